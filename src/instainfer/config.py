@@ -1,0 +1,143 @@
+"""One frozen configuration; unit and help stand beside each field.
+
+Sources, strongest first: command line, environment (``INSTAINFER_NODE__MEMORY_MB=4096``), ``./instainfer.toml``,
+``instainfer.toml`` in the user's configuration folder, default. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+APP = "instainfer"
+
+
+def _half_of_memory_mb() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) // 1024 // 2
+    return 4096
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerConfig(_Part):
+    host: str = Field("127.0.0.1", description="address to listen on; anything but loopback exposes the API")
+    port: int = Field(3233, ge=0, le=65535, description="TCP port; 0 takes a free one")
+    max_body_bytes: int = Field(
+        1024 * 1024, gt=0, description="largest request of an activation, in bytes; larger ones get 413"
+    )
+    max_result_bytes: int = Field(1024 * 1024, gt=0, description="largest answer of a function, in bytes")
+    max_code_bytes: int = Field(48 * 1024 * 1024, gt=0, description="largest code of a function, in bytes")
+    blocking_timeout_s: float = Field(
+        60.0, gt=0, description="longest wait of a blocking call, in seconds; after it the answer is 202"
+    )
+
+
+class LimitsConfig(_Part):
+    """What a function may ask for."""
+
+    min_memory_mb: int = Field(64, description="smallest memory limit of a function, in MB")
+    max_memory_mb: int = Field(16384, description="largest memory limit of a function, in MB")
+    default_memory_mb: int = Field(256, description="memory limit of a function that names none, in MB")
+    min_timeout_ms: int = Field(100, description="shortest time limit of a function, in ms")
+    max_timeout_ms: int = Field(300_000, description="longest time limit of a function, in ms")
+    default_timeout_ms: int = Field(60_000, description="time limit of a function that names none, in ms")
+    concurrent_invocations: int = Field(1000, gt=0, description="activations in flight per namespace")
+    invocations_per_minute: int = Field(600_000, gt=0, description="activations per minute and namespace")
+
+
+class NodeConfig(_Part):
+    memory_mb: int = Field(
+        default_factory=_half_of_memory_mb,
+        gt=0,
+        description="sum of the memory limits of all containers, in MB; default: half of the machine's memory",
+    )
+    max_queue: int = Field(10_000, ge=0, description="activations that may wait for a container")
+    retain: bool = Field(
+        True, description="keep a function resident after its call; false ends its process with the call"
+    )
+    container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
+    backend: str = Field("process", description="how containers are made: process, or memory for tests")
+
+
+class KeepAliveConfig(_Part):
+    policy: str = Field("fixed", description="when idle containers end")
+    ttl_s: float = Field(600.0, gt=0, description="fixed: seconds that an idle container is kept")
+
+
+class PreloadConfig(_Part):
+    policy: str = Field("opportunistic", description="opportunistic, or none")
+    predictor: str = Field("poisson", description="when a function is expected to be called next")
+    window: int = Field(5, ge=2, description="poisson: arrivals looked back at (W)")
+    p_load: float = Field(0.06, gt=0, lt=1, description="pre-load when a call is this likely to have come")
+    p_offload: float = Field(0.94, gt=0, lt=1, description="off-load when a call should have come this likely")
+    horizon_s: float = Field(60.0, gt=0, description="a resident's value is for calls within so many seconds")
+    max_loads: int = Field(1, ge=1, description="pre-loads at a time")
+    hysteresis: float = Field(
+        0.2, ge=0, description="a newcomer must be worth this much more, as a share, than what it displaces"
+    )
+
+
+class EnvironmentsConfig(_Part):
+    installer: Literal["auto", "uv", "pip"] = Field("auto", description="auto: uv if present, else pip")
+    build_timeout_s: float = Field(1800.0, gt=0, description="bound on building one environment, in seconds")
+
+
+class Config(BaseSettings):
+    """The whole configuration of one InstaInfer process."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="INSTAINFER_", env_nested_delimiter="__"
+    )
+
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir(APP)),
+        description="folder of all state: records, functions, weights, environments, the first key",
+    )
+    cache: Path | None = Field(
+        None, description="folder of environments and weights, shareable by several homes; default: HOME/cache"
+    )
+    server: ServerConfig = Field(default_factory=ServerConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    node: NodeConfig = Field(default_factory=NodeConfig)
+    keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
+    preload: PreloadConfig = Field(default_factory=PreloadConfig)
+    environments: EnvironmentsConfig = Field(default_factory=EnvironmentsConfig)
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.cache if self.cache is not None else self.home / "cache"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        user_file = Path(platformdirs.user_config_dir(APP)) / "instainfer.toml"
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, Path("instainfer.toml")),
+            TomlConfigSettingsSource(settings_cls, user_file),
+        )
+
+
+def load_config(**overrides: Any) -> Config:
+    """Read the configuration; `overrides` are nested mappings as in the TOML file and win over every other source."""
+    return Config(**overrides)

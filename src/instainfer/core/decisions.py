@@ -1,0 +1,98 @@
+"""Everything a node can ask of the world. A driver turns each into an effect whose outcome comes back as an event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .model import ActivationId, ContainerId, Failure, FunctionKey, Phases, Profile, StartKind
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    """Answered by `ContainerStarted` or `ContainerStartFailed`."""
+
+    container: ContainerId
+    namespace: str
+    limit_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopContainer:
+    """End the container and everything in it; answered by `ContainerGone`."""
+
+    container: ContainerId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Pre-load, in the background and at low priority; answered by `LoadFinished` or `LoadFailed`."""
+
+    container: ContainerId
+    function: FunctionKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """End a resident (or cut its load short); answered by `ResidentGone`."""
+
+    container: ContainerId
+    function: FunctionKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """End every other resident of the container, load the function if it is not resident, then run the activation.
+
+    Answered by `RunFinished`; before it by one `ResidentGone` for each of `ends`, and by `LoadFinished` when the
+    function was not loaded yet.
+    """
+
+    container: ContainerId
+    activation: ActivationId
+    function: FunctionKey
+    start_kind: StartKind
+    ends: tuple[FunctionKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An activation has ended; give its record to whoever waits for it."""
+
+    activation: ActivationId
+    function: FunctionKey
+    container: ContainerId
+    start_kind: StartKind
+    phases: Phases
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """An activation ends without having run."""
+
+    activation: ActivationId
+    failure: Failure
+    phases: Phases = Phases()
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """A function's profile changed; keep it for the next start of the platform."""
+
+    function: FunctionKey
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send `TimerFired` at this time; replaces every earlier `WakeAt`."""
+
+    when: float
+
+
+Decision: TypeAlias = StartContainer | StopContainer | Load | Offload | Run | Reply | Refuse | Remember | WakeAt

@@ -1,0 +1,165 @@
+"""What is known: functions, their profiles, and the words for how an activation went.
+
+Sizes are integers in bytes, times are float seconds. Ids are strings; a function's key names one version of it,
+``namespace/name@version``, so that a new version never meets a resident of an old one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import ClassVar, TypeAlias
+
+FunctionKey: TypeAlias = str
+ContainerId: TypeAlias = str
+ActivationId: TypeAlias = str
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+class StartKind(StrEnum):
+    """How an activation began."""
+
+    COLD = "cold"
+    """A container was created for it."""
+    PREWARMED = "prewarmed"
+    """An idle container took it that held nothing of this function."""
+    PRELOADED = "preloaded"
+    """Its function was resident because pre-loading had put it there."""
+    JOINED = "joined"
+    """Its function was still being loaded; the call waited for the rest of that load."""
+    WARM = "warm"
+    """Its function was resident from an earlier run."""
+
+
+class FailureKind(StrEnum):
+    """Every way in which an activation, a load or a container can end badly; `Failure.fault` says whose fault it is."""
+
+    LOAD_FAILED = "load_failed"
+    """The handler's import or its ``load()`` raised (import error, missing model file, no ``main``)."""
+    CRASHED = "crashed"
+    """The function's process ended before it answered."""
+    TIMED_OUT = "timed_out"
+    """The function did not answer, or did not load, before its deadline."""
+    BAD_ANSWER = "bad_answer"
+    """The answer was not a JSON object or array, or was too large."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The function needed more memory than its limit."""
+    CONTAINER_START_FAILED = "container_start_failed"
+    CONTAINER_LOST = "container_lost"
+    """The container (its manager) ended while it had work."""
+    QUEUE_FULL = "queue_full"
+    UNKNOWN_FUNCTION = "unknown_function"
+    TOO_LARGE = "too_large"
+    """The function's memory limit is above what the node has in all."""
+    DRAINING = "draining"
+    """The node is being shut down and takes no new work."""
+
+
+_FUNCTION_FAULTS = frozenset(
+    {
+        FailureKind.LOAD_FAILED,
+        FailureKind.CRASHED,
+        FailureKind.TIMED_OUT,
+        FailureKind.BAD_ANSWER,
+        FailureKind.OUT_OF_MEMORY,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something did not work, in words a person can act on."""
+
+    kind: FailureKind
+    message: str
+
+    @property
+    def fault(self) -> str:
+        """``"function"`` when the function's author has to act, else ``"platform"``."""
+        return "function" if self.kind in _FUNCTION_FAULTS else "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What the core needs to know of one version of a user's function."""
+
+    key: FunctionKey
+    namespace: str
+    environment: str
+    """Digest of the locked requirements; functions with the same digest share one set of installed packages."""
+    memory_bytes: int
+    """The function's memory limit; a container that runs it is at least as large."""
+    timeout_s: float
+    estimate_bytes: int
+    """First guess of a resident's size, used until one has been measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What has been measured of a function: exponentially weighted means, newest sample weighted `WEIGHT`."""
+
+    WEIGHT: ClassVar[float] = 0.3
+
+    loads: int = 0
+    library_s: float = 0.0
+    model_s: float = 0.0
+    resident_bytes: int = 0
+    """The largest of the recent measurements decays slowly: packing must not be optimistic."""
+    runs: int = 0
+    compute_s: float = 0.0
+
+    @property
+    def load_s(self) -> float:
+        """Seconds that a call saves when the function is already resident."""
+        return self.library_s + self.model_s
+
+    def with_load(self, library_s: float, model_s: float, resident_bytes: int) -> Profile:
+        return replace(
+            self,
+            loads=self.loads + 1,
+            library_s=_mix(self.library_s, library_s, self.loads),
+            model_s=_mix(self.model_s, model_s, self.loads),
+            resident_bytes=self._with_bytes(resident_bytes),
+        )
+
+    def with_run(self, compute_s: float) -> Profile:
+        return replace(self, runs=self.runs + 1, compute_s=_mix(self.compute_s, compute_s, self.runs))
+
+    def with_bytes(self, resident_bytes: int) -> Profile:
+        return replace(self, resident_bytes=self._with_bytes(resident_bytes))
+
+    def _with_bytes(self, measured: int) -> int:
+        return max(measured, int(_mix(self.resident_bytes, measured, self.resident_bytes)))
+
+
+def _mix(old: float, new: float, samples: int) -> float:
+    return new if samples == 0 else old + Profile.WEIGHT * (new - old)
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Where an activation's time went, in seconds; the six add up to its latency as seen by the node."""
+
+    queue: float = 0.0
+    """Waiting for a place: no container could take it."""
+    container: float = 0.0
+    """Waiting for a container to be created."""
+    libraries: float = 0.0
+    """Waiting for the function's imports."""
+    model: float = 0.0
+    """Waiting for the function's model."""
+    handoff: float = 0.0
+    """Everything else that is ours: ending other residents, messages between processes, bookkeeping."""
+    compute: float = 0.0
+    """The function's own ``main``."""
+
+    @property
+    def startup(self) -> float:
+        """Start-up latency: everything but compute."""
+        return self.queue + self.container + self.libraries + self.model + self.handoff
+
+    @property
+    def total(self) -> float:
+        return self.startup + self.compute
