@@ -98,9 +98,7 @@ class EnvironmentsConfig(_Part):
 class Config(BaseSettings):
     """The whole configuration of one InstaInfer process."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="INSTAINFER_", env_nested_delimiter="__"
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="INSTAINFER_", env_nested_delimiter="__")
 
     home: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir(APP)),

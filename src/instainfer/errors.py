@@ -11,16 +11,29 @@
     │   └── Unreachable           no platform answers at the address
     ├── HostError                 the machine cannot give what is needed (full disk, no interpreter, no permission)
     └── InternalError             a bug of ours
-        └── IllegalEvent          the core was told something that cannot have happened; carries the story
+        └── IllegalEvent          (core.errors) told something that cannot have happened; carries the story
 
 What happens to a *function's* run or load is never an exception but a `core.model.Failure` in its record.
 """
 
 from __future__ import annotations
 
+from .core.errors import IllegalEvent, InstaInferError, InternalError
 
-class InstaInferError(Exception):
-    """Base of all."""
+__all__ = [
+    "BadFunction",
+    "BadInput",
+    "Conflict",
+    "EnvironmentBuildError",
+    "HostError",
+    "IllegalEvent",
+    "InstaInferError",
+    "InternalError",
+    "NotAllowed",
+    "NotFound",
+    "Unreachable",
+    "UserError",
+]
 
 
 class UserError(InstaInferError):
@@ -61,7 +74,3 @@ class Unreachable(UserError):
 
 class HostError(InstaInferError):
     """The machine has to be changed."""
-
-
-class InternalError(InstaInferError):
-    """A bug of ours."""

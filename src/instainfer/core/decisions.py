@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .model import ActivationId, ContainerId, Failure, FunctionKey, Phases, Profile, StartKind
+from .model import NO_TIME, ActivationId, ContainerId, Failure, FunctionKey, Phases, Profile, StartKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Refuse:
 
     activation: ActivationId
     failure: Failure
-    phases: Phases = Phases()
+    phases: Phases = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,3 +163,6 @@ class Phases:
     @property
     def total(self) -> float:
         return self.startup + self.compute
+
+
+NO_TIME = Phases()
