@@ -1,0 +1,162 @@
+"""Weights stored once, by content: a file is named by the SHA-256 of what it holds and never changes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..errors import BadInput, HostError, NotFound
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_INCOMING = ".incoming-"
+_CHUNK_BYTES = 1024 * 1024
+_ABANDONED_AFTER_S = 24 * 3600.0
+
+_known_digests: dict[tuple[str, int, int], str] = {}
+
+
+def digest_of_file(path: Path) -> str:
+    """``sha256:<hex>`` of a file's content; remembered in this process until its size or time of change differ."""
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    if key not in _known_digests:
+        with path.open("rb") as file:
+            _known_digests[key] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return _known_digests[key]
+
+
+@contextmanager
+def explaining_full_disk(path: Path) -> Iterator[None]:
+    """Turn an error for want of space into a `HostError` that says where and how much there is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise HostError(full_disk(path)) from error
+
+
+def full_disk(path: Path) -> str:
+    free_bytes = shutil.disk_usage(path).free
+    return f"no space left on the disk of {path} ({free_bytes} bytes free); free some, or move the cache elsewhere"
+
+
+class ContentStore:
+    """A folder of files named by their content."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned()
+
+    def has(self, digest: str) -> bool:
+        """Whether it is stored. Raises `BadInput` for a malformed digest."""
+        return self._file(digest).is_file()
+
+    def path(self, digest: str) -> Path:
+        """Where it is stored. Raises `NotFound`, and `BadInput` for a malformed digest."""
+        file = self._file(digest)
+        if not file.is_file():
+            raise NotFound(f"no content {digest} is stored; send it first")
+        return file
+
+    def writer(self, expected_digest: str) -> ContentWriter:
+        """Begin to store something; use it in ``with``, and `ContentWriter.commit` at the end."""
+        return ContentWriter(self._file(expected_digest), expected_digest)
+
+    def add_file(self, path: Path) -> str:
+        """Store a copy of a file and return its digest."""
+        digest = digest_of_file(path)
+        if self.has(digest):
+            return digest
+        with path.open("rb") as source, self.writer(digest) as writer:
+            while chunk := source.read(_CHUNK_BYTES):
+                writer.write(chunk)
+            writer.commit()
+        return digest
+
+    def _file(self, digest: str) -> Path:
+        match = _DIGEST.fullmatch(digest)
+        if match is None:
+            raise BadInput(f"{digest!r} is not a digest; it is written sha256: and 64 lower-case hexadecimal digits")
+        return self.root / match[1]
+
+    def _remove_abandoned(self) -> None:
+        """Remove what a killed writer left; a living one changes its file far more often."""
+        oldest = time.time() - _ABANDONED_AFTER_S
+        for path in self.root.glob(f"{_INCOMING}*"):
+            try:
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # its writer was quicker
+
+
+class ContentWriter:
+    """One file on its way into the store. Nothing is stored unless it is committed."""
+
+    def __init__(self, target: Path, expected_digest: str) -> None:
+        self._target = target
+        self._expected = expected_digest
+        self._hash = hashlib.sha256()
+        self._fd = -1
+        self._temporary: Path | None = None
+
+    def __enter__(self) -> Self:
+        with explaining_full_disk(self._target.parent):
+            self._fd, name = tempfile.mkstemp(prefix=_INCOMING, dir=self._target.parent)
+        self._temporary = Path(name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+            self._temporary = None
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises `HostError` when the disk is full."""
+        self._hash.update(data)
+        rest = memoryview(data)
+        with explaining_full_disk(self._target.parent):
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+
+    def commit(self) -> None:
+        """Make it durable and visible. Raises `BadInput` when it is not what was announced."""
+        if self._temporary is None:
+            raise ValueError("the writer is not open")
+        actual = f"sha256:{self._hash.hexdigest()}"
+        if actual != self._expected:
+            raise BadInput(
+                f"the content is not what was announced: expected {self._expected}, got {actual}; send it again"
+            )
+        with explaining_full_disk(self._target.parent):
+            os.fchmod(self._fd, 0o444)
+            os.fsync(self._fd)
+            self._temporary.rename(self._target)
+            sync_folder(self._target.parent)
+        self._temporary = None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

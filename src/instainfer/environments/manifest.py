@@ -1,0 +1,252 @@
+"""A function's folder, as its author describes it in ``function.toml``::
+
+    name = "resnet50"                  # else whoever deploys it names it
+    handler = "handler"                # module to import; default: handler, else __main__
+    main = "main"                      # what answers a request
+    style = "action"                   # or "script"
+    requirements = "requirements.txt"  # default: that file, if it is there
+    no_deps = ["pytorchcv==0.0.74"]    # installed without what they declare to depend on
+    python = "3.11"                    # default: the platform's
+    memory = "2GB"                     # or "2048MB", or 2048
+    timeout = "60s"                    # or "500ms", or 60
+    logs = "10MB"
+    weights = ["resnet50.pt"]          # stored by content, not part of the code
+    [env]
+    OMP_NUM_THREADS = "1"
+
+A folder without it is a plain OpenWhisk action when it holds ``__main__.py``; a lone ``handler.py`` serves as well.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from ..errors import BadFunction
+from .requirements import Requirements, logical_lines, package_name, refusal
+
+__all__ = ["MANIFEST", "RESERVED", "Manifest", "Requirements", "handler_file", "read_manifest", "relative_path"]
+
+MANIFEST = "function.toml"
+RESERVED = ".instainfer"
+"""Folder inside a function's code that is ours."""
+
+_NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_MEMORY = re.compile(r"(\d+)\s*(MB|GB)")
+_TIME = re.compile(r"(\d+)\s*(ms|s)")
+_PYTHON = re.compile(r"3\.(\d{1,2})")
+_OLDEST_MINOR = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a function's folder says of the function. None: the platform's default."""
+
+    name: str | None = None
+    handler: str = "handler"
+    """Module to import, without ``.py``."""
+    main: str = "main"
+    style: str = "action"
+    """``"action"`` or ``"script"``."""
+    requirements: Requirements = field(default_factory=Requirements)
+    memory_mb: int | None = None
+    timeout_ms: int | None = None
+    logs_mb: int | None = None
+    weights: tuple[str, ...] = ()
+    """Paths inside the folder, with ``/``."""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
+    """Read what a folder says of its function; whether its weights are there is not looked at.
+
+    `label` is what messages call the folder, by default its path. Raises `BadFunction`.
+    """
+    shown = label if label is not None else str(folder)
+    if not folder.is_dir():
+        raise BadFunction(f"{shown}: no such folder")
+    reader = _Reader(folder, f"{shown}/{MANIFEST}", _table(folder, f"{shown}/{MANIFEST}"))
+    manifest = Manifest(
+        name=reader.name(),
+        handler=reader.handler(),
+        main=reader.text("main", "main", lambda text: text.isidentifier(), "the name of a function"),
+        style=reader.text("style", "action", lambda text: text in {"action", "script"}, '"action" or "script"'),
+        requirements=reader.requirements(),
+        memory_mb=reader.megabytes("memory"),
+        timeout_ms=reader.milliseconds("timeout"),
+        logs_mb=reader.megabytes("logs"),
+        weights=reader.weights(),
+        env=reader.env(),
+    )
+    reader.finish()
+    return manifest
+
+
+def relative_path(text: str) -> bool:
+    """Whether it is a plain path to something inside of a folder: no root, no ``.`` or ``..``, only ``/`` between."""
+    parts = text.split("/")
+    return "\\" not in text and "\0" not in text and all(part not in {"", ".", ".."} for part in parts)
+
+
+def handler_file(folder: Path, handler: str) -> Path | None:
+    """The file that importing the handler's module would read, or None when there is none."""
+    module = folder.joinpath(*handler.split("."))
+    candidates = (module.with_name(module.name + ".py"), module / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _table(folder: Path, shown: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadFunction(f"{shown}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise BadFunction(f"{shown}: cannot be read: {error.strerror}") from error
+
+
+class _Reader:
+    """Takes the keys of one table, each checked; whatever is left at the end is unknown."""
+
+    def __init__(self, folder: Path, shown: str, table: dict[str, Any]) -> None:
+        self._folder = folder
+        self._shown = shown
+        self._table = table
+        self._known: set[str] = set()
+
+    def _take(self, key: str) -> Any:
+        self._known.add(key)
+        return self._table.pop(key, None)
+
+    def _refuse(self, key: str, problem: str, allowed: str) -> NoReturn:
+        raise BadFunction(f"{self._shown}: {key}: {problem}; allowed: {allowed}")
+
+    def text(self, key: str, default: str, fits: Callable[[str], bool], allowed: str) -> str:
+        value = self._take(key)
+        if value is None:
+            return default
+        if not isinstance(value, str) or not fits(value):
+            self._refuse(key, f"{value!r} is not one", allowed)
+        return value
+
+    def name(self) -> str | None:
+        def fits(text: str) -> bool:
+            return len(text) <= 256 and _NAME.fullmatch(text) is not None
+
+        allowed = "letters, digits and _, with @ . - and spaces inside, at most 256 characters"
+        return self.text("name", "", fits, allowed) or None
+
+    def handler(self) -> str:
+        value = self._take("handler")
+        allowed = "the name of a module in the folder, without .py"
+        if value is None:
+            for module in ("handler", "__main__"):
+                if handler_file(self._folder, module) is not None:
+                    return module
+            self._refuse("handler", "the folder has neither handler.py nor __main__.py", allowed)
+        if not isinstance(value, str) or _MODULE.fullmatch(value) is None or value.endswith(".py"):
+            self._refuse("handler", f"{value!r} is not a module's name", allowed)
+        if handler_file(self._folder, value) is None:
+            self._refuse("handler", f"there is no {value.replace('.', '/')}.py", allowed)
+        return value
+
+    def requirements(self) -> Requirements:
+        text = self._requirements_text()
+        no_deps = self._strings("no_deps", 'a list of requirements such as ["pytorchcv==0.0.74"]')
+        for line in no_deps:
+            if reason := refusal(line):
+                self._refuse("no_deps", f"{line!r}: {reason}", "requirements without options")
+        wanted = {package_name(line) for _, line in logical_lines(text)}
+        if twice := sorted({package_name(line) for line in no_deps} & wanted):
+            self._refuse("no_deps", f"{', '.join(twice)} is in requirements too", "each package in one of the two")
+        return Requirements(text, no_deps, self._python())
+
+    def _requirements_text(self) -> str:
+        value = self._take("requirements")
+        allowed = "the path of a file in the folder"
+        if value is None:
+            value = "requirements.txt"
+            if not (self._folder / value).is_file():
+                return ""
+        elif not isinstance(value, str) or not relative_path(value):
+            self._refuse("requirements", f"{value!r} is not one", allowed)
+        try:
+            text = (self._folder / value).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            self._refuse("requirements", f"{value} cannot be read: {error}", f"{allowed}, UTF-8")
+        for number, line in logical_lines(text):
+            if reason := refusal(line):
+                where = f"{self._shown.removesuffix(MANIFEST)}{value}"
+                raise BadFunction(f"{where}, line {number}: {line!r} is refused: {reason}")
+        return text
+
+    def _python(self) -> str | None:
+        value = self._take("python")
+        if value is None:
+            return None
+        match = _PYTHON.fullmatch(value) if isinstance(value, str) else None
+        if match is None or int(match[1]) < _OLDEST_MINOR:
+            self._refuse("python", f"{value!r} is not one", f'a version such as "3.11", 3.{_OLDEST_MINOR} or newer')
+        return match[0]
+
+    def megabytes(self, key: str) -> int | None:
+        return self._quantity(key, _MEMORY, {"MB": 1, "GB": 1024}, 'whole MB, or text such as "512MB" or "2GB"', 1)
+
+    def milliseconds(self, key: str) -> int | None:
+        return self._quantity(key, _TIME, {"ms": 1, "s": 1000}, 'whole seconds, or text such as "500ms" or "60s"', 1000)
+
+    def _quantity(self, key: str, form: re.Pattern[str], units: dict[str, int], allowed: str, bare: int) -> int | None:
+        value = self._take(key)
+        if value is None:
+            return None
+        amount = 0
+        if isinstance(value, int) and not isinstance(value, bool):
+            amount = value * bare
+        elif isinstance(value, str) and (match := form.fullmatch(value.strip())):
+            amount = int(match[1]) * units[match[2]]
+        if amount <= 0:
+            self._refuse(key, f"{value!r} is not one", f"{allowed}, above 0")
+        return amount
+
+    def weights(self) -> tuple[str, ...]:
+        allowed = 'a list of paths inside the folder, such as ["resnet50.pt"]'
+        paths = self._strings("weights", allowed)
+        for path in paths:
+            if not relative_path(path) or PurePosixPath(path).parts[0] == RESERVED:
+                self._refuse("weights", f"{path!r} is not a path inside the folder", allowed)
+        if len(set(paths)) < len(paths):
+            self._refuse("weights", "a path is there twice", allowed)
+        return paths
+
+    def env(self) -> dict[str, str]:
+        value = self._take("env")
+        allowed = "a table of strings, each name letters, digits and _, not starting with __OW_"
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self._refuse("env", f"{value!r} is not a table", allowed)
+        for name, content in value.items():
+            if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None or name.startswith("__OW_"):
+                self._refuse(f"env.{name}", "not a name that a function may set", allowed)
+            if not isinstance(content, str) or "\0" in content:
+                self._refuse(f"env.{name}", f"{content!r} is not a string", allowed)
+        return value
+
+    def _strings(self, key: str, allowed: str) -> tuple[str, ...]:
+        value = self._take(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self._refuse(key, f"{value!r} is not one", allowed)
+        return tuple(value)
+
+    def finish(self) -> None:
+        if self._table:
+            unknown = ", ".join(sorted(self._table))
+            raise BadFunction(f"{self._shown}: unknown key: {unknown}; allowed: {', '.join(sorted(self._known))}")

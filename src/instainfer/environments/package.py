@@ -1,0 +1,122 @@
+"""The deployer's side: a function's folder becomes one deterministic archive and a list of weights.
+
+The archive holds the code and, when there are weights, ``.instainfer/weights.json`` with their digests; the weights
+themselves travel apart, and only those that the platform does not hold yet. ``.instainferignore`` names what stays
+behind, a pattern a line as in `fnmatch`: one with ``/`` is compared with the path in the folder, one without with every
+name on that path.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from ..errors import BadFunction
+from .content import digest_of_file
+from .manifest import MANIFEST, RESERVED, Manifest, handler_file, read_manifest
+
+IGNORE_FILE = ".instainferignore"
+WEIGHTS_FILE = f"{RESERVED}/weights.json"
+
+_NEVER = ("__pycache__", "*.pyc", ".git", ".venv", RESERVED, IGNORE_FILE)
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say: equal content gives equal bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A function, ready to be sent."""
+
+    manifest: Manifest
+    code: bytes
+    """A zip of everything but the weights."""
+    weights: dict[str, Path]
+    """Path inside the function's folder -> file on this machine."""
+    digests: dict[str, str]
+    """Path inside the function's folder -> ``sha256:<hex>``."""
+
+
+def pack(folder: Path, weights_dir: Path | None = None) -> Package:
+    """Pack a function's folder.
+
+    Weights that the folder lacks are taken from `weights_dir`, by their path, else by their file name.
+    Raises `BadFunction` when the folder is not as it must be, or weights are in neither place.
+    """
+    manifest = read_manifest(folder)
+    weights = {path: _find_weights(folder, path, weights_dir) for path in manifest.weights}
+    digests = {path: digest_of_file(file) for path, file in weights.items()}
+    files = {name: path for name, path in _files(folder) if name not in weights}
+    _check_complete(folder, manifest, files)
+    return Package(manifest, _archive(files, digests), weights, digests)
+
+
+def _find_weights(folder: Path, path: str, weights_dir: Path | None) -> Path:
+    places = [folder / path]
+    if weights_dir is not None:
+        places += [weights_dir / path, weights_dir / PurePosixPath(path).name]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(dict.fromkeys(map(str, places)))
+    hint = "" if weights_dir is not None else ", or name the folder that holds them with --weights"
+    raise BadFunction(f"{folder}/{MANIFEST}: weights {path} not found: looked at {looked}; put them there{hint}")
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (path inside the archive, file), nothing that is to stay behind."""
+    patterns = (*_NEVER, *_ignore_patterns(folder))
+    for base, folders, names in os.walk(folder):
+        inside = PurePosixPath(Path(base).relative_to(folder).as_posix())
+        folders[:] = [name for name in folders if not _ignored(inside / name, patterns)]
+        for name in folders:
+            if (Path(base) / name).is_symlink():
+                raise BadFunction(f"{base}/{name} is a link to a folder; copy it, or name it in {IGNORE_FILE}")
+        for name in names:
+            if _ignored(inside / name, patterns):
+                continue
+            path = Path(base) / name
+            if not path.is_file():
+                raise BadFunction(
+                    f"{path} is not a file (a broken link, or a socket); remove it, or name it in {IGNORE_FILE}"
+                )
+            yield (inside / name).as_posix(), path
+
+
+def _ignore_patterns(folder: Path) -> list[str]:
+    try:
+        lines = (folder / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line.strip().rstrip("/") for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _ignored(path: PurePosixPath, patterns: tuple[str, ...]) -> bool:
+    # Folders are pruned while walking, so only the last name of the path can be new.
+    return any(fnmatchcase(path.as_posix().lstrip("/") if "/" in p else path.name, p.lstrip("/")) for p in patterns)
+
+
+def _check_complete(folder: Path, manifest: Manifest, files: dict[str, Path]) -> None:
+    """What the platform will read must not have stayed behind."""
+    needed = [folder / MANIFEST, handler_file(folder, manifest.handler)]
+    for path in needed:
+        if path is not None and path.is_file() and path.relative_to(folder).as_posix() not in files:
+            raise BadFunction(f"{path} is needed, but {IGNORE_FILE} or weights leave it out; change them")
+
+
+def _archive(files: dict[str, Path], digests: dict[str, str]) -> bytes:
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    if digests:
+        contents[WEIGHTS_FILE] = json.dumps(digests, indent=1, sort_keys=True).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, _LONG_AGO)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, contents[name])
+    return buffer.getvalue()
