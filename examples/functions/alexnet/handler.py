@@ -1,0 +1,35 @@
+"""Classify an image with AlexNet (Krizhevsky 2014).
+
+    {"image": "<JPEG or PNG in base64>", "top": 5}  ->  {"top": [{"index": 652, "score": 0.93}, ...]}
+
+62.4 million parameters, most of them in the fully connected layers: quick to compute, much to read.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from imagenet import classify, restore
+from pytorchcv.models.alexnet import alexnet
+
+SIZE = 224
+WEIGHTS = Path(__file__).with_name("alexnet.pt")
+
+
+def build() -> torch.nn.Module:
+    """The architecture, with random weights."""
+    return alexnet()
+
+
+@functools.cache
+def load() -> torch.nn.Module:
+    """The model with its weights, ready to answer."""
+    return restore(build(), WEIGHTS)
+
+
+def main(args: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request."""
+    return classify(load(), args, SIZE)

@@ -1,0 +1,35 @@
+"""Classify an image with Inception v3 (Szegedy et al. 2015).
+
+    {"image": "<JPEG or PNG in base64>", "top": 5}  ->  {"top": [{"index": 652, "score": 0.93}, ...]}
+
+23.8 million parameters; looks at 299 x 299 pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from imagenet import classify, restore
+from pytorchcv.models.inceptionv3 import inceptionv3
+
+SIZE = 299
+WEIGHTS = Path(__file__).with_name("inception_v3.pt")
+
+
+def build() -> torch.nn.Module:
+    """The architecture, with random weights."""
+    return inceptionv3()
+
+
+@functools.cache
+def load() -> torch.nn.Module:
+    """The model with its weights, ready to answer."""
+    return restore(build(), WEIGHTS)
+
+
+def main(args: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request."""
+    return classify(load(), args, SIZE)

@@ -1,0 +1,35 @@
+"""Classify an image with ResNet-152 (He et al. 2015).
+
+    {"image": "<JPEG or PNG in base64>", "top": 5}  ->  {"top": [{"index": 652, "score": 0.93}, ...]}
+
+60.2 million parameters in 152 layers: many small tensors to build and read.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from imagenet import classify, restore
+from pytorchcv.models.resnet import resnet152
+
+SIZE = 224
+WEIGHTS = Path(__file__).with_name("resnet152.pt")
+
+
+def build() -> torch.nn.Module:
+    """The architecture, with random weights."""
+    return resnet152()
+
+
+@functools.cache
+def load() -> torch.nn.Module:
+    """The model with its weights, ready to answer."""
+    return restore(build(), WEIGHTS)
+
+
+def main(args: dict[str, Any]) -> dict[str, Any]:
+    """Answer one request."""
+    return classify(load(), args, SIZE)
