@@ -42,6 +42,8 @@ class FailureKind(StrEnum):
     """The function's process ended before it answered."""
     TIMED_OUT = "timed_out"
     """The function did not answer, or did not load, before its deadline."""
+    RAISED = "raised"
+    """``main`` raised an exception; its process lives on."""
     BAD_ANSWER = "bad_answer"
     """The answer was not a JSON object or array, or was too large."""
     OUT_OF_MEMORY = "out_of_memory"
@@ -62,6 +64,7 @@ _FUNCTION_FAULTS = frozenset(
         FailureKind.LOAD_FAILED,
         FailureKind.CRASHED,
         FailureKind.TIMED_OUT,
+        FailureKind.RAISED,
         FailureKind.BAD_ANSWER,
         FailureKind.OUT_OF_MEMORY,
     }

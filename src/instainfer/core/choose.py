@@ -1,0 +1,124 @@
+"""Which container takes a request: reads the pool, changes nothing.
+
+In the order of the words for start kinds: a container whose function is *warm* or *preloaded*, one in which it is
+still loading (*joined*), the function's own idle container (*prewarmed*), a new container (*cold*), the idle container
+that another function would miss least (*prewarmed* too); else room is made by stopping idle containers, or the request
+waits. Before any of the last four, it waits for a busy container that has the function, if that is expected to be
+sooner: a second copy of a model costs seconds and memory, a place in its queue often milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .lifecycle import ContainerState, ResidentState
+from .model import Function, FunctionKey, StartKind
+from .pool import Container, Origin, Pool
+
+#: Seconds that a function's residents are worth, by function key.
+Worth: TypeAlias = Callable[[FunctionKey], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Run it in this idle container."""
+
+    container: Container
+    start_kind: StartKind
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create a container for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Stop these idle containers; there is room for a new one when they are gone."""
+
+    containers: tuple[Container, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can take it now."""
+
+
+Choice: TypeAlias = Take | Create | MakeRoom | Wait
+
+
+def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
+    """An idle container in which the function is loaded, or else loading; of several, the one with least to lose."""
+    best: tuple[bool, float, Container, Origin] | None = None
+    for container, resident in pool.residents_of(function.key):
+        if container.state is not ContainerState.IDLE or container.limit_bytes < function.memory_bytes:
+            continue
+        if resident.state not in (ResidentState.LOADED, ResidentState.LOADING):
+            continue
+        key = (resident.state is ResidentState.LOADING, loss(container, function.key, worth))
+        if best is None or key < best[:2]:
+            best = (*key, container, resident.origin)
+    if best is None:
+        return None
+    loading, _, container, origin = best
+    if loading:
+        return Take(container, StartKind.JOINED)
+    return Take(container, StartKind.WARM if origin is Origin.CALL else StartKind.PRELOADED)
+
+
+def own(pool: Pool, function: Function) -> Take | None:
+    """An idle container kept for this function, the one used last, in which it is not resident."""
+    for container in reversed(pool.owned.get(function.key, {}).values()):
+        if usable(container, function):
+            return Take(container, StartKind.PREWARMED)
+    return None
+
+
+def elsewhere(
+    pool: Pool, function: Function, worth: Worth, order: Callable[[Sequence[Container]], Sequence[Container]]
+) -> Choice:
+    """A new container, another's, or room for a new one."""
+    if free := next((c for c in pool.idle.values() if c.owner is None and usable(c, function)), None):
+        return Take(free, StartKind.PREWARMED)
+    if pool.ledger.free_bytes >= function.memory_bytes:
+        return Create()
+    victims = order(list(pool.idle.values()))
+    takeable = [c for c in victims if usable(c, function)]
+    if takeable:
+        # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
+        return Take(min(takeable, key=lambda c: loss(c, function.key, worth)), StartKind.PREWARMED)
+    return make_room(pool, function, victims)
+
+
+def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:
+    """Stop idle containers, in the policy's order, until the function fits; nothing if that is not enough."""
+    missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes
+    stopped: list[Container] = []
+    for container in victims:
+        if missing <= 0:
+            break
+        stopped.append(container)
+        missing -= container.limit_bytes
+    return MakeRoom(tuple(stopped)) if stopped and missing <= 0 else Wait()
+
+
+def usable(container: Container, function: Function) -> bool:
+    """Whether an idle container may run a function of which it holds nothing."""
+    return (
+        container.namespace == function.namespace
+        and container.limit_bytes >= function.memory_bytes
+        and function.key not in container.residents
+    )
+
+
+def loss(container: Container, function: FunctionKey, worth: Worth) -> float:
+    """Seconds that running `function` here is expected to cost the container's other residents."""
+    if len(container.residents) <= (function in container.residents):
+        return 0.0
+    return sum(
+        worth(r.function)
+        for r in container.residents.values()
+        if r.function != function and r.state is not ResidentState.UNLOADING
+    )

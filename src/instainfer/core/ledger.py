@@ -1,0 +1,88 @@
+"""A node's memory book.
+
+Two levels: the node's budget is divided into container limits, a container's limit into charges of residents. A
+resident is charged an estimate when its load is asked for, its measured bytes once they are known, and is struck off
+only when its end has been reported.
+"""
+
+from __future__ import annotations
+
+from .errors import InternalError
+from .model import ContainerId, FunctionKey
+
+
+class Ledger:
+    def __init__(self, budget_bytes: int, at: float = 0.0) -> None:
+        self.budget_bytes = budget_bytes
+        self.committed_bytes = 0
+        """Sum of the limits of all containers that have not been reported gone."""
+        self._limits: dict[ContainerId, int] = {}
+        self._charges: dict[ContainerId, dict[FunctionKey, int]] = {}
+        self._totals: dict[ContainerId, int] = {}
+        self._committed_byte_s = 0.0
+        self._since = at
+
+    @property
+    def free_bytes(self) -> int:
+        """What is left of the budget for new containers."""
+        return self.budget_bytes - self.committed_bytes
+
+    def open(self, container: ContainerId, limit_bytes: int, at: float) -> None:
+        if container in self._limits:
+            raise InternalError(f"container {container} is in the book already")
+        if limit_bytes > self.free_bytes:
+            raise InternalError(
+                f"container {container} of {limit_bytes} bytes does not fit in {self.free_bytes} free bytes"
+            )
+        self._advance(at)
+        self._limits[container] = limit_bytes
+        self._charges[container] = {}
+        self._totals[container] = 0
+        self.committed_bytes += limit_bytes
+
+    def close(self, container: ContainerId, at: float) -> None:
+        """The container has been reported gone; whatever was charged in it is free."""
+        self._advance(at)
+        self.committed_bytes -= self._limits.pop(container)
+        del self._charges[container], self._totals[container]
+
+    def charge(self, container: ContainerId, function: FunctionKey, size_bytes: int) -> None:
+        """Enter or correct what a resident takes."""
+        charges = self._charges[container]
+        self._totals[container] += size_bytes - charges.get(function, 0)
+        charges[function] = size_bytes
+
+    def release(self, container: ContainerId, function: FunctionKey) -> None:
+        self._totals[container] -= self._charges[container].pop(function)
+
+    def charged(self, container: ContainerId, function: FunctionKey) -> int:
+        return self._charges[container].get(function, 0)
+
+    def used_in(self, container: ContainerId) -> int:
+        return self._totals[container]
+
+    def free_in(self, container: ContainerId) -> int:
+        """Negative when measurements showed more than had been estimated."""
+        return self._limits[container] - self._totals[container]
+
+    def committed_byte_s(self, at: float) -> float:
+        """Integral of the container limits over time: the paper's memory cost."""
+        return self._committed_byte_s + self.committed_bytes * (at - self._since)
+
+    def entries(self) -> dict[ContainerId, tuple[int, dict[FunctionKey, int]]]:
+        """Everything in the book: limit and charges of each container."""
+        return {container: (limit, dict(self._charges[container])) for container, limit in self._limits.items()}
+
+    def check(self) -> None:
+        """Raise `InternalError` unless the totals equal the sum of what is there."""
+        if self.committed_bytes != sum(self._limits.values()):
+            raise InternalError("committed bytes differ from the sum of the container limits")
+        if self.committed_bytes > self.budget_bytes:
+            raise InternalError(f"{self.committed_bytes} bytes committed above the budget of {self.budget_bytes}")
+        for container, charges in self._charges.items():
+            if self._totals[container] != sum(charges.values()):
+                raise InternalError(f"total of container {container} differs from the sum of its charges")
+
+    def _advance(self, at: float) -> None:
+        self._committed_byte_s += self.committed_bytes * (at - self._since)
+        self._since = at

@@ -1,0 +1,192 @@
+"""The containers and residents of one node, and the indexes that make the hot path short.
+
+Every change of state goes through `Pool.move` or `Pool.shift`, which hold the tables of `lifecycle` and keep ledger
+and indexes in step. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .errors import InternalError
+from .ledger import Ledger
+from .lifecycle import CONTAINER_TRANSITIONS, RESIDENT_TRANSITIONS, ContainerState, ResidentState
+from .model import ActivationId, ContainerId, FunctionKey
+
+
+class Origin(StrEnum):
+    """Why a resident is there."""
+
+    CALL = "call"
+    """A call loaded it, or has used it since."""
+    PRELOAD = "preload"
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """One function in one container."""
+
+    function: FunctionKey
+    container: ContainerId
+    state: ResidentState
+    origin: Origin
+    since: float
+    """When its load was asked for."""
+    reason: str
+    """Why it was loaded, for people."""
+    served: bool = False
+    """Whether a call has used it."""
+
+
+@dataclass(slots=True, eq=False)
+class Container:
+    """One container. `owner` is the function it served last; keep-alive holds the container for that function."""
+
+    id: ContainerId
+    namespace: str
+    limit_bytes: int
+    state: ContainerState
+    since: float
+    """When it was asked for."""
+    owner: FunctionKey | None = None
+    running: ActivationId | None = None
+    """The activation that has it. None while BUSY: an ended process is still being cleared away."""
+    idle_since: float = 0.0
+    expires_at: float = 0.0
+    """When keep-alive ends it, if it is still idle."""
+    residents: dict[FunctionKey, Resident] = field(default_factory=dict)
+
+
+class Pool:
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.containers: dict[ContainerId, Container] = {}
+        self.idle: dict[ContainerId, Container] = {}
+        """Idle containers, the longest idle first."""
+        self.by_function: dict[FunctionKey, dict[ContainerId, Resident]] = {}
+        """Where each function is, in any state but GONE."""
+        self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
+        """Idle containers by owner."""
+        self.loading = 0
+        """Residents being loaded."""
+        self.stopping_bytes = 0
+        """Limits of containers that were told to stop and have not been reported gone."""
+
+    def open(self, container: Container, at: float) -> None:
+        self.ledger.open(container.id, container.limit_bytes, at)
+        self.containers[container.id] = container
+
+    def move(self, container: Container, state: ContainerState, at: float) -> None:
+        """Change a container's state; GONE also ends everything in it and frees its memory."""
+        if state not in CONTAINER_TRANSITIONS[container.state]:
+            raise InternalError(f"container {container.id} cannot go from {container.state} to {state}")
+        if container.state is ContainerState.IDLE:
+            del self.idle[container.id]
+            if container.owner is not None:
+                self.owned[container.owner].pop(container.id)
+        elif container.state is ContainerState.STOPPING:
+            self.stopping_bytes -= container.limit_bytes
+        container.state = state
+        if state is ContainerState.IDLE:
+            container.idle_since = at
+            self.idle[container.id] = container
+            if container.owner is not None:
+                self.owned.setdefault(container.owner, {})[container.id] = container
+        elif state is ContainerState.STOPPING:
+            self.stopping_bytes += container.limit_bytes
+        elif state is ContainerState.GONE:
+            for resident in list(container.residents.values()):
+                self.shift(resident, ResidentState.GONE)
+            self.ledger.close(container.id, at)
+            del self.containers[container.id]
+
+    def add(self, resident: Resident, estimate_bytes: int) -> None:
+        container = self.containers[resident.container]
+        if resident.function in container.residents:
+            raise InternalError(f"{resident.function} is in container {container.id} already")
+        container.residents[resident.function] = resident
+        self.by_function.setdefault(resident.function, {})[container.id] = resident
+        self.ledger.charge(container.id, resident.function, estimate_bytes)
+        self.loading += resident.state is ResidentState.LOADING
+
+    def shift(self, resident: Resident, state: ResidentState) -> None:
+        """Change a resident's state; GONE strikes it off every book."""
+        if state not in RESIDENT_TRANSITIONS[resident.state]:
+            raise InternalError(
+                f"{resident.function} in container {resident.container} cannot go from {resident.state} to {state}"
+            )
+        self.loading -= resident.state is ResidentState.LOADING
+        resident.state = state
+        if state is ResidentState.GONE:
+            del self.containers[resident.container].residents[resident.function]
+            places = self.by_function[resident.function]
+            del places[resident.container]
+            if not places:
+                del self.by_function[resident.function]
+            self.ledger.release(resident.container, resident.function)
+
+    def residents_of(self, function: FunctionKey) -> Iterator[tuple[Container, Resident]]:
+        for container, resident in self.by_function.get(function, {}).items():
+            yield self.containers[container], resident
+
+    def freeing_in(self, container: Container) -> int:
+        """Bytes of residents whose end has been asked for and not yet reported."""
+        return sum(
+            self.ledger.charged(container.id, r.function)
+            for r in container.residents.values()
+            if r.state is ResidentState.UNLOADING
+        )
+
+    def check(self) -> None:
+        """Raise `InternalError` unless every book says the same."""
+        self.ledger.check()
+        entries = self.ledger.entries()
+        if entries.keys() != self.containers.keys():
+            raise InternalError("ledger and pool know different containers")
+        for container in self.containers.values():
+            self._check_container(container, *entries[container.id])
+        for what, counted, kept in (
+            (
+                "idle containers",
+                {c.id for c in self.containers.values() if c.state is ContainerState.IDLE},
+                set(self.idle),
+            ),
+            ("loads", self._count(ResidentState.LOADING), self.loading),
+            (
+                "stopping bytes",
+                sum(c.limit_bytes for c in self.containers.values() if c.state is ContainerState.STOPPING),
+                self.stopping_bytes,
+            ),
+            (
+                "residents",
+                {(c.id, f) for c in self.containers.values() for f in c.residents},
+                {(c, f) for f, places in self.by_function.items() for c in places},
+            ),
+            (
+                "owned containers",
+                {(c.owner, c.id) for c in self.idle.values() if c.owner is not None},
+                {(f, c) for f, places in self.owned.items() for c in places},
+            ),
+        ):
+            if counted != kept:
+                raise InternalError(f"{what}: counted {counted}, kept {kept}")
+
+    def _check_container(self, container: Container, limit_bytes: int, charges: dict[FunctionKey, int]) -> None:
+        if limit_bytes != container.limit_bytes or charges.keys() != container.residents.keys():
+            raise InternalError(f"ledger and container {container.id} differ")
+        states = [r.state for r in container.residents.values()]
+        in_use = states.count(ResidentState.IN_USE)
+        if in_use > 1 or (in_use and container.state not in (ContainerState.BUSY, ContainerState.STOPPING)):
+            raise InternalError(f"container {container.id} is {container.state} with {in_use} residents in use")
+        if container.state is ContainerState.STARTING and states:
+            raise InternalError(f"container {container.id} has residents before it has started")
+        if container.running is not None and container.state is not ContainerState.BUSY:
+            raise InternalError(f"container {container.id} is {container.state} and runs {container.running}")
+        kept = sum(charges[r.function] for r in container.residents.values() if r.state is not ResidentState.UNLOADING)
+        if kept > limit_bytes and len(container.residents) > 1 and container.state is ContainerState.IDLE:
+            raise InternalError(f"container {container.id} keeps {kept} bytes above its limit of {limit_bytes}")
+
+    def _count(self, state: ResidentState) -> int:
+        return sum(r.state is state for c in self.containers.values() for r in c.residents.values())

@@ -1,0 +1,142 @@
+"""The ports of the policies: what they are shown, what they may say.
+
+A policy is pure: it gets a view, returns a choice, and keeps no clock. It suggests; `NodeState` decides, holds the
+books, and writes into the story why a suggestion was not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .lifecycle import ResidentState
+from .model import ContainerId, FunctionKey
+from .pool import Container, Origin
+
+
+class Forecast(Protocol):
+    """A distribution of a function's next arrival."""
+
+    def rate(self, at: float) -> float:
+        """Calls per second expected at `at`, given the silence since the last one."""
+        ...
+
+    def probability(self, at: float, within_s: float) -> float:
+        """Probability of a call in (at, at + within_s], given none between the last one and `at`."""
+        ...
+
+    def due_at(self, probability: float) -> float:
+        """When a call will have come since the last one with this probability; may be ``inf``."""
+        ...
+
+
+class Predictor(Protocol):
+    """When will this function be called next?"""
+
+    def forecast(self, arrivals: Sequence[float]) -> Forecast | None:
+        """From past arrivals, oldest first; None without history."""
+        ...
+
+
+class KeepAlive(Protocol):
+    """When do containers come and go?"""
+
+    def expires_at(self, owner: FunctionKey | None, idle_since: float) -> float:
+        """When to stop a container that fell idle, if it stays idle."""
+        ...
+
+    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
+        """Idle containers, given longest idle first, in the order in which they may be given up for room."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionView:
+    """One function as a pre-loading policy sees it."""
+
+    key: FunctionKey
+    namespace: str
+    load_s: float
+    """Seconds that a call saves when it finds the function resident."""
+    resident_bytes: int
+    forecast: Forecast | None
+    """None when the function has never been called here."""
+    copies: int
+    """Residents of it on this node that are loading, loaded or in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentView:
+    function: FunctionKey
+    state: ResidentState
+    origin: Origin
+    charged_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """One idle container."""
+
+    id: ContainerId
+    namespace: str
+    free_bytes: int
+    """May be negative for a moment, when measurements showed more than estimated."""
+    freeing_bytes: int
+    """Charged to residents that are being ended."""
+    residents: tuple[ResidentView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    at: float
+    containers: tuple[ContainerView, ...]
+    functions: Mapping[FunctionKey, FunctionView]
+    load_slots: int
+    """Loads that may be begun now."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestLoad:
+    """Load a function, after ending `victims` of the same container (all of them, or the load does not fit)."""
+
+    container: ContainerId
+    function: FunctionKey
+    resident_bytes: int
+    value_s: float
+    """Expected seconds saved within the policy's horizon."""
+    victims: tuple[FunctionKey, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestOffload:
+    container: ContainerId
+    function: FunctionKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreloadPlan:
+    suggestions: tuple[SuggestLoad | SuggestOffload, ...] = ()
+    wake_at: float | None = None
+    """When the next forecast falls due; the plan is made anew then."""
+
+
+class Preloader(Protocol):
+    """Which residents should which idle container hold?"""
+
+    def plan(self, view: NodeView) -> PreloadPlan: ...
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        """Expected seconds saved by having this function resident."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The choices a node is built with."""
+
+    keepalive: KeepAlive
+    predictor: Predictor
+    preloader: Preloader

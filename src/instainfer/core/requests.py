@@ -1,0 +1,64 @@
+"""One accepted activation on its way through a node, and the arithmetic of its phases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .model import ActivationId, ContainerId, FunctionKey, Phases, StartKind
+
+
+class RequestState(StrEnum):
+    QUEUED = "queued"
+    STARTING = "starting"
+    """A container is being created for it."""
+    RUNNING = "running"
+    """Handed to a container; loading on its behalf counts as running."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    activation: ActivationId
+    function: FunctionKey
+    arrived_at: float
+    state: RequestState = RequestState.QUEUED
+    container: ContainerId | None = None
+    start_kind: StartKind | None = None
+    placed_at: float = 0.0
+    """When it left the queue."""
+    run_at: float = 0.0
+    """When it was handed to a container."""
+    library_s: float = 0.0
+    """Part of the load that it waited for."""
+    model_s: float = 0.0
+    loaded: bool = True
+    """False while its function is still being loaded."""
+    patient_until: float = 0.0
+    """While queued: it waits for a busy container that has its function, until then at most."""
+
+    def waited_for_load(self, at: float, library_s: float, model_s: float) -> None:
+        """A load took `library_s` + `model_s`; only its tail, since `run_at`, was this request's wait."""
+        waited_s = max(0.0, at - self.run_at)
+        self.model_s = min(model_s, waited_s)
+        self.library_s = min(library_s, waited_s - self.model_s)
+        self.loaded = True
+
+    def phases(self, at: float, compute_s: float = 0.0) -> Phases:
+        """Where its time went until `at`; whatever no measurement explains is hand-off."""
+        total_s = max(0.0, at - self.arrived_at)
+        if self.state is RequestState.QUEUED:
+            return Phases(queue=total_s)
+        queue_s = self.placed_at - self.arrived_at
+        if self.state is RequestState.STARTING:
+            return Phases(queue=queue_s, container=total_s - queue_s)
+        container_s = self.run_at - self.placed_at
+        compute_s = min(compute_s, max(0.0, at - self.run_at - self.library_s - self.model_s))
+        known_s = queue_s + container_s + self.library_s + self.model_s + compute_s
+        return Phases(
+            queue=queue_s,
+            container=container_s,
+            libraries=self.library_s,
+            model=self.model_s,
+            handoff=max(0.0, total_s - known_s),
+            compute=compute_s,
+        )

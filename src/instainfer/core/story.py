@@ -1,0 +1,125 @@
+"""A bounded log of what happened and what was decided, and its form on disk.
+
+One line of JSON for each event::
+
+    {"event": {"type": "TimerFired", "at": 12.5}, "decisions": [{"type": "WakeAt", "when": 60.0}], "notes": []}
+
+Because the core is pure, feeding a recorded story's events into a fresh state gives the same decisions again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from . import decisions as decisions_module
+from . import events as events_module
+from . import model as model_module
+from .decisions import Decision
+from .events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    event: Event
+    decisions: tuple[Decision, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Story:
+    def __init__(self, length: int = 1000) -> None:
+        self._entries: deque[Entry] = deque(maxlen=length)
+
+    def append(self, event: Event, decisions: Iterable[Decision], notes: Iterable[str] = ()) -> None:
+        self._entries.append(Entry(event, tuple(decisions), tuple(notes)))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def last(self) -> Entry:
+        return self._entries[-1]
+
+    def about(self, name: str) -> list[Entry]:
+        """The entries that name a container, an activation or a function."""
+        return [entry for entry in self._entries if name in dump_entry(entry)]
+
+    def tail(self, count: int = 12) -> str:
+        """The latest entries as text, for an error's message."""
+        return "\n".join(dump_entry(entry) for entry in list(self._entries)[-count:])
+
+
+def dump_entry(entry: Entry) -> str:
+    return json.dumps(
+        {
+            "event": to_json(entry.event),
+            "decisions": [to_json(d) for d in entry.decisions],
+            "notes": list(entry.notes),
+        },
+        separators=(",", ":"),
+    )
+
+
+def load_entry(line: str) -> Entry:
+    """Inverse of `dump_entry`."""
+    raw = json.loads(line)
+    return Entry(from_json(raw["event"]), tuple(from_json(d) for d in raw["decisions"]), tuple(raw.get("notes", ())))
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON values of an event or a decision; the class's name is under ``type``."""
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    return value
+
+
+def from_json(raw: dict[str, Any]) -> Any:
+    cls = _classes()[raw["type"]]
+    hints = _hints(cls)
+    return cls(**{name: _restore(hints[name], item) for name, item in raw.items() if name != "type"})
+
+
+@cache
+def _classes() -> dict[str, Any]:
+    modules = (events_module, decisions_module, model_module)
+    return {
+        name: cls
+        for module in modules
+        for name, cls in vars(module).items()
+        if isinstance(cls, type) and is_dataclass(cls)
+    }
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _restore(hint: Any, raw: Any) -> Any:
+    if raw is None:
+        return None
+    if get_origin(hint) in (Union, UnionType):
+        return _restore(next(arg for arg in get_args(hint) if arg is not type(None)), raw)
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        if len(kinds) == 2 and kinds[1] is Ellipsis:
+            return tuple(_restore(kinds[0], item) for item in raw)
+        return tuple(_restore(kind, item) for kind, item in zip(kinds, raw, strict=True))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(raw)
+    if is_dataclass(hint):
+        return from_json(raw)
+    return raw

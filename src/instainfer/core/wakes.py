@@ -1,0 +1,44 @@
+"""Deadlines of which only the nearest is asked for."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Wakes:
+    """Named deadlines. One for each name at a time: one that has moved is looked at and armed anew when it comes,
+    so that a container that is used a thousand times a second does not leave a thousand timers behind."""
+
+    plan_at: float | None = None
+    """When the pre-load plan has to be made anew; replaced by every plan."""
+    _heap: list[tuple[float, int, str]] = field(default_factory=list)
+    _armed: set[str] = field(default_factory=set)
+    _count: int = 0
+    _asked: float | None = None
+
+    def arm(self, when: float, name: str) -> None:
+        if name not in self._armed:
+            self._armed.add(name)
+            self._count += 1
+            heapq.heappush(self._heap, (when, self._count, name))
+
+    def fired(self, at: float) -> list[str]:
+        """Names whose time has come, in the order of their times."""
+        self._asked = None
+        names = []
+        while self._heap and self._heap[0][0] <= at:
+            names.append(heapq.heappop(self._heap)[2])
+        self._armed.difference_update(names)
+        return names
+
+    def ask(self) -> float | None:
+        """The nearest deadline, if it is nearer than what has been asked for already."""
+        nearest = self._heap[0][0] if self._heap else None
+        if self.plan_at is not None and (nearest is None or self.plan_at < nearest):
+            nearest = self.plan_at
+        if nearest is None or (self._asked is not None and self._asked <= nearest):
+            return None
+        self._asked = nearest
+        return nearest

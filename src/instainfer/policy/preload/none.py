@@ -1,0 +1,13 @@
+"""No pre-loading: the platform as it would be without us."""
+
+from __future__ import annotations
+
+from ...core.ports import FunctionView, NodeView, PreloadPlan
+
+
+class NoPreloading:
+    def plan(self, view: NodeView) -> PreloadPlan:
+        return PreloadPlan()
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        return 0.0
