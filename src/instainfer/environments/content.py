@@ -47,7 +47,9 @@ def explaining_full_disk(path: Path) -> Iterator[None]:
 
 
 def full_disk(path: Path) -> str:
-    free_bytes = shutil.disk_usage(path).free
+    """What a `HostError` says when there is no room at `path`."""
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    free_bytes = shutil.disk_usage(existing).free
     return f"no space left on the disk of {path} ({free_bytes} bytes free); free some, or move the cache elsewhere"
 
 

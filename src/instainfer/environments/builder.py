@@ -1,0 +1,257 @@
+"""Environments: requirements in, an interpreter with exactly those packages out; built once, shared by digest.
+
+::
+
+    ROOT/locks/     what requirements were resolved to         ROOT/env-<digest>/   a virtual environment
+    ROOT/logs/      what the tools said, per lock and build    ROOT/pip/<tag>/      a pip per interpreter
+    ROOT/busy/      files that are locked while one works      ROOT/scratch/        where tools run
+
+A virtual environment cannot be moved, so it is built in its final place: under a file lock, with a marker written last.
+One without the marker was interrupted, and is removed and built anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import EnvironmentBuildError, HostError
+from .content import explaining_full_disk, full_disk
+from .exclusive import exclusive
+from .installers import TOOL_ENV, Installer, Pip, Run, Uv, find_uv
+from .interpreters import Interpreter, find_interpreter
+from .lock import Lock, lock_key, write_durably
+from .requirements import Requirements
+from .tools import TAIL_LINES, run_tool
+
+_READY = "ready"
+_PACKAGES = "packages.json"
+_LOCK = "lock.txt"
+_OLDEST_PIP = (22, 3)  # --report and --python
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One thing that happened while an environment was made."""
+
+    step: Literal["lock", "create", "install", "ready"]
+    text: str
+    """One line, from us or from the tool at work."""
+    elapsed_s: float
+    """Since `Environments.ensure` was called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A set of installed packages, ready to be run with."""
+
+    digest: str
+    python: Path
+    packages: tuple[str, ...]
+    """``name==version``, sorted."""
+    cached: bool
+    """It was there already."""
+
+
+class Environments:
+    """The environments under one folder, which several processes may share."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        installer: Literal["auto", "uv", "pip"] = "auto",
+        timeout_s: float = 1800.0,
+        pip_args: Sequence[str] = (),
+    ) -> None:
+        """`timeout_s` bounds each of resolving and building; `pip_args` go to every resolution and installation."""
+        self.root = root.absolute()
+        self._installer = installer
+        self._timeout_s = timeout_s
+        self._pip_args = tuple(pip_args)
+        self._interpreters: dict[str | None, Interpreter] = {}
+        self._scratch = self.root / "scratch"
+
+    async def ensure(
+        self, requirements: Requirements, progress: Callable[[Progress], None] | None = None
+    ) -> Environment:
+        """Give the environment of some requirements, making it when it is not there.
+
+        Raises `EnvironmentBuildError` when they cannot be resolved or installed, or it takes too long; `HostError` when
+        this machine lacks a Python, a tool or room. Cancelling ends the tool at work and leaves nothing half-built.
+        """
+        tell = _Teller(progress)
+        with explaining_full_disk(self.root):
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            interpreter = await self._interpreter(requirements.python)
+            lock = await self._lock(requirements, interpreter, tell)
+            digest = lock.digest(interpreter)
+            environment = self._ready(digest, cached=True)
+            if environment is None:
+                async with self._alone(digest, tell):
+                    # Whoever was waited for has probably built it.
+                    environment = self._ready(digest, cached=True) or await self._build(digest, lock, interpreter, tell)
+        tell("ready", f"{digest}: {len(environment.packages)} packages{', cached' if environment.cached else ''}")
+        return environment
+
+    async def _interpreter(self, version: str | None) -> Interpreter:
+        known = self._interpreters.get(version)
+        if known is None or not known.executable.exists():
+            known = self._interpreters[version] = await find_interpreter(version)
+        return known
+
+    def _ready(self, digest: str, *, cached: bool) -> Environment | None:
+        folder = self.root / digest
+        python = folder / "bin" / "python"
+        # The interpreter it was made of may have been removed from the host since.
+        if not (folder / _READY).exists() or not python.exists():
+            return None
+        packages = json.loads((folder / _PACKAGES).read_text(encoding="utf-8"))
+        return Environment(digest, python, tuple(packages), cached)
+
+    @asynccontextmanager
+    async def _alone(self, name: str, tell: _Teller) -> AsyncIterator[None]:
+        def on_wait() -> None:
+            tell(tell.step, f"waiting for whoever is working on {name}")
+
+        async with exclusive(self.root / "busy" / name, on_wait):
+            yield
+
+    async def _lock(self, requirements: Requirements, interpreter: Interpreter, tell: _Teller) -> Lock:
+        tell.step = "lock"
+        if not requirements.lines and not requirements.no_deps:
+            return Lock()
+        key = lock_key(requirements, interpreter)
+        file = self.root / "locks" / f"{key}.txt"
+        if file.exists():
+            return Lock.parse(file.read_text(encoding="utf-8"))
+        async with self._alone(key, tell):
+            if file.exists():
+                return Lock.parse(file.read_text(encoding="utf-8"))
+            async with self._tools("the requirements cannot be resolved", key, tell) as run:
+                tell("lock", f"resolving for Python {interpreter.version}")
+                installer = await self._tool(interpreter, run, tell)
+                resolved = []
+                for lines, no_deps in ((requirements.lines, False), (requirements.no_deps, True)):
+                    pins = (
+                        await installer.resolve(lines, no_deps=no_deps, run=run, scratch=self._scratch) if lines else []
+                    )
+                    resolved.append(pins)
+            lock = Lock.of(*resolved)
+            write_durably(file, lock.text)
+            return lock
+
+    async def _build(self, digest: str, lock: Lock, interpreter: Interpreter, tell: _Teller) -> Environment:
+        folder = self.root / digest
+        interpreter.require("venv")
+        try:
+            await asyncio.to_thread(_remove, folder)
+            async with self._tools("the requirements cannot be installed", digest, tell) as run:
+                tell("create", f"creating {digest} with Python {interpreter.version}")
+                await run([interpreter.executable, "-I", "-m", "venv", "--without-pip", folder])
+                write_durably(folder / _LOCK, lock.text)
+                if lock.pins:
+                    tell("install", f"installing {len(lock.pins)} packages")
+                    installer = await self._tool(interpreter, run, tell)
+                    await installer.install(lock, folder / _LOCK, folder / "bin" / "python", run)
+            write_durably(folder / _PACKAGES, json.dumps([str(pin) for pin in lock.pins], indent=1))
+            write_durably(folder / _READY, "")
+        except BaseException:
+            await asyncio.to_thread(_remove, folder)
+            raise
+        environment = self._ready(digest, cached=False)
+        if environment is None:
+            raise HostError(f"{folder} was built, but its Python does not exist; was {interpreter.executable} removed?")
+        return environment
+
+    async def _tool(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Installer:
+        uv = find_uv(self._installer)
+        if uv is not None:
+            return Uv(uv, interpreter.executable, self._pip_args)
+        return Pip(await self._pip(interpreter, run, tell), self._pip_args)
+
+    async def _pip(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Path:
+        """A Python of that version with a pip that is recent enough; environments themselves hold no pip."""
+        folder = self.root / "pip" / interpreter.tag
+        python = folder / "bin" / "python"
+        if (folder / _READY).exists() and python.exists():
+            return python
+        interpreter.require("venv")
+        interpreter.require("ensurepip")
+        async with self._alone(f"pip-{interpreter.tag}", tell):
+            if (folder / _READY).exists() and python.exists():
+                return python
+            tell(tell.step, f"preparing pip for Python {interpreter.version}")
+            await asyncio.to_thread(_remove, folder)
+            await run([interpreter.executable, "-I", "-m", "venv", folder])
+            if _pip_version(folder) < _OLDEST_PIP:
+                oldest = ".".join(map(str, _OLDEST_PIP))
+                await run([python, "-I", "-m", "pip", "install", "--upgrade", f"pip>={oldest}", *self._pip_args])
+            write_durably(folder / _READY, "")
+        return python
+
+    @asynccontextmanager
+    async def _tools(self, failed: str, name: str, tell: _Teller) -> AsyncIterator[Run]:
+        """Give a way to run tools whose failures, delays and want of room end as errors that begin with `failed`."""
+        log = self.root / "logs" / f"{name}.log"
+        log.unlink(missing_ok=True)
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+        def on_line(line: str) -> None:
+            tail.append(line)
+            tell(tell.step, line)
+
+        async def run(argv: Sequence[str | Path]) -> None:
+            finished = await run_tool(argv, log=log, on_line=on_line, env=TOOL_ENV, cwd=self._scratch)
+            if finished.returncode == 0:
+                return
+            if finished.disk_full:
+                raise HostError(f"{failed}: {full_disk(self.root)}; tools also need room in {tempfile.gettempdir()}")
+            raise EnvironmentBuildError(f"{failed}: {finished.cause} (log: {log})", "\n".join(tail))
+
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield run
+        except TimeoutError as error:
+            raise EnvironmentBuildError(
+                f"{failed}: ended after {self._timeout_s:g} s (log: {log}); raise environments.build_timeout_s",
+                "\n".join(tail),
+            ) from error
+
+
+class _Teller:
+    """Passes progress on, with the step that it belongs to."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
+        self._progress = progress
+        self._start_s = time.monotonic()
+        self.step: Literal["lock", "create", "install", "ready"] = "lock"
+
+    def __call__(self, step: Literal["lock", "create", "install", "ready"], text: str) -> None:
+        self.step = step
+        if self._progress is not None:
+            self._progress(Progress(step, text, time.monotonic() - self._start_s))
+
+
+def _remove(folder: Path) -> None:
+    """Remove what is there; the marker goes first, so that half of it is never taken for whole."""
+    (folder / _READY).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _pip_version(folder: Path) -> tuple[int, int]:
+    for info in folder.glob("lib/python*/site-packages/pip-*.dist-info"):
+        if match := re.match(r"pip-(\d+)\.(\d+)", info.name):
+            return int(match[1]), int(match[2])
+    return 0, 0

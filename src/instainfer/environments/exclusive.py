@@ -1,0 +1,68 @@
+"""One at a time, across tasks and processes: a lock on a file, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+
+@asynccontextmanager
+async def exclusive(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold the lock of `path`; `on_wait` is called once when another task or process has it.
+
+    The kernel frees it when its holder ends, however it ends. The file stays: removing it would part those who wait
+    from those who come.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        on_wait()
+        await _Waiter(fd).locked()
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+class _Waiter:
+    """Waits for a lock in a thread of its own; cancelled, it frees the lock as soon as it gets it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Future[None] = self._loop.create_future()
+        self._guard = threading.Lock()
+        self._has_it = False
+        self._abandoned = False
+
+    async def locked(self) -> None:
+        # A daemon, because nothing can interrupt it: this process must be able to end while another one builds.
+        threading.Thread(target=self._wait, name="instainfer-lock", daemon=True).start()
+        try:
+            await self._told
+        except asyncio.CancelledError:
+            with self._guard:
+                self._abandoned = True
+                if self._has_it:
+                    os.close(self._fd)
+            raise
+
+    def _wait(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        with self._guard:
+            if self._abandoned:
+                os.close(self._fd)
+                return
+            self._has_it = True
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        if not self._told.done():
+            self._told.set_result(None)

@@ -1,0 +1,226 @@
+"""The platform's side: the code of every version of a function unpacked once, read-only, with its weights in place.
+
+The archive comes from a stranger: names that lead out of the folder, links, and archives that swell beyond `MAX_BYTES`
+are refused before anything of them is visible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, NoReturn
+
+from ..errors import BadFunction, BadInput, NotFound
+from .content import ContentStore, explaining_full_disk
+from .manifest import Manifest, read_manifest, relative_path
+from .package import WEIGHTS_FILE
+
+MAX_FILES = 20_000
+MAX_BYTES = 1024 * 1024 * 1024
+"""Largest size of a function's code once unpacked."""
+_CHUNK_BYTES = 1024 * 1024
+_MAX_NAME_BYTES = 255  # of the whole path, so that no part of it is longer
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Materialised:
+    """A function's folder, ready to be loaded from."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+    """Names this code: 64 hexadecimal digits."""
+    weights_bytes: int
+    """Size of all its weights; a first guess of what a resident needs beyond its libraries."""
+
+
+class FunctionFolders:
+    """A folder with one folder for every code that was deployed."""
+
+    def __init__(self, root: Path, content: ContentStore) -> None:
+        self.root = root
+        self._content = content
+        root.mkdir(parents=True, exist_ok=True)
+
+    def materialise(self, code: bytes, *, binary: bool) -> Materialised:
+        """Unpack a zip (`binary`) or store one source text as ``__main__.py``; quick when that has happened before.
+
+        May be called by several threads and processes at a time. Raises `BadInput` for an archive that is refused or
+        weights whose content is not stored, `BadFunction` for a folder that is not a function, `HostError` when the
+        disk is full.
+        """
+        # The two forms are told apart in the digest: the same bytes mean different folders.
+        digest = hashlib.sha256((b"zip\0" if binary else b"text\0") + code).hexdigest()
+        folder = self.root / digest
+        if folder.is_dir():
+            with suppress(FileNotFoundError):  # weights that were links and are gone: unpack anew
+                return _describe(folder, digest)
+            self.remove(digest)
+        with explaining_full_disk(self.root):
+            building = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
+            try:
+                if binary:
+                    _unpack(code, building)
+                else:
+                    _copy(io.BytesIO(code), building / "__main__.py", MAX_BYTES)
+                self._place_weights(building)
+                _describe(building, digest)
+                _make_read_only(building)
+                self._put_in_place(building, folder)
+            finally:
+                _remove_tree(building)
+        return _describe(folder, digest)
+
+    def remove(self, digest: str) -> None:
+        """Remove a function's code; nothing happens when it is not there. Nobody may be loading from it."""
+        if _DIGEST.fullmatch(digest) is None:
+            raise BadInput(f"{digest!r} does not name a function's code; it is 64 hexadecimal digits")
+        leaving = Path(tempfile.mkdtemp(prefix=".old-", dir=self.root))
+        # Renamed first, so that nobody finds half of it.
+        with suppress(FileNotFoundError):
+            (self.root / digest).rename(leaving)
+        _remove_tree(leaving)
+
+    def _put_in_place(self, building: Path, folder: Path) -> None:
+        try:
+            # The parent stays the same, so this needs no permission to write into the folder itself.
+            building.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another was quicker, with the same
+                raise
+
+    def _place_weights(self, folder: Path) -> None:
+        for name, digest in _announced_weights(folder).items():
+            try:
+                stored = self._content.path(digest)
+            except NotFound as error:
+                raise BadInput(
+                    f"weights {name}: their content {digest} is not stored; send it before the code"
+                ) from error
+            target = folder / name
+            if target.exists():
+                raise BadInput(f"weights {name}: the code holds a file of that name; leave it out of the archive")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.hardlink_to(stored)
+            except OSError:  # another file system, or one without hard links
+                target.symlink_to(stored.resolve())
+
+
+def _announced_weights(folder: Path) -> dict[str, str]:
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        return {}
+    allowed = 'a JSON object such as {"model.pt": "sha256:..."}'
+    try:
+        weights = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadInput(f"{WEIGHTS_FILE}: not JSON: {error}; allowed: {allowed}") from error
+    if not isinstance(weights, dict) or not all(isinstance(digest, str) for digest in weights.values()):
+        raise BadInput(f"{WEIGHTS_FILE}: not {allowed}")
+    for name in weights:
+        if not relative_path(name):
+            raise BadInput(f"{WEIGHTS_FILE}: {name!r} is not a path inside the function's folder")
+    return weights
+
+
+def _describe(folder: Path, digest: str) -> Materialised:
+    """Raises `FileNotFoundError` when a link to weights leads nowhere."""
+    manifest = read_manifest(folder, label="the function's code")
+    names = dict.fromkeys((*manifest.weights, *_announced_weights(folder)))
+    for name in names:
+        if not os.path.lexists(folder / name):
+            raise BadFunction(f"weights {name}: neither sent apart nor part of the code; deploy the folder again")
+    weights_bytes = sum((folder / name).stat().st_size for name in names)
+    return Materialised(folder, manifest, digest, weights_bytes)
+
+
+def _unpack(code: bytes, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(code)) as archive:
+            entries = archive.infolist()
+            _check_entries(entries)
+            left_bytes = MAX_BYTES
+            for entry in entries:
+                if entry.is_dir():
+                    (folder / entry.filename).mkdir(parents=True, exist_ok=True)
+                    continue
+                target = folder / entry.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(entry) as source:
+                    left_bytes = _copy(source, target, left_bytes)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
+        raise BadInput(f"the code is not a sound zip archive: {error}; pack it again") from error
+
+
+def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
+    if len(entries) > MAX_FILES:
+        _refuse(f"holds {len(entries)} files; at most {MAX_FILES} are allowed")
+    files: set[str] = set()
+    folders: set[str] = set()
+    for entry in entries:
+        name = entry.filename.removesuffix("/")
+        if not relative_path(name) or len(name.encode()) > _MAX_NAME_BYTES:
+            _refuse(f"holds {entry.filename!r}, which does not name a file inside the function's folder")
+        if entry.flag_bits & 0x1 or entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            _refuse(f"holds {entry.filename!r}, which is encrypted or not compressed by deflate")
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+            _refuse(f"holds {entry.filename!r}, which is a link or a device; put the file itself in")
+        folders.update(str(parent) for parent in PurePosixPath(name).parents)
+        if entry.is_dir():
+            folders.add(name)
+        elif name in files:
+            _refuse(f"holds {entry.filename!r} twice")
+        else:
+            files.add(name)
+    if both := files & folders:
+        _refuse(f"holds {min(both)!r} both as a file and as a folder")
+
+
+def _refuse(what: str) -> NoReturn:
+    raise BadInput(f"the code's archive is refused: it {what}")
+
+
+def _copy(source: IO[bytes], target: Path, left_bytes: int) -> int:
+    """Unpack one file and return how many bytes may still come; what the archive says of its sizes is not believed."""
+    with target.open("xb") as file:
+        while chunk := source.read(_CHUNK_BYTES):
+            left_bytes -= len(chunk)
+            if left_bytes < 0:
+                _refuse(f"unpacks to more than the {MAX_BYTES // 1024**2} MB allowed; send weights apart")
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return left_bytes
+
+
+def _make_read_only(folder: Path) -> None:
+    for base, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            path = Path(base) / name
+            if not path.is_symlink():
+                path.chmod(0o444)
+        Path(base).chmod(0o555)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder whose folders are read-only; one that has gone already is no error."""
+    if not folder.exists():
+        return
+    for base, _, _ in os.walk(folder):
+        Path(base).chmod(0o755)
+    shutil.rmtree(folder)

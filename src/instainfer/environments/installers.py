@@ -1,0 +1,152 @@
+"""pip and uv: how requirements become exact versions, and those an environment.
+
+Both read the host's own configuration (indexes, links, proxies). Each step is one run of the tool through the `Run`
+that it is given, which raises when the tool fails.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from ..errors import HostError
+from .lock import Lock, Pin, parse_pins, pin
+
+Run: TypeAlias = Callable[[Sequence[str | Path]], Awaitable[None]]
+
+TOOL_ENV: Mapping[str, str] = {
+    "NO_COLOR": "1",
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_NO_INPUT": "1",
+    "PIP_PROGRESS_BAR": "off",
+    "PIP_ROOT_USER_ACTION": "ignore",
+    "PIP_USER": "0",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "1",
+    "UV_NO_PROGRESS": "1",
+    "UV_PYTHON_DOWNLOADS": "never",
+}
+"""Makes the tools ask nothing, print plain lines and install where they are told."""
+
+_PIP_SOURCES = ("index-url", "extra-index-url", "find-links", "no-index", "constraint", "proxy", "cert", "client-cert")
+_UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
+
+
+class Installer(Protocol):
+    async def resolve(self, lines: Sequence[str], *, no_deps: bool, run: Run, scratch: Path) -> list[Pin]:
+        """Find exact versions for requirements, and for all they depend on unless `no_deps`; installs nothing."""
+        ...
+
+    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
+        """Install exactly what is in the lock, which `lock_file` holds, for the environment's `python`."""
+        ...
+
+
+class Pip:
+    """pip 22.3 or newer, run by the interpreter that the environment is made of."""
+
+    def __init__(self, python: Path, pip_args: Sequence[str]) -> None:
+        self._pip = (python, "-I", "-m", "pip")
+        self._args = tuple(pip_args)
+
+    async def resolve(self, lines: Sequence[str], *, no_deps: bool, run: Run, scratch: Path) -> list[Pin]:
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="resolve-") as folder:
+            asked, report = _requirements_file(folder, lines), Path(folder, "report.json")
+            options = ["--dry-run", "--ignore-installed", *(["--no-deps"] if no_deps else [])]
+            await run([*self._pip, "install", *options, "--report", report, "-r", asked, *self._args])
+            return _read_report(report)
+
+    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
+        # The lock is complete, so dependencies are never looked at again.
+        checks = ["--require-hashes"] if lock.hashed else []
+        await run([*self._pip, "--python", python, "install", "--no-deps", *checks, "-r", lock_file, *self._args])
+
+
+class Uv:
+    """The uv binary."""
+
+    def __init__(self, executable: Path, python: Path, pip_args: Sequence[str]) -> None:
+        self._pip = (executable, "pip")
+        self._python = python
+        self._args = tuple(pip_args)
+
+    async def resolve(self, lines: Sequence[str], *, no_deps: bool, run: Run, scratch: Path) -> list[Pin]:
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="resolve-") as folder:
+            asked, locked = _requirements_file(folder, lines), Path(folder, "lock.txt")
+            options = ["--generate-hashes", "--no-header", "--no-annotate", *(["--no-deps"] if no_deps else [])]
+            await run([*self._pip, "compile", "--python", self._python, *options, "-o", locked, asked, *self._args])
+            return _read_pins(locked)
+
+    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
+        checks = ["--require-hashes"] if lock.hashed else []
+        options = ["--no-deps", "--compile-bytecode", *checks]
+        await run([*self._pip, "install", "--python", python, *options, "-r", lock_file, *self._args])
+
+
+def _requirements_file(folder: str, lines: Sequence[str]) -> Path:
+    file = Path(folder, "requirements.txt")
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return file
+
+
+def _read_pins(locked: Path) -> list[Pin]:
+    return parse_pins(locked.read_text(encoding="utf-8"))
+
+
+def _read_report(report: Path) -> list[Pin]:
+    return [_reported(item) for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
+
+
+def _reported(item: Mapping[str, Any]) -> Pin:
+    """Read one entry of pip's installation report; its address is left behind on purpose."""
+    archive = item["download_info"].get("archive_info", {})
+    hashes = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if archive.get("hash") else [])
+    sha256 = hashes.get("sha256")
+    return pin(item["metadata"]["name"], item["metadata"]["version"], [f"sha256:{sha256}"] if sha256 else [])
+
+
+def find_uv(installer: str) -> Path | None:
+    """The uv to use, None for pip. Raises `HostError` when uv is demanded and there is none.
+
+    ``auto`` leaves uv aside where pip has been told where packages come from and uv has not: uv does not read pip's
+    configuration, and would go elsewhere.
+    """
+    if installer == "pip":
+        return None
+    beside = Path(sys.executable).with_name("uv")
+    found = shutil.which("uv") or (str(beside) if os.access(beside, os.X_OK) else None)
+    if installer == "uv":
+        if found is None:
+            raise HostError("uv is not on PATH; install it, or set environments.installer to auto or pip")
+        return Path(found)
+    if found is None or (_pip_has_sources() and not any(name in os.environ for name in _UV_SOURCES)):
+        return None
+    return Path(found)
+
+
+def _pip_has_sources() -> bool:
+    if any(f"PIP_{key.upper().replace('-', '_')}" in os.environ for key in _PIP_SOURCES):
+        return True
+    config = configparser.RawConfigParser(strict=False)
+    try:
+        config.read(_pip_configuration_files(), encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return True  # pip will say what is wrong with it
+    return any(config.has_option(section, key) for section in config.sections() for key in _PIP_SOURCES)
+
+
+def _pip_configuration_files() -> list[Path]:
+    home, env = Path.home(), os.environ
+    shared = env.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
+    own = Path(env.get("XDG_CONFIG_HOME", home / ".config"))
+    files = [*(Path(folder, "pip/pip.conf") for folder in shared), Path("/etc/pip.conf")]
+    files += [home / ".pip/pip.conf", own / "pip/pip.conf"]
+    return [*files, Path(env["PIP_CONFIG_FILE"])] if "PIP_CONFIG_FILE" in env else files

@@ -1,0 +1,109 @@
+"""Finding the Python that an environment is made of, and what it can do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import HostError
+
+_PROBE = """
+import importlib.util, json, sys, sysconfig
+print(json.dumps({
+    "executable": sys.executable,
+    "version": "%d.%d" % sys.version_info[:2],
+    "tag": sysconfig.get_config_var("SOABI"),
+    "platform": sysconfig.get_platform(),
+    "modules": [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name)],
+}))
+"""
+_PROBE_TIMEOUT_S = 30.0
+_VERSIONED = re.compile(r"python3\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python on this host."""
+
+    executable: Path
+    version: str
+    """``"3.11"``: environments outlive patch releases."""
+    tag: str
+    """What compiled packages must fit, C library included, such as ``cpython-311-x86_64-linux-gnu``."""
+    platform: str
+    modules: frozenset[str]
+
+    def require(self, module: str) -> None:
+        """Raise `HostError` when the part of the standard library that makes environments was left out."""
+        if module not in self.modules:
+            raise HostError(
+                f"{self.executable} has no {module} module, which is needed to make environments; on Debian and Ubuntu "
+                f"install the package python3-venv (for this version: python{self.version}-venv)"
+            )
+
+
+async def find_interpreter(version: str | None) -> Interpreter:
+    """Find the interpreter of a version such as ``"3.11"``; None is the one that runs this.
+
+    Raises `HostError` when there is none that works.
+    """
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    candidates = [Path(sys.executable)] if version in {None, own} else _on_path(f"python{version}")
+    for candidate in candidates:
+        # A name on the path may be a shim of a version manager that refuses to run.
+        found = await _probe(candidate)
+        if found is not None and version in {None, found.version}:
+            return found
+    if version in {None, own}:
+        raise HostError(f"{sys.executable}, which runs this platform, does not run programs; reinstall it")
+    present = ", ".join(_present(own))
+    raise HostError(f"no working python{version} on PATH; present: {present}; install it, or name another version")
+
+
+def _on_path(name: str) -> list[Path]:
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    files = [Path(folder or ".") / name for folder in folders]
+    return [file for file in files if file.is_file() and os.access(file, os.X_OK)]
+
+
+def _present(own: str) -> list[str]:
+    names = {f"python{own}"}
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        names.update(file.name for file in Path(folder or ".").glob("python3.*") if _VERSIONED.fullmatch(file.name))
+    return sorted(names, key=lambda name: int(name.partition(".")[2]))
+
+
+async def _probe(executable: Path) -> Interpreter | None:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            executable, "-I", "-c", _PROBE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+    except OSError:
+        return None
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    try:
+        said = json.loads(output) if process.returncode == 0 else None
+    except ValueError:
+        return None
+    if said is None:
+        return None
+    return Interpreter(
+        executable=Path(said["executable"]),
+        version=said["version"],
+        tag=said["tag"] or f"python-{said['version']}-{said['platform']}",
+        platform=said["platform"],
+        modules=frozenset(said["modules"]),
+    )

@@ -1,0 +1,107 @@
+"""The lock: exact versions of everything an environment holds, and the digest that names the environment.
+
+A lock is kept per (requirements, Python, platform), so that deploying again needs no network. It names no index and no
+host: those are the machine's, and the same packages give the same environment wherever they came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .content import sync_folder
+from .interpreters import Interpreter
+from .requirements import Requirements, logical_lines
+
+_PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)(?P<rest>.*)")
+_HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
+_DIGEST_DIGITS = 24
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pin:
+    """One package in exactly one version."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...] = ()
+    """``sha256:<hex>`` of every archive that may be installed; empty when its source did not tell."""
+
+    def __str__(self) -> str:
+        return f"{self.name}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Everything an environment holds, sorted by name. It is complete: nothing is resolved while installing."""
+
+    pins: tuple[Pin, ...] = ()
+
+    @classmethod
+    def of(cls, resolved: Iterable[Pin], without_deps: Iterable[Pin]) -> Lock:
+        """Join both resolutions; what its author wants without dependencies wins over what others depend on."""
+        pins = {pin.name: pin for pin in (*resolved, *without_deps)}
+        return cls(tuple(sorted(pins.values())))
+
+    @classmethod
+    def parse(cls, text: str) -> Lock:
+        return cls(tuple(sorted(parse_pins(text))))
+
+    @property
+    def hashed(self) -> bool:
+        """Whether archives can be checked: pip and uv check either all of them or none."""
+        return bool(self.pins) and all(pin.hashes for pin in self.pins)
+
+    @property
+    def text(self) -> str:
+        """The lock in the form of a requirements file, for pip, uv and people."""
+        hashed = self.hashed
+        lines = [" \\\n    ".join((str(pin), *(f"--hash={h}" for h in pin.hashes if hashed))) for pin in self.pins]
+        return "".join(f"{line}\n" for line in lines)
+
+    def digest(self, interpreter: Interpreter) -> str:
+        """The name of the environment that this lock makes on that interpreter."""
+        named = json.dumps([self.text, interpreter.version, interpreter.tag, interpreter.platform])
+        return f"env-{hashlib.sha256(named.encode()).hexdigest()[:_DIGEST_DIGITS]}"
+
+
+def lock_key(requirements: Requirements, interpreter: Interpreter) -> str:
+    """Names the lock of some requirements; comments do not matter."""
+    asked = [requirements.lines, requirements.no_deps, interpreter.tag, interpreter.platform]
+    return f"lock-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:_DIGEST_DIGITS]}"
+
+
+def parse_pins(text: str) -> list[Pin]:
+    """Read ``name==version --hash=...`` lines. Raises `ValueError` for any other."""
+    pins = []
+    for number, line in logical_lines(text):
+        match = _PIN.fullmatch(line)
+        if match is None:
+            raise ValueError(f"line {number} of a lock is not an exact version: {line!r}")
+        pins.append(pin(match["name"], match["version"], _HASH.findall(match["rest"])))
+    return pins
+
+
+def pin(name: str, version: str, hashes: Iterable[str]) -> Pin:
+    return Pin(re.sub(r"[-_.]+", "-", name).lower(), version, tuple(sorted(hashes)))
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all, also after a power failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".new-", delete=False) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    sync_folder(path.parent)

@@ -1,0 +1,122 @@
+"""Running a tool: its output line by line to whoever watches and into a log, and no process left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import re
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import HostError
+
+TAIL_LINES = 30
+"""How much of the output an error carries."""
+_READ_BYTES = 8192
+_LONGEST_LINE = 65_536
+_LINE_END = re.compile(r"\r\n|\r|\n")
+# Ours would lead the tools to the platform's own packages.
+_NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV", "__PYVENV_LAUNCHER__")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a tool ended and what it said."""
+
+    returncode: int
+    cause: str
+    """The line that says best what went wrong."""
+    disk_full: bool
+
+
+async def run_tool(
+    argv: Sequence[str | Path], *, log: Path, on_line: Callable[[str], None], env: Mapping[str, str], cwd: Path
+) -> Finished:
+    """Run a tool in a process group of its own and wait for its end.
+
+    `env` is added to this process's environment; the output is appended to `log`. When this is cancelled, the whole
+    group is killed before it returns. Raises `HostError` when the tool cannot be started.
+    """
+    arguments = [os.fspath(argument) for argument in argv]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(f"$ {' '.join(arguments)}\n")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                cwd=cwd,
+                env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED} | dict(env),
+            )
+        except OSError as error:
+            raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
+        assert process.stdout is not None
+        output = _Output(file, on_line)
+        try:
+            await output.read(process.stdout)
+            returncode = await process.wait()
+        finally:
+            await _end(process)
+    return output.finished(returncode)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill what is left of the group, and wait until its pipe is closed."""
+    assert process.stdout is not None
+    # Once all have ended, the group's number may already be somebody else's.
+    if process.returncode is None or not process.stdout.at_eof():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    while await process.stdout.read(_READ_BYTES):
+        pass
+    await process.wait()
+
+
+class _Output:
+    """Splits a tool's output into lines, remembers the telling ones."""
+
+    def __init__(self, log: TextIO, on_line: Callable[[str], None]) -> None:
+        self._log = log
+        self._on_line = on_line
+        self._last = ""
+        self._errors: dict[str, str] = {}
+        self._disk_full = False
+
+    async def read(self, stream: asyncio.StreamReader) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        rest = ""
+        while chunk := await stream.read(_READ_BYTES):
+            *lines, rest = _LINE_END.split(rest + decoder.decode(chunk))
+            for line in lines:
+                self._take(line)
+            if len(rest) > _LONGEST_LINE:
+                self._take(rest)
+                rest = ""
+        self._take(rest + decoder.decode(b"", final=True))
+
+    def _take(self, line: str) -> None:
+        line = line.rstrip()
+        if not line:
+            return
+        self._log.write(f"{line}\n")
+        self._last = line
+        for mark in ("ERROR:", "error:", "×"):
+            if line.lstrip().startswith(mark):
+                self._errors.setdefault(mark, line.strip())
+        self._disk_full = self._disk_full or "No space left" in line or "Disk quota exceeded" in line
+        self._on_line(line)
+
+    def finished(self, returncode: int) -> Finished:
+        # pip writes ERROR: for what it says itself, error: for what its helpers say; uv's findings begin with a cross.
+        ended = f"it ended with exit code {returncode}" if returncode >= 0 else f"it was killed by signal {-returncode}"
+        said = [self._errors[mark] for mark in ("ERROR:", "×", "error:") if mark in self._errors]
+        cause = said[0] if said else self._last or ended
+        return Finished(returncode, cause, self._disk_full)
