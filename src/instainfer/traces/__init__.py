@@ -1,0 +1,1 @@
+"""Workloads: reading and writing traces, placing their calls in time, classifying and generating them."""

@@ -1,0 +1,42 @@
+"""Where inside its minute a call falls: a trace of counts says how many calls a minute has, not when.
+
+The rule, stated because the class of a function depends on it: the n calls of a minute are n points drawn uniformly
+from that minute and sorted, by ``random.Random(f"{seed}/{function}/{minute}")``, where `function` is the row's
+HashFunction and `minute` the name of its column. So every count is exact, the same seed gives the same times
+everywhere, and a function's calls do not move when other rows or earlier minutes are cut away.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .azure2019 import Trace
+
+
+class Arrival(NamedTuple):
+    """One call of a trace."""
+
+    at_s: float
+    """Seconds since the trace's first minute began."""
+    function: int
+    """Index into `Trace.functions`."""
+
+
+def function_times(trace: Trace, function: int, seed: int) -> Iterator[float]:
+    """The call times of one function in seconds, ascending."""
+    row = trace.functions[function]
+    for offset, count in enumerate(row.counts):
+        if count:
+            draw = random.Random(f"{seed}/{row.name}/{trace.first_minute + offset}").random
+            yield from sorted(60.0 * (offset + draw()) for _ in range(count))
+
+
+def place(trace: Trace, seed: int) -> list[Arrival]:
+    """Every call of the trace, in the order of time (ties in the order of rows)."""
+    return sorted(
+        Arrival(at_s, function)
+        for function in range(len(trace.functions))
+        for at_s in function_times(trace, function, seed)
+    )
