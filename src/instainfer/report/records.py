@@ -1,0 +1,148 @@
+"""What a replay leaves behind: one record per call, and exact summaries of many.
+
+Latency statistics are over calls that succeeded: a call that failed early would look fast. Failed and lost calls are
+counted beside them, never dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..core.model import NO_TIME, Phases, StartKind
+
+SUCCESS = "success"
+LOST = "lost"
+"""The status of a call of which the platform has no record."""
+
+PHASES = tuple(field.name for field in fields(Phases))
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call of a replay. Times are seconds since the replay began, durations seconds."""
+
+    function: str
+    scheduled_s: float
+    """When the trace wanted it sent."""
+    sent_s: float
+    """When it was sent."""
+    activation_id: str = ""
+    container: str = ""
+    start_kind: str | None = None
+    """A `StartKind`; None when the call never started."""
+    phases: Phases = NO_TIME
+    status: str = LOST
+    """``success``, OpenWhisk's other three words, ``refused: <the platform's text>`` or ``lost``."""
+    client_s: float = 0.0
+    """From sending to the answer as the client saw it: the phases plus HTTP."""
+
+    @property
+    def startup_s(self) -> float:
+        """Everything but compute."""
+        return self.phases.startup
+
+    @property
+    def e2e_s(self) -> float:
+        return self.phases.total
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of ``output.log``."""
+        return {
+            "activation_id": self.activation_id,
+            "function": self.function,
+            "container": self.container,
+            "scheduled_s": self.scheduled_s,
+            "sent_s": self.sent_s,
+            "start_kind": self.start_kind,
+            "phases_s": {name: getattr(self.phases, name) for name in PHASES},
+            "startup_s": self.startup_s,
+            "e2e_s": self.e2e_s,
+            "status": self.status,
+            "client_s": self.client_s,
+        }
+
+
+def to_line(record: CallRecord, run: str) -> str:
+    """One line of ``output.log``, with the label of its run."""
+    return json.dumps({"run": run, **record.to_json()}) + "\n"
+
+
+def quantile(ascending: Sequence[float], q: float) -> float:
+    """The q-quantile, interpolated linearly between the two nearest values (Hyndman and Fan's type 7)."""
+    position = q * (len(ascending) - 1)
+    below = math.floor(position)
+    above = min(below + 1, len(ascending) - 1)
+    return ascending[below] + (position - below) * (ascending[above] - ascending[below])
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """The four figures of a sample of durations, in milliseconds."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+
+    @classmethod
+    def of(cls, durations_s: Iterable[float]) -> Latency | None:
+        """None for an empty sample: there is no mean of nothing."""
+        values = sorted(1000.0 * value for value in durations_s)
+        if not values:
+            return None
+        mean = math.fsum(values) / len(values)
+        return cls(mean, quantile(values, 0.50), quantile(values, 0.95), quantile(values, 0.99))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A set of calls in numbers."""
+
+    calls: int
+    lost: int
+    failed: int
+    """Calls with a record that says they did not succeed, or that were refused."""
+    preload_rate: float
+    """Share of all calls that found their function pre-loaded; `joined` calls (still loading) are not in it."""
+    start_kinds: Mapping[str, int]
+    e2e: Latency | None
+    startup: Latency | None
+    phases_s: Phases
+    """Mean of each phase."""
+
+
+def summarise(records: Sequence[CallRecord]) -> Summary:
+    kinds = Counter(record.start_kind for record in records if record.start_kind is not None)
+    lost = sum(record.status == LOST for record in records)
+    good = [record for record in records if record.status == SUCCESS]
+    return Summary(
+        calls=len(records),
+        lost=lost,
+        failed=len(records) - lost - len(good),
+        preload_rate=kinds[StartKind.PRELOADED] / len(records) if records else 0.0,
+        start_kinds={kind: kinds[kind] for kind in StartKind if kinds[kind]},
+        e2e=Latency.of(record.e2e_s for record in good),
+        startup=Latency.of(record.startup_s for record in good),
+        phases_s=_mean_phases(good),
+    )
+
+
+def by_function(records: Iterable[CallRecord]) -> dict[str, list[CallRecord]]:
+    """The records of each function, functions in the order of their names."""
+    groups: dict[str, list[CallRecord]] = {}
+    for record in records:
+        groups.setdefault(record.function, []).append(record)
+    return dict(sorted(groups.items()))
+
+
+def _mean_phases(records: Sequence[CallRecord]) -> Phases:
+    if not records:
+        return NO_TIME
+    return Phases(
+        **{name: math.fsum(getattr(record.phases, name) for record in records) / len(records) for name in PHASES}
+    )

@@ -1,0 +1,187 @@
+"""What stood in which container when, read from a story: JSON lines of one event and the decisions that followed it.
+
+::
+
+    {"event": {"type": "RunFinished", "at": 12.3, ...}, "decisions": [{"type": "Run", ...}, ...]}
+
+Names and fields are those of `core.events` and `core.decisions`. A decision happens at the time of its event.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, NotFound
+
+
+class Stage(StrEnum):
+    """What a resident is doing in a span of time."""
+
+    PRELOADING = "pre-loading"
+    LOADING = "loading for a call"
+    PRELOADED = "pre-loaded, not called yet"
+    RUNNING = "running"
+    WARM = "kept from an earlier run"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpan:
+    """The life of a container, in seconds of the story's clock."""
+
+    container: str
+    start_s: float
+    ready_s: float | None
+    """None when it never came to be."""
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentSpan:
+    container: str
+    function: str
+    stage: Stage
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    containers: tuple[ContainerSpan, ...]
+    residents: tuple[ResidentSpan, ...]
+    first_request_s: float | None
+    """When the first request arrived; a replay's time zero is its `sent_s` earlier."""
+    end_s: float
+
+    def shifted(self, by_s: float) -> Timeline:
+        """The same on another clock."""
+        return Timeline(
+            tuple(
+                ContainerSpan(
+                    span.container,
+                    span.start_s + by_s,
+                    None if span.ready_s is None else span.ready_s + by_s,
+                    span.end_s + by_s,
+                )
+                for span in self.containers
+            ),
+            tuple(replace(span, start_s=span.start_s + by_s, end_s=span.end_s + by_s) for span in self.residents),
+            None if self.first_request_s is None else self.first_request_s + by_s,
+            self.end_s + by_s,
+        )
+
+
+def read(path: Path) -> Timeline:
+    """Read a story from a file; raises `NotFound`, or `BadInput` with the line that cannot be read."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return build(_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip())
+    except FileNotFoundError:
+        raise NotFound(f"no story at {path}; start the platform with `--story {path}`") from None
+
+
+def build(story: Iterable[Mapping[str, Any]]) -> Timeline:
+    """Follow a story from its beginning; what still stands at its end ends there."""
+    follower = _Follower()
+    for step in story:
+        follower.event(step["event"])
+        for decision in step["decisions"]:
+            follower.decision(decision)
+    return follower.finish()
+
+
+def _parse(path: Path, number: int, line: str) -> Mapping[str, Any]:
+    try:
+        step = json.loads(line)
+        step["event"]["type"], step["event"]["at"], step["decisions"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{path}, line {number}: not a step of a story ({error!r})") from None
+    return step  # type: ignore[no-any-return]
+
+
+def short_name(key: str) -> str:
+    """``namespace/name@version`` -> ``name``."""
+    return key.rpartition("/")[2].partition("@")[0]
+
+
+class _Follower:
+    """Opens a span when something begins and closes it when it ends or changes its stage."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.first_request_s: float | None = None
+        self.containers: dict[str, ContainerSpan] = {}
+        self.residents: dict[tuple[str, str], tuple[Stage, float]] = {}
+        self.called: dict[str, str] = {}
+        """The function that each busy container was given to run."""
+        self.ended_containers: list[ContainerSpan] = []
+        self.ended_residents: list[ResidentSpan] = []
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        self.now = event["at"]
+        container = event.get("container", "")
+        match event["type"]:
+            case "RequestArrived":
+                if self.first_request_s is None:
+                    self.first_request_s = self.now
+            case "ContainerStarted":
+                self.containers[container] = replace(self.containers[container], ready_s=self.now)
+            case "ContainerStartFailed" | "ContainerGone":
+                self._end_container(container)
+            case "LoadFinished":
+                running = self.called.get(container) == event["function"]
+                self._enter(container, event["function"], Stage.RUNNING if running else Stage.PRELOADED)
+            case "LoadFailed" | "ResidentGone":
+                self._leave(container, event["function"])
+            case "RunFinished":
+                function = self.called.pop(container, None)
+                if function is not None and event.get("alive", True) and (container, function) in self.residents:
+                    self._enter(container, function, Stage.WARM)
+
+    def decision(self, decision: Mapping[str, Any]) -> None:
+        container = decision.get("container", "")
+        match decision["type"]:
+            case "StartContainer":
+                self.containers[container] = ContainerSpan(container, self.now, None, self.now)
+            case "Load":
+                self._enter(container, decision["function"], Stage.PRELOADING)
+            case "Run":
+                function = decision["function"]
+                self.called[container] = function
+                stage = self.residents.get((container, function), (Stage.LOADING, 0.0))[0]
+                if stage in (Stage.PRELOADED, Stage.WARM):
+                    self._enter(container, function, Stage.RUNNING)
+                elif stage is Stage.LOADING:
+                    self._enter(container, function, Stage.LOADING)
+
+    def finish(self) -> Timeline:
+        for container in list(self.containers):
+            self._end_container(container)
+        return Timeline(
+            tuple(sorted(self.ended_containers, key=lambda span: (span.start_s, span.container))),
+            tuple(sorted(self.ended_residents, key=lambda span: (span.start_s, span.container, span.function))),
+            self.first_request_s,
+            self.now,
+        )
+
+    def _enter(self, container: str, function: str, stage: Stage) -> None:
+        self._leave(container, function)
+        self.residents[container, function] = (stage, self.now)
+
+    def _leave(self, container: str, function: str) -> None:
+        left = self.residents.pop((container, function), None)
+        if left is not None and left[1] < self.now:
+            self.ended_residents.append(ResidentSpan(container, short_name(function), left[0], left[1], self.now))
+
+    def _end_container(self, container: str) -> None:
+        for where, function in list(self.residents):
+            if where == container:
+                self._leave(container, function)
+        self.called.pop(container, None)
+        span = self.containers.pop(container, None)
+        if span is not None:
+            self.ended_containers.append(replace(span, end_s=self.now))
