@@ -52,7 +52,7 @@ class Container:
     """When it was asked for."""
     owner: FunctionKey | None = None
     running: ActivationId | None = None
-    """The activation that has it. None while BUSY: an ended process is still being cleared away."""
+    """The activation it is being started for, or runs. None while BUSY: a process is still being cleared away."""
     idle_since: float = 0.0
     expires_at: float = 0.0
     """When keep-alive ends it, if it is still idle."""
@@ -182,7 +182,7 @@ class Pool:
             raise InternalError(f"container {container.id} is {container.state} with {in_use} residents in use")
         if container.state is ContainerState.STARTING and states:
             raise InternalError(f"container {container.id} has residents before it has started")
-        if container.running is not None and container.state is not ContainerState.BUSY:
+        if container.running is not None and container.state not in (ContainerState.STARTING, ContainerState.BUSY):
             raise InternalError(f"container {container.id} is {container.state} and runs {container.running}")
         kept = sum(charges[r.function] for r in container.residents.values() if r.state is not ResidentState.UNLOADING)
         if kept > limit_bytes and len(container.residents) > 1 and container.state is ContainerState.IDLE:

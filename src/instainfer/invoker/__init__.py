@@ -1,0 +1,1 @@
+"""The asyncio driver of `core.node`: it holds a state, turns its decisions into effects, and decides nothing."""

@@ -1,0 +1,255 @@
+"""Containers that exist in memory only: deterministic, with costs you choose. For our tests and for yours.
+
+It keeps the same contract as the real backends. Given a `ManualClock` everything happens when you move the clock;
+what a function does is a `Costs`, by function key::
+
+    clock = ManualClock()
+    backend = MemoryBackend(clock, {"guest/resnet@0.0.1": Costs(library_s=1.3, model_s=0.5, compute_s=0.08)})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.events import (
+    ContainerGone,
+    ContainerStarted,
+    ContainerStartFailed,
+    Event,
+    LoadFailed,
+    LoadFinished,
+    ResidentGone,
+    RunFinished,
+)
+from ..core.model import MIB, ContainerId, Failure, FunctionKey
+from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a function costs, and how it fails if it does."""
+
+    library_s: float = 0.0
+    model_s: float = 0.0
+    compute_s: float = 0.0
+    resident_bytes: int = 64 * MIB
+    result: bytes = b"{}"
+    logs: Sequence[str] = ()
+    load_failure: Failure | None = None
+    run_failure: Failure | None = None
+    survives: bool = True
+    """Whether the process outlives `run_failure`."""
+
+
+@dataclass(slots=True)
+class _Resident:
+    function: FunctionSpec
+    loaded: bool = False
+    cancel: Callable[[], None] | None = None
+
+
+class MemoryBackend:
+    """`start_s`, `stop_s`, `end_s`: seconds to create a container, to stop one, to end a resident."""
+
+    name = "memory"
+
+    def __init__(
+        self,
+        clock: Clock,
+        costs: Mapping[FunctionKey, Costs] | None = None,
+        *,
+        start_s: float = 0.0,
+        stop_s: float = 0.0,
+        end_s: float = 0.0,
+    ) -> None:
+        self.clock = clock
+        self.costs: dict[FunctionKey, Costs] = dict(costs or {})
+        self.start_s, self.stop_s, self.end_s = start_s, stop_s, end_s
+        self.start_failure: Failure | None = None
+        """Set it, and containers fail to start."""
+        self.containers: dict[ContainerId, MemoryContainer] = {}
+
+    def start(self, spec: ContainerSpec, report: Report) -> MemoryContainer:
+        container = MemoryContainer(self, spec, report)
+        self.containers[spec.id] = container
+        return container
+
+    def costs_of(self, function: FunctionKey) -> Costs:
+        return self.costs.get(function, Costs())
+
+    def isolation(self) -> Sequence[str]:
+        return ("memory backend: nothing is run, hence nothing is isolated",)
+
+    def used_bytes(self) -> int:
+        return sum(container.used_bytes() for container in self.containers.values())
+
+    async def close(self) -> None:
+        for container in list(self.containers.values()):
+            container.vanish()
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    function: FunctionSpec
+    call: Call
+    cancel: Callable[[], None] | None = None
+
+
+class MemoryContainer:
+    def __init__(self, backend: MemoryBackend, spec: ContainerSpec, report: Report) -> None:
+        self._backend = backend
+        self._report = report
+        self._residents: dict[FunctionKey, _Resident] = {}
+        self._ending: dict[FunctionKey, Callable[[], None]] = {}
+        self._run: _Run | None = None
+        self._alive = True
+        self.spec = spec
+        self._timers: set[Callable[[], None]] = set()
+        self._after(backend.start_s, self._started)
+
+    @property
+    def id(self) -> ContainerId:
+        return self.spec.id
+
+    def used_bytes(self) -> int:
+        return sum(self._backend.costs_of(key).resident_bytes for key in (*self._residents, *self._ending))
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def load(self, function: FunctionSpec) -> None:
+        if function.key in self._residents:
+            return
+        costs = self._backend.costs_of(function.key)
+        resident = self._residents[function.key] = _Resident(function)
+        resident.cancel = self._after(costs.library_s + costs.model_s, lambda: self._load_ended(resident))
+
+    def run(self, function: FunctionSpec, call: Call) -> None:
+        self._run = _Run(function, call)
+        for key in [key for key in self._residents if key != function.key]:
+            self._end(key)
+        self._continue_run()
+
+    def offload(self, function: FunctionKey) -> None:
+        if function in self._residents:
+            self._end(function)
+
+    def stop(self) -> None:
+        self.vanish()
+        self._alive = True
+        self._after(self._backend.stop_s, lambda: self._gone(None))
+
+    # -- what a test may make happen -------------------------------------------------------------------------------
+
+    def lose(self, failure: Failure) -> None:
+        """The container dies."""
+        self.vanish()
+        self._alive = True
+        self._after(0.0, lambda: self._gone(failure))
+
+    def kill(self, function: FunctionKey, failure: Failure) -> None:
+        """An idle resident dies."""
+        del self._residents[function]
+        self._after(0.0, lambda: self._tell(ResidentGone(self._backend.clock.now(), self.id, function, failure)))
+
+    def vanish(self) -> None:
+        """Report nothing more."""
+        self._alive = False
+        for cancel in self._timers:
+            cancel()
+        self._timers.clear()
+        self._residents.clear()
+        self._ending.clear()
+        self._run = None
+        self._backend.containers.pop(self.id, None)
+
+    # -- effects ---------------------------------------------------------------------------------------------------
+
+    def _after(self, seconds: float, then: Callable[[], None]) -> Callable[[], None]:
+        """Reports are never made from inside a command, hence a timer even for no time."""
+
+        def fire() -> None:
+            self._timers.discard(cancel)
+            then()
+
+        cancel = self._backend.clock.call_at(self._backend.clock.now() + seconds, fire)
+        self._timers.add(cancel)
+        return cancel
+
+    def _tell(self, event: Event, answer: Answer | None = None) -> None:
+        if self._alive:
+            self._report(event, answer)
+
+    def _started(self) -> None:
+        now, failure = self._backend.clock.now(), self._backend.start_failure
+        if failure is None:
+            self._tell(ContainerStarted(now, self.id))
+        else:
+            self._tell(ContainerStartFailed(now, self.id, failure))
+            self.vanish()
+
+    def _gone(self, failure: Failure | None) -> None:
+        self._tell(ContainerGone(self._backend.clock.now(), self.id, failure))
+        self._alive = False
+
+    def _end(self, key: FunctionKey) -> None:
+        resident = self._residents.pop(key)
+        if resident.cancel is not None:
+            resident.cancel()
+            self._timers.discard(resident.cancel)
+        self._ending[key] = self._after(self._backend.end_s, lambda: self._ended(key))
+
+    def _ended(self, key: FunctionKey) -> None:
+        del self._ending[key]
+        self._tell(ResidentGone(self._backend.clock.now(), self.id, key))
+        self._continue_run()
+
+    def _load_ended(self, resident: _Resident) -> None:
+        key, now = resident.function.key, self._backend.clock.now()
+        costs = self._backend.costs_of(key)
+        resident.cancel = None
+        if costs.load_failure is None:
+            resident.loaded = True
+            self._tell(LoadFinished(now, self.id, key, costs.library_s, costs.model_s, costs.resident_bytes))
+            self._continue_run()
+            return
+        del self._residents[key]
+        self._tell(LoadFailed(now, self.id, key, costs.load_failure))
+        if self._run is not None and self._run.function.key == key:
+            activation, self._run = self._run.call.activation, None
+            self._tell(
+                RunFinished(now, self.id, activation, 0.0, 0, costs.load_failure, alive=False), Answer(logs=costs.logs)
+            )
+
+    def _continue_run(self) -> None:
+        """Take the run one step further: others ended, then loaded, then computing."""
+        run = self._run
+        if run is None or self._ending or run.cancel is not None:
+            return
+        resident = self._residents.get(run.function.key)
+        if resident is None:
+            self.load(run.function)
+        elif resident.loaded:
+            costs = self._backend.costs_of(run.function.key)
+            run.cancel = self._after(costs.compute_s, lambda: self._run_ended(run, costs))
+
+    def _run_ended(self, run: _Run, costs: Costs) -> None:
+        key, now = run.function.key, self._backend.clock.now()
+        alive = costs.run_failure is None or costs.survives
+        self._run = None
+        if not alive:
+            del self._residents[key]
+        self._tell(
+            RunFinished(
+                now,
+                self.id,
+                run.call.activation,
+                costs.compute_s,
+                costs.resident_bytes if alive else 0,
+                costs.run_failure,
+                alive,
+            ),
+            Answer(costs.result if costs.run_failure is None else None, costs.logs),
+        )
+        if not alive:
+            self._tell(ResidentGone(now, self.id, key))

@@ -1,0 +1,207 @@
+"""Everything a node knows, and the elementary changes to it.
+
+`Books` holds pool, functions, requests and queue together; each method makes one change that keeps them in step and
+writes down the decision that goes with it. *When* to make which change is for `placing`, `preloading` and `node`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from .decisions import Decision, Offload, Refuse, Reply, Run, StartContainer, StopContainer
+from .errors import InternalError
+from .known import Registry
+from .ledger import Ledger
+from .lifecycle import ContainerState, ResidentState
+from .model import ActivationId, Failure, Function, FunctionKey, StartKind
+from .pool import Container, Origin, Pool, Resident
+from .ports import Policies
+from .requests import Request, RequestState
+from .wakes import Wakes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    budget_bytes: int
+    """Sum of the limits of all containers."""
+    max_queue: int = 10_000
+    max_loads: int = 1
+    """Pre-loads at a time."""
+    retain: bool = True
+    """Keep a function resident after its call; False ends its process with the call (the paper's baseline)."""
+    overtake_s: float = 5.0
+    """A request may be overtaken by ones that need no new memory, until it has waited this long."""
+    guess_load_s: float = 1.0
+    """Seconds of loading assumed of a function that has never been loaded."""
+    history: int = 64
+    """Arrivals remembered for each function."""
+
+
+@dataclass(slots=True)
+class PreloadCounts:
+    started: int = 0
+    finished: int = 0
+    failed: int = 0
+    hits: int = 0
+    """Pre-loaded residents that a call has used, or waited for."""
+    wasted: int = 0
+    """Pre-loaded residents that ended without having been used."""
+
+
+class Books:
+    def __init__(self, settings: NodeSettings, policies: Policies, name: str, at: float) -> None:
+        self.settings = settings
+        self.policies = policies
+        self.name = name
+        self.at = at
+        """Time of the event that is being handled, or was last."""
+        self.pool = Pool(Ledger(settings.budget_bytes, at))
+        self.functions = Registry(policies.predictor, settings.guess_load_s, settings.history)
+        self.queue: deque[Request] = deque()
+        self.requests: dict[ActivationId, Request] = {}
+        """Every accepted request that has not been answered."""
+        self.draining = False
+        self.preloads = PreloadCounts()
+        self.wakes = Wakes()
+        self.container_start_s = 0.5
+        """Mean seconds that creating a container takes; a guess until the first has started."""
+        self.out: list[Decision] = []
+        """Decisions made on the event that is being handled."""
+        self.notes: list[str] = []
+        """Why suggestions were not followed."""
+        self.room = False
+        """Something was freed: queued requests may be placed."""
+        self.opportunity = False
+        """Something changed that a pre-load plan depends on."""
+        self._created = 0
+
+    def create(self, request: Request, function: Function) -> None:
+        self._created += 1
+        container = Container(
+            id=f"{self.name}-c{self._created}",
+            namespace=function.namespace,
+            limit_bytes=function.memory_bytes,
+            state=ContainerState.STARTING,
+            since=self.at,
+            owner=function.key,
+            running=request.activation,
+        )
+        self.pool.open(container, self.at)
+        request.state, request.container, request.placed_at = RequestState.STARTING, container.id, self.at
+        request.start_kind = StartKind.COLD
+        reason = f"no container can take {function.key}"
+        self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
+
+    def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
+        """Hand the request over; every other resident of the container ends before user code sees it."""
+        others = [r for r in container.residents.values() if r.function != request.function]
+        for other in others:
+            if other.state is not ResidentState.UNLOADING:
+                self.pool.shift(other, ResidentState.UNLOADING)
+        self.pool.move(container, ContainerState.BUSY, self.at)
+        container.owner, container.running = request.function, request.activation
+        if request.state is RequestState.QUEUED:
+            request.placed_at = self.at
+        request.state, request.container, request.run_at = RequestState.RUNNING, container.id, self.at
+        request.start_kind = start_kind
+        resident = container.residents.get(request.function)
+        if resident is None:
+            resident = self.add_resident(container, request.function, Origin.CALL, "called")
+        if resident.state is ResidentState.LOADING:
+            request.loaded = False
+        else:
+            self.pool.shift(resident, ResidentState.IN_USE)
+        if resident.origin is Origin.PRELOAD and not resident.served:
+            self.preloads.hits += 1
+        resident.served = True
+        ends = tuple(other.function for other in others)
+        self.out.append(Run(container.id, request.activation, request.function, start_kind, ends))
+
+    def reply(self, request: Request, compute_s: float, failure: Failure | None) -> None:
+        del self.requests[request.activation]
+        if request.container is None or request.start_kind is None:
+            raise InternalError(f"{request.activation} has an answer and never had a container")
+        phases = request.phases(self.at, compute_s)
+        self.out.append(
+            Reply(request.activation, request.function, request.container, request.start_kind, phases, failure)
+        )
+
+    def refuse(self, request: Request, failure: Failure) -> None:
+        del self.requests[request.activation]
+        self.out.append(Refuse(request.activation, failure, request.phases(self.at)))
+
+    def fall_idle(self, container: Container) -> None:
+        container.running = None
+        if self.draining:
+            self.stop(container, "the node is being shut down")
+            return
+        self.pool.move(container, ContainerState.IDLE, self.at)
+        container.expires_at = self.policies.keepalive.expires_at(container.owner, self.at)
+        self.wakes.arm(container.expires_at, f"container {container.id}")
+        self.shrink(container)
+        self.room = self.opportunity = True
+
+    def stop(self, container: Container, reason: str) -> None:
+        self.pool.move(container, ContainerState.STOPPING, self.at)
+        self.out.append(StopContainer(container.id, reason))
+
+    def lose(self, container: Container, failure: Failure) -> None:
+        """Strike a container off; whatever it was doing ends with `failure`."""
+        request = self.requests[container.running] if container.running is not None else None
+        functions = list(container.residents)
+        for resident in container.residents.values():
+            self._count_end(resident)
+        self.pool.move(container, ContainerState.GONE, self.at)
+        self.room = self.opportunity = True
+        if request is not None and request.state is RequestState.RUNNING:
+            self.reply(request, 0.0, failure)
+        elif request is not None:
+            self.refuse(request, failure)
+        for key in functions:
+            self.forget_if_unused(key)
+
+    def add_resident(self, container: Container, key: FunctionKey, origin: Origin, reason: str) -> Resident:
+        resident = Resident(key, container.id, ResidentState.LOADING, origin, self.at, reason)
+        self.pool.add(resident, self.functions[key].estimate_bytes)
+        return resident
+
+    def offload(self, resident: Resident, reason: str) -> None:
+        self.pool.shift(resident, ResidentState.UNLOADING)
+        self.out.append(Offload(resident.container, resident.function, reason))
+
+    def shrink(self, container: Container) -> None:
+        """Measurements can show more than was estimated: end what is worth least until the limit holds."""
+        excess = -self.pool.ledger.free_in(container.id) - self.pool.freeing_in(container)
+        if excess <= 0:
+            return
+        kept = [r for r in container.residents.values() if r.state is not ResidentState.UNLOADING]
+        kept.sort(key=lambda r: (self.worth(r.function), r.function))
+        for resident in kept[:-1]:
+            if excess > 0:
+                excess -= self.pool.ledger.charged(container.id, resident.function)
+                self.offload(resident, "measured memory is above the container's limit")
+
+    def end(self, container: Container, resident: Resident) -> None:
+        """A resident's memory is free."""
+        self._count_end(resident)
+        self.pool.shift(resident, ResidentState.GONE)
+        self.room = self.opportunity = True
+        if container.state is ContainerState.BUSY and container.running is None:
+            self.fall_idle(container)
+        self.forget_if_unused(resident.function)
+
+    def _count_end(self, resident: Resident) -> None:
+        if resident.origin is Origin.PRELOAD and not resident.served:
+            self.preloads.wasted += 1
+
+    def forget_if_unused(self, key: FunctionKey) -> None:
+        known = self.functions.get(key)
+        if known is None or not known.removed or key in self.pool.by_function:
+            return
+        if not any(request.function == key for request in self.requests.values()):
+            del self.functions.functions[key]
+
+    def worth(self, key: FunctionKey) -> float:
+        """Expected seconds saved by having a function resident, as the pre-loading policy sees it."""
+        return self.policies.preloader.worth(self.functions.view(key, self.pool), self.at)

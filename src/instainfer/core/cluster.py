@@ -1,0 +1,289 @@
+"""Which node serves a call, and whether it may run at all: ``ClusterState.handle(event) -> decisions``.
+
+Two questions are answered for every `RequestArrived`, in OpenWhisk's order:
+
+1. *Admission*: has its namespace asked too often in this minute, or too much at once? Minutes are counted as OpenWhisk
+   counts them: the counter starts anew with each full minute of the clock, and a refused request counts too.
+2. *Routing*: which of the healthy nodes? A `Routing` suggests, by name; a name that is no healthy node is a bug of it.
+
+A node that left keeps its slot, because homes are computed modulo the number of slots: one machine's reboot must not
+move the functions of all the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from .errors import IllegalEvent, InternalError
+from .model import ActivationId, FunctionKey
+
+MINUTE_S = 60.0
+STORY_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node takes calls from now on, for the first time or again."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLeft:
+    """A node takes no more calls. Those it had still end, each with its own `RequestFinished`."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestArrived:
+    at: float
+    activation: ActivationId
+    namespace: str
+    function: FunctionKey
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    """A dispatched activation has ended, however it went."""
+
+    at: float
+    activation: ActivationId
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """Admit nothing from now on."""
+
+    at: float
+
+
+ClusterEvent: TypeAlias = NodeJoined | NodeLeft | RequestArrived | RequestFinished | DrainAsked
+
+
+class RefusalKind(StrEnum):
+    """Why a request was not admitted."""
+
+    RATE = "rate"
+    CONCURRENCY = "concurrency"
+    NO_NODE = "no_node"
+    DRAINING = "draining"
+
+    @property
+    def is_throttle(self) -> bool:
+        """Whether the caller asked for too much, rather than the platform having too little."""
+        return self in (RefusalKind.RATE, RefusalKind.CONCURRENCY)
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send the activation to this node."""
+
+    activation: ActivationId
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The activation ends here, before any node knew of it."""
+
+    activation: ActivationId
+    kind: RefusalKind
+    message: str
+    """In OpenWhisk's words where it has some."""
+
+
+ClusterDecision: TypeAlias = Dispatch | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one namespace may ask for."""
+
+    concurrent: int
+    """Activations in flight."""
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One slot as a routing sees it."""
+
+    name: str
+    healthy: bool
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    node: str
+    reason: str
+
+
+class Routing(Protocol):
+    """Which node serves this call? Pure; asked only when at least one node is healthy."""
+
+    def route(self, namespace: str, function: FunctionKey, nodes: Sequence[NodeView]) -> Route:
+        """Choose a healthy one of `nodes`, which are in the order in which they first joined."""
+        ...
+
+
+@dataclass(slots=True)
+class _Node:
+    healthy: bool = True
+    in_flight: int = 0
+
+
+@dataclass(slots=True)
+class _Usage:
+    """One namespace's use of the platform."""
+
+    in_flight: int = 0
+    minute: int = -1
+    in_minute: int = 0
+
+
+class ClusterState:
+    """Nodes, admission and routing. Only `handle` changes it; an illegal event raises and changes nothing."""
+
+    def __init__(self, limits: Limits, routing: Routing) -> None:
+        self._limits = limits
+        self._routing = routing
+        self._nodes: dict[str, _Node] = {}
+        self._usage: dict[str, _Usage] = {}
+        self._in_flight: dict[ActivationId, tuple[str, str]] = {}
+        self._draining = False
+        self._at = float("-inf")
+        self._story: deque[ClusterEvent | ClusterDecision] = deque(maxlen=STORY_LENGTH)
+
+    @property
+    def in_flight(self) -> int:
+        """Activations dispatched and not finished."""
+        return len(self._in_flight)
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        return tuple(NodeView(name, node.healthy, node.in_flight) for name, node in self._nodes.items())
+
+    def handle(self, event: ClusterEvent) -> list[ClusterDecision]:
+        """Take in one fact; the answer holds exactly one decision for a `RequestArrived` and none for the rest."""
+        if event.at < self._at:
+            raise self._illegal(event, f"the clock stood at {self._at} already")
+        decisions: list[ClusterDecision] = []
+        match event:
+            case RequestArrived():
+                decisions.append(self._arrived(event))
+            case RequestFinished():
+                self._finished(event)
+            case NodeJoined():
+                self._joined(event)
+            case NodeLeft():
+                self._left(event)
+            case DrainAsked():
+                self._draining = True
+        self._at = event.at
+        self._story.append(event)
+        self._story.extend(decisions)
+        return decisions
+
+    def check(self) -> None:
+        """Raise `InternalError` unless every count equals the sum of what is in flight."""
+        per_node = Counter(node for node, _ in self._in_flight.values())
+        per_namespace = Counter(namespace for _, namespace in self._in_flight.values())
+        for name, node in self._nodes.items():
+            if node.in_flight != per_node.pop(name, 0):
+                raise InternalError(
+                    f"node {name} counts {node.in_flight} activations in flight, but they are not there"
+                )
+        for namespace, usage in self._usage.items():
+            if usage.in_flight != per_namespace.pop(namespace, 0):
+                raise InternalError(f"namespace {namespace} counts {usage.in_flight} in flight, but they are not there")
+            if usage.in_flight > self._limits.concurrent:
+                raise InternalError(
+                    f"namespace {namespace} has {usage.in_flight} activations in flight: over its limit"
+                )
+        if per_node or per_namespace:
+            raise InternalError(f"in flight, but counted nowhere: {dict(per_node)} {dict(per_namespace)}")
+
+    def _arrived(self, event: RequestArrived) -> ClusterDecision:
+        activation, namespace = event.activation, event.namespace
+        if activation in self._in_flight:
+            raise self._illegal(event, f"activation {activation} is in flight already")
+        if self._draining:
+            return Refuse(activation, RefusalKind.DRAINING, "The platform is shutting down and takes no new work.")
+
+        usage = self._usage.get(namespace) or _Usage()
+        minute = int(event.at // MINUTE_S)
+        in_minute = usage.in_minute + 1 if usage.minute == minute else 1
+        route: Route | None = None
+        if in_minute <= self._limits.per_minute and usage.in_flight < self._limits.concurrent:
+            route = self._route(event)
+
+        self._usage[namespace] = usage
+        usage.minute, usage.in_minute = minute, in_minute
+        if in_minute > self._limits.per_minute:
+            return Refuse(
+                activation,
+                RefusalKind.RATE,
+                f"Too many requests in the last minute (count: {in_minute}, allowed: {self._limits.per_minute}).",
+            )
+        if usage.in_flight >= self._limits.concurrent:
+            return Refuse(
+                activation,
+                RefusalKind.CONCURRENCY,
+                "Too many concurrent requests in flight "
+                f"(count: {usage.in_flight}, allowed: {self._limits.concurrent}).",
+            )
+        if route is None:
+            return Refuse(activation, RefusalKind.NO_NODE, "No node is there to run the action; try again later.")
+        self._in_flight[activation] = (route.node, namespace)
+        self._nodes[route.node].in_flight += 1
+        usage.in_flight += 1
+        return Dispatch(activation, route.node, route.reason)
+
+    def _route(self, event: RequestArrived) -> Route | None:
+        views = self.nodes()
+        if not any(view.healthy for view in views):
+            return None
+        route = self._routing.route(event.namespace, event.function, views)
+        node = self._nodes.get(route.node)
+        if node is None or not node.healthy:
+            raise self._illegal(event, f"the routing chose {route.node!r}, which is no healthy node")
+        return route
+
+    def _finished(self, event: RequestFinished) -> None:
+        place = self._in_flight.pop(event.activation, None)
+        if place is None:
+            raise self._illegal(event, f"activation {event.activation} is not in flight")
+        node, namespace = place
+        self._nodes[node].in_flight -= 1
+        self._usage[namespace].in_flight -= 1
+
+    def _joined(self, event: NodeJoined) -> None:
+        node = self._nodes.get(event.node)
+        if node is None:
+            self._nodes[event.node] = _Node()
+        elif node.healthy:
+            raise self._illegal(event, f"node {event.node} is there already")
+        else:
+            node.healthy = True
+
+    def _left(self, event: NodeLeft) -> None:
+        node = self._nodes.get(event.node)
+        if node is None or not node.healthy:
+            raise self._illegal(event, f"node {event.node} is not there")
+        node.healthy = False
+
+    def _illegal(self, event: ClusterEvent, why: str) -> IllegalEvent:
+        story = "\n".join(f"  {step}" for step in self._story)
+        return IllegalEvent(f"{event}: {why}. What came before:\n{story}")

@@ -1,0 +1,79 @@
+"""Who gets which container: new requests and queued ones."""
+
+from __future__ import annotations
+
+from . import choose
+from .books import Books
+from .model import FunctionKey, Profile
+from .requests import Request
+
+
+def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
+    """Give the request a container, or begin to make one; False if it has to wait."""
+    function = books.functions[request.function].function
+    choice: choose.Choice | None = choose.holding(books.pool, function, books.worth)
+    if choice is None and _is_patient(books, request):
+        return False
+    choice = choice or choose.own(books.pool, function)
+    if choice is None and may_take_memory:
+        choice = choose.elsewhere(books.pool, function, books.worth, books.policies.keepalive.eviction_order)
+    match choice:
+        case choose.Take(container, start_kind):
+            books.run(request, container, start_kind)
+            return True
+        case choose.Create():
+            books.create(request, function)
+            return True
+        case choose.MakeRoom(containers):
+            for container in containers:
+                books.stop(container, f"room for {function.key}")
+    return False
+
+
+def drain_queue(books: Books) -> None:
+    """Place what can be placed, in the order of arrival; the first that waits for memory keeps others off it."""
+    waiting: list[Request] = []
+    hopeless: set[FunctionKey] = set()
+    may_take_memory = True
+    while books.queue:
+        request = books.queue.popleft()
+        if request.function not in hopeless and place(books, request, may_take_memory=may_take_memory):
+            continue
+        waiting.append(request)
+        hopeless.add(request.function)
+        if books.at >= request.patient_until:
+            may_take_memory = False
+        overdue = books.at - waiting[0].arrived_at > books.settings.overtake_s
+        if not may_take_memory and (overdue or not books.pool.idle):
+            break
+    books.queue.extendleft(reversed(waiting))
+
+
+def _is_patient(books: Books, request: Request) -> bool:
+    """Whether a busy container that has the function is expected to be free before a new start would be ready."""
+    if request.patient_until > 0:
+        return books.at < request.patient_until
+    known = books.functions[request.function]
+    if not books.settings.retain or known.profile.runs == 0:
+        return False
+    start_s = known.profile.load_s
+    if books.pool.ledger.free_bytes >= known.function.memory_bytes:
+        start_s += books.container_start_s
+    if _turn_in(books, request, known.profile) >= start_s:
+        return False
+    # The expectation may be wrong: after the time that the alternative takes, it is not relied on any longer.
+    request.patient_until = books.at + start_s
+    books.wakes.arm(request.patient_until, f"request {request.activation}")
+    return True
+
+
+def _turn_in(books: Books, request: Request, profile: Profile) -> float:
+    """Expected seconds until a container that has the function, or is getting it, is free for this request."""
+    soonest = float("inf")
+    for container, _ in books.pool.residents_of(request.function):
+        other = books.requests.get(container.running) if container.running is not None else None
+        if other is not None and other.function == request.function:
+            expected_s = profile.compute_s + (0.0 if other.loaded else profile.load_s)
+            soonest = min(soonest, max(0.0, other.run_at + expected_s - books.at))
+    ahead = sum(other.function == request.function and other is not request for other in books.queue)
+    return soonest + ahead * profile.compute_s

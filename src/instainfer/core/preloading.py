@@ -1,0 +1,67 @@
+"""Following a pre-load plan as far as the books allow it."""
+
+from __future__ import annotations
+
+from .books import Books
+from .decisions import Load
+from .known import node_view
+from .lifecycle import ResidentState
+from .pool import Origin
+from .ports import SuggestLoad, SuggestOffload
+
+
+def preload(books: Books) -> None:
+    """Ask the policy what should be where, and do of it what the books allow."""
+    books.wakes.plan_at = None
+    if books.draining:
+        return
+    # Opportunistic means free: nothing is loaded while a request waits.
+    slots = 0 if books.queue else max(0, books.settings.max_loads - books.pool.loading)
+    plan = books.policies.preloader.plan(node_view(books.functions, books.pool, books.at, slots))
+    books.wakes.plan_at = plan.wake_at
+    for suggestion in plan.suggestions:
+        if isinstance(suggestion, SuggestOffload):
+            rejection = _follow_offload(books, suggestion)
+        else:
+            rejection = _follow_load(books, suggestion)
+        if rejection is not None:
+            books.notes.append(f"{suggestion.function} in {suggestion.container}: {rejection}")
+
+
+def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
+    container = books.pool.idle.get(suggestion.container)
+    resident = container.residents.get(suggestion.function) if container is not None else None
+    if resident is None or resident.state is ResidentState.UNLOADING:
+        return "not off-loaded: it is not there"
+    books.offload(resident, suggestion.reason)
+    return None
+
+
+def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
+    """Load now if there is room now; else end the victims, and plan anew when their memory is free."""
+    container = books.pool.idle.get(suggestion.container)
+    known = books.functions.get(suggestion.function)
+    if container is None or known is None or known.removed:
+        return "not loaded: the container is not idle or the function is gone"
+    if container.namespace != known.function.namespace or suggestion.function in container.residents:
+        return "not loaded: it must not be there, or is there already"
+    if books.queue or books.pool.loading >= books.settings.max_loads:
+        return "not loaded: requests wait, or enough is being loaded"
+    need_bytes = known.estimate_bytes
+    if books.pool.ledger.free_in(container.id) >= need_bytes:
+        books.add_resident(container, suggestion.function, Origin.PRELOAD, suggestion.reason)
+        books.preloads.started += 1
+        books.out.append(Load(container.id, suggestion.function, suggestion.reason))
+        return None
+    victims = [container.residents.get(key) for key in suggestion.victims]
+    going = [v for v in victims if v is not None and v.state is ResidentState.LOADED]
+    if len(going) < len(victims):
+        return "not loaded: somebody it would displace is not there any longer"
+    freed = books.pool.freeing_in(container) + sum(
+        books.pool.ledger.charged(container.id, victim.function) for victim in going
+    )
+    if books.pool.ledger.free_in(container.id) + freed < need_bytes:
+        return f"not loaded: {need_bytes} bytes would not fit even without those it would displace"
+    for victim in going:
+        books.offload(victim, f"displaced by {suggestion.function}: {suggestion.reason}")
+    return "waits until the memory of others is free"

@@ -1,0 +1,204 @@
+"""Hold a `NodeState`, carry out what it decides, tell it what came of it.
+
+Everything happens in the event loop's thread, one event at a time: an event goes in, each decision becomes a command
+to the backend, an answer to a waiting call, or a timer; the backend's reports come back as the next events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from ..backends.base import Answer, Backend, Call, Clock, Container, ContainerSpec, FunctionSpec
+from ..core.decisions import (
+    Decision,
+    Load,
+    Offload,
+    Refuse,
+    Remember,
+    Reply,
+    Run,
+    StartContainer,
+    StopContainer,
+    WakeAt,
+)
+from ..core.errors import IllegalEvent
+from ..core.events import (
+    ContainerGone,
+    ContainerStartFailed,
+    DrainAsked,
+    Event,
+    FunctionRegistered,
+    FunctionRemoved,
+    RequestArrived,
+    RunFinished,
+    TimerFired,
+)
+from ..core.model import ActivationId, ContainerId, Function, FunctionKey, Profile
+from ..core.node import NodeState
+from ..core.story import Entry
+from ..links.base import Outcome
+
+log = logging.getLogger(__name__)
+
+
+class Invoker:
+    """`on_profile` is told every profile worth keeping; `on_entry` every event with its decisions, as they happen."""
+
+    def __init__(
+        self,
+        state: NodeState,
+        backend: Backend,
+        clock: Clock,
+        *,
+        on_profile: Callable[[FunctionKey, Profile], None] | None = None,
+        on_entry: Callable[[Entry], None] | None = None,
+    ) -> None:
+        self.state = state
+        self.backend = backend
+        self.clock = clock
+        self._on_profile = on_profile
+        self._on_entry = on_entry
+        self._specs: dict[FunctionKey, FunctionSpec] = {}
+        self._containers: dict[ContainerId, Container] = {}
+        self._calls: dict[ActivationId, Call] = {}
+        self._waiting: dict[ActivationId, asyncio.Future[Outcome]] = {}
+        self._answers: dict[ActivationId, Answer] = {}
+        self._inbox: deque[Event] = deque()
+        self._feeding = False
+        self._cancel_wake: Callable[[], None] | None = None
+        self._drained: asyncio.Event | None = None
+        self._effects: dict[type, Callable[..., None]] = {
+            StartContainer: self._start_container,
+            StopContainer: self._stop_container,
+            Load: self._load,
+            Offload: self._offload,
+            Run: self._run,
+            Reply: self._reply,
+            Refuse: self._refuse,
+            Remember: self._remember,
+            WakeAt: self._wake_at,
+        }
+
+    def register(self, function: Function, spec: FunctionSpec, profile: Profile | None = None) -> None:
+        self._specs[function.key] = spec
+        self.feed(FunctionRegistered(self.clock.now(), function, profile))
+
+    def unregister(self, function: FunctionKey) -> None:
+        """Calls that are on their way keep the function's files in use until they have ended."""
+        self.feed(FunctionRemoved(self.clock.now(), function))
+
+    def invoke(self, call: Call) -> asyncio.Future[Outcome]:
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._calls[call.activation] = call
+        self._waiting[call.activation] = future
+        self.feed(RequestArrived(self.clock.now(), call.activation, call.function))
+        return future
+
+    async def drain(self) -> None:
+        """Refuse what waits, finish what runs, stop every container; returns when nothing is left."""
+        self._drained = asyncio.Event()
+        self.feed(DrainAsked(self.clock.now()))
+        self._note_drained()
+        await self._drained.wait()
+
+    def feed(self, event: Event) -> None:
+        """One event into the state. Effects may feed further events; those wait for their turn."""
+        self._inbox.append(event)
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            while self._inbox:
+                self._step(self._inbox.popleft())
+        finally:
+            self._feeding = False
+
+    def _step(self, event: Event) -> None:
+        try:
+            decisions = self.state.handle(event)
+        except IllegalEvent:
+            # A bug, ours or a backend's. The state is unchanged; going on serves everybody else.
+            log.exception("an event was refused")
+            return
+        for decision in decisions:
+            self._enact(decision)
+        if self._on_entry is not None:
+            self._on_entry(self.state.story.last)
+        if isinstance(event, ContainerGone | ContainerStartFailed):
+            self._containers.pop(event.container, None)
+            self._note_drained()
+
+    def _enact(self, decision: Decision) -> None:
+        self._effects[type(decision)](decision)
+
+    def _report(self, event: Event, answer: Answer | None) -> None:
+        if answer is not None and isinstance(event, RunFinished):
+            self._answers[event.activation] = answer
+        self.feed(event)
+
+    def _start_container(self, decision: StartContainer) -> None:
+        spec = ContainerSpec(decision.container, decision.namespace, decision.limit_bytes)
+        self._containers[decision.container] = self.backend.start(spec, self._report)
+
+    def _stop_container(self, decision: StopContainer) -> None:
+        self._containers[decision.container].stop()
+
+    def _load(self, decision: Load) -> None:
+        self._containers[decision.container].load(self._specs[decision.function])
+
+    def _offload(self, decision: Offload) -> None:
+        self._containers[decision.container].offload(decision.function)
+
+    def _run(self, decision: Run) -> None:
+        call = self._calls[decision.activation]
+        self._containers[decision.container].run(self._specs[decision.function], call)
+
+    def _reply(self, decision: Reply) -> None:
+        answer = self._answers.pop(decision.activation, Answer())
+        self._resolve(
+            Outcome(
+                decision.activation,
+                decision.function,
+                decision.container,
+                decision.start_kind,
+                decision.phases,
+                decision.failure,
+                answer.result,
+                answer.logs,
+            )
+        )
+
+    def _refuse(self, decision: Refuse) -> None:
+        function = self._calls[decision.activation].function
+        self._resolve(
+            Outcome(decision.activation, function, "", None, decision.phases, decision.failure, None),
+        )
+
+    def _resolve(self, outcome: Outcome) -> None:
+        del self._calls[outcome.activation]
+        future = self._waiting.pop(outcome.activation)
+        if not future.done():
+            future.set_result(outcome)
+
+    def _remember(self, decision: Remember) -> None:
+        if self._on_profile is not None:
+            self._on_profile(decision.function, decision.profile)
+
+    def _wake_at(self, decision: WakeAt) -> None:
+        if self._cancel_wake is not None:
+            self._cancel_wake()
+        self._cancel_wake = self.clock.call_at(decision.when, self._wake)
+
+    def _wake(self) -> None:
+        self._cancel_wake = None
+        self.feed(TimerFired(self.clock.now()))
+
+    def _note_drained(self) -> None:
+        if self._drained is not None and self.state.drained:
+            self._drained.set()
+            if self._cancel_wake is not None:
+                self._cancel_wake()
+                self._cancel_wake = None

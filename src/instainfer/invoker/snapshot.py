@@ -1,0 +1,74 @@
+"""What is on a node now, as plain JSON values: for ``status``, the dashboard, and anybody who asks.
+
+``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
+containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s, residents:
+[{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits, wasted},
+functions: [{function, profile, calls_per_s, load_failure}]}``
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..core.books import Books
+from ..core.lifecycle import ContainerState
+from ..core.model import GIB
+from ..core.node import NodeState
+from ..core.pool import Container
+
+
+def snapshot(state: NodeState, at: float) -> dict[str, Any]:
+    """The part that the core knows; `backend`, `isolation` and measured memory are the invoker's to add."""
+    books = state.books
+    ledger = books.pool.ledger
+    return {
+        "name": state.name,
+        "memory": {
+            "budget_bytes": ledger.budget_bytes,
+            "committed_bytes": ledger.committed_bytes,
+            "committed_gb_s": ledger.committed_byte_s(at) / GIB,
+        },
+        "queue": len(books.queue),
+        "requests": len(books.requests),
+        "draining": books.draining,
+        "containers": [_container(books, container, at) for container in books.pool.containers.values()],
+        "preloads": asdict(books.preloads),
+        "functions": [
+            {
+                "function": key,
+                "profile": asdict(known.profile),
+                "calls_per_s": known.forecast.rate(at) if known.forecast is not None else None,
+                "load_failure": known.load_failure.message if known.load_failure is not None else None,
+            }
+            for key, known in books.functions.functions.items()
+        ],
+    }
+
+
+def _container(books: Books, container: Container, at: float) -> dict[str, Any]:
+    request = books.requests.get(container.running) if container.running is not None else None
+    idle = container.state is ContainerState.IDLE
+    return {
+        "id": container.id,
+        "namespace": container.namespace,
+        "state": container.state.value,
+        "limit_bytes": container.limit_bytes,
+        "used_bytes": books.pool.ledger.used_in(container.id),
+        "owner": container.owner,
+        "running": {"activation": request.activation, "function": request.function} if request is not None else None,
+        "idle_s": at - container.idle_since if idle else None,
+        "expires_in_s": container.expires_at - at if idle else None,
+        "residents": [
+            {
+                "function": resident.function,
+                "state": resident.state.value,
+                "origin": resident.origin.value,
+                "bytes": books.pool.ledger.charged(container.id, resident.function),
+                "reason": resident.reason,
+                "value": books.worth(resident.function),
+                "age_s": at - resident.since,
+            }
+            for resident in container.residents.values()
+        ],
+    }

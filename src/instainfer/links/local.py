@@ -1,0 +1,61 @@
+"""A node in the controller's own process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from ..backends.base import Call, FunctionSpec
+from ..core.model import GIB, Function, FunctionKey, Profile
+from ..invoker.driver import Invoker
+from ..invoker.snapshot import snapshot
+from .base import Outcome
+
+#: Seconds between two samples of the measured memory.
+SAMPLE_S = 0.5
+
+
+class LocalLink:
+    def __init__(self, invoker: Invoker) -> None:
+        self.invoker = invoker
+        self.name = invoker.state.name
+        self._used_byte_s = 0.0
+        self._sampled_at = invoker.clock.now()
+        self._used_bytes = 0
+        self._cancel_sample = invoker.clock.call_at(self._sampled_at + SAMPLE_S, self._sample)
+
+    def register(self, function: Function, spec: FunctionSpec, profile: Profile | None) -> None:
+        self.invoker.register(function, spec, profile)
+
+    def unregister(self, function: FunctionKey) -> None:
+        self.invoker.unregister(function)
+
+    def invoke(self, call: Call) -> asyncio.Future[Outcome]:
+        return self.invoker.invoke(call)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        now = self.invoker.clock.now()
+        self._integrate(now)
+        shot = snapshot(self.invoker.state, now)
+        shot["backend"] = self.invoker.backend.name
+        shot["isolation"] = list(self.invoker.backend.isolation())
+        shot["memory"]["used_bytes"] = self._used_bytes
+        shot["memory"]["used_gb_s"] = self._used_byte_s / GIB
+        return shot
+
+    async def close(self) -> None:
+        self._cancel_sample()
+        await self.invoker.drain()
+        await self.invoker.backend.close()
+
+    def _sample(self) -> None:
+        now = self.invoker.clock.now()
+        self._integrate(now)
+        self._cancel_sample = self.invoker.clock.call_at(now + SAMPLE_S, self._sample)
+
+    def _integrate(self, now: float) -> None:
+        """Add up measured memory over time, each sample standing for the time since the one before."""
+        self._used_byte_s += self._used_bytes * (now - self._sampled_at)
+        self._sampled_at = now
+        self._used_bytes = self.invoker.backend.used_bytes()

@@ -1,0 +1,171 @@
+"""`NodeState` against a world that does anything the contract allows, in any order."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from world import DIED, World, WorldContainer
+
+from instainfer.core import decisions as d
+from instainfer.core import events as e
+from instainfer.core.model import MIB, Function
+from instainfer.core.node import NodeSettings, NodeState
+from instainfer.core.ports import Policies
+from instainfer.core.story import Entry, dump_entry, load_entry
+from instainfer.policy.keepalive.fixed import Fixed
+from instainfer.policy.predict.poisson import Poisson
+from instainfer.policy.preload.none import NoPreloading
+from instainfer.policy.preload.opportunistic import Opportunistic
+
+NAMES = ["t1/a@1", "t1/b@1", "t1/c@1", "t1/d@1", "t2/a@1", "t2/b@1"]
+SIZES = st.integers(min_value=50, max_value=700)
+
+
+def function(key: str, memory_mib: int = 512) -> Function:
+    return Function(key, key.split("/")[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
+
+
+def new_node(*, retain: bool, preload: bool, budget_mib: int) -> NodeState:
+    return NodeState(
+        NodeSettings(budget_mib * MIB, max_queue=5, max_loads=2, retain=retain),
+        Policies(Fixed(30.0), Poisson(), Opportunistic(horizon_s=30.0) if preload else NoPreloading()),
+    )
+
+
+class NodeMachine(RuleBasedStateMachine):
+    @initialize(
+        retain=st.booleans(),
+        preload=st.booleans(),
+        budget_mib=st.sampled_from([512, 1100, 2048, 4096]),
+    )
+    def begin(self, retain: bool, preload: bool, budget_mib: int) -> None:
+        self.recipe = {"retain": retain, "preload": preload, "budget_mib": budget_mib}
+        self.world = World(new_node(**self.recipe))
+        self.calls = 0
+        for index, key in enumerate(NAMES):
+            self.world.feed(e.FunctionRegistered(0.0, function(key, 1024 if index == 3 else 512)))
+
+    def pick(self, data: st.DataObject, wanted: list[WorldContainer]) -> WorldContainer:
+        return data.draw(st.sampled_from(sorted(wanted, key=lambda c: c.id)))
+
+    def alive(self) -> list[WorldContainer]:
+        return [c for c in self.world.containers.values() if c.started and not c.dead]
+
+    @rule(name=st.sampled_from(NAMES))
+    def call(self, name: str) -> None:
+        self.calls += 1
+        self.world.call(f"a{self.calls}", name)
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.5, 2.0, 10.0, 40.0]))
+    def time(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @precondition(lambda self: any(c.reports for c in self.world.containers.values()))
+    @rule(data=st.data())
+    def report(self, data: st.DataObject) -> None:
+        self.world.deliver_report(self.pick(data, [c for c in self.world.containers.values() if c.reports]))
+
+    @precondition(lambda self: any(c.commands for c in self.alive()))
+    @rule(data=st.data())
+    def command(self, data: st.DataObject) -> None:
+        self.world.process_command(self.pick(data, [c for c in self.alive() if c.commands]))
+
+    @precondition(lambda self: any(not c.started and not c.dead for c in self.world.containers.values()))
+    @rule(data=st.data(), ok=st.sampled_from([True, True, True, False]))
+    def start(self, data: st.DataObject, ok: bool) -> None:
+        waiting = [c for c in self.world.containers.values() if not c.started and not c.dead]
+        container = self.pick(data, waiting)
+        if any(isinstance(command, d.StopContainer) for command in container.commands):
+            self.world.lose(container, None)
+        else:
+            self.world.start(container, ok=ok)
+
+    @precondition(lambda self: any(not loaded for c in self.alive() for loaded in c.residents.values()))
+    @rule(data=st.data(), size=SIZES, ok=st.sampled_from([True, True, True, False]))
+    def load_ends(self, data: st.DataObject, size: int, ok: bool) -> None:
+        container = self.pick(data, [c for c in self.alive() if not all(c.residents.values())])
+        name = data.draw(st.sampled_from(sorted(f for f, loaded in container.residents.items() if not loaded)))
+        self.world.end_load(container, name, size_mib=size, ok=ok)
+
+    def running(self) -> list[WorldContainer]:
+        return [c for c in self.alive() if c.running is not None and c.residents.get(c.running[1])]
+
+    @precondition(lambda self: bool(self.running()))
+    @rule(data=st.data(), size=SIZES, ok=st.sampled_from([True, True, True, False]))
+    def run_ends(self, data: st.DataObject, size: int, ok: bool) -> None:
+        self.world.end_run(self.pick(data, self.running()), size_mib=size, ok=ok)
+
+    @precondition(lambda self: bool(self.idle_residents()))
+    @rule(data=st.data())
+    def resident_dies(self, data: st.DataObject) -> None:
+        container, name = data.draw(st.sampled_from(self.idle_residents()))
+        self.world.kill_resident(self.world.containers[container], name)
+
+    def idle_residents(self) -> list[tuple[str, str]]:
+        return sorted(
+            (c.id, f) for c in self.alive() if c.running is None for f, loaded in c.residents.items() if loaded
+        )
+
+    @precondition(lambda self: bool(self.alive()))
+    @rule(data=st.data())
+    def container_dies(self, data: st.DataObject) -> None:
+        self.world.lose(self.pick(data, self.alive()), DIED)
+
+    @precondition(lambda self: bool(self.idle_residents()))
+    @rule(data=st.data(), size=SIZES)
+    def measure(self, data: st.DataObject, size: int) -> None:
+        container, name = data.draw(st.sampled_from(self.idle_residents()))
+        report = e.MemoryMeasured(0.0, container, ((name, size * MIB),))
+        self.world.containers[container].reports.append(report)
+
+    @rule(name=st.sampled_from(NAMES), back=st.booleans())
+    def remove(self, name: str, back: bool) -> None:
+        self.world.feed(e.FunctionRemoved(self.world.at, name))
+        if back:
+            self.world.feed(e.FunctionRegistered(self.world.at, function(name)))
+
+    @invariant()
+    def only_one_function_at_a_time(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for _, name, present in self.world.seen_by_user_code:
+            assert present == {name}
+
+    @invariant()
+    def requests_are_somewhere(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.accepted == set(self.world.answered) | set(self.world.node.books.requests)
+            assert not set(self.world.answered) & set(self.world.node.books.requests)
+
+    def teardown(self) -> None:
+        """Every request ends, nothing is left after a drain, and the story tells the same again."""
+        if not hasattr(self, "world"):
+            return
+        self.world.run_until_quiet()
+        self.world.pass_time(1000.0)
+        self.world.run_until_quiet()
+        assert set(self.world.answered) == self.world.accepted, "a request was left behind"
+        self.world.feed(e.DrainAsked(self.world.at))
+        self.world.run_until_quiet()
+        assert self.world.node.drained
+        replay(self.world.entries, new_node(**self.recipe))
+
+
+def replay(entries: list[Entry], node: NodeState) -> None:
+    for entry in entries:
+        told = load_entry(dump_entry(entry))
+        assert told == entry
+        assert tuple(node.handle(told.event)) == told.decisions
+
+
+NodeMachine.TestCase.settings = hypothesis_settings(
+    max_examples=150, stateful_step_count=60, deadline=None, derandomize=True
+)
+TestNode = NodeMachine.TestCase

@@ -1,0 +1,174 @@
+"""A world that keeps the backends' contract and is otherwise as unhelpful as it can be.
+
+Commands travel to containers and reports travel back; when each arrives is for the test to choose, so that every race
+between the two can happen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from instainfer.core import decisions as d
+from instainfer.core import events as e
+from instainfer.core.model import MIB, Failure, FailureKind
+from instainfer.core.node import NodeState
+from instainfer.core.story import Entry
+
+DIED = Failure(FailureKind.CRASHED, "killed by the test")
+
+
+@dataclass
+class WorldContainer:
+    id: str
+    started: bool = False
+    dead: bool = False
+    residents: dict[str, bool] = field(default_factory=dict)
+    """Function -> whether it is loaded."""
+    running: tuple[str, str] | None = None
+    """Activation and function."""
+    commands: deque[d.Decision] = field(default_factory=deque)
+    reports: deque[e.Event] = field(default_factory=deque)
+
+
+class World:
+    def __init__(self, node: NodeState) -> None:
+        self.node = node
+        self.at = node.books.at
+        self.containers: dict[str, WorldContainer] = {}
+        self.answered: dict[str, d.Reply | d.Refuse] = {}
+        self.accepted: set[str] = set()
+        self.wake_at: float | None = None
+        self.entries: list[Entry] = []
+        self.seen_by_user_code: list[tuple[str, str, set[str]]] = []
+
+    # -- the node's side -------------------------------------------------------------------------------------------
+
+    def feed(self, event: e.Event) -> list[d.Decision]:
+        decisions = self.node.handle(event)
+        self.entries.append(self.node.story.last)
+        self.node.check()
+        for decision in decisions:
+            match decision:
+                case d.StartContainer():
+                    assert decision.container not in self.containers
+                    self.containers[decision.container] = WorldContainer(decision.container)
+                case d.Load() | d.Offload() | d.Run() | d.StopContainer():
+                    self.containers[decision.container].commands.append(decision)
+                case d.Reply() | d.Refuse():
+                    assert decision.activation not in self.answered, "answered twice"
+                    self.answered[decision.activation] = decision
+                case d.WakeAt():
+                    self.wake_at = decision.when
+                case d.Remember():
+                    pass
+        return decisions
+
+    def call(self, activation: str, function: str) -> None:
+        self.accepted.add(activation)
+        self.feed(e.RequestArrived(self.at, activation, function))
+
+    def pass_time(self, seconds: float) -> None:
+        target = self.at + seconds
+        while self.wake_at is not None and self.wake_at <= target:
+            self.at, self.wake_at = max(self.at, self.wake_at), None
+            self.feed(e.TimerFired(self.at))
+        self.at = target
+
+    # -- the containers' side --------------------------------------------------------------------------------------
+
+    def deliver_report(self, container: WorldContainer) -> None:
+        event = replace(container.reports.popleft(), at=self.at)
+        if isinstance(event, e.ContainerGone | e.ContainerStartFailed):
+            del self.containers[container.id]
+        self.feed(event)
+
+    def start(self, container: WorldContainer, *, ok: bool) -> None:
+        if ok:
+            container.started = True
+            container.reports.append(e.ContainerStarted(0, container.id))
+        else:
+            container.dead = True
+            container.reports.append(
+                e.ContainerStartFailed(0, container.id, Failure(FailureKind.CONTAINER_START_FAILED, "no luck"))
+            )
+
+    def process_command(self, container: WorldContainer) -> None:
+        match container.commands.popleft():
+            case d.Load(_, function):
+                container.residents.setdefault(function, False)
+            case d.Offload(_, function):
+                if function in container.residents:
+                    del container.residents[function]
+                    container.reports.append(e.ResidentGone(0, container.id, function))
+            case d.Run(_, activation, function, _, _):
+                for other in [key for key in container.residents if key != function]:
+                    del container.residents[other]
+                    container.reports.append(e.ResidentGone(0, container.id, other))
+                container.residents.setdefault(function, False)
+                container.running = (activation, function)
+            case d.StopContainer():
+                self.lose(container, None)
+
+    def lose(self, container: WorldContainer, failure: Failure | None) -> None:
+        container.dead = True
+        container.residents.clear()
+        container.running = None
+        container.commands.clear()
+        container.reports.append(e.ContainerGone(0, container.id, failure))
+
+    def end_load(self, container: WorldContainer, function: str, *, size_mib: int, ok: bool) -> None:
+        waiting = container.running is not None and container.running[1] == function
+        if ok:
+            container.residents[function] = True
+            container.reports.append(e.LoadFinished(0, container.id, function, 1.0, 0.5, size_mib * MIB))
+            return
+        del container.residents[function]
+        failure = Failure(FailureKind.LOAD_FAILED, "ImportError")
+        container.reports.append(e.LoadFailed(0, container.id, function, failure))
+        if waiting:
+            assert container.running is not None
+            container.reports.append(e.RunFinished(0, container.id, container.running[0], 0.0, 0, failure, alive=False))
+            container.running = None
+
+    def end_run(self, container: WorldContainer, *, size_mib: int, ok: bool) -> None:
+        assert container.running is not None
+        activation, function = container.running
+        self.seen_by_user_code.append((container.id, function, set(container.residents)))
+        container.running = None
+        if ok:
+            container.reports.append(e.RunFinished(0, container.id, activation, 0.1, size_mib * MIB))
+            return
+        del container.residents[function]
+        container.reports.append(e.RunFinished(0, container.id, activation, 0.0, 0, DIED, alive=False))
+        container.reports.append(e.ResidentGone(0, container.id, function, DIED))
+
+    def kill_resident(self, container: WorldContainer, function: str) -> None:
+        del container.residents[function]
+        container.reports.append(e.ResidentGone(0, container.id, function, DIED))
+
+    def run_until_quiet(self) -> None:
+        """Be helpful for once: let everything that is under way end well."""
+        for _ in range(10_000):
+            busy = False
+            for container in list(self.containers.values()):
+                if container.reports:
+                    self.deliver_report(container)
+                elif container.commands and container.started and not container.dead:
+                    self.process_command(container)
+                elif not container.started and not container.dead:
+                    # A stop can overtake the start.
+                    if any(isinstance(c, d.StopContainer) for c in container.commands):
+                        self.lose(container, None)
+                    else:
+                        self.start(container, ok=True)
+                elif (loading := [f for f, loaded in container.residents.items() if not loaded]) and not container.dead:
+                    self.end_load(container, loading[0], size_mib=100, ok=True)
+                elif container.running is not None:
+                    self.end_run(container, size_mib=100, ok=True)
+                else:
+                    continue
+                busy = True
+            if not busy:
+                return
+        raise AssertionError("it never comes to rest")
