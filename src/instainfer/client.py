@@ -1,0 +1,298 @@
+"""A synchronous client of the platform: OpenWhisk's API and InstaInfer's own, errors as `instainfer.errors`.
+
+Answers are the plain JSON values of the API; what is in them is documented with the API, not twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+from urllib.parse import quote
+
+import httpx2
+
+from .errors import (
+    BadInput,
+    Conflict,
+    HostError,
+    InstaInferError,
+    InternalError,
+    NotAllowed,
+    NotFound,
+    Unreachable,
+    UserError,
+)
+
+Json: TypeAlias = dict[str, Any]
+
+CREDENTIALS = "credentials"
+"""The file in the platform's home with its address and the key of its first namespace, as wsk's ``.wskprops``."""
+
+_OPENWHISK = "/api/v1/namespaces/_"
+_NATIVE = "/instainfer/v1"
+_CHUNK_BYTES = 1024 * 1024
+_CONNECT_TIMEOUT_S = 10.0
+
+_ERRORS: dict[int, type[InstaInferError]] = {
+    400: BadInput,
+    401: NotAllowed,
+    403: NotAllowed,
+    404: NotFound,
+    409: Conflict,
+    413: BadInput,
+    415: BadInput,
+    429: UserError,
+    503: HostError,
+    507: HostError,
+}
+
+
+def credentials(home: Path) -> tuple[str, str]:
+    """The address and the key: those in `home`, else in ``$WSK_CONFIG_FILE``, else in ``~/.wskprops``.
+
+    Raises `Unreachable` when none of them names both.
+    """
+    places = (home / CREDENTIALS, Path(os.environ.get("WSK_CONFIG_FILE") or Path.home() / ".wskprops"))
+    for place in places:
+        properties = _properties(place)
+        if "APIHOST" in properties and "AUTH" in properties:
+            return properties["APIHOST"], properties["AUTH"]
+    looked = " and ".join(map(str, places))
+    raise Unreachable(f"no address and key of an InstaInfer in {looked}; start it with `instainfer up`")
+
+
+def _properties(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read {path}: {error}; correct or remove it") from None
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def base_url(api_host: str) -> str:
+    """``host:port``, as in wsk's files, or a URL -> the URL without a slash at its end."""
+    return (api_host if "://" in api_host else f"http://{api_host}").rstrip("/")
+
+
+def basic_auth(auth: str) -> tuple[str, str]:
+    """``uuid:secret`` -> user and password. Raises `NotAllowed` when it is not of that form."""
+    user, colon, secret = auth.partition(":")
+    if not colon:
+        raise NotAllowed("the key has no colon; it is written uuid:secret, see the credentials file of the platform")
+    return user, secret
+
+
+class Client:
+    """Speaks for one key to one platform. Use it in ``with``, or `close` it.
+
+    Every method raises the error of `instainfer.errors` that fits the platform's answer, with the platform's text, and
+    `Unreachable` when there is no answer. Calls block for as long as the platform takes.
+    """
+
+    def __init__(self, api_host: str, auth: str, transport: httpx2.BaseTransport | None = None) -> None:
+        self.api_host = base_url(api_host)
+        self._http = httpx2.Client(
+            base_url=self.api_host,
+            auth=basic_auth(auth),
+            timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S),
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # Actions
+
+    def functions(self) -> list[Json]:
+        """Summaries of all functions of the namespace, newest first."""
+        return self._pages(f"{_OPENWHISK}/actions")
+
+    def action(self, name: str, *, code: bool = False) -> Json:
+        return self._object("GET", f"{_OPENWHISK}/actions/{quote(name)}", params={"code": _flag(code)})
+
+    def put_action(self, name: str, action: Mapping[str, Any], *, overwrite: bool = True) -> Json:
+        """Create a function, or replace it."""
+        url = f"{_OPENWHISK}/actions/{quote(name)}"
+        return self._object("PUT", url, params={"overwrite": _flag(overwrite)}, json=dict(action))
+
+    def delete_action(self, name: str) -> Json:
+        return self._object("DELETE", f"{_OPENWHISK}/actions/{quote(name)}")
+
+    def invoke(self, name: str, params: Mapping[str, Any] | None = None, *, blocking: bool = True) -> Json:
+        """Call a function.
+
+        The activation's record, also when the function failed; only ``{"activationId": ...}`` when the call is not
+        blocking or did not end within the platform's limit for a blocking call.
+        """
+        response = self._send(
+            "POST",
+            f"{_OPENWHISK}/actions/{quote(name)}",
+            params={"blocking": _flag(blocking)},
+            json=dict(params or {}),
+        )
+        body = _body(response)
+        # A failed function answers 502 (500 when the platform is to blame) with its whole record: not our error.
+        if isinstance(body, dict) and "activationId" in body:
+            return body
+        raise _error(response)
+
+    # Activations
+
+    def activations(
+        self, *, limit: int = 30, name: str | None = None, skip: int = 0, since: int | None = None
+    ) -> list[Json]:
+        """Summaries, latest first; `since` is in milliseconds since the epoch."""
+        params: dict[str, str | int] = {"limit": limit, "skip": skip}
+        if name is not None:
+            params["name"] = name
+        if since is not None:
+            params["since"] = since
+        return self._array("GET", f"{_OPENWHISK}/activations", params=params)
+
+    def activation(self, activation_id: str) -> Json:
+        return self._object("GET", f"{_OPENWHISK}/activations/{quote(activation_id)}")
+
+    # InstaInfer's own
+
+    def status(self) -> Json:
+        """Nodes, containers, what is resident where, and memory."""
+        return self._object("GET", f"{_NATIVE}/status")
+
+    def has_blob(self, digest: str) -> bool:
+        response = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
+        if response.status_code == httpx2.codes.NOT_FOUND:
+            return False
+        _check(response)
+        return True
+
+    def put_blob(self, digest: str, path: Path, sent: Callable[[int], None] = lambda _: None) -> None:
+        """Upload a file as it is read; `sent` is told the bytes of each piece on its way."""
+        size_bytes = path.stat().st_size
+        response = self._send(
+            "PUT",
+            f"{_NATIVE}/blobs/{quote(digest)}",
+            content=_pieces(path, sent),
+            headers={"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"},
+        )
+        _check(response)
+
+    def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> Iterator[Json]:
+        """Ask for an environment; yields ``progress`` events as they come, then one ``ready`` or ``failed``."""
+        wanted = {"requirements": requirements, "no_deps": list(no_deps), "python": python}
+        with self._reaching(), self._http.stream("POST", f"{_NATIVE}/environments", json=wanted) as response:
+            if not response.is_success:
+                response.read()
+                raise _error(response)
+            for line in response.iter_lines():
+                if line:
+                    yield _decode_event(line)
+
+    # How
+
+    def _send(self, method: str, url: str, **request: Any) -> httpx2.Response:
+        with self._reaching():
+            return self._http.request(method, url, **request)
+
+    def _reaching(self) -> _Reaching:
+        return _Reaching(self.api_host)
+
+    def _object(self, method: str, url: str, **request: Any) -> Json:
+        body = _checked_body(self._send(method, url, **request))
+        if not isinstance(body, dict):
+            raise _not_ours(self.api_host)
+        return body
+
+    def _array(self, method: str, url: str, **request: Any) -> list[Json]:
+        body = _checked_body(self._send(method, url, **request))
+        if not isinstance(body, list):
+            raise _not_ours(self.api_host)
+        return body
+
+    def _pages(self, url: str, page: int = 200) -> list[Json]:
+        everything: list[Json] = []
+        while True:
+            found = self._array("GET", url, params={"limit": page, "skip": len(everything)})
+            everything += found
+            if len(found) < page:
+                return everything
+
+
+class _Reaching:
+    """Turns the ways in which no answer comes into `Unreachable`."""
+
+    def __init__(self, api_host: str) -> None:
+        self._api_host = api_host
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            raise Unreachable(f"no InstaInfer at {self._api_host}; start it with `instainfer up`") from error
+        if isinstance(error, httpx2.TransportError):
+            raise Unreachable(
+                f"the connection to {self._api_host} broke ({error}); see whether `instainfer up` still runs"
+            ) from error
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _pieces(path: Path, sent: Callable[[int], None]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK_BYTES):
+            yield piece
+            sent(len(piece))
+
+
+def _decode_event(line: str) -> Json:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict) or "event" not in event:
+        raise InternalError(f"the platform sent something that is not an event of a build: {line[:200]!r}")
+    return event
+
+
+def _body(response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _checked_body(response: httpx2.Response) -> Any:
+    _check(response)
+    return _body(response)
+
+
+def _check(response: httpx2.Response) -> None:
+    if not response.is_success:
+        raise _error(response)
+
+
+def _error(response: httpx2.Response) -> InstaInferError:
+    """The error for an answer that is not a success, in the platform's words."""
+    body = _body(response)
+    text = body.get("error") if isinstance(body, dict) else None
+    kind = _ERRORS.get(response.status_code, HostError if response.is_server_error else UserError)
+    return kind(text if isinstance(text, str) else f"HTTP {response.status_code} from {response.url}")
+
+
+def _not_ours(api_host: str) -> Unreachable:
+    return Unreachable(f"what answers at {api_host} is not InstaInfer; correct the address, or start `instainfer up`")

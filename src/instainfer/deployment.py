@@ -1,0 +1,110 @@
+"""From a function's folder to a function that can be called: pack, send what is missing, build, register."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from .client import Client, Json
+from .environments.package import Package, pack
+from .errors import BadFunction, EnvironmentBuildError, InternalError
+
+KIND = "python:3"
+
+
+class Progress(Protocol):
+    """Told how a deployment goes."""
+
+    def step(self, text: str) -> None:
+        """Something began, or there is news of it."""
+        ...
+
+    def sent(self, name: str, sent_bytes: int, total_bytes: int) -> None:
+        """So much of a weights file is on its way."""
+        ...
+
+
+class Silent:
+    """A `Progress` for those who do not want to know."""
+
+    def step(self, text: str) -> None: ...
+
+    def sent(self, name: str, sent_bytes: int, total_bytes: int) -> None: ...
+
+
+def deploy(
+    client: Client,
+    folder: Path,
+    weights_dir: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    name: str | None = None,
+    memory_mb: int | None = None,
+    timeout_ms: int | None = None,
+) -> Json:
+    """Deploy a function's folder and return the platform's action.
+
+    `name`, `memory_mb` and `timeout_ms` win over what ``function.toml`` says. Raises `BadFunction` for a folder that
+    is not as it must be, `EnvironmentBuildError` when its requirements cannot be installed, and the errors of `Client`.
+    """
+    progress = progress if progress is not None else Silent()
+    progress.step(f"packing {folder}")
+    package = pack(folder, weights_dir)
+    name = name or package.manifest.name
+    if name is None:
+        raise BadFunction(f'{folder} has no name; write name = "..." into its function.toml, or give one with --name')
+    _send_weights(client, package, progress)
+    _build_environment(client, package, progress)
+    progress.step(f"registering {name}")
+    return client.put_action(name, _action(package, memory_mb, timeout_ms))
+
+
+def _send_weights(client: Client, package: Package, progress: Progress) -> None:
+    for path, file in package.weights.items():
+        digest = package.digests[path]
+        if client.has_blob(digest):
+            progress.step(f"{path} is there already")
+        else:
+            _send(client, path, file, digest, progress)
+
+
+def _send(client: Client, path: str, file: Path, digest: str, progress: Progress) -> None:
+    total_bytes = file.stat().st_size
+    sent_bytes = 0
+
+    def sent(count: int) -> None:
+        nonlocal sent_bytes
+        sent_bytes += count
+        progress.sent(path, sent_bytes, total_bytes)
+
+    progress.step(f"sending {path} ({total_bytes / 1e6:,.0f} MB)")
+    client.put_blob(digest, file, sent)
+
+
+def _build_environment(client: Client, package: Package, progress: Progress) -> None:
+    wanted = package.manifest.requirements
+    for event in client.build_environment(wanted.text, wanted.no_deps, wanted.python):
+        match event["event"]:
+            case "progress":
+                progress.step(f"{event['step']}: {event['text']}")
+            case "ready":
+                progress.step("environment is there already" if event["cached"] else "environment is built")
+                return
+            case "failed":
+                raise EnvironmentBuildError(event["error"], event.get("log_tail", ""))
+    raise InternalError("the platform ended the build of an environment without saying how it went")
+
+
+def _action(package: Package, memory_mb: int | None, timeout_ms: int | None) -> Mapping[str, Any]:
+    manifest = package.manifest
+    limits = {
+        "memory": memory_mb if memory_mb is not None else manifest.memory_mb,
+        "timeout": timeout_ms if timeout_ms is not None else manifest.timeout_ms,
+        "logs": manifest.logs_mb,
+    }
+    return {
+        "exec": {"kind": KIND, "code": base64.b64encode(package.code).decode(), "binary": True},
+        "limits": {key: value for key, value in limits.items() if value is not None},
+    }

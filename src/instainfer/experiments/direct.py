@@ -1,0 +1,106 @@
+"""What a call costs without any platform: the handler in a bare process of its environment's Python.
+
+The measure against which the platform's own cost is read: a call of a pre-loaded function should take hardly longer
+than ``main(args)`` in a process that has just loaded the model.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ..environments.package import pack
+from ..errors import BadFunction
+
+_TIMEOUT_S = 300.0
+
+# Runs on the function's Python, 3.9 or newer. Results go to a file of their own: functions may print.
+_SCRIPT = """
+import importlib, json, os, sys, time
+handler_name, main_name, request_file, calls, answer_file = sys.argv[1:6]
+sys.path.insert(0, os.getcwd())
+with open(request_file, "rb") as file:
+    request = file.read()
+begin = time.perf_counter()
+handler = importlib.import_module(handler_name)
+imported = time.perf_counter()
+if hasattr(handler, "load"):
+    handler.load()
+loaded = time.perf_counter()
+times = []
+for _ in range(int(calls)):
+    began = time.perf_counter()
+    json.dumps(getattr(handler, main_name)(json.loads(request)))
+    times.append(time.perf_counter() - began)
+with open(answer_file, "w") as file:
+    json.dump({"library_s": imported - begin, "model_s": loaded - imported, "calls_s": times}, file)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Seconds of one function without a platform."""
+
+    library_s: float
+    model_s: float
+    first_s: float
+    """The first call after loading: what a pre-loaded call does."""
+    later_s: float
+    """The median of the calls after it."""
+
+
+class _Answer(msgspec.Struct):
+    library_s: float
+    model_s: float
+    calls_s: list[float]
+
+
+def measure(
+    python: Path, folder: Path, request: bytes, weights_dir: Path | None = None, *, calls: int = 6
+) -> Direct | None:
+    """Time a function of the ``load()`` and ``main(args)`` style; None for a script, which has no `main`.
+
+    `calls` is 2 or more. Raises `BadFunction` with the process's words when it fails.
+    """
+    package = pack(folder, weights_dir)
+    if package.manifest.style != "action":
+        return None
+    with tempfile.TemporaryDirectory(prefix="instainfer-direct-") as temporary:
+        place = Path(temporary)
+        code = place / "function"
+        shutil.copytree(folder, code, ignore=shutil.ignore_patterns("__pycache__"))
+        for path, file in package.weights.items():
+            _link(code / path, file)
+        # The package that functions may import, without the rest of our own site-packages.
+        (place / "shim").mkdir()
+        _link(place / "shim" / "instainfer", Path(__file__).resolve().parents[1])
+        (place / "request.json").write_bytes(request)
+        arguments = [package.manifest.handler, package.manifest.main, "../request.json", str(calls), "../answer.json"]
+        finished = subprocess.run(
+            [str(python), "-c", _SCRIPT, *arguments],
+            cwd=code,
+            env={**os.environ, **package.manifest.env, "PYTHONPATH": str(place / "shim")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+        if finished.returncode != 0:
+            raise BadFunction(f"{folder.name} fails when it is run directly:\n{finished.stderr[-2000:]}")
+        answer = msgspec.json.decode((place / "answer.json").read_bytes(), type=_Answer)
+    first_s, *later = answer.calls_s
+    return Direct(answer.library_s, answer.model_s, first_s, statistics.median(later))
+
+
+def _link(place: Path, target: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(target.resolve())

@@ -1,0 +1,217 @@
+"""Open-loop replay: every call is sent at its time, whatever became of the earlier ones, and none is lost sight of.
+
+A call is blocking, so its record comes with its answer. When the platform answers 202 (the call outlasted a blocking
+one) the record is fetched by the activation's id. When the connection breaks before an id was seen, the call is settled
+at the end: among the function's activations on the platform there is one that no other call of ours was told about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx2
+
+from ..client import base_url, basic_auth
+from ..core.model import Phases
+from ..report.records import LOST, PHASES, CallRecord
+
+_ACTIONS = "/api/v1/namespaces/_/actions"
+_ACTIVATIONS = "/api/v1/namespaces/_/activations"
+
+_FOLLOW_UP_S = 600.0
+"""How long after its last sign of life a call may still end: longer than the longest time limit of a function."""
+_FOLLOW_UP_EVERY_S = 0.5
+"""The API has no way to be told of an activation's end after a 202, so its record is asked for."""
+_IDLE_CONNECTION_S = 2.0
+"""Shorter than servers keep idle connections (5 s is usual): one that closes as we send would look like a break."""
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """One call of a replay."""
+
+    at_s: float
+    """When to send it, in seconds since the replay began."""
+    function: str
+    args: bytes
+    """The request as a JSON object."""
+
+
+class Watcher:
+    """Told how a replay goes; to be overridden."""
+
+    def sent(self, call: PlannedCall) -> None: ...
+
+    def ended(self, record: CallRecord) -> None: ...
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A call on its way: what is known of it before its record."""
+
+    call: PlannedCall
+    sent_s: float
+    activation_id: str = ""
+    client_s: float = 0.0
+
+
+async def replay(
+    calls: Sequence[PlannedCall], api_host: str, auth: str, duration_s: float = 0.0, watcher: Watcher | None = None
+) -> list[CallRecord]:
+    """Send all calls at their times; returns one record per call, in the order of sending.
+
+    Ends when every call has ended, and not before `duration_s`. Never raises for what happens to a call.
+    """
+    async with httpx2.AsyncClient(
+        base_url=base_url(api_host),
+        auth=basic_auth(auth),
+        timeout=httpx2.Timeout(None, connect=10.0),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_CONNECTION_S),
+        trust_env=False,
+    ) as http:
+        return await _Replay(http, watcher or Watcher()).run(calls, duration_s)
+
+
+class _Replay:
+    def __init__(self, http: httpx2.AsyncClient, watcher: Watcher) -> None:
+        self._http = http
+        self._watcher = watcher
+        self._begin = 0.0
+        self._began_at_ms = 0
+        self._broken: list[_Sent] = []
+
+    async def run(self, calls: Sequence[PlannedCall], duration_s: float) -> list[CallRecord]:
+        self._begin = time.monotonic()
+        self._began_at_ms = int(time.time() * 1000)
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            for call in sorted(calls, key=lambda call: call.at_s):
+                await self._until(call.at_s)
+                tasks.append(group.create_task(self._one(call)))
+            await self._until(duration_s)
+        # Only now every id that was told to one of our calls is known.
+        records = [task.result() for task in tasks]
+        settled = await self._settle({record.activation_id for record in records if record is not None})
+        for record in settled:
+            self._watcher.ended(record)
+        return sorted([*(record for record in records if record is not None), *settled], key=lambda r: r.sent_s)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._begin
+
+    async def _until(self, at_s: float) -> None:
+        await asyncio.sleep(max(0.0, at_s - self._now()))
+
+    async def _one(self, call: PlannedCall) -> CallRecord | None:
+        """Send one call; None when its connection broke before anything was known of it."""
+        sent = _Sent(call, self._now())
+        self._watcher.sent(call)
+        try:
+            response = await self._http.post(
+                f"{_ACTIONS}/{call.function}?blocking=true",
+                content=call.args,
+                headers={"Content-Type": "application/json"},
+            )
+        except httpx2.TransportError:
+            self._broken.append(sent)
+            return None
+        sent.client_s = self._now() - sent.sent_s
+        record = await self._record(sent, response)
+        self._watcher.ended(record)
+        return record
+
+    async def _record(self, sent: _Sent, response: httpx2.Response) -> CallRecord:
+        body = _object(response)
+        if "response" in body:
+            return _from_activation(sent, body)
+        if "activationId" in body:
+            sent.activation_id = body["activationId"]
+            return await self._follow(sent)
+        text = body.get("error", f"HTTP {response.status_code}")
+        return _unrecorded(sent, status=f"refused: {text}")
+
+    async def _follow(self, sent: _Sent) -> CallRecord:
+        """Fetch the record of a call whose id is known, once it has ended."""
+        give_up_s = self._now() + _FOLLOW_UP_S
+        while self._now() < give_up_s:
+            try:
+                response = await self._http.get(f"{_ACTIVATIONS}/{sent.activation_id}")
+            except httpx2.TransportError:
+                body: Mapping[str, Any] = {}
+            else:
+                body = _object(response)
+            if "end" in body:
+                sent.client_s = self._now() - sent.sent_s
+                return _from_activation(sent, body)
+            await asyncio.sleep(_FOLLOW_UP_EVERY_S)
+        return _unrecorded(sent, status=LOST)
+
+    async def _settle(self, known: set[str]) -> list[CallRecord]:
+        """Give each call with a broken connection the oldest activation of its function that is nobody's."""
+        unclaimed: dict[str, list[str]] = {}
+        for function in {sent.call.function for sent in self._broken}:
+            unclaimed[function] = [id_ for id_ in await self._activation_ids(function) if id_ not in known]
+        records = []
+        for sent in sorted(self._broken, key=lambda sent: sent.sent_s):
+            left = unclaimed[sent.call.function]
+            if left:
+                sent.activation_id = left.pop(0)
+                records.append(await self._follow(sent))
+            else:
+                records.append(_unrecorded(sent, status=LOST))
+        return records
+
+    async def _activation_ids(self, function: str) -> list[str]:
+        """Ids of the function's activations since the replay began, oldest first; none when nobody answers."""
+        ids: list[str] = []
+        while True:
+            params: dict[str, str | int] = {
+                "name": function,
+                "since": self._began_at_ms,
+                "limit": _PAGE,
+                "skip": len(ids),
+            }
+            try:
+                page = (await self._http.get(_ACTIVATIONS, params=params)).json()
+            except (httpx2.TransportError, ValueError):
+                page = []
+            ids += [item["activationId"] for item in page] if isinstance(page, list) else []
+            if len(page) < _PAGE:
+                return list(dict.fromkeys(reversed(ids)))
+
+
+def _object(response: httpx2.Response) -> Mapping[str, Any]:
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _from_activation(sent: _Sent, activation: Mapping[str, Any]) -> CallRecord:
+    annotations = {item["key"]: item["value"] for item in activation.get("annotations", ())}
+    phases = annotations.get("phases") or {}
+    return replace(
+        _unrecorded(sent, status=activation["response"]["status"]),
+        activation_id=activation["activationId"],
+        container=annotations.get("container") or "",
+        start_kind=annotations.get("startKind"),
+        phases=Phases(**{name: float(phases.get(name, 0.0)) for name in PHASES}),
+    )
+
+
+def _unrecorded(sent: _Sent, status: str) -> CallRecord:
+    return CallRecord(
+        function=sent.call.function,
+        scheduled_s=sent.call.at_s,
+        sent_s=sent.sent_s,
+        activation_id=sent.activation_id,
+        status=status,
+        client_s=sent.client_s,
+    )

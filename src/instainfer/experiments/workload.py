@@ -1,0 +1,40 @@
+"""From a trace to the calls of a replay: which function of ours stands for which row, and what it is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import BadFunction, NotFound
+from ..traces.azure2019 import Trace
+from ..traces.placement import place
+from .replay import PlannedCall
+
+SAMPLE = "sample.json"
+
+
+def plan(trace: Trace, seed: int, functions: Sequence[str], requests: Mapping[str, bytes]) -> list[PlannedCall]:
+    """The calls of a trace: its rows take the functions in turn, in the order of both."""
+    names = [functions[row % len(functions)] for row in range(len(trace.functions))]
+    return [
+        PlannedCall(arrival.at_s, names[arrival.function], requests[names[arrival.function]])
+        for arrival in place(trace, seed)
+    ]
+
+
+def sample_request(folder: Path) -> bytes:
+    """The request that comes with a function, as compact JSON.
+
+    Raises `NotFound` when the folder has none, `BadFunction` when it is not a JSON object.
+    """
+    path = folder / SAMPLE
+    try:
+        request = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"no {path}; write a request for the function into it, a JSON object") from None
+    except ValueError as error:
+        raise BadFunction(f"{path} is not JSON: {error}; correct it") from None
+    if not isinstance(request, dict):
+        raise BadFunction(f"{path} must be a JSON object: the arguments of one call")
+    return json.dumps(request, separators=(",", ":")).encode()
