@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from world import DIED, World, WorldContainer
+from support.world import DIED, World, WorldContainer
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
@@ -29,7 +23,7 @@ SIZES = st.integers(min_value=50, max_value=700)
 
 
 def function(key: str, memory_mib: int = 512) -> Function:
-    return Function(key, key.split("/")[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
+    return Function(key, key.split("/", maxsplit=1)[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
 
 
 def new_node(*, retain: bool, preload: bool, budget_mib: int) -> NodeState:

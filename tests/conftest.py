@@ -1,0 +1,8 @@
+"""Helpers in `tests/support` are importable by every test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,255 @@
+"""Which container takes a call, and what it is told about its start."""
+
+from __future__ import annotations
+
+import pytest
+from support.nodes import A, B, C, CheckedNode, function, none, only
+
+from instainfer.core import decisions as d
+from instainfer.core import events as e
+from instainfer.core.errors import IllegalEvent
+from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind
+
+KNOWN = Profile(loads=1, library_s=1.0, model_s=0.5, resident_bytes=100 * MIB, runs=1, compute_s=0.1)
+
+
+def test_a_first_call_is_cold_and_its_phases_add_up() -> None:
+    node = CheckedNode()
+    reply = node.serve(0.0, "node-c1", "a1", A)
+    assert reply.start_kind is StartKind.COLD
+    phases = reply.phases
+    assert phases.container == pytest.approx(0.4)
+    assert (phases.libraries, phases.model) == (pytest.approx(1.0), pytest.approx(0.5))
+    assert phases.compute == pytest.approx(0.1)
+    assert phases.queue == 0.0
+    assert phases.handoff == pytest.approx(0.0)
+    assert phases.total == pytest.approx(2.0)
+
+
+def test_a_second_call_is_warm() -> None:
+    node = CheckedNode()
+    node.serve(0.0, "node-c1", "a1", A)
+    run = only(node.call(5.0, "a2", A), d.Run)
+    assert (run.container, run.start_kind, run.ends) == ("node-c1", StartKind.WARM, ())
+    reply = only(node.ran(5.2, "node-c1", "a2"), d.Reply)
+    assert reply.phases.startup == pytest.approx(0.1)
+
+
+def test_without_retaining_the_container_stays_and_the_process_ends() -> None:
+    node = CheckedNode(retain=False)
+    only(node.call(0.0, "a1", A), d.StartContainer)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    decisions = node.ran(2.0, "node-c1", "a1")
+    only(decisions, d.Reply)
+    assert only(decisions, d.Offload).function == A
+    assert node.node.books.pool.idle == {}, "not usable before the process is gone"
+    node.gone(2.1, "node-c1", A)
+    run = only(node.call(3.0, "a2", A), d.Run)
+    assert (run.container, run.start_kind) == ("node-c1", StartKind.PREWARMED)
+
+
+def test_another_function_gets_its_own_container_while_there_is_memory() -> None:
+    node = CheckedNode(budget_mib=1024)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.serve(10.0, "node-c2", "b1", B)
+    assert len(node.node.books.pool.idle) == 2
+
+
+def test_without_memory_the_longest_idle_container_is_taken_over() -> None:
+    node = CheckedNode(budget_mib=1024)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.serve(10.0, "node-c2", "b1", B)
+    run = only(node.call(20.0, "c1", C), d.Run)
+    assert (run.container, run.start_kind, run.ends) == ("node-c1", StartKind.PREWARMED, (A,))
+
+
+def test_user_code_waits_for_the_end_of_others_and_their_memory_is_freed_by_their_end_only() -> None:
+    node = CheckedNode(budget_mib=512)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(20.0, "b1", B)
+    ledger = node.node.books.pool.ledger
+    assert ledger.charged("node-c1", A) == 100 * MIB
+    node.gone(20.1, "node-c1", A)
+    assert ledger.charged("node-c1", A) == 0
+
+
+def test_a_larger_function_stops_idle_containers_of_others_and_waits_for_their_end() -> None:
+    node = CheckedNode(budget_mib=1024)
+    node.tell(e.FunctionRegistered(0.0, function("u/big@1", 1024)))
+    node.serve(0.0, "node-c1", "a1", A)
+    node.serve(10.0, "node-c2", "b1", B)
+    stops = [x for x in node.call(20.0, "g1", "u/big@1") if isinstance(x, d.StopContainer)]
+    assert [stop.container for stop in stops] == ["node-c1", "node-c2"]
+    none(node.tell(e.ContainerGone(20.1, "node-c1")), d.StartContainer)
+    start = only(node.tell(e.ContainerGone(20.2, "node-c2")), d.StartContainer)
+    assert (start.namespace, start.limit_bytes) == ("u", 1024 * MIB)
+    only(node.started(20.6, start.container), d.Run)
+    node.loaded(21.0, start.container, "u/big@1")
+    reply = only(node.ran(21.5, start.container, "g1"), d.Reply)
+    assert reply.phases.queue == pytest.approx(0.2)
+    assert reply.phases.container == pytest.approx(0.4)
+
+
+def test_containers_are_never_shared_between_namespaces() -> None:
+    node = CheckedNode(budget_mib=512)
+    node.tell(e.FunctionRegistered(0.0, function("u/a@1")))
+    node.serve(0.0, "node-c1", "a1", A)
+    decisions = node.call(20.0, "u1", "u/a@1")
+    none(decisions, d.Run)
+    assert only(decisions, d.StopContainer).container == "node-c1"
+
+
+def test_a_call_waits_for_a_busy_copy_when_that_is_sooner_than_a_new_start() -> None:
+    node = CheckedNode(profile=KNOWN)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(5.0, "a2", A)
+    none(node.call(5.05, "a3", A), d.StartContainer, d.Run)
+    run = only(node.ran(5.1, "node-c1", "a2"), d.Run)
+    assert (run.activation, run.start_kind) == ("a3", StartKind.WARM)
+
+
+def test_it_does_not_wait_for_ever_when_that_expectation_was_wrong() -> None:
+    node = CheckedNode(profile=KNOWN)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(5.0, "a2", A)
+    wake = only(node.call(5.05, "a3", A), d.WakeAt)
+    assert 6.0 < wake.when < 8.0
+    assert only(node.tell(e.TimerFired(wake.when)), d.StartContainer).container == "node-c2"
+
+
+def test_two_calls_share_one_load() -> None:
+    node = CheckedNode(profile=KNOWN)
+    only(node.call(0.0, "a1", A), d.StartContainer)
+    node.started(0.4, "node-c1")
+    none(node.call(0.6, "a2", A), d.StartContainer)
+    node.loaded(1.9, "node-c1", A)
+    assert only(node.ran(2.0, "node-c1", "a1"), d.Run).activation == "a2"
+
+
+def test_the_queue_is_bounded_and_says_so() -> None:
+    node = CheckedNode(budget_mib=512, max_queue=1)
+    node.call(0.0, "a1", A)
+    node.call(0.1, "b1", B)
+    refuse = only(node.call(0.2, "b2", B), d.Refuse)
+    assert refuse.failure.kind is FailureKind.QUEUE_FULL
+
+
+def test_a_request_that_has_waited_long_is_not_overtaken() -> None:
+    node = CheckedNode(budget_mib=1024, overtake_s=5.0)
+    node.tell(e.FunctionRegistered(0.0, function("u/big@1", 1024)))
+    node.serve(0.0, "node-c1", "a1", A)
+    node.serve(10.0, "node-c2", "b1", B)
+    node.call(20.0, "a2", A)
+    node.call(20.0, "big", "u/big@1")
+    only(node.call(20.1, "b2", B), d.Run)
+    node.ran(20.2, "node-c1", "a2")
+    only(node.call(20.3, "a3", A), d.Run)
+    node.ran(26.0, "node-c2", "b2")
+    none(node.call(26.1, "b3", B), d.Run)
+
+
+def test_unknown_and_oversized_functions_are_refused() -> None:
+    node = CheckedNode(budget_mib=1024)
+    assert only(node.call(0.0, "x1", "t/x@1"), d.Refuse).failure.kind is FailureKind.UNKNOWN_FUNCTION
+    node.tell(e.FunctionRegistered(0.0, function("t/huge@1", 2048)))
+    refuse = only(node.call(0.0, "x2", "t/huge@1"), d.Refuse)
+    assert refuse.failure.kind is FailureKind.TOO_LARGE
+    assert refuse.failure.fault == "platform"
+
+
+@pytest.mark.parametrize("failed", [e.ContainerStartFailed, e.ContainerGone])
+def test_a_container_that_does_not_come_ends_its_call_with_a_reason(
+    failed: type[e.ContainerStartFailed | e.ContainerGone],
+) -> None:
+    node = CheckedNode()
+    node.call(0.0, "a1", A)
+    failure = Failure(FailureKind.CONTAINER_START_FAILED, "no such file: python")
+    refuse = only(node.tell(failed(0.5, "node-c1", failure)), d.Refuse)
+    assert refuse.failure == failure
+    assert refuse.phases.container == pytest.approx(0.5)
+    only(node.call(1.0, "a2", A), d.StartContainer)
+
+
+def test_a_lost_container_ends_its_running_call() -> None:
+    node = CheckedNode()
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(5.0, "a2", A)
+    failure = Failure(FailureKind.CONTAINER_LOST, "its manager was killed by SIGKILL")
+    assert only(node.tell(e.ContainerGone(5.1, "node-c1", failure)), d.Reply).failure == failure
+
+
+def test_a_crash_during_a_run_is_its_answer_and_the_container_lives_on() -> None:
+    node = CheckedNode()
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(5.0, "a2", A)
+    crash = Failure(FailureKind.CRASHED, "killed by SIGSEGV")
+    reply = only(node.tell(e.RunFinished(5.1, "node-c1", "a2", 0.0, 0, crash, alive=False)), d.Reply)
+    assert reply.failure == crash
+    node.tell(e.ResidentGone(5.1, "node-c1", A, crash))
+    assert only(node.call(6.0, "a3", A), d.Run).start_kind is StartKind.PREWARMED
+
+
+def test_a_resident_that_dies_while_a_call_is_on_its_way_is_loaded_anew_by_it() -> None:
+    node = CheckedNode()
+    node.serve(0.0, "node-c1", "a1", A)
+    assert only(node.call(5.0, "a2", A), d.Run).start_kind is StartKind.WARM
+    none(node.tell(e.ResidentGone(5.01, "node-c1", A, Failure(FailureKind.CRASHED, "SIGSEGV"))), d.Run)
+    node.loaded(6.5, "node-c1", A)
+    reply = only(node.ran(6.6, "node-c1", "a2"), d.Reply)
+    assert reply.start_kind is StartKind.PREWARMED
+    assert reply.phases.libraries + reply.phases.model > 1.0
+
+
+def test_keep_alive_stops_an_idle_container_and_use_prolongs_it() -> None:
+    node = CheckedNode(ttl_s=60.0)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(50.0, "a2", A)
+    node.ran(50.1, "node-c1", "a2")
+    none(node.tell(e.TimerFired(62.0)), d.StopContainer)
+    assert only(node.tell(e.TimerFired(110.2)), d.StopContainer).container == "node-c1"
+
+
+def test_memory_cost_is_the_integral_of_the_limits() -> None:
+    node = CheckedNode()
+    node.serve(0.0, "node-c1", "a1", A)
+    assert node.node.books.pool.ledger.committed_byte_s(10.0) == 10 * 512 * MIB
+
+
+def test_drain_finishes_what_runs_and_refuses_what_waits() -> None:
+    node = CheckedNode(budget_mib=512)
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.call(0.5, "b1", B)
+    assert only(node.tell(e.DrainAsked(0.6)), d.Refuse).activation == "b1"
+    node.loaded(1.9, "node-c1", A)
+    decisions = node.ran(2.0, "node-c1", "a1")
+    assert only(decisions, d.Reply).failure is None
+    only(decisions, d.StopContainer)
+    assert only(node.call(2.1, "a2", A), d.Refuse).failure.kind is FailureKind.DRAINING
+    node.tell(e.ContainerGone(2.2, "node-c1"))
+    assert node.node.drained
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        e.ContainerStarted(9.0, "nowhere"),
+        e.ContainerStarted(9.0, "node-c1"),
+        e.RunFinished(9.0, "node-c1", "other", 0.1, 1),
+        e.LoadFinished(9.0, "node-c1", B, 1.0, 1.0, 1),
+        e.ResidentGone(9.0, "node-c1", A),
+        e.RequestArrived(9.0, "a2", A),
+        e.TimerFired(1.0),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_an_impossible_event_raises_with_the_story_and_changes_nothing(event: e.Event) -> None:
+    node = CheckedNode()
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(5.0, "a2", A)
+    before = node.node.books.at
+    with pytest.raises(IllegalEvent, match="What happened before"):
+        node.tell(event)
+    assert node.node.books.at == before
+    only(node.ran(9.0, "node-c1", "a2"), d.Reply)

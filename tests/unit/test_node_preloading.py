@@ -1,0 +1,144 @@
+"""Opportunistic pre-loading through the one door."""
+
+from __future__ import annotations
+
+import pytest
+from support.nodes import A, B, C, CheckedNode, function, none, only
+
+from instainfer.core import decisions as d
+from instainfer.core import events as e
+from instainfer.core.model import MIB, Failure, FailureKind, StartKind
+from instainfer.policy.preload.opportunistic import Opportunistic
+
+
+def preloading(budget_mib: int = 512, **settings: object) -> CheckedNode:
+    return CheckedNode(budget_mib, preloader=Opportunistic(), **settings)  # type: ignore[arg-type]
+
+
+def test_an_idle_container_takes_what_was_never_called_yet_and_a_call_finds_it_there() -> None:
+    node = preloading(keys=(A, B))
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    load = only(node.ran(2.0, "node-c1", "a1"), d.Load)
+    assert (load.container, load.function) == ("node-c1", B)
+    node.loaded(3.5, "node-c1", B)
+    run = only(node.call(5.0, "b1", B), d.Run)
+    assert (run.start_kind, run.ends) == (StartKind.PRELOADED, (A,))
+    node.gone(5.01, "node-c1", A)
+    assert only(node.ran(5.1, "node-c1", "b1"), d.Reply).phases.startup < 0.05
+    assert node.node.books.preloads.hits == 1
+
+
+def test_a_call_joins_a_load_and_waits_for_its_rest_only() -> None:
+    node = preloading(keys=(A, B))
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    only(node.ran(2.0, "node-c1", "a1"), d.Load)
+    run = only(node.call(3.0, "b1", B), d.Run)
+    assert run.start_kind is StartKind.JOINED
+    node.gone(3.01, "node-c1", A)
+    node.loaded(3.5, "node-c1", B)
+    reply = only(node.ran(3.6, "node-c1", "b1"), d.Reply)
+    assert reply.phases.model == pytest.approx(0.5)
+    assert reply.phases.libraries == 0.0
+    assert reply.start_kind is StartKind.JOINED
+
+
+def test_nothing_is_loaded_while_a_request_waits() -> None:
+    node = preloading(keys=(A, B, C), budget_mib=512)
+    node.tell(e.FunctionRegistered(0.0, function("u/big@1", 512)))
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    node.call(1.95, "g", "u/big@1")
+    none(node.ran(2.0, "node-c1", "a1"), d.Load)
+
+
+def test_pre_loading_never_starts_a_container_and_never_prolongs_one() -> None:
+    node = CheckedNode(1024, preloader=Opportunistic(), ttl_s=60.0, keys=(A, B))
+    none(node.tell(e.TimerFired(1.0)), d.StartContainer)
+    node.serve(2.0, "node-c1", "a1", A)
+    expiry = node.node.books.pool.containers["node-c1"].expires_at
+    node.loaded(6.0, "node-c1", B)
+    assert node.node.books.pool.containers["node-c1"].expires_at == expiry == 64.0
+    assert only(node.tell(e.TimerFired(64.0)), d.StopContainer).container == "node-c1"
+
+
+def test_only_so_many_loads_at_a_time() -> None:
+    node = preloading(keys=(A, B, C), budget_mib=512, max_loads=1)
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    first = only(node.ran(2.0, "node-c1", "a1"), d.Load)
+    second = only(node.loaded(3.0, "node-c1", first.function), d.Load)
+    assert {first.function, second.function} == {B, C}
+
+
+def test_a_resident_that_was_not_called_in_time_is_off_loaded() -> None:
+    node = preloading(keys=(A, B), budget_mib=1024)
+    node.serve(0.0, "node-c1", "b0", B)
+    for n in range(4):
+        at = 10.0 + 10 * n
+        node.call(at, f"b{n + 1}", B)
+        node.ran(at + 0.1, "node-c1", f"b{n + 1}")
+    # B's container is taken away; B comes back as a pre-load beside A.
+    node.serve(41.0, "node-c2", "a1", A)
+    load = only(node.tell(e.ContainerGone(44.0, "node-c1", Failure(FailureKind.CONTAINER_LOST, "x"))), d.Load)
+    assert (load.container, load.function) == ("node-c2", B)
+    node.loaded(45.5, "node-c2", B)
+    # Five arrivals in 40 s: P(call) passes 0.94 after 22.5 s of silence.
+    none(node.tell(e.TimerFired(62.0)), d.Offload)
+    offload = only(node.tell(e.TimerFired(62.6)), d.Offload)
+    assert offload.function == B
+    assert "0.94" in offload.reason
+
+
+def test_a_failed_pre_load_is_not_tried_again_and_hurts_nobody() -> None:
+    node = preloading(keys=(A, B), budget_mib=512)
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    only(node.ran(2.0, "node-c1", "a1"), d.Load)
+    failure = Failure(FailureKind.LOAD_FAILED, "ModuleNotFoundError: torch")
+    none(node.tell(e.LoadFailed(2.5, "node-c1", B, failure)), d.Load)
+    assert only(node.call(3.0, "a2", A), d.Run).start_kind is StartKind.WARM
+
+
+def test_measured_memory_above_the_limit_ends_what_is_worth_least() -> None:
+    node = preloading(keys=(A, B), budget_mib=512)
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    node.ran(2.0, "node-c1", "a1")
+    offload = only(node.loaded(3.5, "node-c1", B, mib=450), d.Offload)
+    assert offload.function == B
+    assert "limit" in offload.reason
+
+
+def test_room_is_made_for_a_more_valuable_function_and_the_load_waits_for_the_memory() -> None:
+    node = CheckedNode(1024, preloader=Opportunistic(), keys=(A,))
+    node.serve(0.0, "node-c1", "a1", A)
+    node.tell(e.FunctionRegistered(3.0, function(B, estimate_mib=300)))
+    node.loaded(5.0, "node-c1", B, mib=300)
+    node.tell(e.FunctionRegistered(6.0, function(C, estimate_mib=300)))
+    node.serve(10.0, "node-c2", "c1", C)
+    node.tell(e.MemoryMeasured(12.0, "node-c2", ((C, 300 * MIB),)))
+    decisions = node.tell(e.ContainerGone(14.0, "node-c2", Failure(FailureKind.CONTAINER_LOST, "x")))
+    assert only(decisions, d.Offload).function == B
+    none(decisions, d.Load)
+    load = only(node.gone(14.1, "node-c1", B), d.Load)
+    assert load.function == C
+
+
+def test_reasons_for_not_following_a_suggestion_are_in_the_story() -> None:
+    node = CheckedNode(1024, preloader=Opportunistic(), keys=(A,))
+    node.serve(0.0, "node-c1", "a1", A)
+    node.tell(e.FunctionRegistered(3.0, function(B, estimate_mib=300)))
+    node.loaded(5.0, "node-c1", B, mib=300)
+    node.tell(e.FunctionRegistered(6.0, function(C, estimate_mib=300)))
+    node.serve(10.0, "node-c2", "c1", C)
+    node.tell(e.ContainerGone(14.0, "node-c2", Failure(FailureKind.CONTAINER_LOST, "x")))
+    notes = [note for entry in node.node.story for note in entry.notes]
+    assert any("waits until the memory of others is free" in note for note in notes)
