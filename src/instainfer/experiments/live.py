@@ -42,7 +42,7 @@ class Steps:
         if self._status is not None:
             self._status.update(Text(f"{self._title}: {text}"))
         else:
-            self._console.print(f"  {self._title}: {text}", markup=False, highlight=False)
+            self._console.print(f"  {self._title}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def sent(self, name: str, sent_bytes: int, total_bytes: int) -> None:
         if self._status is not None:
