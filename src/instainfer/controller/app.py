@@ -1,0 +1,241 @@
+"""Wiring: configuration, links and rooms in, one ASGI application out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from .. import __version__
+from ..config import Config
+from ..core.cluster import ClusterState, Limits, Routing
+from ..core.model import FunctionKey, Profile
+from ..environments.content import ContentStore
+from ..environments.folders import FunctionFolders
+from ..links.base import Link
+from ..policy.routing.home import HomeRouting
+from . import queries
+from .actions import Actions
+from .activations import Activations
+from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
+from .catalog import Catalog
+from .collections import Collections
+from .deployment import Deployer, EnvironmentMaker
+from .driver import ClusterDriver
+from .gateway import Gateway
+from .invocations import Invocations
+from .native import Native
+from .responses import STOPPED, encode
+from .store import Store, open_store
+
+RECORDS = "records.sqlite"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the controller needs of the environments room."""
+
+    content: ContentStore
+    folders: FunctionFolders
+    environments: EnvironmentMaker
+
+
+class Controller:
+    """The controller of one platform. Make it with `open_controller`; `create_app` gives its HTTP side.
+
+    To end it: `drain`, `idle` with a bound of the caller's, then the nodes, then `close`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        keyring: Keyring,
+        rooms: Rooms,
+        *,
+        isolation: Sequence[str],
+        routing: Routing,
+    ) -> None:
+        self.config = config
+        self._store = store
+        self._keyring = keyring
+        self._rooms = rooms
+        self._isolation = tuple(isolation)
+        self._started = datetime.now(UTC)
+        self.now = asyncio.get_running_loop().time
+        self._started_s = self.now()
+        limits = Limits(config.limits.concurrent_invocations, config.limits.invocations_per_minute)
+        self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
+        self._catalog = Catalog()
+        self._actions = Actions(
+            self._catalog,
+            store,
+            Deployer(rooms.folders, rooms.environments, config.limits),
+            self._driver,
+            max_code_bytes=config.server.max_code_bytes,
+            max_parameters_bytes=config.server.max_body_bytes,
+        )
+        self._invocations = Invocations(
+            self._driver,
+            store,
+            self.now,
+            max_result_bytes=config.server.max_result_bytes,
+            api_host=api_host(config.server.host, config.server.port),
+        )
+
+    def join(self, link: Link) -> None:
+        """A node takes calls from now on."""
+        self._driver.join(link)
+
+    def leave(self, node: str) -> None:
+        """A node takes no more calls; those it has go on."""
+        self._driver.leave(node)
+
+    def remember(self, function: FunctionKey, profile: Profile) -> None:
+        """A node measured a function: keep it for the next start."""
+        self._actions.remember(function, profile)
+
+    def listening(self, url: str) -> None:
+        """The address is known: put it into the credentials, and into what functions are told."""
+        self._invocations.api_host = url
+        path = self.config.home / CREDENTIALS
+        write_credentials(path, url, read_credentials(path)["AUTH"])
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have been admitted and have not ended."""
+        return self._driver.in_flight
+
+    def drain(self) -> None:
+        """Take no new calls: they get 503. What is in flight goes on."""
+        if not self._driver.draining:
+            self._driver.drain()
+
+    async def restored(self) -> None:
+        """Return when every function of earlier runs is ready, or known to be impossible."""
+        await self._actions.restored()
+
+    async def idle(self) -> None:
+        """Return when no call is in flight."""
+        await self._invocations.idle()
+
+    async def close(self) -> None:
+        """End what is in flight with a record that says so, write every record, release the home.
+
+        Raises `HostError` when records could not be written.
+        """
+        self.drain()
+        await self._actions.close()
+        if cut_short := await self._invocations.stop():
+            log.warning("%d activations were still running; their records say so", cut_short)
+        await self._store.close()
+
+    def status(self) -> dict[str, Any]:
+        """What ``GET /instainfer/v1/status`` answers."""
+        return {
+            "version": __version__,
+            "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "uptime_s": self.now() - self._started_s,
+            "home": str(self.config.home),
+            "isolation": self._isolation,
+            "namespaces": self._keyring.namespaces,
+            "draining": self._driver.draining,
+            "in_flight": self._driver.in_flight,
+            "nodes": self._driver.snapshots(),
+            "records": self._store.status(),
+        }
+
+    async def start(self) -> None:
+        """Conclude what an earlier run left open, and take up its functions."""
+        lost = await self._store.write(
+            lambda connection: queries.conclude_unfinished(connection, encode({"error": STOPPED}))
+        )
+        if lost:
+            log.warning("%d activations had not ended when the platform stopped; their records say so now", lost)
+        await self._actions.restore()
+
+    def app(self) -> ASGIApp:
+        activations = Activations(self._store)
+        server = self.config.server
+        collections = Collections(self.config, self._keyring, self._catalog, self._actions, activations)
+        native = Native(
+            self._keyring,
+            self._catalog,
+            self._actions,
+            content=self._rooms.content,
+            environments=self._rooms.environments,
+            status=self.status,
+            max_body_bytes=server.max_body_bytes,
+        )
+        return Gateway(
+            self._keyring,
+            self._catalog,
+            self._invocations,
+            [*collections.routes(), *native.routes()],
+            max_body_bytes=server.max_body_bytes,
+            blocking_timeout_s=server.blocking_timeout_s,
+            now=self.now,
+        )
+
+
+async def open_controller(
+    config: Config,
+    links: Sequence[Link],
+    rooms: Rooms,
+    *,
+    isolation: Sequence[str] = (),
+    routing: Routing | None = None,
+) -> Controller:
+    """Open the records of ``config.home`` and take up its functions, in the background where that takes time.
+
+    `isolation` is what the backends say of this host, for ``status``. Raises `HostError` when the home cannot be used.
+    """
+    warn_if_exposed(config.server.host)
+    store = open_store(config.home / RECORDS)
+    try:
+        keyring = await open_keyring(store, config.home, api_host(config.server.host, config.server.port))
+        controller = Controller(config, store, keyring, rooms, isolation=isolation, routing=routing or HomeRouting())
+        for link in links:
+            controller.join(link)
+        await controller.start()
+    except BaseException:
+        await store.close()
+        raise
+    return controller
+
+
+def create_app(controller: Controller) -> ASGIApp:
+    """The HTTP side of a controller, as an ASGI application."""
+    return controller.app()
+
+
+def api_host(host: str, port: int) -> str:
+    """The address at which this machine reaches a server that listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def warn_if_exposed(host: str) -> None:
+    if not is_loopback(host):
+        log.warning(
+            "listening on %s: the API, and with it the running of code, is open to every machine that reaches this "
+            "address and has a key, and keys travel unencrypted; put a TLS proxy in front or listen on 127.0.0.1",
+            host or "all addresses",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

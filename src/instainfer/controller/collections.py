@@ -1,0 +1,258 @@
+"""OpenWhisk's REST routes, all but the call of an action: from a request to the collection that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from ..config import Config
+from ..errors import BadInput
+from .actions import ActionPut, Actions
+from .activations import Activations
+from .auth import Identity, Keyring
+from .catalog import Catalog
+from .deployment import DEFAULT_KIND, MAX_LOGS_MB, kinds
+from .gateway import MALFORMED, authenticated, check_content_type, own_namespace, read_body
+from .parameters import activation_filter, activation_id, entity_name, flag, page
+from .records import ActivationRecord
+from .responses import action_json, action_summary, activation_json, encode, result_json, summary_json
+
+API = "/api/v1"
+_NAMESPACE = f"{API}/namespaces/{{namespace}}"
+_DESCRIPTION = "InstaInfer: serverless inference that starts instantly, behind OpenWhisk's API"
+_MB = 1024 * 1024
+NO_PACKAGES = "Packages are not supported yet: give the action a name without '/'."
+
+Handler = Callable[[Request, Identity], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+Entry = tuple[str, str, Endpoint]
+"""Method, path, and what answers."""
+
+_decode_put = msgspec.json.Decoder(ActionPut).decode
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    return Response(value if isinstance(value, bytes) else encode(value), status, media_type="application/json")
+
+
+def private(keyring: Keyring, handler: Handler) -> Endpoint:
+    """`handler` for authenticated callers, and below a namespace only for its own."""
+
+    async def endpoint(request: Request) -> Response:
+        caller = authenticated(keyring, header(request, b"authorization"))
+        if "namespace" in request.path_params:
+            own_namespace(caller, request.path_params["namespace"])
+        return await handler(request, caller)
+
+    return endpoint
+
+
+class Collections:
+    """The handlers; `routes` gives them their paths."""
+
+    def __init__(
+        self, config: Config, keyring: Keyring, catalog: Catalog, actions: Actions, activations: Activations
+    ) -> None:
+        self._config = config
+        self._keyring = keyring
+        self._catalog = catalog
+        self._actions = actions
+        self._activations = activations
+
+    def routes(self) -> list[Route]:
+        def own(path: str, handler: Handler, method: str = "GET") -> Entry:
+            return method, path, private(self._keyring, handler)
+
+        entries = [
+            ("GET", "/", self.describe_host),
+            ("GET", "/ping", self.ping),
+            own(f"{API}/namespaces", self.namespaces),
+            own(f"{_NAMESPACE}/limits", self.limits),
+            own(f"{_NAMESPACE}/actions/{{name}}", self.get_action),
+            own(f"{_NAMESPACE}/actions/{{name}}", self.put_action, "PUT"),
+            own(f"{_NAMESPACE}/actions/{{name}}", self.delete_action, "DELETE"),
+            own(f"{_NAMESPACE}/actions/{{package}}/{{name}}", self.put_packaged, "PUT"),
+            own(f"{_NAMESPACE}/activations/{{id}}", self.get_activation),
+            own(f"{_NAMESPACE}/activations/{{id}}/result", self.get_result),
+            own(f"{_NAMESPACE}/activations/{{id}}/logs", self.get_logs),
+        ]
+        for slash in ("", "/"):
+            entries += [
+                ("GET", f"{API}{slash}", self.describe_api),
+                own(f"{_NAMESPACE}/actions{slash}", self.list_actions),
+                own(f"{_NAMESPACE}/activations{slash}", self.list_activations),
+                *(own(f"{_NAMESPACE}/{name}{slash}", empty_list(name)) for name in ("packages", "triggers", "rules")),
+            ]
+        return one_route_per_path(entries)
+
+    async def describe_host(self, request: Request) -> Response:
+        limits = self._config.limits
+        return json_response(
+            {
+                "description": _DESCRIPTION,
+                "support": {"github": "https://github.com/apache/openwhisk", "slack": ""},
+                "api_paths": [API],
+                "limits": {
+                    "actions_per_minute": limits.invocations_per_minute,
+                    "triggers_per_minute": 0,
+                    "concurrent_actions": limits.concurrent_invocations,
+                    "sequence_length": 0,
+                    "default_action_duration": limits.default_timeout_ms,
+                    "min_action_duration": limits.min_timeout_ms,
+                    "max_action_duration": limits.max_timeout_ms,
+                    "default_action_memory": limits.default_memory_mb * _MB,
+                    "min_action_memory": limits.min_memory_mb * _MB,
+                    "max_action_memory": limits.max_memory_mb * _MB,
+                    "default_action_logs": MAX_LOGS_MB * _MB,
+                    "min_action_logs": 0,
+                    "max_action_logs": MAX_LOGS_MB * _MB,
+                },
+                "runtimes": {
+                    "python": [
+                        {"kind": kind, "default": kind == DEFAULT_KIND, "deprecated": False, "image": {}}
+                        for kind in kinds()
+                    ]
+                },
+            }
+        )
+
+    async def describe_api(self, request: Request) -> Response:
+        from .. import __version__
+
+        return json_response(
+            {
+                "description": "OpenWhisk API",
+                "api_version": "1.0.0",
+                "api_version_path": "v1",
+                "build": __version__,
+                "buildno": __version__,
+                "swagger_paths": {"ui": "/docs", "api-docs": "/api-docs"},
+            }
+        )
+
+    async def ping(self, request: Request) -> Response:
+        return PlainTextResponse("pong")
+
+    async def namespaces(self, request: Request, caller: Identity) -> Response:
+        return json_response([caller.namespace])
+
+    async def limits(self, request: Request, caller: Identity) -> Response:
+        limits = self._config.limits
+        return json_response(
+            {
+                "invocationsPerMinute": limits.invocations_per_minute,
+                "concurrentInvocations": limits.concurrent_invocations,
+                "firesPerMinute": 0,
+                "allowedKinds": list(kinds()),
+                "storeActivations": True,
+                "minActionMemory": limits.min_memory_mb,
+                "maxActionMemory": limits.max_memory_mb,
+                "minActionLogs": 0,
+                "maxActionLogs": MAX_LOGS_MB,
+                "minActionTimeout": limits.min_timeout_ms,
+                "maxActionTimeout": limits.max_timeout_ms,
+                "minActionConcurrency": 1,
+                "maxActionConcurrency": 1,
+                "maxParameterSize": self._config.server.max_body_bytes,
+            }
+        )
+
+    async def list_actions(self, request: Request, caller: Identity) -> Response:
+        wanted = page(request.query_params, "actions")
+        own = self._catalog.of_namespace(caller.namespace)
+        if wanted.only_count:
+            return json_response({"actions": max(0, len(own) - wanted.skip)})
+        shown = own[wanted.skip : wanted.skip + wanted.limit]
+        return json_response([action_summary(deployed.action) for deployed in shown])
+
+    async def get_action(self, request: Request, caller: Identity) -> Response:
+        action = self._catalog.get(caller.namespace, _name(request)).action
+        with_code = flag(request.query_params, "code", True)
+        return json_response(action_json(action, await self._actions.code(action) if with_code else None))
+
+    async def put_action(self, request: Request, caller: Identity) -> Response:
+        name = _name(request)
+        overwrite = flag(request.query_params, "overwrite", False)
+        check_content_type(header(request, b"content-type"))
+        # Base64 swells by a third; the code itself is measured once it is decoded.
+        longest = self._config.server.max_code_bytes * 4 // 3 + 2 * self._config.server.max_body_bytes
+        body = await read_body(request.receive, header(request, b"content-length"), longest)
+        try:
+            wanted = _decode_put(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BadInput(f"{MALFORMED}{error}") from error
+        action = await self._actions.put(caller.namespace, name, wanted, overwrite=overwrite)
+        return json_response(action_json(action, await self._actions.code(action)))
+
+    async def put_packaged(self, request: Request, caller: Identity) -> Response:
+        raise BadInput(NO_PACKAGES)
+
+    async def delete_action(self, request: Request, caller: Identity) -> Response:
+        action = self._catalog.get(caller.namespace, _name(request)).action
+        answer = action_json(action, await self._actions.code(action))
+        await self._actions.delete(action)
+        return json_response(answer)
+
+    async def list_activations(self, request: Request, caller: Identity) -> Response:
+        given = request.query_params
+        wanted = page(given, "activations")
+        chosen = activation_filter(given, caller.namespace)
+        docs = flag(given, "docs", False)
+        if wanted.only_count:
+            if docs:
+                raise BadInput("The parameter 'docs' is not permitted with 'count'.")
+            return json_response({"activations": max(0, await self._activations.count(chosen) - wanted.skip)})
+        shape = activation_json if docs else summary_json
+        return json_response([shape(record) for record in await self._activations.list(chosen, wanted)])
+
+    async def get_activation(self, request: Request, caller: Identity) -> Response:
+        record = await self._activations.get(caller.namespace, activation_id(request.path_params["id"]))
+        return json_response(activation_json(record))
+
+    async def get_result(self, request: Request, caller: Identity) -> Response:
+        return json_response(result_json(await self._ended(request, caller)))
+
+    async def get_logs(self, request: Request, caller: Identity) -> Response:
+        record = await self._ended(request, caller)
+        return json_response({"logs": msgspec.Raw(record.logs)})
+
+    async def _ended(self, request: Request, caller: Identity) -> ActivationRecord:
+        return await self._activations.get_ended(caller.namespace, activation_id(request.path_params["id"]))
+
+
+def empty_list(collection: str) -> Handler:
+    """A collection that holds nothing yet; clients that list everything ask for it too."""
+
+    async def handler(request: Request, caller: Identity) -> Response:
+        return json_response({collection: 0} if page(request.query_params, collection).only_count else [])
+
+    return handler
+
+
+def _name(request: Request) -> str:
+    return entity_name(request.path_params["name"])
+
+
+def header(request: Request, name: bytes) -> bytes | None:
+    return next((value for key, value in request.scope["headers"] if key == name), None)
+
+
+def one_route_per_path(entries: Iterable[Entry]) -> list[Route]:
+    """Starlette answers 405 with the methods of the first route that fits a path; so each path must have only one."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for method, path, endpoint in entries:
+        by_path.setdefault(path, {})[method] = endpoint
+    return [_route(path, endpoints) for path, endpoints in by_path.items()]
+
+
+def _route(path: str, endpoints: Mapping[str, Endpoint]) -> Route:
+    async def endpoint(request: Request) -> Response:
+        # Starlette adds HEAD wherever there is GET.
+        return await endpoints[request.method if request.method in endpoints else "GET"](request)
+
+    return Route(path, endpoint, methods=list(endpoints))

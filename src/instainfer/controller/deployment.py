@@ -1,0 +1,164 @@
+"""From code and wishes to a function that nodes can run: its folder, its environment, its limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from ..backends.base import FunctionSpec
+from ..config import LimitsConfig
+from ..core.model import MIB, Function, FunctionKey, Profile
+from ..environments.builder import Environment, Progress
+from ..environments.folders import FunctionFolders, Materialised
+from ..environments.manifest import Manifest
+from ..environments.requirements import Requirements
+from ..errors import BadFunction, BadInput
+from .driver import Registration
+from .records import Action, ActionLimits, AskedLimits
+
+LIBRARIES_GUESS_BYTES = 256 * MIB
+"""First guess of what a resident's libraries take; its weights come twice, as read and as model."""
+MAX_LOGS_MB = 10
+DEFAULT_KIND = "python:3"
+_PYTHON = "python:3."
+_KINDS = (DEFAULT_KIND, *(f"{_PYTHON}{minor}" for minor in range(9, 15)))
+
+
+class EnvironmentMaker(Protocol):
+    """What is needed of `instainfer.environments.builder.Environments`."""
+
+    def ensure(
+        self, requirements: Requirements, progress: Callable[[Progress], None] | None = None
+    ) -> Awaitable[Environment]: ...
+
+
+class Prepared(NamedTuple):
+    """A function that is ready to be registered."""
+
+    registration: Registration
+    limits: ActionLimits
+
+
+class Deployer:
+    """Prepares functions; the threads that unpack code are its own, so that no build can starve anything else."""
+
+    def __init__(self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig) -> None:
+        self._folders = folders
+        self._environments = environments
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(2, "unpack")
+
+    async def prepare(self, action: Action, source: bytes, profile: Profile | None) -> Prepared:
+        """Unpack the code and make its environment; quick when both are there.
+
+        Raises `BadInput`, `BadFunction`, `EnvironmentBuildError` for what the author has to change, and `HostError`.
+        """
+        loop = asyncio.get_running_loop()
+        materialised = await loop.run_in_executor(self._threads, self._materialise, source, action.binary)
+        limits = effective_limits(action.asked, materialised.manifest, self._limits)
+        requirements = _on_python(materialised.manifest.requirements, action.kind)
+        environment = await self._environments.ensure(requirements)
+        return Prepared(
+            Registration(
+                _function(action, limits, materialised, environment),
+                _spec(action, limits, materialised, environment),
+                profile,
+            ),
+            limits,
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    def _materialise(self, source: bytes, binary: bool) -> Materialised:
+        return self._folders.materialise(source, binary=binary)
+
+
+def concrete_kind(kind: str) -> str:
+    """``python:default`` -> ``python:3``; `BadInput` for what is not run here."""
+    if kind == "python:default":
+        return DEFAULT_KIND
+    if kind not in _KINDS:
+        valid = ", ".join(f"'{known}'" for known in _KINDS)
+        raise BadInput(
+            "The request content was malformed:\n"
+            f"The specified runtime '{kind}' is not supported by this platform. Valid values are: {valid}."
+        )
+    return kind
+
+
+def kinds() -> tuple[str, ...]:
+    return _KINDS
+
+
+def effective_limits(asked: AskedLimits, manifest: Manifest, allowed: LimitsConfig) -> ActionLimits:
+    """What was asked for, else what the manifest says, else the default; `BadInput` when that is out of bounds."""
+    limits = ActionLimits(
+        timeout=_first(asked.timeout, manifest.timeout_ms, allowed.default_timeout_ms),
+        memory=_first(asked.memory, manifest.memory_mb, allowed.default_memory_mb),
+        logs=_first(asked.logs, manifest.logs_mb, MAX_LOGS_MB),
+    )
+    _bound("memory", limits.memory, allowed.min_memory_mb, allowed.max_memory_mb, "MB")
+    _bound("duration", limits.timeout, allowed.min_timeout_ms, allowed.max_timeout_ms, "milliseconds")
+    _bound("logs", limits.logs, 0, MAX_LOGS_MB, "MB")
+    return limits
+
+
+def _first(asked: int | None, declared: int | None, default: int) -> int:
+    return next(value for value in (asked, declared, default) if value is not None)
+
+
+def _bound(what: str, value: int, lowest: int, highest: int, unit: str) -> None:
+    if value < lowest:
+        raise BadInput(_malformed(f"{what} {value} {unit} below allowed threshold of {lowest} {unit}"))
+    if value > highest:
+        raise BadInput(_malformed(f"{what} {value} {unit} exceeds allowed threshold of {highest} {unit}"))
+
+
+def _malformed(requirement: str) -> str:
+    return f"The request content was malformed:\nrequirement failed: {requirement}"
+
+
+def _on_python(requirements: Requirements, kind: str) -> Requirements:
+    """The requirements on the Python that the kind names, when it names one."""
+    if not kind.startswith(_PYTHON):
+        return requirements
+    version = kind.removeprefix("python:")
+    if requirements.python not in (None, version):
+        raise BadFunction(
+            f"function.toml says python = {requirements.python!r}, the action's kind is {kind!r}; "
+            f"use the kind {DEFAULT_KIND!r} or the same version in both"
+        )
+    return replace(requirements, python=version)
+
+
+def _function(action: Action, limits: ActionLimits, code: Materialised, environment: Environment) -> Function:
+    memory_bytes = limits.memory * MIB
+    key: FunctionKey = action.key
+    return Function(
+        key=key,
+        namespace=action.namespace,
+        environment=environment.digest,
+        memory_bytes=memory_bytes,
+        timeout_s=limits.timeout / 1000,
+        estimate_bytes=min(memory_bytes, 2 * code.weights_bytes + LIBRARIES_GUESS_BYTES),
+    )
+
+
+def _spec(action: Action, limits: ActionLimits, code: Materialised, environment: Environment) -> FunctionSpec:
+    manifest = code.manifest
+    return FunctionSpec(
+        key=action.key,
+        folder=code.folder,
+        python=environment.python,
+        handler=manifest.handler,
+        main=action.main or manifest.main,
+        style=manifest.style,
+        memory_bytes=limits.memory * MIB,
+        timeout_s=limits.timeout / 1000,
+        logs_bytes=limits.logs * MIB,
+        env=manifest.env,
+    )

@@ -1,0 +1,340 @@
+"""The HTTP side: parse, authenticate, measure, and say it in OpenWhisk's words. Nothing is decided here.
+
+A call of an action takes a short way of its own; everything else is routed by Starlette. Every answer carries a
+request id and lets browsers in; every error is ``{"error": text, "code": request id}``.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
+from typing import NamedTuple
+from uuid import uuid4
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import (
+    BadInput,
+    Conflict,
+    HostError,
+    InstaInferError,
+    NotAllowed,
+    NotFound,
+    UserError,
+)
+from .auth import Identity, Keyring
+from .catalog import UNKNOWN, Catalog
+from .invocations import Ended, Invocations
+from .parameters import entity_name, invoke_options
+from .records import Action
+from .responses import activation_json, encode, http_status, is_array, phases_json
+
+Headers = list[tuple[bytes, bytes]]
+
+NOT_AUTHORIZED = "The supplied authentication is not authorized to access this resource."
+NOT_AUTHENTICATED = "The supplied authentication is invalid."
+FINAL_PARAMETERS = "Request defines parameters that are not allowed (e.g., reserved properties)."
+MALFORMED = "The request content was malformed:\n"
+_UNAUTHENTICATED_HEADERS = {"WWW-Authenticate": 'Basic realm="OpenWhisk secure realm"'}
+_DISCARDABLE_BYTES = 64 * 1024 * 1024
+"""An unread body up to here is read and thrown away; of a longer one the connection is closed."""
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
+_JSON = (b"content-type", b"application/json")
+_CORS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"GET, DELETE, POST, PUT, HEAD"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent",
+    ),
+]
+_STATUS_OF: tuple[tuple[type[InstaInferError], int], ...] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (NotAllowed, 403),
+    (UserError, 400),
+)
+_check_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+log = logging.getLogger(__name__)
+
+
+class Target(NamedTuple):
+    """The action that a path names, its parts still percent-encoded."""
+
+    namespace: str
+    name: str
+
+
+class _Head(NamedTuple):
+    """The headers of a call that matter here."""
+
+    authorization: bytes | None
+    content_type: bytes | None
+    content_length: bytes | None
+    request_id: bytes | None
+
+
+class Gateway:
+    """The ASGI application. `routes` are those of the collections and of InstaInfer's own API."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        catalog: Catalog,
+        invocations: Invocations,
+        routes: Iterable[BaseRoute],
+        *,
+        max_body_bytes: int,
+        blocking_timeout_s: float,
+        now: Callable[[], float],
+    ) -> None:
+        self._keyring = keyring
+        self._catalog = catalog
+        self._invocations = invocations
+        self._max_body_bytes = max_body_bytes
+        self._blocking_timeout_s = blocking_timeout_s
+        self._now = now
+        self._rest = _starlette(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"the API speaks HTTP, not {scope['type']}")
+        if scope["method"] == "POST" and (target := action_of(scope["raw_path"])) is not None:
+            await self._call(target, scope, receive, send)
+            return
+        transaction = request_id(scope["headers"])
+        scope["transaction"] = transaction
+        # Names are decoded after the path has been split, so that an encoded slash stays inside its name.
+        scope["path"] = scope["raw_path"].decode("ascii")
+        if scope["method"] == "OPTIONS":
+            await _answer(send, 200, b"", [*_CORS, (b"x-request-id", transaction.encode())])
+            return
+        await self._rest(scope, receive, _with_headers(send, transaction))
+
+    async def _call(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+        arrived_s = self._now()
+        head = _head(scope["headers"])
+        transaction = _request_id(head.request_id)
+        try:
+            status, body, headers = await self._invoke(target, scope, receive, head, transaction, arrived_s=arrived_s)
+        except Exception as error:  # the last place that can turn a bug into an answer
+            status, body, headers = error_answer(error, transaction)
+        headers += (_JSON, (b"x-request-id", transaction.encode()), *_CORS)
+        await _answer(send, status, body, headers)
+
+    async def _invoke(
+        self, target: Target, scope: Scope, receive: Receive, head: _Head, transaction: str, *, arrived_s: float
+    ) -> tuple[int, bytes, Headers]:
+        caller = authenticated(self._keyring, head.authorization)
+        namespace = own_namespace(caller, target.namespace)
+        deployed = self._catalog.get(namespace, entity_name(target.name))
+        options = invoke_options(scope["query_string"], self._blocking_timeout_s)
+        body = await read_body(receive, head.content_length, self._max_body_bytes)
+        args = merged(deployed.action, checked_json(body, head.content_type))
+        if not options.blocking:
+            activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
+            return _accepted(activation)
+        timeout_s = self._blocking_timeout_s if options.timeout_s is None else options.timeout_s
+        ended = await self._invocations.blocking(
+            deployed, args, caller, transaction, arrived_s=arrived_s, timeout_s=timeout_s
+        )
+        if isinstance(ended, str):
+            return _accepted(ended)
+        result = ended.record.result or b"{}"
+        # OpenWhisk answers arrays bare, whatever was asked for.
+        content = result if options.result_only or is_array(result) else bytes(activation_json(ended.record))
+        return http_status(ended.record), content, _story_headers(ended)
+
+
+def _head(headers: Iterable[tuple[bytes, bytes]]) -> _Head:
+    found = dict(headers)
+    return _Head(
+        found.get(b"authorization"),
+        found.get(b"content-type"),
+        found.get(b"content-length"),
+        found.get(b"x-request-id"),
+    )
+
+
+@lru_cache(maxsize=4096)
+def action_of(raw_path: bytes) -> Target | None:
+    """The action, if any, that a path names: ``/api/v1/namespaces/{namespace}/actions/{name}``."""
+    match raw_path.decode("ascii").split("/"):
+        case ["", "api", "v1", "namespaces", namespace, "actions", name] if namespace and name:
+            return Target(namespace, name)
+    return None
+
+
+def authenticated(keyring: Keyring, authorization: bytes | None) -> Identity:
+    caller = keyring.identify(authorization)
+    if caller is None:
+        raise HTTPException(401, NOT_AUTHENTICATED, headers=_UNAUTHENTICATED_HEADERS)
+    return caller
+
+
+def own_namespace(caller: Identity, namespace: str) -> str:
+    """The caller's namespace, if that is what the path means. Raises `NotAllowed`."""
+    if namespace not in ("_", caller.namespace):
+        raise NotAllowed(NOT_AUTHORIZED)
+    return caller.namespace
+
+
+async def read_body(receive: Receive, length: bytes | None, max_bytes: int) -> bytes:
+    """The whole body. A longer one than `max_bytes` is refused by what its head announces, else as soon as it is."""
+    if length is not None and int(length) > max_bytes:
+        raise _too_large(int(length), max_bytes)
+    message = await receive()
+    if not message.get("more_body"):
+        return _piece(message, 0, max_bytes)
+    pieces = [_piece(message, 0, max_bytes)]
+    total = len(pieces[0])
+    while message.get("more_body"):
+        message = await receive()
+        pieces.append(_piece(message, total, max_bytes))
+        total += len(pieces[-1])
+    return b"".join(pieces)
+
+
+def _piece(message: Message, before: int, max_bytes: int) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise BadInput("The connection was closed before the request was complete.")
+    piece: bytes = message.get("body", b"")
+    if before + len(piece) > max_bytes:
+        raise _too_large(before + len(piece), max_bytes)
+    return piece
+
+
+def _too_large(size: int, allowed: int) -> HTTPException:
+    headers = {"Connection": "close"} if size > _DISCARDABLE_BYTES else None
+    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.", headers)
+
+
+def checked_json(body: bytes, content_type: bytes | None) -> bytes:
+    """The body of a call, certain to be a JSON object in UTF-8."""
+    if not body:
+        return b"{}"
+    check_content_type(content_type)
+    try:
+        _check_object(body)
+        if not body.isascii():
+            body.decode("utf-8")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"{MALFORMED}{error}") from error
+    return body
+
+
+def check_content_type(content_type: bytes | None) -> None:
+    """JSON, or nothing said; anything else is 415."""
+    if content_type is not None and content_type.partition(b";")[0].strip().lower() != b"application/json":
+        raise HTTPException(415, "The request's Content-Type is not supported. Expected:\napplication/json")
+
+
+def merged(action: Action, args: bytes) -> bytes:
+    """The arguments of a call over the parameters that are bound to the action."""
+    if not action.parameters:
+        return args
+    given = _check_object(args)
+    bound = {pair["key"]: pair["value"] for pair in action.parameters}
+    if action.annotation("final") is True and not bound.keys().isdisjoint(given):
+        raise BadInput(FINAL_PARAMETERS)
+    return encode(bound | given)
+
+
+def error_answer(error: Exception, transaction: str) -> tuple[int, bytes, Headers]:
+    """Status, body and extra headers of an error, whoever raised it."""
+    headers: Headers = []
+    status = 500
+    text = str(error)
+    if isinstance(error, HTTPException):
+        status, text = error.status_code, error.detail
+        headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    elif isinstance(error, HostError):
+        status = 507 if _is_full_disk(error) else 500
+        log.error("%s: %s", transaction, error)
+    elif isinstance(error, InstaInferError):
+        status = next((code for kind, code in _STATUS_OF if isinstance(error, kind)), 500)
+    if status == 500 and not isinstance(error, HTTPException | HostError):
+        log.error("%s: a request failed", transaction, exc_info=error)
+        text = "The requested action could not be carried out because of an internal error."
+    return status, encode({"error": text, "code": transaction}), headers
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    return _request_id(next((value for name, value in headers if name == b"x-request-id"), None))
+
+
+def _request_id(wanted: bytes | None) -> str:
+    if wanted is None or wanted.startswith(b"sid_") or _REQUEST_ID.fullmatch(wanted) is None:
+        return uuid4().hex
+    return wanted.decode("ascii")
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "disk is full" in str(error) or "no space left" in str(error)
+
+
+def _accepted(activation: str) -> tuple[int, bytes, Headers]:
+    id_ = activation.encode()
+    return 202, b'{"activationId":"%b"}' % id_, [(b"x-openwhisk-activation-id", id_)]
+
+
+def _story_headers(ended: Ended) -> Headers:
+    outcome = ended.outcome
+    headers = [
+        (b"x-openwhisk-activation-id", ended.record.id.encode()),
+        (b"x-instainfer-phases", phases_json(ended.phases)),
+    ]
+    if outcome.start_kind is not None:
+        headers.append((b"x-instainfer-start-kind", outcome.start_kind.encode()))
+    if outcome.container:
+        headers.append((b"x-instainfer-container", outcome.container.encode("latin-1", "replace")))
+    return headers
+
+
+async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _with_headers(send: Send, transaction: str) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-request-id", transaction.encode()), *_CORS]
+        await send(message)
+
+    return sending
+
+
+def _starlette(routes: Iterable[BaseRoute]) -> ASGIApp:
+    async def on_error(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 404:
+            error = NotFound(UNKNOWN)
+        elif isinstance(error, HTTPException) and error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            error.detail = f"HTTP method not allowed, supported methods: {allowed}"
+        status, body, headers = error_answer(error, request.scope["transaction"])
+        named = {name.decode(): value.decode() for name, value in headers}
+        return Response(body, status, named, media_type="application/json")
+
+    handlers: dict[int | type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+        HTTPException: on_error,
+        InstaInferError: on_error,
+        Exception: on_error,
+    }
+    app = Starlette(routes=list(routes), exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app

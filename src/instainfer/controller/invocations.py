@@ -1,0 +1,207 @@
+"""One call on its way: admitted, run on a node, recorded; and whoever waits for it.
+
+A call runs in a task of its own, so that it goes on when its caller has gone or has waited long enough. A call that is
+answered with its activation id alone (202) is on disk before that answer. A blocking call needs no row before it has
+ended: until then its caller knows by the open connection that nothing is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+from uuid import uuid4
+
+from starlette.exceptions import HTTPException
+
+from ..backends.base import Call
+from ..core.cluster import Refuse
+from ..core.model import NO_TIME, Failure, FailureKind, Phases
+from ..links.base import Link, Outcome
+from .auth import Identity
+from .catalog import Deployed
+from .driver import ClusterDriver
+from .records import Action, ActivationRecord
+from .responses import STOPPED, final_record, running_record
+from .store import Store
+
+_NOT_ACCEPTED = frozenset({FailureKind.QUEUE_FULL, FailureKind.DRAINING})
+"""A node that says this has run nothing: the caller may simply try again."""
+
+log = logging.getLogger(__name__)
+
+
+class Ended(NamedTuple):
+    """An activation that has run."""
+
+    record: ActivationRecord
+    outcome: Outcome
+    phases: Phases
+
+
+class _Flight:
+    """One admitted call."""
+
+    __slots__ = ("arrived_s", "call", "deployed", "kept", "link")
+
+    def __init__(self, call: Call, deployed: Deployed, link: Link, arrived_s: float) -> None:
+        self.call = call
+        self.deployed = deployed
+        self.link = link
+        self.arrived_s = arrived_s
+        self.kept = False
+        """Its caller was told its id, or is about to be: it must end in a record."""
+
+
+class Invocations:
+    """Every call between its request and its record. `now` is the clock of `arrived_s` and of the cluster's events."""
+
+    def __init__(
+        self, driver: ClusterDriver, store: Store, now: Callable[[], float], *, max_result_bytes: int, api_host: str
+    ) -> None:
+        self._driver = driver
+        self._store = store
+        self._now = now
+        self._max_result_bytes = max_result_bytes
+        self.api_host = api_host
+        self._tasks: dict[str, asyncio.Task[Ended]] = {}
+
+    async def blocking(
+        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float, timeout_s: float
+    ) -> Ended | str:
+        """Run a call and wait for it; after `timeout_s` it goes on without us and the answer is its id."""
+        flight = self._admit(deployed, args, caller, transaction, arrived_s)
+        task = self._start(flight)
+        await asyncio.wait((task,), timeout=timeout_s)
+        if not task.done():
+            flight.kept = True
+            await self._store.accepted(self._running(flight))
+            return flight.call.activation
+        if task.cancelled():
+            raise HTTPException(503, STOPPED)
+        return task.result()
+
+    async def non_blocking(
+        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
+    ) -> str:
+        """Run a call; returns its id when it is on disk. `HostError`, and nothing is run, when it cannot be."""
+        flight = self._admit(deployed, args, caller, transaction, arrived_s)
+        flight.kept = True
+        activation = flight.call.activation
+        try:
+            await self._store.accepted(self._running(flight))
+        except BaseException:
+            self._driver.finish(activation)
+            raise
+        self._start(flight)
+        return activation
+
+    async def idle(self) -> None:
+        """Return when no call is in flight."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    async def stop(self) -> int:
+        """End what is still in flight, each with a record that says so; how many there were."""
+        cut_short = list(self._tasks.values())
+        for task in cut_short:
+            task.cancel()
+        await self.idle()
+        return len(cut_short)
+
+    def _admit(self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, arrived_s: float) -> _Flight:
+        action = deployed.action
+        activation = uuid4().hex
+        admitted = self._driver.admit(activation, action.namespace, action.key)
+        if isinstance(admitted, Refuse):
+            raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
+        call = Call(activation, action.key, args, self._environment(action, activation, caller, transaction))
+        return _Flight(call, deployed, admitted, arrived_s)
+
+    def _environment(self, action: Action, activation: str, caller: Identity, transaction: str) -> dict[str, str]:
+        env = {
+            "__OW_API_HOST": self.api_host,
+            "__OW_NAMESPACE": action.namespace,
+            "__OW_ACTION_NAME": f"/{action.path}",
+            "__OW_ACTION_VERSION": action.version,
+            "__OW_ACTIVATION_ID": activation,
+            "__OW_TRANSACTION_ID": transaction,
+            "__OW_DEADLINE": str(_wall_ms() + action.limits.timeout),
+        }
+        if action.wants_api_key:
+            env["__OW_API_KEY"] = caller.auth
+        return env
+
+    def _running(self, flight: _Flight) -> ActivationRecord:
+        return running_record(flight.call.activation, flight.deployed.action, _wall_ms())
+
+    def _start(self, flight: _Flight) -> asyncio.Task[Ended]:
+        activation = flight.call.activation
+        task = asyncio.get_running_loop().create_task(self._run(flight))
+        self._tasks[activation] = task
+        task.add_done_callback(partial(self._done, flight))
+        return task
+
+    def _done(self, flight: _Flight, task: asyncio.Task[Ended]) -> None:
+        # Here and not in the task, because a task that is cancelled before its first step runs none of its code.
+        if task.cancelled():
+            self._conclude(flight, _failed(flight.call, FailureKind.CONTAINER_LOST, STOPPED))
+        else:
+            task.exception()  # whoever waits has it; a task that nobody waits for must not complain of that
+
+    async def _run(self, flight: _Flight) -> Ended:
+        return self._conclude(flight, await self._outcome(flight))
+
+    async def _outcome(self, flight: _Flight) -> Outcome:
+        deployed, call = flight.deployed, flight.call
+        waited_s = 0.0
+        if not deployed.ready:
+            began_s = self._now()
+            await deployed.settled()
+            waited_s = self._now() - began_s
+            if deployed.problem:
+                return _failed(call, FailureKind.CONTAINER_START_FAILED, deployed.problem, Phases(queue=waited_s))
+        try:
+            outcome = await self._driver.run(flight.link, call)
+        except Exception as error:  # a bug of the link must not cost the activation its record
+            log.exception("activation %s: the node %s broke its contract", call.activation, flight.link.name)
+            return _failed(call, FailureKind.CONTAINER_LOST, f"The platform failed: {error!r}.")
+        if waited_s:
+            return replace(outcome, phases=replace(outcome.phases, queue=outcome.phases.queue + waited_s))
+        return outcome
+
+    def _conclude(self, flight: _Flight, outcome: Outcome) -> Ended:
+        del self._tasks[flight.call.activation]
+        self._driver.finish(flight.call.activation)
+        failure = outcome.failure
+        if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
+            raise HTTPException(503, failure.message)
+        phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
+        record = final_record(outcome, flight.deployed.action, phases, _wall_ms(), self._max_result_bytes)
+        self._store.finished(record)
+        return Ended(record, outcome, phases)
+
+    @staticmethod
+    def _with_own_share(phases: Phases, end_to_end_s: float) -> Phases:
+        """Phases that add up to `end_to_end_s`: what the node does not know of is our hand-off."""
+        handoff_s = end_to_end_s - phases.queue - phases.container - phases.libraries - phases.model - phases.compute
+        return Phases(
+            phases.queue,
+            phases.container,
+            phases.libraries,
+            phases.model,
+            max(phases.handoff, handoff_s),
+            phases.compute,
+        )
+
+
+def _failed(call: Call, kind: FailureKind, message: str, phases: Phases = NO_TIME) -> Outcome:
+    return Outcome(call.activation, call.function, "", None, phases, Failure(kind, message), None)
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

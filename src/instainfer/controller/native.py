@@ -1,0 +1,173 @@
+"""InstaInfer's own API under ``/instainfer/v1``: what OpenWhisk's has no words for.
+
+``HEAD, PUT blobs/{digest}``   weights, stored by content; the body is written as it comes, as large as the disk allows
+``POST environments``          build an environment ahead of its function, telling how it goes as one JSON object a line
+``GET status``                 what runs where
+``GET functions``              what nodes were told of each function, and what was measured of it
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from ..environments.builder import Progress
+from ..environments.content import ContentStore
+from ..environments.requirements import Requirements, refusal
+from ..errors import BadInput, EnvironmentBuildError, InstaInferError, NotFound
+from .actions import Actions
+from .auth import Identity, Keyring
+from .catalog import Catalog
+from .collections import Handler, header, json_response, one_route_per_path, private
+from .deployment import EnvironmentMaker
+from .gateway import MALFORMED, check_content_type, read_body
+from .responses import encode
+
+NATIVE = "/instainfer/v1"
+_WRITE_BYTES = 1024 * 1024
+"""Pieces of an upload are gathered to this size before a thread writes them."""
+
+
+class _Wanted(msgspec.Struct):
+    requirements: str = ""
+    no_deps: tuple[str, ...] = ()
+    python: str | None = None
+
+
+_decode_wanted = msgspec.json.Decoder(_Wanted).decode
+
+
+class Native:
+    """The handlers; `routes` gives them their paths. `status` says what ``GET status`` answers."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        catalog: Catalog,
+        actions: Actions,
+        *,
+        content: ContentStore,
+        environments: EnvironmentMaker,
+        status: Callable[[], dict[str, Any]],
+        max_body_bytes: int,
+    ) -> None:
+        self._keyring = keyring
+        self._catalog = catalog
+        self._actions = actions
+        self._content = content
+        self._environments = environments
+        self._status = status
+        self._max_body_bytes = max_body_bytes
+
+    def routes(self) -> list[Route]:
+        def own(method: str, path: str, handler: Handler) -> tuple[str, str, Any]:
+            return method, f"{NATIVE}/{path}", private(self._keyring, handler)
+
+        return one_route_per_path(
+            [
+                own("HEAD", "blobs/{digest}", self.has_blob),
+                own("PUT", "blobs/{digest}", self.put_blob),
+                own("POST", "environments", self.make_environment),
+                own("GET", "status", self.get_status),
+                own("GET", "functions", self.list_functions),
+            ]
+        )
+
+    async def has_blob(self, request: Request, caller: Identity) -> Response:
+        if not self._content.has(request.path_params["digest"]):
+            raise NotFound("The requested resource does not exist.")
+        return Response()
+
+    async def put_blob(self, request: Request, caller: Identity) -> Response:
+        digest = request.path_params["digest"]
+        if not self._content.has(digest):
+            try:
+                await self._write_blob(digest, request)
+            except ClientDisconnect as error:
+                raise BadInput("The connection was closed before the upload was complete.") from error
+        return json_response({"digest": digest})
+
+    async def make_environment(self, request: Request, caller: Identity) -> Response:
+        check_content_type(header(request, b"content-type"))
+        body = await read_body(request.receive, header(request, b"content-length"), self._max_body_bytes)
+        try:
+            wanted = _decode_wanted(body)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BadInput(f"{MALFORMED}{error}") from error
+        requirements = Requirements(wanted.requirements, wanted.no_deps, wanted.python)
+        for line in (*requirements.lines, *requirements.no_deps):
+            if reason := refusal(line):
+                raise BadInput(f"{line!r} is refused: {reason}")
+        return StreamingResponse(self._build(requirements), media_type="application/x-ndjson")
+
+    async def get_status(self, request: Request, caller: Identity) -> Response:
+        return json_response(self._status())
+
+    async def list_functions(self, request: Request, caller: Identity) -> Response:
+        functions = []
+        for deployed in self._catalog.of_namespace(caller.namespace):
+            action = deployed.action
+            registration = self._actions.registration(action.key)
+            functions.append(
+                {
+                    "name": action.name,
+                    "version": action.version,
+                    "key": action.key,
+                    "environment": registration.function.environment if registration else None,
+                    "memory_bytes": action.limits.memory * 1024 * 1024,
+                    "timeout_s": action.limits.timeout / 1000,
+                    "profile": self._actions.profile(action.key),
+                    "problem": deployed.problem or None,
+                }
+            )
+        return json_response(functions)
+
+    async def _write_blob(self, digest: str, request: Request) -> None:
+        with self._content.writer(digest) as writer:
+            gathered = bytearray()
+            async for piece in request.stream():
+                gathered += piece
+                if len(gathered) >= _WRITE_BYTES:
+                    await asyncio.to_thread(writer.write, bytes(gathered))
+                    gathered.clear()
+            await asyncio.to_thread(writer.write, bytes(gathered))
+            await asyncio.to_thread(writer.commit)
+
+    async def _build(self, requirements: Requirements) -> AsyncIterator[bytes]:
+        """The lines of the answer. When the caller goes away, the build is given up."""
+        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+        building = asyncio.create_task(self._tell_build(requirements, lines))
+        try:
+            while (line := await lines.get()) is not None:
+                yield line
+        finally:
+            building.cancel()
+            with suppress(asyncio.CancelledError):
+                await building
+
+    async def _tell_build(self, requirements: Requirements, lines: asyncio.Queue[bytes | None]) -> None:
+        def tell(**event: Any) -> None:
+            lines.put_nowait(encode(event) + b"\n")
+
+        def progress(step: Progress) -> None:
+            tell(event="progress", step=step.step, text=step.text, elapsed_s=step.elapsed_s)
+
+        try:
+            made = await self._environments.ensure(requirements, progress)
+            tell(event="ready", digest=made.digest, packages=made.packages, cached=made.cached)
+        except EnvironmentBuildError as error:
+            text = str(error).removesuffix(f"\n{error.log_tail}") if error.log_tail else str(error)
+            tell(event="failed", error=text, log_tail=error.log_tail)
+        except InstaInferError as error:
+            tell(event="failed", error=str(error), log_tail="")
+        except OSError as error:
+            tell(event="failed", error=f"the host failed: {error}; check the cache folder and its disk", log_tail="")
+        finally:
+            lines.put_nowait(None)

@@ -1,0 +1,130 @@
+"""Names and query parameters as clients write them, and OpenWhisk's texts for those that it refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from ..errors import BadInput
+from .queries import Filter
+
+MAX_NAME_LENGTH = 256
+MAX_LIMIT = 200
+DEFAULT_LIMIT = 30
+ACTIVATION_ID_LENGTH = 32
+_NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+class InvokeOptions(NamedTuple):
+    blocking: bool
+    result_only: bool
+    timeout_s: float | None
+
+
+class Page(NamedTuple):
+    """Which part of a list is wanted; with `only_count`, only how long it is."""
+
+    limit: int
+    skip: int
+    only_count: bool
+
+
+def entity_name(encoded: str) -> str:
+    """The name of an action as one percent-encoded segment of a path. Raises `BadInput`."""
+    name = unquote(encoded)
+    if len(name) > MAX_NAME_LENGTH:
+        raise BadInput(f"The name of the entity is longer than allowed: {len(name)} > {MAX_NAME_LENGTH} characters.")
+    if _NAME.fullmatch(name) is None:
+        raise BadInput("The name of the entity contains illegal characters.")
+    return name
+
+
+def activation_id(encoded: str) -> str:
+    """Raises `BadInput`."""
+    if len(encoded) != ACTIVATION_ID_LENGTH:
+        raise BadInput(f"Activation id length is {len(encoded)} but must be {ACTIVATION_ID_LENGTH}.")
+    if _HEX.fullmatch(encoded) is None:
+        raise BadInput("The activation id is not valid.")
+    return encoded.lower()
+
+
+@lru_cache(maxsize=1024)
+def invoke_options(query: bytes, longest_s: float) -> InvokeOptions:
+    """How a call is to be answered. Raises `BadInput`."""
+    given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    timeout_s: float | None = None
+    if "timeout" in given:
+        longest_ms = int(longest_s * 1000)
+        text = given["timeout"]
+        if _INTEGER.fullmatch(text) is None or not 1 <= int(text) <= longest_ms:
+            raise BadInput(f"Timeout must be number of milliseconds up to {longest_ms}.")
+        timeout_s = int(text) / 1000
+    return InvokeOptions(flag(given, "blocking", False), flag(given, "result", False), timeout_s)
+
+
+def flag(given: Mapping[str, str], name: str, default: bool) -> bool:
+    """Raises `BadInput`."""
+    if name not in given:
+        return default
+    value = given[name].lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise BadInput(f"The query parameter '{name}' was malformed:\n'{given[name]}' is not a valid Boolean value")
+
+
+def page(given: Mapping[str, str], collection: str) -> Page:
+    """Raises `BadInput`."""
+    limit = _integer(given, "limit", DEFAULT_LIMIT, collection)
+    if not 0 <= limit <= MAX_LIMIT:
+        raise BadInput(f"The value '{limit}' is not in the range of 0 to {MAX_LIMIT} for {collection}.")
+    skip = _integer(given, "skip", 0, collection)
+    if skip < 0:
+        raise BadInput(f"The value '{skip}' is not greater than or equal to 0 for {collection}.")
+    return Page(limit or MAX_LIMIT, skip, flag(given, "count", False))
+
+
+def activation_filter(given: Mapping[str, str], namespace: str) -> Filter:
+    """Raises `BadInput`."""
+    return Filter(
+        namespace=namespace,
+        name=_filter_name(given.get("name", "")),
+        since_ms=_instant(given, "since"),
+        upto_ms=_instant(given, "upto"),
+    )
+
+
+def _filter_name(name: str) -> str | None:
+    """``name`` or ``package/name``; no record has the latter yet."""
+    if not name:
+        return None
+    parts = name.split("/")
+    if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
+        raise BadInput(f"Parameter may be a 'simple' name or 'package-name/simple' name: {name}")
+    return name
+
+
+def _instant(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if _INTEGER.fullmatch(text) is None:
+        raise BadInput(f"Parameter is not a valid value for epoch seconds: {text}")
+    return int(text)
+
+
+def _integer(given: Mapping[str, str], name: str, default: int, collection: str) -> int:
+    text = given.get(name)
+    if text is None:
+        return default
+    if _INTEGER.fullmatch(text) is None:
+        raise BadInput(f"The value '{text}' is not an integer for {collection}.")
+    return int(text)

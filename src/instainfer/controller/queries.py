@@ -1,0 +1,169 @@
+"""Every SQL question of the controller, as functions of a connection; they run in the threads of `store.Store`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from ..core.model import FunctionKey, Profile
+from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
+from .schema import actions, activations, code, namespaces, profiles
+
+CHUNK = 500
+"""Ids in one statement; databases bound the number of parameters."""
+
+_encode = msgspec.json.encode
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which activations of a namespace: of an action, started within [since, upto]."""
+
+    namespace: str
+    name: str | None = None
+    since_ms: int | None = None
+    upto_ms: int | None = None
+
+    def matches(self, record: ActivationRecord) -> bool:
+        return (
+            record.namespace == self.namespace
+            and (self.name is None or record.name == self.name)
+            and (self.since_ms is None or record.start_ms >= self.since_ms)
+            and (self.upto_ms is None or record.start_ms <= self.upto_ms)
+        )
+
+    def clauses(self) -> Iterator[sa.ColumnElement[bool]]:
+        yield activations.c.namespace == self.namespace
+        if self.name is not None:
+            yield activations.c.name == self.name
+        if self.since_ms is not None:
+            yield activations.c.start_ms >= self.since_ms
+        if self.upto_ms is not None:
+            yield activations.c.start_ms <= self.upto_ms
+
+
+def find_activation(connection: sa.Connection, activation: str) -> ActivationRecord | None:
+    row = connection.execute(sa.select(activations).where(activations.c.id == activation)).one_or_none()
+    return None if row is None else ActivationRecord(**row._mapping)
+
+
+def newest_activations(connection: sa.Connection, wanted: Filter, count: int) -> list[ActivationRecord]:
+    """At most `count` records, newest first."""
+    statement = (
+        sa.select(activations)
+        .where(*wanted.clauses())
+        .order_by(activations.c.start_ms.desc(), activations.c.id.desc())
+        .limit(count)
+    )
+    return [ActivationRecord(**row._mapping) for row in connection.execute(statement)]
+
+
+def count_activations(connection: sa.Connection, wanted: Filter, besides: Sequence[str]) -> int:
+    """How many records match, not counting those with an id in `besides`."""
+    counted = sa.select(sa.func.count()).select_from(activations).where(*wanted.clauses())
+    total = connection.scalar(counted) or 0
+    for start in range(0, len(besides), CHUNK):
+        chunk = besides[start : start + CHUNK]
+        total -= connection.scalar(counted.where(activations.c.id.in_(chunk))) or 0
+    return total
+
+
+def conclude_unfinished(connection: sa.Connection, result: bytes) -> int:
+    """Give every activation that was cut short by the platform's end its record; how many there were."""
+    done = connection.execute(
+        sa.update(activations)
+        .where(activations.c.end_ms.is_(None))
+        .values(end_ms=activations.c.start_ms, duration_ms=0, status_code=WHISK_ERROR, result=result)
+    )
+    return done.rowcount
+
+
+def all_actions(connection: sa.Connection) -> list[Action]:
+    return [_action(row) for row in connection.execute(sa.select(actions))]
+
+
+def find_code(connection: sa.Connection, digest: str) -> bytes | None:
+    return connection.scalar(sa.select(code.c.data).where(code.c.digest == digest))
+
+
+def save_action(connection: sa.Connection, action: Action, source: bytes | None, replaced: Action | None) -> None:
+    """Put `action` in the place of `replaced`; `source` is its code unless that is stored already."""
+    if source is not None and find_code(connection, action.code_digest) is None:
+        connection.execute(sa.insert(code), {"digest": action.code_digest, "data": source})
+    if replaced is not None:
+        _remove_row(connection, replaced)
+    connection.execute(sa.insert(actions), _row(action))
+    if replaced is not None:
+        _remove_unused_code(connection, replaced.code_digest)
+
+
+def delete_action(connection: sa.Connection, action: Action) -> None:
+    _remove_row(connection, action)
+    _remove_unused_code(connection, action.code_digest)
+
+
+def all_profiles(connection: sa.Connection) -> dict[FunctionKey, Profile]:
+    rows = connection.execute(sa.select(profiles)).mappings()
+    return {row["function"]: Profile(**{name: row[name] for name in row if name != "function"}) for row in rows}
+
+
+def all_namespaces(connection: sa.Connection) -> list[tuple[str, str, bytes]]:
+    """Name, uuid and hash of the key of each."""
+    return [(row.name, row.uuid, row.key_hash) for row in connection.execute(sa.select(namespaces))]
+
+
+def save_namespace(connection: sa.Connection, name: str, uuid: str, key_hash: bytes) -> None:
+    connection.execute(sa.delete(namespaces).where(namespaces.c.name == name))
+    connection.execute(sa.insert(namespaces), {"name": name, "uuid": uuid, "key_hash": key_hash})
+
+
+def _remove_row(connection: sa.Connection, action: Action) -> None:
+    connection.execute(sa.delete(actions).where(actions.c.namespace == action.namespace, actions.c.name == action.name))
+    connection.execute(sa.delete(profiles).where(profiles.c.function == action.key))
+
+
+def _remove_unused_code(connection: sa.Connection, digest: str) -> None:
+    used = sa.exists().where(actions.c.code_digest == digest)
+    connection.execute(sa.delete(code).where(code.c.digest == digest, ~used))
+
+
+def _row(action: Action) -> dict[str, Any]:
+    return {
+        "namespace": action.namespace,
+        "name": action.name,
+        "version": action.version,
+        "key": action.key,
+        "updated_ms": action.updated_ms,
+        "publish": action.publish,
+        "kind": action.kind,
+        "main": action.main,
+        "binary": action.binary,
+        "code_digest": action.code_digest,
+        "parameters": _encode(action.parameters),
+        "annotations": _encode(action.annotations),
+        "timeout_ms": action.asked.timeout,
+        "memory_mb": action.asked.memory,
+        "logs_mb": action.asked.logs,
+        "limits": _encode(action.limits),
+    }
+
+
+def _action(row: sa.Row[Any]) -> Action:
+    return Action(
+        namespace=row.namespace,
+        name=row.name,
+        version=row.version,
+        key=row.key,
+        updated_ms=row.updated_ms,
+        publish=row.publish,
+        kind=row.kind,
+        main=row.main,
+        binary=row.binary,
+        code_digest=row.code_digest,
+        parameters=msgspec.json.decode(row.parameters),
+        annotations=msgspec.json.decode(row.annotations),
+        asked=AskedLimits(timeout=row.timeout_ms, memory=row.memory_mb, logs=row.logs_mb),
+        limits=msgspec.json.decode(row.limits, type=ActionLimits),
+    )

@@ -1,0 +1,302 @@
+"""Outcomes as OpenWhisk's activation records, and records as its JSON. Every text of its API for these is here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..core.model import Failure, FailureKind, Phases, StartKind
+from ..links.base import Outcome
+from .records import (
+    APPLICATION_ERROR,
+    DEVELOPER_ERROR,
+    STATUS_TEXTS,
+    SUCCESS,
+    WHISK_ERROR,
+    Action,
+    ActionLimits,
+    ActivationRecord,
+)
+
+encode = msgspec.json.Encoder().encode
+
+STOPPED = (
+    "The platform stopped while this activation ran; whether it took effect is not known. Call again if that is safe."
+)
+_NOT_JSON = "The action did not produce a valid JSON or JSON Array response"
+_LOADS_ON_PATH = (StartKind.COLD, StartKind.PREWARMED)
+_HTTP_STATUS = {SUCCESS: 200, APPLICATION_ERROR: 502, DEVELOPER_ERROR: 502, WHISK_ERROR: 500}
+
+
+class _HasError(msgspec.Struct):
+    """Looks at an answer's ``error`` key without building the rest of it."""
+
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_find_error = msgspec.json.Decoder(_HasError).decode
+
+
+class _Response(msgspec.Struct):
+    status: str
+    success: bool
+    size: int
+    result: msgspec.Raw
+
+
+class _Activation(msgspec.Struct, rename="camel"):
+    namespace: str
+    name: str
+    version: str
+    activation_id: str
+    start: int
+    subject: str
+    logs: msgspec.Raw
+    annotations: msgspec.Raw
+    publish: bool
+    end: int | msgspec.UnsetType = msgspec.UNSET
+    duration: int | msgspec.UnsetType = msgspec.UNSET
+    response: _Response | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Summary(msgspec.Struct, rename="camel"):
+    namespace: str
+    name: str
+    version: str
+    publish: bool
+    annotations: msgspec.Raw
+    activation_id: str
+    start: int
+    end: int | msgspec.UnsetType = msgspec.UNSET
+    duration: int | msgspec.UnsetType = msgspec.UNSET
+    status_code: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Result(msgspec.Struct):
+    status: str
+    success: bool
+    result: msgspec.Raw
+    size: int
+
+
+def judge(outcome: Outcome, limits: ActionLimits, max_result_bytes: int) -> tuple[int, bytes]:
+    """Status code and result of an outcome, in OpenWhisk's words."""
+    if outcome.failure is not None:
+        return blame(outcome.failure), encode({"error": printable(failure_text(outcome, outcome.failure, limits))})
+    result = outcome.result
+    if result is None:
+        return WHISK_ERROR, encode({"error": "The node answered neither a result nor a failure."})
+    if len(result) > max_result_bytes:
+        text = (
+            "The action produced a response that exceeded the allowed length: "
+            f"{len(result)} > {max_result_bytes} bytes."
+        )
+        return DEVELOPER_ERROR, encode({"error": text})
+    try:
+        return (APPLICATION_ERROR if names_an_error(result) else SUCCESS), result
+    except (msgspec.DecodeError, RecursionError) as error:
+        return DEVELOPER_ERROR, encode({"error": f"{_NOT_JSON}: {error}"})
+
+
+def blame(failure: Failure) -> int:
+    return DEVELOPER_ERROR if failure.fault == "function" else WHISK_ERROR
+
+
+def names_an_error(result: bytes) -> bool:
+    """Whether an answer is an object with the key ``error``: an application error, whatever its value."""
+    # Almost no answer contains these bytes; a backslash could spell the key in escapes.
+    if is_array(result) or (b'"error"' not in result and b"\\u" not in result):
+        return False
+    return _find_error(result).error is not msgspec.UNSET
+
+
+def is_array(result: bytes) -> bool:
+    return result.lstrip()[:1] == b"["
+
+
+def failure_text(outcome: Outcome, failure: Failure, limits: ActionLimits) -> str:
+    match failure.kind:
+        case FailureKind.RAISED:
+            return f"An error has occurred: {failure.message}"
+        case FailureKind.LOAD_FAILED:
+            return f"The action failed during initialization: {failure.message}"
+        case FailureKind.CRASHED:
+            return "The action did not produce a valid response and exited unexpectedly."
+        case FailureKind.OUT_OF_MEMORY:
+            return "The action exhausted its memory and was aborted."
+        case FailureKind.BAD_ANSWER:
+            return f"{_NOT_JSON}: {failure.message}"
+        case FailureKind.TIMED_OUT:
+            phases = outcome.phases
+            while_loading = phases.compute == 0.0 and phases.libraries + phases.model > 0.0
+            when = " during initialization" if while_loading else ""
+            return f"The action exceeded its time limits of {limits.timeout} milliseconds{when}."
+        case FailureKind.CONTAINER_START_FAILED:
+            return f"Failed to provision resources to run the action. {failure.message}"
+        case _:
+            return failure.message
+
+
+def running_record(activation: str, action: Action, start_ms: int) -> ActivationRecord:
+    """The record of an activation that was accepted and has not ended."""
+    return ActivationRecord(
+        id=activation,
+        namespace=action.namespace,
+        name=action.name,
+        version=action.version,
+        start_ms=start_ms,
+        annotations=encode(_annotations_at_start(action)),
+    )
+
+
+def final_record(
+    outcome: Outcome, action: Action, phases: Phases, end_ms: int, max_result_bytes: int
+) -> ActivationRecord:
+    """The record of an activation that has ended. `phases` are the outcome's with the controller's own share added."""
+    status_code, result = judge(outcome, action.limits, max_result_bytes)
+    duration_ms = round((phases.libraries + phases.model + phases.compute) * 1000)
+    return ActivationRecord(
+        id=outcome.activation,
+        namespace=action.namespace,
+        name=action.name,
+        version=action.version,
+        start_ms=end_ms - duration_ms,
+        end_ms=end_ms,
+        duration_ms=duration_ms,
+        status_code=status_code,
+        annotations=encode(_annotations(outcome, action, phases)),
+        result=result,
+        logs=_lines(outcome.logs),
+    )
+
+
+def _annotations(outcome: Outcome, action: Action, phases: Phases) -> list[dict[str, Any]]:
+    failure = outcome.failure
+    annotations = [
+        *_annotations_at_start(action, round((phases.queue + phases.container + phases.handoff) * 1000)),
+        {"key": "timeout", "value": failure is not None and failure.kind is FailureKind.TIMED_OUT},
+        {"key": "phases", "value": msgspec.Raw(phases_json(phases))},
+    ]
+    # Its absence is how clients know a call that did not have to load anything.
+    if outcome.start_kind in _LOADS_ON_PATH and phases.libraries + phases.model > 0.0:
+        annotations.append({"key": "initTime", "value": round((phases.libraries + phases.model) * 1000)})
+    if outcome.start_kind is not None:
+        annotations.append({"key": "startKind", "value": outcome.start_kind})
+    if outcome.container:
+        annotations.append({"key": "container", "value": outcome.container})
+    if failure is not None:
+        cause = {"kind": failure.kind, "message": printable(failure.message)}
+        annotations.append({"key": "failure", "value": cause})
+    return annotations
+
+
+def _annotations_at_start(action: Action, wait_ms: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"key": "path", "value": action.path},
+        {"key": "kind", "value": action.kind},
+        {"key": "waitTime", "value": wait_ms},
+        {"key": "limits", "value": action.limits},
+    ]
+
+
+def phases_json(phases: Phases) -> bytes:
+    """Compact JSON object of seconds, to the microsecond."""
+    return (
+        f'{{"queue":{phases.queue:.6f},"container":{phases.container:.6f},"libraries":{phases.libraries:.6f},'
+        f'"model":{phases.model:.6f},"handoff":{phases.handoff:.6f},"compute":{phases.compute:.6f}}}'
+    ).encode()
+
+
+def http_status(record: ActivationRecord) -> int:
+    return 202 if record.status_code is None else _HTTP_STATUS[record.status_code]
+
+
+def activation_json(record: ActivationRecord) -> msgspec.Raw:
+    """The full record, as a blocking call and ``GET activations/{id}`` answer it; a running one lacks its end."""
+    full = _Activation(
+        namespace=record.namespace,
+        name=record.name,
+        version=record.version,
+        activation_id=record.id,
+        start=record.start_ms,
+        subject=record.namespace,
+        logs=msgspec.Raw(record.logs),
+        annotations=msgspec.Raw(record.annotations),
+        publish=False,
+    )
+    if record.status_code is not None and record.end_ms is not None and record.duration_ms is not None:
+        result = record.result or b"{}"
+        full.end = record.end_ms
+        full.duration = record.duration_ms
+        full.response = _Response(
+            STATUS_TEXTS[record.status_code], record.status_code == SUCCESS, len(result), msgspec.Raw(result)
+        )
+    return msgspec.Raw(encode(full))
+
+
+def summary_json(record: ActivationRecord) -> msgspec.Raw:
+    """The item of a list of activations."""
+    summary = _Summary(
+        namespace=record.namespace,
+        name=record.name,
+        version=record.version,
+        publish=False,
+        annotations=msgspec.Raw(record.annotations),
+        activation_id=record.id,
+        start=record.start_ms,
+    )
+    if record.status_code is not None and record.end_ms is not None and record.duration_ms is not None:
+        summary.end, summary.duration, summary.status_code = record.end_ms, record.duration_ms, record.status_code
+    return msgspec.Raw(encode(summary))
+
+
+def result_json(record: ActivationRecord) -> bytes:
+    """``GET activations/{id}/result`` of a finished activation."""
+    assert record.status_code is not None
+    result = record.result or b"{}"
+    return encode(
+        _Result(STATUS_TEXTS[record.status_code], record.status_code == SUCCESS, msgspec.Raw(result), len(result))
+    )
+
+
+def action_json(action: Action, code: str | None) -> dict[str, Any]:
+    """One action; its code only when given."""
+    execution: dict[str, Any] = {"kind": action.kind, "binary": action.binary}
+    if action.main is not None:
+        execution["main"] = action.main
+    if code is not None:
+        execution["code"] = code
+    return {**_common(action), "exec": execution, "parameters": action.parameters}
+
+
+def action_summary(action: Action) -> dict[str, Any]:
+    """The item of a list of actions."""
+    return {**_common(action), "exec": {"binary": action.binary}}
+
+
+def _common(action: Action) -> dict[str, Any]:
+    return {
+        "namespace": action.namespace,
+        "name": action.name,
+        "version": action.version,
+        "publish": action.publish,
+        "updated": action.updated_ms,
+        "annotations": action.annotations,
+        "limits": action.limits,
+    }
+
+
+def _lines(logs: Sequence[str]) -> bytes:
+    if not logs:
+        return b"[]"
+    try:
+        return encode(logs)
+    except UnicodeEncodeError:
+        return encode([printable(line) for line in logs])
+
+
+def printable(text: str) -> str:
+    """`text` without lone surrogates, which no UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
