@@ -128,17 +128,6 @@ def test_room_is_made_for_a_more_valuable_function_and_the_load_waits_for_the_me
     decisions = node.tell(e.ContainerGone(14.0, "node-c2", Failure(FailureKind.CONTAINER_LOST, "x")))
     assert only(decisions, d.Offload).function == B
     none(decisions, d.Load)
+    assert "waits until the memory of others is free" in node.node.story.last.notes[0]
     load = only(node.gone(14.1, "node-c1", B), d.Load)
     assert load.function == C
-
-
-def test_reasons_for_not_following_a_suggestion_are_in_the_story() -> None:
-    node = CheckedNode(1024, preloader=Opportunistic(), keys=(A,))
-    node.serve(0.0, "node-c1", "a1", A)
-    node.tell(e.FunctionRegistered(3.0, function(B, estimate_mib=300)))
-    node.loaded(5.0, "node-c1", B, mib=300)
-    node.tell(e.FunctionRegistered(6.0, function(C, estimate_mib=300)))
-    node.serve(10.0, "node-c2", "c1", C)
-    node.tell(e.ContainerGone(14.0, "node-c2", Failure(FailureKind.CONTAINER_LOST, "x")))
-    notes = [note for entry in node.node.story for note in entry.notes]
-    assert any("waits until the memory of others is free" in note for note in notes)

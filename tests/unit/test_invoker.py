@@ -1,0 +1,129 @@
+"""The asyncio driver on the memory backend and a clock moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.nodes import function
+from support.specs import spec
+
+from instainfer.backends.base import Call
+from instainfer.backends.clock import ManualClock
+from instainfer.backends.memory import Costs, MemoryBackend
+from instainfer.core.events import ContainerStarted
+from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind
+from instainfer.core.node import NodeSettings, NodeState
+from instainfer.core.ports import Policies
+from instainfer.core.story import Entry, dump_entry, load_entry
+from instainfer.invoker.driver import Invoker
+from instainfer.invoker.snapshot import snapshot
+from instainfer.policy.keepalive.fixed import Fixed
+from instainfer.policy.predict.poisson import Poisson
+from instainfer.policy.preload.opportunistic import Opportunistic
+
+A, B = "t/a@1", "t/b@1"
+COSTS = {
+    A: Costs(library_s=1.0, model_s=0.5, compute_s=0.1, result=b'{"who":"a"}', logs=("hello",)),
+    B: Costs(library_s=1.0, model_s=2.0, compute_s=0.2, result=b'{"who":"b"}'),
+}
+
+
+class Stage:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.backend = MemoryBackend(self.clock, COSTS, start_s=0.4, stop_s=0.1, end_s=0.01)
+        self.entries: list[Entry] = []
+        self.profiles: dict[str, Profile] = {}
+        self.invoker = Invoker(
+            new_state(), self.backend, self.clock, on_entry=self.entries.append, on_profile=self.profiles.__setitem__
+        )
+        for key in (A, B):
+            self.invoker.register(function(key), spec(key))
+
+
+def new_state() -> NodeState:
+    return NodeState(NodeSettings(512 * MIB), Policies(Fixed(60.0), Poisson(), Opportunistic()))
+
+
+def test_a_cold_call_then_a_pre_loaded_one() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        first = stage.invoker.invoke(Call("a1", A, b"{}"))
+        stage.clock.advance(2.0)
+        outcome = first.result()
+        assert (outcome.result, outcome.logs, outcome.start_kind) == (b'{"who":"a"}', ("hello",), StartKind.COLD)
+        assert outcome.phases.container == pytest.approx(0.4)
+        stage.clock.advance(5.0)
+        second = stage.invoker.invoke(Call("b1", B, b"{}"))
+        stage.clock.advance(0.3)
+        outcome = second.result()
+        assert (outcome.result, outcome.start_kind) == (b'{"who":"b"}', StartKind.PRELOADED)
+        assert outcome.phases.startup == pytest.approx(0.01)
+        assert stage.profiles[B].model_s == 2.0
+        residents = snapshot(stage.invoker.state, stage.clock.now())["containers"][0]["residents"]
+        assert [(r["function"], r["state"]) for r in residents] == [(B, "loaded"), (A, "loading")]
+
+    asyncio.run(scene())
+
+
+def test_a_recorded_story_replays_to_the_same_decisions() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        for n in range(20):
+            stage.invoker.invoke(Call(f"x{n}", (A, B)[n % 3 == 0], b"{}"))
+            stage.clock.advance(1.7)
+        stage.clock.advance(30.0)
+        lines = [dump_entry(entry) for entry in stage.entries]
+        again = new_state()
+        for line in lines:
+            entry = load_entry(line)
+            assert tuple(again.handle(entry.event)) == entry.decisions
+        assert len(lines) > 80
+
+    asyncio.run(scene())
+
+
+def test_drain_waits_for_what_runs_and_leaves_nothing() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        running = stage.invoker.invoke(Call("a1", A, b"{}"))
+        stage.clock.advance(1.0)
+        waiting = stage.invoker.invoke(Call("b1", B, b"{}"))
+        draining = asyncio.create_task(stage.invoker.drain())
+        await asyncio.sleep(0)
+        failure = waiting.result().failure
+        assert failure is not None
+        assert failure.kind is FailureKind.DRAINING
+        assert not draining.done()
+        stage.clock.advance(3.0)
+        assert running.result().failure is None
+        await asyncio.wait_for(draining, 1.0)
+        assert stage.backend.containers == {}
+
+    asyncio.run(scene())
+
+
+def test_a_dying_container_answers_its_call() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        call = stage.invoker.invoke(Call("a1", A, b"{}"))
+        stage.clock.advance(1.0)
+        lost = Failure(FailureKind.CONTAINER_LOST, "manager killed")
+        stage.backend.containers["node-c1"].lose(lost)
+        stage.clock.advance(0.0)
+        assert call.result().failure == lost
+
+    asyncio.run(scene())
+
+
+def test_an_impossible_report_is_logged_and_the_node_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        stage = Stage()
+        stage.invoker.feed(ContainerStarted(0.0, "nowhere"))
+        assert "an event was refused" in caplog.text
+        call = stage.invoker.invoke(Call("a1", A, b"{}"))
+        stage.clock.advance(2.0)
+        assert call.result().failure is None
+
+    asyncio.run(scene())

@@ -1,0 +1,127 @@
+"""The packing itself, on hand-made views."""
+
+from __future__ import annotations
+
+from instainfer.core.lifecycle import ResidentState
+from instainfer.core.model import MIB
+from instainfer.core.pool import Origin
+from instainfer.core.ports import (
+    ContainerView,
+    FunctionView,
+    NodeView,
+    ResidentView,
+    SuggestLoad,
+    SuggestOffload,
+)
+from instainfer.policy.predict.poisson import PoissonForecast
+from instainfer.policy.preload.opportunistic import Opportunistic
+
+AT = 1000.0
+
+
+def every(seconds: float, last: float = AT - 5.0) -> PoissonForecast:
+    """Called once in so many seconds."""
+    return PoissonForecast(5, last - 5 * seconds, last)
+
+
+def view(
+    functions: dict[str, tuple[PoissonForecast | None, float, int]],
+    containers: dict[str, tuple[int, list[str]]],
+    slots: int = 1,
+    origin: Origin = Origin.PRELOAD,
+) -> NodeView:
+    """Functions: forecast, load seconds, MiB. Containers: free MiB, loaded residents."""
+    places = [f for _, residents in containers.values() for f in residents]
+    return NodeView(
+        AT,
+        tuple(
+            ContainerView(
+                name,
+                "t",
+                free * MIB,
+                0,
+                tuple(ResidentView(f, ResidentState.LOADED, origin, functions[f][2] * MIB) for f in residents),
+            )
+            for name, (free, residents) in containers.items()
+        ),
+        {
+            key: FunctionView(key, "t", load_s, size * MIB, forecast, places.count(key))
+            for key, (forecast, load_s, size) in functions.items()
+        },
+        slots,
+    )
+
+
+def loads(seen: NodeView) -> list[tuple[str, str, tuple[str, ...]]]:
+    plan = Opportunistic().plan(seen)
+    return [(s.container, s.function, s.victims) for s in plan.suggestions if isinstance(s, SuggestLoad)]
+
+
+def test_the_most_valuable_byte_comes_first() -> None:
+    functions = {"slow": (every(60), 4.0, 100), "fast": (every(60), 1.0, 100), "big": (every(60), 4.0, 800)}
+    assert loads(view(functions, {"c": (1000, [])}, slots=1)) == [("c", "slow", ())]
+
+
+def test_as_many_as_there_are_slots_and_one_for_each_container() -> None:
+    functions = {"a": (every(60), 2.0, 100), "b": (every(60), 1.0, 100)}
+    assert loads(view(functions, {"c1": (500, []), "c2": (500, [])}, slots=2)) == [("c1", "a", ()), ("c2", "b", ())]
+    assert loads(view(functions, {"c1": (500, [])}, slots=0)) == []
+
+
+def test_a_place_beside_a_quiet_neighbour_is_better_than_beside_a_busy_one() -> None:
+    functions = {"busy": (every(5), 1.0, 100), "quiet": (every(600), 1.0, 100), "new": (every(60), 2.0, 100)}
+    assert loads(view(functions, {"c1": (500, ["busy"]), "c2": (500, ["quiet"])}, slots=1)) == [("c2", "new", ())]
+
+
+def test_a_place_where_it_would_only_be_ended_again_is_not_worth_the_load() -> None:
+    functions = {"busy": (every(1, last=AT - 0.5), 1.0, 100), "rare": (every(600, last=AT - 100), 2.0, 100)}
+    assert loads(view(functions, {"c1": (500, ["busy"])})) == []
+
+
+def test_victims_are_complete_and_of_clearly_lower_value() -> None:
+    functions = {
+        "cold1": (every(1200, last=AT - 1000), 1.0, 200),
+        "cold2": (every(1300, last=AT - 1000), 1.0, 200),
+        "new": (every(30), 3.0, 500),
+    }
+    assert loads(view(functions, {"c": (112, ["cold1", "cold2"])})) == [("c", "new", ("cold2", "cold1"))]
+
+
+def test_hysteresis_keeps_two_equals_from_taking_turns() -> None:
+    functions = {"a": (every(30), 2.0, 400), "b": (every(30), 2.05, 400)}
+    assert loads(view(functions, {"c": (100, ["a"])})) == []
+
+
+def test_it_must_be_due_and_not_overdue() -> None:
+    just_called = {"a": (every(60, last=AT - 0.1), 2.0, 100)}
+    plan = Opportunistic().plan(view(just_called, {"c": (500, [])}))
+    assert plan.suggestions == ()
+    assert plan.wake_at is not None
+    assert AT + 3.5 < plan.wake_at < AT + 3.7
+    silent = {"a": (every(10, last=AT - 29), 2.0, 100)}
+    assert loads(view(silent, {"c": (500, [])})) == []
+
+
+def test_overdue_residents_of_ours_are_off_loaded_and_those_of_calls_are_not() -> None:
+    silent = {"a": (every(10, last=AT - 29), 2.0, 100)}
+    plan = Opportunistic().plan(view(silent, {"c": (500, ["a"])}))
+    assert [type(s) for s in plan.suggestions] == [SuggestOffload]
+    kept = Opportunistic().plan(view(silent, {"c": (500, ["a"])}, origin=Origin.CALL))
+    assert kept.suggestions == ()
+
+
+def test_never_called_functions_fill_empty_memory_and_push_nobody_out() -> None:
+    functions: dict[str, tuple[PoissonForecast | None, float, int]] = {
+        "known": (every(600), 1.0, 400),
+        "new": (None, 9.0, 400),
+    }
+    assert loads(view(functions, {"c": (500, ["known"])})) == [("c", "new", ())]
+    assert loads(view(functions, {"c": (100, ["known"])})) == []
+
+
+def test_namespaces_do_not_mix() -> None:
+    seen = view({"a": (every(60), 2.0, 100)}, {"c": (500, [])})
+    foreign = NodeView(
+        seen.at, tuple(ContainerView(c.id, "other", c.free_bytes, 0, ()) for c in seen.containers), seen.functions, 1
+    )
+    assert loads(foreign) == []
