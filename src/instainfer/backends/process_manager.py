@@ -1,0 +1,119 @@
+"""A container manager's process as its invoker holds it: start it, talk to it, see the end of it and of its session."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from ..runtime import boot
+
+_LOG = "manager.log"
+_TAIL_BYTES = 2000
+
+
+class ManagerProcess:
+    """The manager of one container, head of a session of its own."""
+
+    def __init__(self, python: Path, limit_bytes: int, folder: Path) -> None:
+        """Start it. Raises OSError."""
+        self.disconnected = asyncio.Event()
+        self._log = folder / _LOG
+        self._ours, theirs = socket.socketpair()
+        try:
+            with theirs, self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    [
+                        *(str(python), "-I", "-S", str(boot.__file__), "manager"),
+                        *(str(theirs.fileno()), str(os.getpid()), str(limit_bytes), str(folder)),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=folder,
+                    env={name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ},
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+        except OSError:
+            self._ours.close()
+            raise
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def run(self, protocol: asyncio.Protocol) -> str:
+        """Connect `protocol` to it; return when it, its connection and its whole session have ended.
+
+        Returns how it ended and what it wrote last, in words.
+        """
+        pid = self._process.pid
+        pidfd = os.pidfd_open(pid)
+        try:
+            transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self._ours)
+            await _readable(pidfd)
+            # Reports that it has still sent come before its end.
+            await self.disconnected.wait()
+            transport.close()
+            # It is reaped only afterwards: until then the session's number cannot be anyone else's.
+            await _end_session(pid)
+        finally:
+            os.close(pidfd)
+        return _how_it_ended(self._process.wait(), self._log)
+
+
+def _how_it_ended(code: int, log: Path) -> str:
+    how = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+    try:
+        tail = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+    except OSError:
+        tail = ""
+    return f"{how}: {tail}" if tail else how
+
+
+async def _readable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    seen = asyncio.Event()
+
+    def note() -> None:
+        loop.remove_reader(fd)
+        seen.set()
+
+    loop.add_reader(fd, note)
+    try:
+        await seen.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
+async def _end_session(session: int) -> None:
+    """Kill every process of a session, and those that they start meanwhile, and wait for their ends."""
+    while pids := _living_members(session):
+        await asyncio.gather(*(_end(pid, session) for pid in pids))
+
+
+async def _end(pid: int, session: int) -> None:
+    with suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if os.getsid(pid) == session:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                await _readable(pidfd)
+        finally:
+            os.close(pidfd)
+
+
+def _living_members(session: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
+                # "pid (name) state ppid pgrp session ...", and the name may contain anything.
+                state, _, _, its_session = stat.read().rpartition(b")")[2].split()[:4]
+                if int(its_session) == session and state not in b"ZX":
+                    found.append(int(name))
+    return found

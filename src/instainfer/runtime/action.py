@@ -1,0 +1,90 @@
+"""A function of style ``action``: a module whose ``main(args)`` answers, with an optional ``load()`` before."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from time import perf_counter
+from typing import Any, NoReturn
+
+from ..wire.calls import Prepared, Unloadable
+from ..wire.messages import Failure, Function
+from . import shim
+from .answers import encode_answer
+from .executor import Connection
+from .failures import failure_of
+
+
+class _Unloadable(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class _Session(shim.Session):
+    """What ``instainfer.*`` does in an action."""
+
+    def receive(self) -> NoReturn:
+        raise RuntimeError("instainfer.receive() is for scripts; an action's request is the argument of its main")
+
+    def reply(self, value: Any) -> NoReturn:
+        raise RuntimeError("instainfer.reply() is for scripts; an action's answer is what its main returns")
+
+
+def serve(connection: Connection, function: Function, isolation: list[str]) -> None:
+    """Load, then answer requests until the manager ends this process."""
+    session = _Session()
+    shim.attach(session)
+    try:
+        main = _load(function, session)
+    except _Unloadable as error:
+        connection.send(Unloadable(error.failure))
+        return
+    connection.send(Prepared(session.model_s(), isolation))
+    while True:
+        _answer(connection, main, function.main)
+
+
+def _load(function: Function, session: shim.Session) -> Any:
+    sys.argv = [function.handler]
+    doing = "importing {}.py".format(function.handler)
+    try:
+        module = import_module(function.handler)
+    except ModuleNotFoundError as error:
+        if error.name is not None and function.handler.split(".")[0] == error.name:
+            text = "there is no {}.py in the function's folder; its handler must be there".format(function.handler)
+            raise _Unloadable(Failure("load_failed", text)) from None
+        hint = "is it in the function's requirements?"
+        raise _Unloadable(failure_of(error, "load_failed", doing, hint)) from None
+    except Exception as error:
+        raise _Unloadable(failure_of(error, "load_failed", doing)) from None
+    main = getattr(module, function.main, None)
+    if not callable(main):
+        text = "{}.py has no function {!r}; define it, or name another one as main".format(
+            function.handler, function.main
+        )
+        raise _Unloadable(Failure("load_failed", text))
+    load = getattr(module, "load", None)
+    if callable(load):
+        session.model_begins()
+        try:
+            load()
+        except Exception as error:
+            raise _Unloadable(failure_of(error, "load_failed", "load()")) from None
+    return main
+
+
+def _answer(connection: Connection, main: Any, name: str) -> None:
+    ask = connection.receive_ask()
+    began = perf_counter()
+    try:
+        args = json.loads(ask.args) if ask.args else {}
+        began = perf_counter()
+        value = main(args)
+    except Exception as error:
+        connection.answer(perf_counter() - began, b"", failure_of(error, "raised", "{}()".format(name)))
+        return
+    compute_s = perf_counter() - began
+    answer, failure = encode_answer(value, "the answer of {}()".format(name))
+    connection.answer(compute_s, answer, failure)

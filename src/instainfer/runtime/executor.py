@@ -1,0 +1,103 @@
+"""One function's process: give up what it does not need, load the function, then answer one request after another.
+
+Started by the manager with a socket, at low priority or not; ended by SIGKILL, or by the function's own code. It never
+reads ahead: while a request is answered the next one stays in the socket.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepare, Unloadable
+from ..wire.framing import Decoder, Frame
+from ..wire.messages import Failure
+from . import jail
+from .linux import die_with, flush_c_output
+
+_READ_BYTES = 262144
+
+
+class Connection:
+    """The process's side of its socket: blocking, one message at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._decoder = Decoder()
+        self._frames: list[Frame] = []
+        self._env: dict[str, str] = {}
+
+    def receive(self) -> Any:
+        """The next message. When the manager is gone this process ends at once."""
+        while not self._frames:
+            data = self._sock.recv(_READ_BYTES)
+            if not data:
+                os._exit(0)
+            self._frames = self._decoder.feed(data)
+        return TO_PROCESS.decode(self._frames.pop(0))
+
+    def receive_ask(self) -> Ask:
+        """The next request, with its variables in the environment in the place of the previous one's."""
+        ask: Ask = self.receive()
+        for stale in self._env.keys() - ask.env.keys():
+            os.environ.pop(stale, None)
+        os.environ.update(ask.env)
+        self._env = ask.env
+        return ask
+
+    def send(self, message: Any) -> None:
+        """Send, after everything that the function's code has written so far is on its way."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # the function's code may have closed or replaced it
+                stream.flush()
+        flush_c_output()
+        self._sock.sendall(FROM_PROCESS.encode(message))
+
+    def answer(self, compute_s: float, answer: bytes, failure: Failure | None, last: bool = False) -> None:
+        self.send(Answered(compute_s, failure, last, answer))
+
+
+def main(arguments: list[str]) -> int:
+    """``executor SOCKET_FD MANAGER_PID``."""
+    fd, manager = map(int, arguments)
+    if not die_with(manager, signal.SIGKILL):
+        return 1
+    os.set_inheritable(fd, False)
+    connection = Connection(socket.socket(fileno=fd))
+    prepare: Prepare = connection.receive()
+    function = prepare.function
+
+    environment = os.path.dirname(os.path.dirname(sys.executable))
+    isolation = jail.enter(function.folder, prepare.scratch, environment)
+    if not die_with(manager, signal.SIGKILL):  # a change of user takes it back
+        return 1
+    _enter_environment(function.folder)
+
+    # Only now, so that nothing of the environment runs before the jail is closed.
+    if function.style == "action":
+        from .action import serve
+    elif function.style == "script":
+        from .script import serve
+    else:
+        connection.send(
+            Unloadable(Failure("load_failed", "unknown style {!r}: action or script".format(function.style)))
+        )
+        return 1
+    serve(connection, function, isolation)
+    return 0
+
+
+def _enter_environment(folder: str) -> None:
+    import site
+
+    site.main()
+    sys.path.insert(0, folder)
+    os.chdir(folder)
+    sys.dont_write_bytecode = True  # it could not: the environment and the function are read-only
+    for stream in (sys.stdout, sys.stderr):
+        # By lines, so that what a process wrote before it crashed is in its logs.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]

@@ -1,0 +1,149 @@
+"""What a function's process gives up before it runs a line of its user's code.
+
+In this order: resource limits; its user id, for one of its own (only root can, and only when others may read the
+function's files); its capabilities; new privileges; every path but those it needs (Landlock). What a host does not
+give is left out and said, in words, never passed over in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+import sys
+from collections.abc import Iterator
+
+from . import landlock
+from .linux import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, drop_capabilities, prctl
+
+_UID_BASE = 2_000_000_000
+"""Own ids lie above everything that distributions, containers and directories hand out; the process id is added."""
+
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
+# Not all of /etc: what is in there is not all for everyone.
+_SETTINGS = (
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/crypto-policies",
+    "/etc/fonts",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl",
+)
+_DEVICES_READ = ("/dev/urandom", "/dev/random")
+_DEVICES_WRITE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/shm")
+
+
+def enter(folder: str, scratch: str, environment: str) -> list[str]:
+    """Give up what this process does not need; returns what could and what could not be applied, in words.
+
+    `folder` holds the function (read), `scratch` is its own (written), `environment` its packages (read).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    readable = [folder, environment, sys.base_prefix, sys.base_exec_prefix, *_own_code(), *_linked_files(folder)]
+    words = [_take_own_uid(readable, scratch), _drop_privileges()]
+    try:
+        readable += [*_SYSTEM, *_SETTINGS, *_DEVICES_READ]
+        version = landlock.restrict(readable, [scratch, *_DEVICES_WRITE])
+    except OSError as error:
+        words.append("files: not restricted by Landlock ({})".format(error.strerror or error))
+    else:
+        words.append(_landlock_words(version))
+    return words
+
+
+def describe() -> list[str]:
+    """What `enter` will be able to apply on this host, as far as that can be told beforehand."""
+    version = landlock.abi()
+    return [
+        "own uid: for each function whose files others may read"
+        if os.geteuid() == 0
+        else "own uid: not given (needs root)",
+        "privileges: no new ones" + (", no capabilities" if os.geteuid() == 0 else ""),
+        _landlock_words(version) if version else "files: not restricted (this kernel has no Landlock)",
+    ]
+
+
+def _landlock_words(version: int) -> str:
+    signals = ", no signals to others" if version >= 6 else ""
+    return "files: only its own, by Landlock ABI {}{}; /dev/shm is shared".format(version, signals)
+
+
+def _own_code() -> Iterator[str]:
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for name in ("__init__.py", "wire", "runtime"):
+        yield os.path.join(package, name)
+
+
+def _linked_files(folder: str) -> Iterator[str]:
+    """Files elsewhere that links in the function's folder point to, if nobody may write them: stored weights.
+
+    A link to anything else is not followed out of the jail, so that code cannot name what it would like to read.
+    """
+    for base, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(base, name)
+            if os.path.islink(path):
+                target = os.path.realpath(path)
+                try:
+                    mode = os.stat(target).st_mode
+                except OSError:
+                    continue
+                if stat.S_ISREG(mode) and not mode & 0o222:
+                    yield target
+
+
+def _take_own_uid(readable: list[str], scratch: str) -> str:
+    if os.geteuid() != 0:
+        return "own uid: not given (needs root)"
+    closed = next((shut for path in readable for shut in _closed_to_others(path)), None)
+    if closed is not None:
+        return "own uid: not given ({} is closed to other users)".format(closed)
+    uid = _UID_BASE + os.getpid()
+    try:
+        os.chown(scratch, uid, uid)
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        prctl(PR_SET_DUMPABLE, 1)  # else its own /proc/self would belong to root
+    except OSError as error:
+        if os.geteuid() == 0:
+            os.chown(scratch, 0, 0)
+        return "own uid: not given ({})".format(error.strerror)
+    return "own uid: given"
+
+
+def _closed_to_others(path: str) -> Iterator[str]:
+    """The first folder on the way to a path, or the path itself, that others may not enter or read."""
+    path = os.path.realpath(path)
+    needed = stat.S_IROTH
+    while os.path.exists(path):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            needed |= stat.S_IXOTH
+        if mode & needed != needed:
+            yield path
+        if path == os.path.dirname(path):
+            return
+        path, needed = os.path.dirname(path), stat.S_IXOTH
+
+
+def _drop_privileges() -> str:
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    if os.geteuid() != 0:
+        return "privileges: no new ones"
+    try:
+        drop_capabilities()
+    except OSError as error:
+        return "privileges: no new ones, but root's capabilities stay ({})".format(error.strerror or error)
+    return "privileges: no new ones, no capabilities"

@@ -1,0 +1,89 @@
+"""The few calls of Linux that Python's standard library lacks, by way of the C library."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+CAP_SYS_NICE = 23
+
+_IOPRIO_WHO_PROCESS = 1
+_IOPRIO_CLASS_SHIFT = 13
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
+IO_NORMAL = 0
+IO_IDLE = 3
+
+_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def prctl(option: int, argument: int = 0) -> None:
+    """Raises OSError."""
+    _checked(_libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0))
+
+
+def syscall(number: int, *arguments: Any) -> int:
+    """Raises OSError."""
+    return _checked(_libc.syscall(ctypes.c_long(number), *arguments))
+
+
+def _checked(result: int) -> int:
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def flush_c_output() -> None:
+    """Write out what C code has left in the buffers of its ``stdout`` and ``stderr``."""
+    _libc.fflush(None)
+
+
+def die_with(parent: int, signal: int) -> bool:
+    """Ask the kernel for `signal` when the parent dies; false when it has died already."""
+    prctl(PR_SET_PDEATHSIG, signal)
+    return os.getppid() == parent
+
+
+def set_io_class(tid: int, io_class: int) -> None:
+    """Set a thread's IO scheduling class (`IO_NORMAL`, `IO_IDLE`); no effect on machines it is not known for."""
+    number = _IOPRIO_SET.get(os.uname().machine)
+    if number is not None:
+        syscall(
+            number,
+            ctypes.c_int(_IOPRIO_WHO_PROCESS),
+            ctypes.c_int(tid),
+            ctypes.c_int(io_class << _IOPRIO_CLASS_SHIFT),
+        )
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process has a capability in effect."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> number & 1)
+    return False
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good. Raises OSError, also where the call's number is not known."""
+    number = _CAPSET.get(os.uname().machine)
+    if number is None:
+        raise OSError("capset is not known for {}".format(os.uname().machine))
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:
+            break  # the first number that this kernel does not have
+    syscall(number, struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))

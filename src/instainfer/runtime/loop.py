@@ -1,0 +1,148 @@
+"""The manager's event loop: file descriptors, signals and one moment of time, in a single thread."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..wire.framing import Decoder, Frame, ProtocolError
+
+_READ_BYTES = 262144
+
+
+class Loop:
+    """Calls back when something can be read or written, when a signal came, when a moment has come."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._signals: dict[int, Callable[[], None]] = {}
+        self._signal_reader, signal_writer = os.pipe()
+        os.set_blocking(self._signal_reader, False)
+        os.set_blocking(signal_writer, False)
+        signal.set_wakeup_fd(signal_writer)
+        self.watch(self._signal_reader, self._read_signals)
+        self._stopped = False
+
+    def watch(self, fd: int, on_readable: Callable[[], object], on_writable: Callable[[], None] | None = None) -> None:
+        """Watch a descriptor, in the place of how it was watched before."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable is not None else 0)
+        callbacks = (on_readable, on_writable)
+        if fd in self._selector.get_map():
+            self._selector.modify(fd, events, callbacks)
+        else:
+            self._selector.register(fd, events, callbacks)
+
+    def forget(self, fd: int) -> None:
+        self._selector.unregister(fd)
+
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        self._signals[number] = callback
+        signal.signal(number, _noted_by_the_wakeup_fd)
+
+    def _read_signals(self) -> None:
+        for number in set(os.read(self._signal_reader, 4096)):
+            callback = self._signals.get(number)
+            if callback is not None:
+                callback()
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def run(self, next_moment: Callable[[], float | None], on_moment: Callable[[], None]) -> None:
+        """Run until `stop`. `next_moment` (monotonic seconds) is asked for before each wait."""
+        while not self._stopped:
+            moment = next_moment()
+            wait_s = None if moment is None else max(0.0, moment - time.monotonic())
+            for key, events in self._selector.select(wait_s):
+                on_readable, on_writable = key.data
+                # A callback may have made a later one of this round pointless: look before each.
+                if events & selectors.EVENT_WRITE and on_writable is not None and self._has(key):
+                    on_writable()
+                if events & selectors.EVENT_READ and self._has(key):
+                    on_readable()
+            if moment is not None and time.monotonic() >= moment:
+                on_moment()
+
+    def _has(self, key: selectors.SelectorKey) -> bool:
+        return self._selector.get_map().get(key.fd) == key
+
+
+def _noted_by_the_wakeup_fd(number: int, frame: Any) -> None:
+    pass
+
+
+class Channel:
+    """Frames over a stream socket: never blocks, keeps what cannot be sent yet."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        on_frame: Callable[[Frame], None],
+        on_closed: Callable[[ProtocolError | None], None],
+    ) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._on_frame = on_frame
+        self._on_closed = on_closed
+        self._decoder = Decoder()
+        self._unsent = bytearray()
+        self._awaits_room = False
+        self.is_open = True
+        sock.setblocking(False)
+        loop.watch(sock.fileno(), self._read)
+
+    def send(self, frame: bytes) -> None:
+        """To a side that is gone, nothing is sent; `on_closed` tells."""
+        if self.is_open:
+            self._unsent += frame
+            if not self._awaits_room:
+                self._write()
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._loop.forget(self._sock.fileno())
+            self._sock.close()
+
+    def _write(self) -> None:
+        try:
+            del self._unsent[: self._sock.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._unsent.clear()  # what the other side has still sent is read first, then its end is seen
+        if bool(self._unsent) is not self._awaits_room:
+            self._awaits_room = bool(self._unsent)
+            self._loop.watch(self._sock.fileno(), self._read, self._write if self._awaits_room else None)
+
+    def read_rest(self) -> None:
+        """Read what has arrived already."""
+        while self.is_open and self._read():
+            pass
+
+    def _read(self) -> bool:
+        """Read once; false when there was nothing."""
+        try:
+            data = self._sock.recv(_READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        error = None
+        try:
+            for frame in self._decoder.feed(data):
+                self._on_frame(frame)
+                if not self.is_open:
+                    return True
+        except ProtocolError as raised:
+            error = raised
+        if not data or error is not None:
+            self.close()
+            self._on_closed(error)
+        return True

@@ -1,0 +1,121 @@
+"""A function of style ``script``: a program that calls ``instainfer.receive()`` where it waits for its input.
+
+Its answer is what it gives to ``instainfer.reply(value)``. Without that it is the last line that it has printed when it
+asks for the next request or comes to its end, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+from time import perf_counter
+from typing import Any
+
+from ..wire.calls import Prepared, Unloadable
+from ..wire.messages import Failure, Function
+from . import shim
+from .answers import check_printed, encode_answer
+from .executor import Connection
+from .failures import failure_of
+
+
+class _Printed:
+    """In the place of ``sys.stdout``: passes everything on and remembers the last line that is not blank."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.forget()
+
+    def forget(self) -> None:
+        self._last: str | None = None
+        self._unfinished = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
+        for line in reversed(lines):
+            if line.strip():
+                self._last = line
+                break
+        written: int = self._stream.write(text)
+        return written
+
+    @property
+    def last(self) -> str | None:
+        return self._unfinished if self._unfinished.strip() else self._last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Session(shim.Session):
+    """What ``instainfer.*`` does in a script."""
+
+    def __init__(self, connection: Connection, isolation: list[str], printed: _Printed) -> None:
+        super().__init__()
+        self._connection = connection
+        self._isolation = isolation
+        self._printed = printed
+        self._began = 0.0
+        self.is_prepared = False
+        self.owes_answer = False
+
+    def receive(self) -> Any:
+        if not self.is_prepared:
+            self._connection.send(Prepared(self.model_s(), self._isolation))
+            self.is_prepared = True
+        elif self.owes_answer:
+            self.answer_as_printed(last=False)
+        ask = self._connection.receive_ask()
+        self._printed.forget()
+        self.owes_answer = True
+        args = json.loads(ask.args) if ask.args else {}
+        self._began = perf_counter()
+        return args
+
+    def reply(self, value: Any) -> None:
+        if not self.owes_answer:
+            raise RuntimeError("instainfer.reply() without a request: call it once after each instainfer.receive()")
+        compute_s = perf_counter() - self._began
+        self._answer(compute_s, *encode_answer(value, "the value given to instainfer.reply()"))
+
+    def answer_as_printed(self, last: bool) -> None:
+        compute_s = perf_counter() - self._began
+        self._answer(compute_s, *check_printed(self._printed.last, "the script's answer"), last=last)
+
+    def fail(self, failure: Failure) -> None:
+        """The script ends with an exception."""
+        if self.owes_answer:
+            self._answer(perf_counter() - self._began, b"", failure, last=True)
+        elif not self.is_prepared:
+            self._connection.send(Unloadable(failure))
+
+    def _answer(self, compute_s: float, answer: bytes, failure: Failure | None, last: bool = False) -> None:
+        self.owes_answer = False
+        self._connection.answer(compute_s, answer, failure, last)
+
+
+def serve(connection: Connection, function: Function, isolation: list[str]) -> None:
+    """Run the script, which answers requests until it ends."""
+    path = os.path.join(function.folder, *function.handler.split(".")) + ".py"
+    if not os.path.isfile(path):
+        text = "there is no {}.py in the function's folder; its script must be there".format(function.handler)
+        connection.send(Unloadable(Failure("load_failed", text)))
+        return
+    printed = _Printed(sys.stdout)
+    session = _Session(connection, isolation, printed)
+    shim.attach(session)
+    sys.argv = [path]
+    sys.stdout = printed
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except Exception as error:
+        kind = "crashed" if session.is_prepared else "load_failed"
+        session.fail(failure_of(error, kind, "{}.py".format(function.handler)))
+        raise
+    if session.owes_answer:
+        session.answer_as_printed(last=True)
+    elif not session.is_prepared:
+        text = "{}.py came to its end without calling instainfer.receive()".format(function.handler)
+        session.fail(Failure("load_failed", text))

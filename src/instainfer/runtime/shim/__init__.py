@@ -1,0 +1,81 @@
+"""What a function gets from ``import instainfer``: `load`, `receive` and `reply`.
+
+Outside a container they work too, so that a function can be tried as it is: requests are read from standard input, a
+line of JSON each, answers are printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from time import perf_counter
+from typing import Any
+
+__all__ = ["load", "receive", "reply"]
+
+
+class Session:
+    """How requests come and answers go; this one is for outside a container."""
+
+    def __init__(self) -> None:
+        self._model_began: float | None = None
+
+    def model_begins(self) -> None:
+        """From here on, the first time this is said, time is spent on the model and not on libraries."""
+        if self._model_began is None:
+            self._model_began = perf_counter()
+
+    def model_s(self) -> float:
+        """Seconds spent on the model until now."""
+        return 0.0 if self._model_began is None else perf_counter() - self._model_began
+
+    def receive(self) -> Any:
+        line = sys.stdin.readline()
+        if not line:
+            raise SystemExit(0)
+        return json.loads(line)
+
+    def reply(self, value: Any) -> None:
+        print(json.dumps(value), flush=True)  # noqa: T201 - this is how a script answers outside a container
+
+
+_session = Session()
+
+
+def attach(session: Session) -> None:
+    """Make `load`, `receive` and `reply` those of a container."""
+    global _session  # noqa: PLW0603 - user code calls plain functions: the session has to be found from there
+    _session = session
+
+
+def load(path: Any, **options: Any) -> Any:
+    """``torch.load(path)``, onto the CPU and memory-mapped where file and version allow; options are passed on."""
+    _session.model_begins()
+    import torch
+
+    options.setdefault("map_location", "cpu")
+    if "mmap" not in options and _can_map(path, torch.load):
+        options["mmap"] = True
+    return torch.load(path, **options)
+
+
+def receive() -> Any:
+    """Wait for the next request and return it, a dict. The function counts as loaded when this is first called."""
+    return _session.receive()
+
+
+def reply(value: Any) -> None:
+    """Answer the request that was received last, with a dict or a list."""
+    _session.reply(value)
+
+
+def _can_map(path: Any, torch_load: Any) -> bool:
+    import inspect
+    import os
+    import zipfile
+
+    return (
+        isinstance(path, (str, os.PathLike))
+        and "mmap" in inspect.signature(torch_load).parameters
+        and zipfile.is_zipfile(path)
+    )
