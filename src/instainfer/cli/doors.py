@@ -1,0 +1,126 @@
+"""The ways out of the command line into the rest of InstaInfer.
+
+Commands reach everything heavy through one `Doors` object in typer's context. Its defaults import when they are
+called; tests hand in others (``CliRunner().invoke(app, args, obj=Doors(connect=...))``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+from .address import Address, resolve
+from .output import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..client import Client, Json
+    from ..config import Config
+    from ..deployment import Progress
+    from ..experiments.demo import Options
+    from ..experiments.replay import PlannedCall
+    from ..report.records import CallRecord
+
+
+class Serve(Protocol):
+    def __call__(
+        self, config: Config, *, story: Path | None, ready_file: Path | None, announce: Callable[[str], None]
+    ) -> int:
+        """Run the platform until it is told to end; the exit code."""
+        ...
+
+
+def _serve(config: Config, *, story: Path | None, ready_file: Path | None, announce: Callable[[str], None]) -> int:
+    from ..embedded import serve
+
+    return serve(config, story=story, ready_file=ready_file, announce=announce)
+
+
+def _deploy(
+    client: Client,
+    folder: Path,
+    weights_dir: Path | None,
+    progress: Progress,
+    *,
+    name: str | None,
+    memory_mb: int | None,
+    timeout_ms: int | None,
+) -> Json:
+    from ..deployment import deploy
+
+    return deploy(client, folder, weights_dir, progress, name=name, memory_mb=memory_mb, timeout_ms=timeout_ms)
+
+
+def _replay(calls: Sequence[PlannedCall], address: Address, duration_s: float) -> list[CallRecord]:
+    import asyncio
+
+    from ..experiments.live import ReplayView
+    from ..experiments.replay import replay
+
+    view = ReplayView(len(calls), duration_s)
+    with view.shown(console(sys.stderr)):
+        return asyncio.run(replay(calls, address.api_host, address.auth, duration_s, view))
+
+
+def _demo(options: Options, console: Console) -> dict[str, Any]:
+    from ..experiments.demo import run_demo
+
+    return run_demo(options, console)
+
+
+def _connect(api_host: str, auth: str) -> Client:
+    from ..client import Client
+
+    return Client(api_host, auth)
+
+
+def _stored(home: Path) -> tuple[str, str]:
+    from ..client import credentials
+
+    return credentials(home)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    connect: Callable[[str, str], Client] = _connect
+    """From address and key to a client."""
+    stored: Callable[[Path], tuple[str, str]] = _stored
+    """Address and key that a running platform left in its home; raises `Unreachable` when there are none."""
+    serve: Serve = _serve
+    deploy: Callable[..., Json] = _deploy
+    """`instainfer.deployment.deploy`."""
+    replay: Callable[[Sequence[PlannedCall], Address, float], list[CallRecord]] = _replay
+    """Calls, where to, and for at least how many seconds."""
+    demo: Callable[[Options, Console], dict[str, Any]] = _demo
+    """`instainfer.experiments.demo.run_demo`."""
+    tick: Callable[[float], None] = time.sleep
+    """Waits between two looks of ``status --watch``."""
+
+
+def address_of(ctx: typer.Context, api_host: str, auth: str, home: Path | None) -> Address:
+    """The platform that a command was asked to talk to."""
+    doors = ctx.ensure_object(Doors)
+    return resolve(Address(api_host, auth), os.environ, lambda: doors.stored(home_folder(home)))
+
+
+def platform(ctx: typer.Context, api_host: str, auth: str, home: Path | None) -> Client:
+    """A client of it, to be used in ``with``."""
+    address = address_of(ctx, api_host, auth, home)
+    return ctx.ensure_object(Doors).connect(address.api_host, address.auth)
+
+
+def home_folder(given: Path | None) -> Path:
+    """``--home``, else what the configuration says, which takes a moment to read."""
+    if given is not None:
+        return given
+    from .settings import configuration
+
+    return configuration().home

@@ -1,0 +1,92 @@
+"""The command line's front door: the commands, and what becomes of an error.
+
+Each command lives in the file of its noun and imports what is heavy when it runs, so that ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import InstaInferError, InternalError
+from . import activations, config, demo, deploy, functions, invoke, replay, status, up
+from .exit_codes import EPILOG, ExitCode, exit_code_of
+from .output import complain
+
+
+class Commands(TyperGroup):
+    """Ends every command with the right exit code and one line that names cause and remedy."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+            raise  # typer's own: usage errors, a reader that went away
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except InternalError as error:
+            raise _our_bug(error) from None
+        except InstaInferError as error:
+            complain(str(error))
+            raise typer.Exit(exit_code_of(error)) from None
+        except Exception as error:  # whatever reaches this place is by definition a bug
+            raise _our_bug(error) from None
+
+
+def _our_bug(error: Exception) -> typer.Exit:
+    traceback.print_exception(error)
+    complain(f"this is a bug ({type(error).__name__}); please report the lines above, and what you ran, to us")
+    return typer.Exit(ExitCode.BUG)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="instainfer",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"instainfer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def instainfer(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Serverless inference that starts instantly.
+
+    Functions that are likely to be called next are loaded into containers that are idle anyway.
+    """
+
+
+app.command()(up.up)
+app.command()(deploy.deploy)
+app.command(cls=invoke.InvokeCommand)(invoke.invoke)
+app.command(name="functions")(functions.list_functions)
+app.add_typer(functions.app, name="function")
+app.command(name="activations")(activations.activations)
+app.command()(status.status)
+app.command()(replay.replay)
+app.command()(demo.demo)
+app.add_typer(config.app, name="config")
+
+
+def run() -> None:
+    """The ``instainfer`` program."""
+    app(prog_name="instainfer")
+
+
+if __name__ == "__main__":
+    run()

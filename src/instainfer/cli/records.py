@@ -1,0 +1,94 @@
+"""Reading an activation's record: OpenWhisk's fields and annotations, and how they look to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from .values import seconds
+
+Record: TypeAlias = Mapping[str, Any]
+
+PHASES = {
+    "queue": "red",
+    "container": "yellow",
+    "libraries": "magenta",
+    "model": "blue",
+    "handoff": "cyan",
+    "compute": "green",
+}
+"""The phases of an activation in their order, with the colour of each."""
+
+STATUSES = ("success", "application error", "action developer error", "whisk internal error")
+"""OpenWhisk's words for the status codes 0 to 3."""
+
+START_COLOURS = {"cold": "red", "prewarmed": "yellow", "joined": "magenta", "preloaded": "green", "warm": "cyan"}
+
+
+def annotation(record: Record, key: str) -> Any:
+    """The value of one annotation, None when there is none."""
+    return next((pair["value"] for pair in record.get("annotations", ()) if pair["key"] == key), None)
+
+
+def start_kind(record: Record) -> str:
+    """``cold`` to ``warm``; empty for what was refused or still runs."""
+    return annotation(record, "startKind") or ""
+
+
+def phases_s(record: Record) -> dict[str, float]:
+    """Seconds per phase, in the order of `PHASES`; empty for what still runs."""
+    given = annotation(record, "phases") or {}
+    return {phase: float(given[phase]) for phase in PHASES if phase in given}
+
+
+def startup_s(record: Record) -> float:
+    return sum(value for phase, value in phases_s(record).items() if phase != "compute")
+
+
+def compute_s(record: Record) -> float:
+    return phases_s(record).get("compute", 0.0)
+
+
+def running(record: Record) -> bool:
+    return "end" not in record
+
+
+def status(record: Record) -> str:
+    """OpenWhisk's word, from a whole record or from a list's summary, or ``running``."""
+    if running(record):
+        return "running"
+    if "response" in record:
+        return str(record["response"]["status"])
+    return STATUSES[record["statusCode"]]
+
+
+def succeeded(record: Record) -> bool:
+    return status(record) == STATUSES[0]
+
+
+def function(record: Record) -> str:
+    """The function's name without the namespace."""
+    path = annotation(record, "path")
+    return str(path).partition("/")[2] if path else str(record["name"])
+
+
+def started(record: Record) -> datetime:
+    """When it began, in this machine's time zone."""
+    return datetime.fromtimestamp(record["start"] / 1000).astimezone()
+
+
+def error_text(record: Record) -> str:
+    """What a failed function says, on one line, with whose failure it is."""
+    result = record["response"].get("result")
+    error = result.get("error") if isinstance(result, Mapping) else None
+    text = error if isinstance(error, str) else str(error if error is not None else result)
+    return f"{' '.join(text.split()).rstrip('.;')} ({status(record)})"
+
+
+def how_it_went(record: Record) -> str:
+    """``preloaded, 4.1 ms start-up + 31 ms compute``."""
+    kind = start_kind(record)
+    if not kind:
+        return f"not started, {seconds(startup_s(record))} after it was asked for"
+    return f"{kind}, {seconds(startup_s(record))} start-up + {seconds(compute_s(record))} compute"

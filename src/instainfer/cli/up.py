@@ -1,0 +1,78 @@
+"""``instainfer up``: the platform, in the foreground."""
+
+from __future__ import annotations
+
+import functools
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .doors import Doors
+from .options import Home, Json
+from .output import emit_json
+from .settings import configuration
+from .values import duration_s, size_mb
+
+
+class Preload(StrEnum):
+    OPPORTUNISTIC = "opportunistic"
+    NONE = "none"
+
+
+def up(
+    ctx: typer.Context,
+    *,
+    port: Annotated[int | None, typer.Option(metavar="N", help="TCP port; 0 takes a free one.")] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; default: loopback only.", show_default=False)
+    ] = "",
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=size_mb, metavar="SIZE", help="Memory of all containers, 10GB say; default: half of the machine's."
+        ),
+    ] = None,
+    home: Home = None,
+    preload: Annotated[Preload | None, typer.Option(help="What to load into idle containers.")] = None,
+    keep_alive: Annotated[
+        float | None, typer.Option(parser=duration_s, metavar="SECONDS", help="How long idle containers are kept.")
+    ] = None,
+    no_retain: Annotated[
+        bool, typer.Option("--no-retain", help="End a function's process with each call; its container stays.")
+    ] = False,
+    story: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write every event and decision with its reason, a JSON line each."),
+    ] = None,
+    ready_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write this file, with the address, once calls are taken.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Start the platform here; Ctrl-C ends it and everything it started.
+
+    What is not given comes from the environment, from instainfer.toml, or is the default: see `instainfer config`.
+    """
+    doors = ctx.ensure_object(Doors)
+    config = configuration(
+        **_given(
+            home=home,
+            server=_given(host=host or None, port=port),
+            node=_given(memory_mb=memory, retain=False if no_retain else None),
+            keepalive=_given(ttl_s=keep_alive),
+            preload=_given(policy=preload.value if preload else None),
+        )
+    )
+    announce = _announce_json if as_json else functools.partial(print, flush=True)
+    raise typer.Exit(doors.serve(config, story=story, ready_file=ready_file, announce=announce))
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Only what was said: an override of nothing would hide what the weaker sources say."""
+    return {key: value for key, value in values.items() if value is not None and value != {}}
+
+
+def _announce_json(line: str) -> None:
+    emit_json({"message": line})

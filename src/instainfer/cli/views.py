@@ -1,0 +1,171 @@
+"""How the platform's status looks: a line per container, below it what is resident there and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .values import seconds, size
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+Shape: TypeAlias = Mapping[str, Any]
+"""JSON from the platform."""
+
+_CONTAINER_COLOURS = {"starting": "yellow", "idle": "green", "busy": "blue", "stopping": "bright_black"}
+_RESIDENT_COLOURS = {"loading": "yellow", "loaded": "green", "in_use": "blue", "unloading": "bright_black"}
+_ORIGINS = {"preload": "pre-load", "call": "a call"}
+_HEADERS = ("function", "state", "from", "memory", "worth", "why")
+_BAR = 10
+
+
+def status_view(found: Shape, columns: int) -> Group:
+    """One status as something rich can print, `columns` wide."""
+    from rich.console import Group
+
+    parts: list[RenderableType] = [
+        f"[bold]InstaInfer {found['version']}[/bold], up {seconds(found['uptime_s'])}",
+    ]
+    for node in found["nodes"]:
+        parts += ["", *_node(node, columns)]
+        if node["isolation"] != found["isolation"]:
+            parts += _isolation(node["isolation"])
+    if found["isolation"]:
+        parts += ["", "[bold]Isolation[/bold]", *_isolation(found["isolation"])]
+    return Group(*parts)
+
+
+def _node(node: Shape, columns: int) -> Iterator[RenderableType]:
+    containers = node["containers"]
+    yield (
+        f"[bold]Node {_plain(node['name'])}[/bold] ({_plain(node['backend'])} backend): "
+        f"{_count(len(containers), 'container')}, {_waiting(node['queue'])}"
+    )
+    yield f"  memory     {_memory(node['memory'], min(40, max(10, columns - 56)))}"
+    yield f"  pre-loads  {_preloads(node['preloads'])}"
+    layout = _Layout.of(containers)
+    for number, container in enumerate(containers):
+        yield ""
+        yield layout.head(container)
+        if container["residents"]:
+            yield layout.residents(container["residents"], headers=number == 0)
+
+
+def _memory(memory: Shape, width: int) -> str:
+    """Measured use inside of what is set aside for containers, inside of the budget."""
+    budget, committed, used = memory["budget_bytes"], memory["committed_bytes"], memory["used_bytes"]
+    set_aside = _share(committed, budget, width)
+    in_use = min(_share(used, budget, width), set_aside)
+    bar = f"[green]{'█' * in_use}[/][yellow]{'▒' * (set_aside - in_use)}[/][bright_black]{'░' * (width - set_aside)}[/]"
+    return f"{bar}  {size(committed)} of {size(budget)} set aside, {size(used)} used"
+
+
+def _preloads(preloads: Shape) -> str:
+    failed = f", [red]{preloads['failed']} failed[/red]" if preloads["failed"] else ""
+    done = f"{preloads['started']} started, {preloads['finished']} finished{failed}"
+    return f"{done}, [green]{preloads['hits']} met their call[/green]"
+
+
+def _isolation(lines: Sequence[str]) -> Iterator[RenderableType]:
+    from rich.padding import Padding
+
+    for line in lines:
+        yield Padding(_plain(line), (0, 0, 0, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Widths that every container of a node shares, so that its columns stand below each other."""
+
+    container: int
+    doing: int
+    columns: tuple[int, ...]
+
+    @classmethod
+    def of(cls, containers: Sequence[Shape]) -> _Layout:
+        cells = [_HEADERS, *(_cells(resident) for container in containers for resident in container["residents"])]
+        return cls(
+            container=max((len(container["id"]) for container in containers), default=0),
+            doing=max((len(_doing(container)) for container in containers), default=0),
+            columns=tuple(max(len(row[column]) for row in cells) for column in range(len(_HEADERS) - 1)),
+        )
+
+    def head(self, container: Shape) -> str:
+        colour = _CONTAINER_COLOURS[container["state"]]
+        used, limit = container["used_bytes"], container["limit_bytes"]
+        full = _share(used, limit, _BAR)
+        bar = f"[{colour}]{'█' * full}[/][bright_black]{'░' * (_BAR - full)}[/]"
+        return (
+            f"[{colour}]●[/] [bold]{_plain(container['id'].ljust(self.container))}[/bold]  "
+            f"{_plain(_doing(container).ljust(self.doing))}  {bar} {size(used)} of {size(limit)}  "
+            f"[bright_black]{_plain(container['namespace'])}[/]"
+        )
+
+    def residents(self, residents: Sequence[Shape], *, headers: bool) -> Table:
+        from rich.table import Table
+
+        rows = Table(box=None, padding=(0, 2, 0, 0), show_header=headers, header_style="bright_black", pad_edge=False)
+        rows.add_column("", width=2)
+        for header, width in zip(_HEADERS, self.columns, strict=False):
+            clipped = header == "function"
+            rows.add_column(
+                header,
+                width=min(width, 16) if clipped else width,
+                no_wrap=True,
+                justify="right" if header in ("memory", "worth") else "left",
+            )
+        rows.add_column(_HEADERS[-1])
+        for resident in residents:
+            function, state, origin, memory, worth, why = _cells(resident)
+            colour = _RESIDENT_COLOURS[resident["state"]]
+            rows.add_row("", _plain(function), f"[{colour}]{state}[/]", origin, memory, worth, _plain(why))
+        return rows
+
+
+def _cells(resident: Shape) -> tuple[str, ...]:
+    worth = resident["value"]
+    return (
+        short_name(resident["function"]),
+        resident["state"].replace("_", " "),
+        _ORIGINS[resident["origin"]],
+        size(resident["bytes"]),
+        seconds(worth) if worth else "",
+        resident["reason"],
+    )
+
+
+def _doing(container: Shape) -> str:
+    if container["running"]:
+        return f"runs {short_name(container['running']['function'])}"
+    if container["state"] != "idle":
+        return str(container["state"])
+    ends = container["expires_in_s"]
+    return f"idle {seconds(container['idle_s'])}" + (f", ends in {seconds(ends)}" if ends is not None else "")
+
+
+def short_name(key: str) -> str:
+    """``guest/resnet50@0.0.1`` -> ``resnet50``."""
+    return key.partition("/")[2].rpartition("@")[0] or key
+
+
+def _share(part: float, whole: float, width: int) -> int:
+    """How many of `width` characters a part of the whole fills; anything at all shows."""
+    return min(width, max(round(part / whole * width), 1)) if part > 0 and whole > 0 else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _waiting(queue: int) -> str:
+    return f"[yellow]{_count(queue, 'activation')} waiting[/yellow]" if queue else "nothing waiting"
+
+
+def _plain(text: str) -> str:
+    """Keeps rich from reading markup into names."""
+    from rich.markup import escape
+
+    return escape(text)
