@@ -18,6 +18,8 @@ from ..errors import HostError
 TAIL_LINES = 30
 """How much of the output an error carries."""
 _READ_BYTES = 8192
+# How telling lines begin, the most telling first: pip's own findings, uv's (new and old form), those of their helpers.
+_MARKS = ("ERROR:", "cause:", "╰─▶", "error:")
 _LONGEST_LINE = 65_536
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Ours would lead the tools to the platform's own packages.
@@ -108,15 +110,14 @@ class _Output:
             return
         self._log.write(f"{line}\n")
         self._last = line
-        for mark in ("ERROR:", "error:", "×"):
+        for mark in _MARKS:
             if line.lstrip().startswith(mark):
                 self._errors.setdefault(mark, line.strip())
         self._disk_full = self._disk_full or "No space left" in line or "Disk quota exceeded" in line
         self._on_line(line)
 
     def finished(self, returncode: int) -> Finished:
-        # pip writes ERROR: for what it says itself, error: for what its helpers say; uv's findings begin with a cross.
         ended = f"it ended with exit code {returncode}" if returncode >= 0 else f"it was killed by signal {-returncode}"
-        said = [self._errors[mark] for mark in ("ERROR:", "×", "error:") if mark in self._errors]
+        said = [self._errors[mark] for mark in _MARKS if mark in self._errors]
         cause = said[0] if said else self._last or ended
         return Finished(returncode, cause, self._disk_full)

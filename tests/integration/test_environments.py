@@ -1,0 +1,439 @@
+"""Environments built for real, from wheels made by hand: no network, no index."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from instainfer.environments import installers
+from instainfer.environments.builder import Environment, Environments, Progress
+from instainfer.environments.exclusive import exclusive
+from instainfer.environments.manifest import Requirements
+from instainfer.environments.tools import run_tool
+from instainfer.errors import EnvironmentBuildError, HostError
+
+
+def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = (), content: str = "") -> Path:
+    """A wheel with one module of the package's name."""
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {need}\n" for need in requires)
+    files = {
+        f"{name}.py": content,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},sha256={_record_hash(text)},{len(text.encode())}\n" for path, text in files.items())
+    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n"
+    wheel = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(zipfile.ZipInfo(path), text)
+    return wheel
+
+
+def _record_hash(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    make_wheel(folder, "leaf", "1.0", content="name = 'leaf 1'")
+    make_wheel(folder, "leaf", "2.0", content="name = 'leaf 2'")
+    make_wheel(folder, "branch", "1.0", requires=["leaf<2"], content="import leaf")
+    make_wheel(folder, "greedy", "3.1", requires=["absent>=7"], content="name = 'greedy'")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pips are made once per interpreter; these tests share them, and nothing else."""
+    return tmp_path_factory.mktemp("pip")
+
+
+@pytest.fixture(autouse=True)
+def plain_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the machine's own pip configuration out of it."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+
+
+@pytest.fixture
+def root(tmp_path: Path, shared_pip: Path) -> Path:
+    folder = tmp_path / "environments"
+    folder.mkdir()
+    (folder / "pip").symlink_to(shared_pip)
+    return folder
+
+
+@pytest.fixture
+def environments(root: Path, wheels: Path) -> Environments:
+    return make(root, wheels)
+
+
+def make(root: Path, links: Path, *, timeout_s: float = 100.0) -> Environments:
+    pip_args = ("--no-index", "--find-links", str(links))
+    return Environments(root, installer="pip", timeout_s=timeout_s, pip_args=pip_args)
+
+
+def ask(environment: Environment, code: str) -> str:
+    done = subprocess.run([environment.python, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def built(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("env-*"))
+
+
+def test_resolved_locked_and_installed(environments: Environments, root: Path, wheels: Path) -> None:
+    seen: list[Progress] = []
+    environment = asyncio.run(environments.ensure(Requirements("branch  # the newest\n"), seen.append))
+
+    assert environment.packages == ("branch==1.0", "leaf==1.0")
+    assert not environment.cached
+    assert environment.python == root / environment.digest / "bin/python"
+    assert ask(environment, "import branch; print(branch.leaf.name)") == "leaf 1"
+    steps = [progress.step for progress in seen]
+    assert list(dict.fromkeys(steps)) == ["lock", "create", "install", "ready"]
+    assert any("Successfully installed branch-1.0 leaf-1.0" in progress.text for progress in seen)
+    assert [p.elapsed_s for p in seen] == sorted(p.elapsed_s for p in seen)
+    assert "Successfully installed" in (root / "logs" / f"{environment.digest}.log").read_text()
+    assert json.loads((root / environment.digest / "packages.json").read_text()) == ["branch==1.0", "leaf==1.0"]
+    assert list((root / environment.digest).rglob("branch*.pyc")), "bytecode is compiled while installing"
+
+    (lock,) = (root / "locks").iterdir()
+    digest = hashlib.sha256((wheels / "branch-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    assert lock.read_text().startswith(f"branch==1.0 \\\n    --hash=sha256:{digest}\nleaf==1.0 ")
+    assert str(wheels) not in lock.read_text()
+
+
+def test_a_second_time_needs_no_tool_and_no_source(environments: Environments, root: Path, tmp_path: Path) -> None:
+    first = asyncio.run(environments.ensure(Requirements("leaf==2.0\n")))
+    nowhere = make(root, tmp_path / "nowhere")
+    seen: list[Progress] = []
+    again = asyncio.run(nowhere.ensure(Requirements("# comments do not matter\nleaf==2.0"), seen.append))
+    assert (again.digest, again.packages, again.cached) == (first.digest, first.packages, True)
+    assert [progress.step for progress in seen] == ["ready"]
+
+
+def test_a_lock_outlives_what_was_newest_when_it_was_made(root: Path, wheels: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    make_wheel(links, "leaf", "1.0")
+    first = asyncio.run(make(root, links).ensure(Requirements("leaf\n")))
+    make_wheel(links, "leaf", "2.0")
+    assert asyncio.run(make(root, links).ensure(Requirements("leaf\n"))).digest == first.digest
+
+
+def test_no_requirements_need_no_installer(root: Path) -> None:
+    environment = asyncio.run(make(root, root / "nowhere").ensure(Requirements("# nothing\n")))
+    assert environment.packages == ()
+    assert ask(environment, "import importlib.util as u, sys; print(u.find_spec('pip'), sys.prefix)") == (
+        f"None {root / environment.digest}"
+    )
+
+
+def test_no_deps_are_installed_without_what_they_ask_for(environments: Environments) -> None:
+    environment = asyncio.run(environments.ensure(Requirements("leaf==1.0", no_deps=("greedy",))))
+    assert environment.packages == ("greedy==3.1", "leaf==1.0")
+    assert ask(environment, "import greedy, leaf; print(greedy.name)") == "greedy"
+
+
+def test_two_at_once_build_once(root: Path, wheels: Path) -> None:
+    seen: list[Progress] = []
+
+    async def both() -> tuple[Environment, Environment]:
+        one, other = make(root, wheels), make(root, wheels)
+        wanted = Requirements("branch\n")
+        return await asyncio.gather(one.ensure(wanted, seen.append), other.ensure(wanted, seen.append))
+
+    one, other = asyncio.run(both())
+    assert one.digest == other.digest
+    assert sorted([one.cached, other.cached]) == [False, True]
+    assert sum("creating" in progress.text for progress in seen) == 1
+    assert any("waiting for whoever" in progress.text for progress in seen)
+
+
+def test_requirements_that_do_not_exist(environments: Environments, root: Path) -> None:
+    with pytest.raises(EnvironmentBuildError) as caught:
+        asyncio.run(environments.ensure(Requirements("leaf\nno-such-thing==9\n")))
+    first_line = str(caught.value).splitlines()[0]
+    assert "cannot be resolved: ERROR: Could not find a version that satisfies" in first_line
+    assert "no-such-thing==9" in first_line
+    assert "No matching distribution found for no-such-thing==9" in caught.value.log_tail
+    assert caught.value.log_tail.count("\n") < 30
+    (log,) = (root / "logs").iterdir()
+    assert str(log) in first_line
+    assert built(root) == []
+    assert list((root / "scratch").iterdir()) == []
+
+
+def test_requirements_that_contradict_each_other(environments: Environments) -> None:
+    with pytest.raises(EnvironmentBuildError, match=r"Cannot install .*conflicting dependencies"):
+        asyncio.run(environments.ensure(Requirements("branch\nleaf==2.0\n")))
+
+
+def test_archives_that_changed_since_they_were_locked(root: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    make_wheel(links, "leaf", "1.0")
+    digest = asyncio.run(make(root, links).ensure(Requirements("leaf\n"))).digest
+    (root / digest / "ready").unlink()
+    make_wheel(links, "leaf", "1.0", content="evil = True")
+    with pytest.raises(EnvironmentBuildError, match="cannot be installed: ERROR: THESE PACKAGES DO NOT MATCH"):
+        asyncio.run(make(root, links).ensure(Requirements("leaf\n")))
+    assert built(root) == []
+
+
+def test_an_unfinished_build_is_built_anew(environments: Environments, root: Path) -> None:
+    wanted = Requirements("leaf==1.0\n")
+    first = asyncio.run(environments.ensure(wanted))
+    (root / first.digest / "ready").unlink()
+    (root / first.digest / "bin/python").unlink()
+    (root / first.digest / "half").write_text("")
+    again = asyncio.run(environments.ensure(wanted))
+    assert (again.digest, again.cached) == (first.digest, False)
+    assert not (root / first.digest / "half").exists()
+    assert ask(again, "import leaf; print(leaf.name)") == "leaf 1"
+
+
+def test_an_environment_whose_interpreter_went_away_is_built_anew(environments: Environments, root: Path) -> None:
+    first = asyncio.run(environments.ensure(Requirements()))
+    python = first.python
+    python.unlink()
+    python.symlink_to("/nonexistent/python")
+    assert not asyncio.run(environments.ensure(Requirements())).cached
+    assert ask(first, "print(1)") == "1"
+
+
+class Blocker:
+    """A source distribution whose build says where it is and then waits to be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.links = folder / "links"
+        self.pipe = folder / "pipe"
+        self.links.mkdir()
+        os.mkfifo(self.pipe)
+        backend = f"""
+import os, signal
+def get_requires_for_build_wheel(config_settings=None):
+    with open({str(self.pipe)!r}, "w") as pipe:
+        pipe.write(str(os.getpid()))
+    signal.pause()
+"""
+        files = {
+            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "backend.py": backend,
+        }
+        with zipfile.ZipFile(self.links / "blocker-1.0.zip", "w") as archive:
+            for name, text in files.items():
+                archive.writestr(f"blocker-1.0/{name}", text)
+
+    def read_pid(self) -> int:
+        """Wait until the build has begun."""
+        return int(self.pipe.read_text())
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def test_cancelling_ends_the_tools_and_leaves_nothing(root: Path, tmp_path: Path) -> None:
+    blocker = Blocker(tmp_path)
+
+    async def cancel_once_it_builds() -> int:
+        task = asyncio.create_task(make(root, blocker.links).ensure(Requirements("blocker\n")))
+        pid = await asyncio.to_thread(blocker.read_pid)
+        assert is_running(pid)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return pid
+
+    assert not is_running(asyncio.run(cancel_once_it_builds()))
+    assert built(root) == []
+    assert list((root / "locks").glob("*")) == []
+
+
+def test_a_build_that_takes_too_long_is_ended(root: Path, tmp_path: Path) -> None:
+    blocker = Blocker(tmp_path)  # nobody reads its pipe: it never gets on
+    with pytest.raises(EnvironmentBuildError, match=r"ended after 1 s .*raise environments\.build_timeout_s"):
+        asyncio.run(make(root, blocker.links, timeout_s=1).ensure(Requirements("blocker\n")))
+    assert list((root / "scratch").iterdir()) == []
+
+
+def test_a_full_disk_is_the_hosts_fault(root: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    backend = 'raise OSError(28, "No space left on device")'
+    with zipfile.ZipFile(links / "full-1.0.zip", "w") as archive:
+        archive.writestr(
+            "full-1.0/pyproject.toml",
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        )
+        archive.writestr("full-1.0/backend.py", backend)
+    with pytest.raises(HostError, match=r"no space left on the disk of .* \(\d+ bytes free\)") as caught:
+        asyncio.run(make(root, links).ensure(Requirements("full\n")))
+    assert str(root) in str(caught.value)
+
+
+def test_a_python_that_is_not_there(
+    environments: Environments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shim = tmp_path / "python3.99"
+    shim.write_text("#!/bin/sh\nexit 127\n")
+    shim.chmod(0o755)
+    (tmp_path / "python3.98").symlink_to(sys.executable)  # not what its name says
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for version in ("3.99", "3.98", "3.97"):
+        with pytest.raises(HostError, match=rf"no working python{version} on PATH; present: .*python3\.99"):
+            asyncio.run(environments.ensure(Requirements(python=version)))
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")
+def test_uv_gives_the_same_packages(root: Path, wheels: Path) -> None:
+    pip_args = ("--no-index", "--find-links", str(wheels))
+    environments = Environments(root, installer="uv", timeout_s=100.0, pip_args=pip_args)
+    environment = asyncio.run(environments.ensure(Requirements("branch\n", no_deps=("greedy",))))
+    assert environment.packages == ("branch==1.0", "greedy==3.1", "leaf==1.0")
+    assert ask(environment, "import branch; print(branch.leaf.name)") == "leaf 1"
+    assert list((root / environment.digest).rglob("branch*.pyc"))
+    (lock,) = (root / "locks").iterdir()
+    assert str(wheels) not in lock.read_text()
+    with pytest.raises(EnvironmentBuildError, match=r"cannot be resolved: .*no-such-thing.* \(log: ") as caught:
+        asyncio.run(environments.ensure(Requirements("no-such-thing==9\n")))
+    assert "no-such-thing" in caught.value.log_tail
+
+
+def test_another_python(environments: Environments) -> None:
+    others = [v for v in ("3.9", "3.10", "3.12", "3.13") if not sys.version.startswith(f"{v}.") and has_python(v)]
+    if not others:
+        pytest.skip("needs a second Python on PATH")
+    environment = asyncio.run(environments.ensure(Requirements("leaf\n", python=others[0])))
+    assert ask(environment, "import leaf, sys; print('%d.%d' % sys.version_info[:2])") == others[0]
+
+
+def has_python(version: str) -> bool:
+    try:
+        return (
+            subprocess.run([f"python{version}", "-c", "import ensurepip"], capture_output=True, check=False).returncode
+            == 0
+        )
+    except FileNotFoundError:
+        return False
+
+
+def test_a_python_without_venv_names_the_package(
+    environments: Environments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python3.77"
+    said = {"executable": str(python), "version": "3.77", "tag": "t", "platform": "p", "modules": ["venv"]}
+    python.write_text(f"#!/bin/sh\necho '{json.dumps(said)}'\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(HostError, match=r"no ensurepip module.* python3-venv .*python3\.77-venv"):
+        asyncio.run(environments.ensure(Requirements("leaf\n", python="3.77")))
+
+
+def test_a_tools_output_arrives_line_by_line(tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = "import sys; sys.stdout.write('a\\rb\\r\\n\\nerror: c'); sys.stderr.write('x' * 200_000); sys.exit(3)"
+    env: Mapping[str, str] = {"PYTHONUNBUFFERED": "1"}
+    argv = [sys.executable, "-c", code]
+    done = asyncio.run(run_tool(argv, log=tmp_path / "log", on_line=lines.append, env=env, cwd=tmp_path))
+    assert lines[:2] == ["a", "b"]
+    assert sum(len(line) for line in lines[2:]) == len("error: c") + 200_000
+    assert (done.returncode, done.cause[:8], done.disk_full) == (3, "error: c", False)
+    with pytest.raises(HostError, match="cannot be started"):
+        asyncio.run(run_tool(["/nonexistent"], log=tmp_path / "log", on_line=lines.append, env=env, cwd=tmp_path))
+
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock until it is killed."""
+    argv = [sys.executable, "-c", HOLDER, str(tmp_path / "lock")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_held_by_another_process(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    async def wait() -> None:
+        async with exclusive(tmp_path / "lock", holder.kill):  # waiting begins: let it die
+            pass
+
+    asyncio.run(wait())
+    assert holder.wait() < 0
+
+
+def test_whoever_gives_up_waiting_does_not_keep_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    path = tmp_path / "lock"
+
+    async def enter(waiting: asyncio.Event) -> None:
+        async with exclusive(path, waiting.set):
+            raise AssertionError("it was held by another")
+
+    async def give_up_then_get_it() -> None:
+        waiting = asyncio.Event()
+        task = asyncio.create_task(enter(waiting))
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with exclusive(path, holder.kill):
+            with path.open() as file, pytest.raises(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    asyncio.run(give_up_then_get_it())
+
+
+def test_which_installer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(installers, "_pip_configuration_files", lambda: [tmp_path / "pip.conf"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert installers.find_uv("auto") is None
+    with pytest.raises(HostError, match="uv is not on PATH"):
+        installers.find_uv("uv")
+
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\n")
+    uv.chmod(0o755)
+    assert installers.find_uv("auto") == installers.find_uv("uv") == uv
+    assert installers.find_uv("pip") is None
+    (tmp_path / "pip.conf").write_text("[install]\nfind-links = /srv/wheels\n")
+    assert installers.find_uv("auto") is None, "uv would not look where pip has been told to"
+    monkeypatch.setenv("UV_FIND_LINKS", "/srv/wheels")
+    assert installers.find_uv("auto") == uv
+    monkeypatch.delenv("UV_FIND_LINKS")
+    (tmp_path / "pip.conf").write_text("[global]\ntimeout = 60\n")
+    assert installers.find_uv("auto") == uv
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example.org/simple")
+    assert installers.find_uv("auto") is None
