@@ -44,10 +44,12 @@ class LocalLink:
         shot["memory"]["used_gb_s"] = self._used_byte_s / GIB
         return shot
 
-    async def close(self) -> None:
-        self._cancel_sample()
+    async def drain(self) -> None:
+        """Refuse what waits, finish what runs, stop every container."""
         await self.invoker.drain()
-        await self.invoker.backend.close()
+
+    def stop_sampling(self) -> None:
+        self._cancel_sample()
 
     def _sample(self) -> None:
         now = self.invoker.clock.now()

@@ -15,13 +15,26 @@ from .predict.poisson import Poisson
 from .preload.none import NoPreloading
 from .preload.opportunistic import Opportunistic
 
-PREDICTORS: Final[Mapping[str, Callable[..., Predictor]]] = {"poisson": Poisson}
-PRELOADERS: Final[Mapping[str, Callable[..., Preloader]]] = {"opportunistic": Opportunistic, "none": NoPreloading}
-KEEPALIVES: Final[Mapping[str, Callable[..., KeepAlive]]] = {"fixed": Fixed}
+#: A policy is built from the part of the configuration that is about its kind.
+PREDICTORS: Final[Mapping[str, Callable[[Any], Predictor]]] = {
+    "poisson": lambda preload: Poisson(preload.window),
+}
+PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
+    "opportunistic": lambda preload: Opportunistic(
+        preload.p_load, preload.p_offload, preload.horizon_s, preload.hysteresis
+    ),
+    "none": lambda preload: NoPreloading(),
+}
+KEEPALIVES: Final[Mapping[str, Callable[[Any], KeepAlive]]] = {
+    "fixed": lambda keepalive: Fixed(keepalive.ttl_s),
+}
 
 
 def find(kind: str, known: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
-    """The class for `name`; `kind` is ``predictors``, ``preloaders`` or ``keepalives``. Unknown names: `KeyError`."""
+    """What builds the policy called `name`; `kind` is ``predictors``, ``preloaders`` or ``keepalives``.
+
+    Raises `KeyError`, with the names there are, for an unknown one.
+    """
     if name in known:
         return known[name]
     found = {entry.name: entry for entry in entry_points(group=f"instainfer.{kind}")}

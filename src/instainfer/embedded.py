@@ -1,0 +1,201 @@
+"""The whole platform in one process: controller, one node, HTTP. What ``instainfer up`` runs.
+
+All wiring is here: which backend, which policies, what is told to whom, and in which order everything ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import uvloop
+
+from .backends.base import Backend, Clock
+from .backends.clock import LoopClock
+from .config import Config
+from .controller.app import Controller, Rooms, open_controller
+from .controller.server import HttpServer
+from .core.model import MIB
+from .core.node import NodeSettings, NodeState
+from .core.ports import Policies
+from .core.story import Entry, dump_entry
+from .environments.builder import Environments
+from .environments.content import ContentStore
+from .environments.folders import FunctionFolders
+from .errors import BadInput, HostError
+from .invoker.driver import Invoker
+from .links.local import LocalLink
+from .policy import catalog
+
+#: How long running calls may go on after the first signal, in seconds; a second signal ends them at once.
+GRACE_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+def serve(config: Config, *, story: Path | None, ready_file: Path | None, announce: Callable[[str], None]) -> int:
+    """Run until SIGINT or SIGTERM; returns the exit code.
+
+    `story` gets every event and decision as JSON lines; `ready_file` gets ``{"api_host", "pid"}`` once calls are
+    taken. Raises `HostError` when the home, the address or the backend cannot be had.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return uvloop.run(_Platform(config, announce).run(story, ready_file))
+
+
+def policies(config: Config) -> Policies:
+    """The policies that the configuration names. Raises `BadInput` for an unknown name."""
+    preload = config.preload
+    try:
+        predictor = catalog.find("predictors", catalog.PREDICTORS, preload.predictor)
+        preloader = catalog.find("preloaders", catalog.PRELOADERS, preload.policy)
+        keepalive = catalog.find("keepalives", catalog.KEEPALIVES, config.keepalive.policy)
+    except KeyError as error:
+        raise BadInput(f"configuration: {error.args[0]}") from error
+    return Policies(keepalive(config.keepalive), predictor(preload), preloader(preload))
+
+
+def node_state(config: Config, at: float) -> NodeState:
+    node = config.node
+    settings = NodeSettings(
+        node.memory_mb * MIB, max_queue=node.max_queue, max_loads=config.preload.max_loads, retain=node.retain
+    )
+    return NodeState(settings, policies(config), at=at)
+
+
+def make_backend(config: Config, clock: Clock) -> Backend:
+    if config.node.backend == "process":
+        from .backends.process import ProcessBackend
+
+        return ProcessBackend(
+            clock, scratch=config.home / "containers", start_timeout_s=config.node.container_start_timeout_s
+        )
+    if config.node.backend == "memory":
+        from .backends.memory import MemoryBackend
+
+        return MemoryBackend(clock)
+    raise BadInput(f"configuration: no backend {config.node.backend!r}; there are: process, memory")
+
+
+class _Platform:
+    def __init__(self, config: Config, announce: Callable[[str], None]) -> None:
+        self.config = config
+        self.announce = announce
+        self.signals = 0
+        self.told_to_stop = asyncio.Event()
+        self.told_to_hurry = asyncio.Event()
+
+    async def run(self, story: Path | None, ready_file: Path | None) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        async with contextlib.AsyncExitStack() as stack:
+            tell = stack.enter_context(_story_file(story)) if story is not None else None
+            clock = LoopClock(loop)
+            backend = make_backend(self.config, clock)
+            stack.push_async_callback(backend.close)
+            controller: Controller | None = None
+
+            def remember(function: str, profile: Any) -> None:
+                if controller is not None:
+                    controller.remember(function, profile)
+
+            state = node_state(self.config, clock.now())
+            link = LocalLink(Invoker(state, backend, clock, on_profile=remember, on_entry=tell))
+            stack.callback(link.stop_sampling)
+            controller = await open_controller(
+                self.config, [link], make_rooms(self.config), isolation=backend.isolation()
+            )
+            stack.push_async_callback(controller.close)
+            server = HttpServer(controller.app(), self.config.server.host, self.config.server.port)
+            stack.push_async_callback(server.stop)
+            await server.start()
+            controller.listening(server.url)
+            self._say_hello(server.url, backend, ready_file)
+            # What is there now stays: the collector need not walk it again and again.
+            gc.freeze()
+            await self.told_to_stop.wait()
+            await self._wind_down(controller, link)
+        return 0
+
+    def _say_hello(self, url: str, backend: Backend, ready_file: Path | None) -> None:
+        node = self.config.node
+        self.announce(f"InstaInfer answers at {url}; the key is in {self.config.home / 'credentials'}")
+        self.announce(f"memory for containers: {node.memory_mb} MB, made by the {backend.name} backend")
+        for line in backend.isolation():
+            self.announce(line)
+        if ready_file is not None:
+            partial = ready_file.with_name(ready_file.name + ".partial")
+            partial.write_text(json.dumps({"api_host": url, "pid": os.getpid()}))
+            partial.replace(ready_file)
+
+    def _signalled(self) -> None:
+        self.signals += 1
+        self.told_to_stop.set()
+        if self.signals > 1:
+            self.told_to_hurry.set()
+
+    async def _wind_down(self, controller: Controller, link: LocalLink) -> None:
+        """Take no new calls, let running ones end within the grace time, stop every container."""
+        controller.drain()
+        for line in _still_running(link):
+            self.announce(line)
+        ended = asyncio.ensure_future(_end(controller, link))
+        hurry = asyncio.ensure_future(self.told_to_hurry.wait())
+        await asyncio.wait({ended, hurry}, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if ended.done():
+            await ended
+            self.announce("everything has ended")
+            return
+        ended.cancel()
+        for line in _still_running(link):
+            self.announce(f"{line}; ending it now")
+
+
+async def _end(controller: Controller, link: LocalLink) -> None:
+    await link.drain()
+    await controller.idle()
+
+
+def make_rooms(config: Config) -> Rooms:
+    """The environments room in its folders."""
+    cache = config.cache_dir
+    content = ContentStore(cache / "weights")
+    return Rooms(
+        content,
+        FunctionFolders(config.home / "functions", content),
+        Environments(
+            cache / "environments",
+            installer=config.environments.installer,
+            timeout_s=config.environments.build_timeout_s,
+        ),
+    )
+
+
+def _still_running(link: LocalLink) -> Iterator[str]:
+    shot = link.snapshot()
+    for container in shot["containers"]:
+        running = container["running"]
+        if running is not None:
+            yield f"still running: activation {running['activation']} of {running['function']} in {container['id']}"
+    if shot["queue"]:
+        yield f"still waiting: {shot['queue']} activations; they are refused"
+
+
+@contextlib.contextmanager
+def _story_file(path: Path) -> Iterator[Callable[[Entry], None]]:
+    try:
+        file: IO[str] = path.open("w", encoding="utf-8", buffering=1 << 16)
+    except OSError as error:
+        raise HostError(f"cannot write the story to {path}: {error.strerror}") from error
+    with file:
+        yield lambda entry: print(dump_entry(entry), file=file)
