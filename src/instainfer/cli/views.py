@@ -143,7 +143,7 @@ def _doing(container: Shape) -> str:
     if container["state"] != "idle":
         return str(container["state"])
     ends = container["expires_in_s"]
-    return f"idle {seconds(container['idle_s'])}" + (f", ends in {seconds(ends)}" if ends is not None else "")
+    return f"idle {seconds(container['idle_s'])}" + (f", ends in {seconds(max(0.0, ends))}" if ends is not None else "")
 
 
 def short_name(key: str) -> str:
