@@ -37,7 +37,7 @@ class Requirements:
     @property
     def lines(self) -> tuple[str, ...]:
         """The requirements of `text` without comments, blank lines and continuations."""
-        return tuple(line for _, line in logical_lines(text=self.text))
+        return tuple(line for _, line in logical_lines(self.text))
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,72 @@
+"""Locks: complete, comparable, and silent about where packages came from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from instainfer.environments.interpreters import Interpreter
+from instainfer.environments.lock import Lock, lock_key, parse_pins, pin, write_durably
+from instainfer.environments.requirements import Requirements
+
+A, B = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+PYTHON = Interpreter(Path("/usr/bin/python3.11"), "3.11", "cpython-311-x86_64-linux-gnu", "linux-x86_64", frozenset())
+
+
+def test_text_and_back() -> None:
+    lock = Lock.of([pin("Zope.Interface", "7.0", [B, A]), pin("torch", "2.13.0+cpu", [A])], [])
+    assert lock.text == (
+        f"torch==2.13.0+cpu \\\n    --hash={A}\nzope-interface==7.0 \\\n    --hash={A} \\\n    --hash={B}\n"
+    )
+    assert Lock.parse(lock.text) == lock
+    assert lock.hashed
+
+
+def test_hashes_are_written_only_when_all_are_known() -> None:
+    lock = Lock.of([pin("six", "1.16.0", [A]), pin("idna", "3.10", [])], [])
+    assert not lock.hashed
+    assert lock.text == "idna==3.10\nsix==1.16.0\n"
+    assert not Lock().hashed
+
+
+def test_without_dependencies_wins() -> None:
+    lock = Lock.of([pin("six", "2.0", []), pin("idna", "3.10", [])], [pin("six", "1.0", [])])
+    assert [str(p) for p in lock.pins] == ["idna==3.10", "six==1.0"]
+
+
+@pytest.mark.parametrize("line", ["six", "six>=1", "--index-url https://packages.example.org", "six @ file:///six.whl"])
+def test_only_exact_versions(line: str) -> None:
+    with pytest.raises(ValueError, match="line 2 of a lock is not an exact version"):
+        parse_pins(f"idna==3.10\n{line}\n")
+
+
+def test_an_environment_is_named_by_all_that_makes_it() -> None:
+    lock = Lock.of([pin("six", "1.0", [A])], [])
+    digest = lock.digest(PYTHON)
+    assert digest.startswith("env-")
+    assert len(digest) == len("env-") + 24
+    assert lock.digest(replace(PYTHON, executable=Path("/opt/python"))) == digest
+    others = {
+        Lock.of([pin("six", "1.0", [B])], []).digest(PYTHON),
+        lock.digest(replace(PYTHON, version="3.12")),
+        lock.digest(replace(PYTHON, platform="linux-aarch64")),
+        digest,
+    }
+    assert len(others) == 4
+
+
+def test_a_lock_is_kept_for_what_was_asked() -> None:
+    key = lock_key(Requirements("six\n"), PYTHON)
+    assert lock_key(Requirements("\n# newest\nsix  # please\n"), PYTHON) == key
+    assert lock_key(Requirements("six\n", no_deps=("idna",)), PYTHON) != key
+    assert lock_key(Requirements("six\n"), replace(PYTHON, tag="cpython-312-x86_64-linux-gnu")) != key
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    file = tmp_path / "locks" / "one.txt"
+    write_durably(file, "old")
+    write_durably(file, "new")
+    assert file.read_text() == "new"
+    assert [path.name for path in file.parent.iterdir()] == ["one.txt"]
