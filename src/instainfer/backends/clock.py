@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
 class LoopClock:
-    """The monotonic time and the timers of an asyncio event loop (the running one unless given)."""
+    """Monotonic time, and timers of an asyncio event loop (the running one unless given).
+
+    Not the loop's own time: uvloop's moves in steps of a millisecond, longer than a whole start should take.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop if loop is not None else asyncio.get_running_loop()
 
     def now(self) -> float:
-        return self._loop.time()
+        return time.monotonic()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
-        return self._loop.call_at(when, callback).cancel
+        return self._loop.call_later(max(0.0, when - time.monotonic()), callback).cancel
 
 
 @dataclass(order=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -63,6 +63,7 @@ class Controller:
         *,
         isolation: Sequence[str],
         routing: Routing,
+        now: Callable[[], float],
     ) -> None:
         self.config = config
         self._store = store
@@ -70,7 +71,7 @@ class Controller:
         self._rooms = rooms
         self._isolation = tuple(isolation)
         self._started = datetime.now(UTC)
-        self.now = asyncio.get_running_loop().time
+        self.now = now
         self._started_s = self.now()
         limits = Limits(config.limits.concurrent_invocations, config.limits.invocations_per_minute)
         self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
@@ -193,16 +194,20 @@ async def open_controller(
     *,
     isolation: Sequence[str] = (),
     routing: Routing | None = None,
+    now: Callable[[], float] = time.monotonic,
 ) -> Controller:
     """Open the records of ``config.home`` and take up its functions, in the background where that takes time.
 
-    `isolation` is what the backends say of this host, for ``status``. Raises `HostError` when the home cannot be used.
+    `isolation` is what the backends say of this host, for ``status``; `now` is a monotonic clock in seconds (not the
+    event loop's: uvloop's stands still for a millisecond). Raises `HostError` when the home cannot be used.
     """
     warn_if_exposed(config.server.host)
     store = open_store(config.home / RECORDS)
     try:
         keyring = await open_keyring(store, config.home, api_host(config.server.host, config.server.port))
-        controller = Controller(config, store, keyring, rooms, isolation=isolation, routing=routing or HomeRouting())
+        controller = Controller(
+            config, store, keyring, rooms, isolation=isolation, routing=routing or HomeRouting(), now=now
+        )
         for link in links:
             controller.join(link)
         await controller.start()

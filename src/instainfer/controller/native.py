@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -81,12 +82,12 @@ class Native:
         )
 
     async def has_blob(self, request: Request, caller: Identity) -> Response:
-        if not self._content.has(request.path_params["digest"]):
+        if not self._content.has(unquote(request.path_params["digest"])):
             raise NotFound("The requested resource does not exist.")
         return Response()
 
     async def put_blob(self, request: Request, caller: Identity) -> Response:
-        digest = request.path_params["digest"]
+        digest = unquote(request.path_params["digest"])
         if not self._content.has(digest):
             try:
                 await self._write_blob(digest, request)
