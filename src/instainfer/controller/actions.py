@@ -9,6 +9,7 @@ import hashlib
 import logging
 import re
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -245,7 +246,8 @@ class Actions:
         key = deployed.action.key
         self._profiles.pop(key, None)
         if self._registrations.pop(key, None) is not None:
-            self._driver.unregister(key)
+            # Not before its last call has ended: one may be on its way to a node.
+            deployed.retire(partial(self._driver.unregister, key))
         elif not deployed.problem:
             deployed.settle(f"{deployed.action.path}@{deployed.action.version} was deleted or replaced meanwhile.")
 

@@ -51,7 +51,7 @@ class Rooms:
 class Controller:
     """The controller of one platform. Make it with `open_controller`; `create_app` gives its HTTP side.
 
-    To end it: `drain`, `idle` with a bound of the caller's, then the nodes, then `close`.
+    To end it: `drain`, then `idle` with a bound of the caller's, `cut_short` when that has passed, then `close`.
     """
 
     def __init__(
@@ -128,15 +128,19 @@ class Controller:
         """Return when no call is in flight."""
         await self._invocations.idle()
 
+    async def cut_short(self) -> None:
+        """Take no new calls and end those in flight, each with a record that says so; who waits for one gets 503."""
+        self.drain()
+        if running := await self._invocations.stop():
+            log.warning("%d activations were still running; their records say so", running)
+
     async def close(self) -> None:
-        """End what is in flight with a record that says so, write every record, release the home.
+        """End what is in flight as `cut_short` does, write every record, release the home.
 
         Raises `HostError` when records could not be written.
         """
-        self.drain()
         await self._actions.close()
-        if cut_short := await self._invocations.stop():
-            log.warning("%d activations were still running; their records say so", cut_short)
+        await self.cut_short()
         await self._store.close()
 
     def status(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from ..errors import NotFound
 from .records import Action
@@ -17,13 +18,15 @@ class Deployed:
     in the background, and calls wait for the outcome.
     """
 
-    __slots__ = ("_settled", "action", "problem", "ready")
+    __slots__ = ("_in_flight", "_on_idle", "_settled", "action", "problem", "ready")
 
     def __init__(self, action: Action, *, ready: bool) -> None:
         self.action = action
         self.ready = ready
         self.problem = ""
         """Why it cannot be called, once that is known."""
+        self._in_flight = 0
+        self._on_idle: Callable[[], None] | None = None
         self._settled = asyncio.Event()
         if ready:
             self._settled.set()
@@ -36,6 +39,25 @@ class Deployed:
 
     async def settled(self) -> None:
         await self._settled.wait()
+
+    def enter(self) -> None:
+        """A call of this version has been admitted."""
+        self._in_flight += 1
+
+    def leave(self) -> None:
+        """A call of this version has ended."""
+        self._in_flight -= 1
+        self._retire_if_idle()
+
+    def retire(self, on_idle: Callable[[], None]) -> None:
+        """This version is called no more; `on_idle` is called once, when the last call of it has ended."""
+        self._on_idle = on_idle
+        self._retire_if_idle()
+
+    def _retire_if_idle(self) -> None:
+        if self._on_idle is not None and self._in_flight == 0:
+            self._on_idle()
+            self._on_idle = None
 
 
 class Catalog:

@@ -11,11 +11,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ..config import Config
-from ..errors import BadInput
+from ..errors import BadInput, NotFound
 from .actions import ActionPut, Actions
 from .activations import Activations
 from .auth import Identity, Keyring
-from .catalog import Catalog
+from .catalog import UNKNOWN, Catalog
 from .deployment import DEFAULT_KIND, MAX_LOGS_MB, kinds
 from .gateway import MALFORMED, authenticated, check_content_type, own_namespace, read_body
 from .parameters import activation_filter, activation_id, entity_name, flag, page
@@ -25,6 +25,7 @@ from .responses import action_json, action_summary, activation_json, encode, res
 API = "/api/v1"
 _NAMESPACE = f"{API}/namespaces/{{namespace}}"
 _DESCRIPTION = "InstaInfer: serverless inference that starts instantly, behind OpenWhisk's API"
+_OTHER_VERBS = ("GET", "POST", "DELETE")
 _MB = 1024 * 1024
 NO_PACKAGES = "Packages are not supported yet: give the action a name without '/'."
 
@@ -77,6 +78,7 @@ class Collections:
             own(f"{_NAMESPACE}/actions/{{name}}", self.put_action, "PUT"),
             own(f"{_NAMESPACE}/actions/{{name}}", self.delete_action, "DELETE"),
             own(f"{_NAMESPACE}/actions/{{package}}/{{name}}", self.put_packaged, "PUT"),
+            *(own(f"{_NAMESPACE}/actions/{{package}}/{{name}}", self.no_package, verb) for verb in _OTHER_VERBS),
             own(f"{_NAMESPACE}/activations/{{id}}", self.get_activation),
             own(f"{_NAMESPACE}/activations/{{id}}/result", self.get_result),
             own(f"{_NAMESPACE}/activations/{{id}}/logs", self.get_logs),
@@ -191,6 +193,9 @@ class Collections:
 
     async def put_packaged(self, request: Request, caller: Identity) -> Response:
         raise BadInput(NO_PACKAGES)
+
+    async def no_package(self, request: Request, caller: Identity) -> Response:
+        raise NotFound(UNKNOWN)
 
     async def delete_action(self, request: Request, caller: Identity) -> Response:
         action = self._catalog.get(caller.namespace, _name(request)).action

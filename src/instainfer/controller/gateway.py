@@ -137,9 +137,11 @@ class Gateway:
     ) -> tuple[int, bytes, Headers]:
         caller = authenticated(self._keyring, head.authorization)
         namespace = own_namespace(caller, target.namespace)
-        deployed = self._catalog.get(namespace, entity_name(target.name))
+        name = entity_name(target.name)
+        self._catalog.get(namespace, name)
         options = invoke_options(scope["query_string"], self._blocking_timeout_s)
         body = await read_body(receive, head.content_length, self._max_body_bytes)
+        deployed = self._catalog.get(namespace, name)  # looked up again: the body may have taken its time
         args = merged(deployed.action, checked_json(body, head.content_type))
         if not options.blocking:
             activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
@@ -324,8 +326,8 @@ def _starlette(routes: Iterable[BaseRoute]) -> ASGIApp:
         if isinstance(error, HTTPException) and error.status_code == 404:
             error = NotFound(UNKNOWN)
         elif isinstance(error, HTTPException) and error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            error.detail = f"HTTP method not allowed, supported methods: {allowed}"
+            allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
+            error.detail = f"HTTP method not allowed, supported methods: {', '.join(allowed)}"
         status, body, headers = error_answer(error, request.scope["transaction"])
         named = {name.decode(): value.decode() for name, value in headers}
         return Response(body, status, named, media_type="application/json")

@@ -95,7 +95,7 @@ class Invocations:
         try:
             await self._store.accepted(self._running(flight))
         except BaseException:
-            self._driver.finish(activation)
+            self._left(flight)
             raise
         self._start(flight)
         return activation
@@ -120,7 +120,12 @@ class Invocations:
         if isinstance(admitted, Refuse):
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
         call = Call(activation, action.key, args, self._environment(action, activation, caller, transaction))
+        deployed.enter()
         return _Flight(call, deployed, admitted, arrived_s)
+
+    def _left(self, flight: _Flight) -> None:
+        self._driver.finish(flight.call.activation)
+        flight.deployed.leave()
 
     def _environment(self, action: Action, activation: str, caller: Identity, transaction: str) -> dict[str, str]:
         env = {
@@ -176,7 +181,7 @@ class Invocations:
 
     def _conclude(self, flight: _Flight, outcome: Outcome) -> Ended:
         del self._tasks[flight.call.activation]
-        self._driver.finish(flight.call.activation)
+        self._left(flight)
         failure = outcome.failure
         if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
             raise HTTPException(503, failure.message)

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 from ..errors import HostError
 
 BACKLOG = 2048
+SHUTDOWN_S = 5
+"""Longest wait for open requests when the server stops; who wants them to end sooner ends what they wait for."""
 KEEP_ALIVE_S = 75
 """Longer than the pools of common clients keep idle connections, so that they are the ones to close."""
 
@@ -34,6 +36,7 @@ class HttpServer:
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=SHUTDOWN_S,
                 backlog=BACKLOG,
             )
         )

@@ -218,25 +218,31 @@ def open_store(path: Path) -> Store:
 
     The lock beside the file keeps a second platform away from the same home.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock_fd = _lock(path)
+    engine = sqlite_engine(path)
+    try:
+        _create(engine, path)
+        return Store(engine, lock_fd)
+    except BaseException as error:
+        engine.dispose()
+        os.close(lock_fd)
+        if isinstance(error, SQLAlchemyError):
+            raise HostError(f"the records at {path} cannot be opened: {_cause(error)}") from error
+        raise
+
+
+def _lock(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HostError(f"the home {path.parent} cannot be used: {error.strerror}; choose another home") from error
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock_fd)
         raise HostError(f"another InstaInfer is running on {path.parent}; stop it or choose another home") from None
-    engine = sqlite_engine(path)
-    try:
-        _create(engine, path)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        os.close(lock_fd)
-        raise HostError(f"the records at {path} cannot be opened: {_cause(error)}") from error
-    except HostError:
-        engine.dispose()
-        os.close(lock_fd)
-        raise
-    return Store(engine, lock_fd)
+    return lock_fd
 
 
 def sqlite_engine(path: Path) -> sa.Engine:
