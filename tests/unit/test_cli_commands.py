@@ -86,7 +86,7 @@ def test_a_call_that_outlasts_the_wait_is_not_a_success(run: Run, platform: Plat
 
 
 def test_a_failed_function_is_exit_code_1_with_its_error(run: Run, platform: Platform) -> None:
-    answer = {"error": "ZeroDivisionError: division\nby zero."}
+    answer = {"error": "ZeroDivisionError: division by zero.\n  File handler.py, line 3"}
     platform.answers["POST actions/resnet50"] = (502, record(answer, "action developer error"))
     result = run("invoke", "resnet50", *AT)
     assert result.exit_code == 1

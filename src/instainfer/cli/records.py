@@ -79,11 +79,12 @@ def started(record: Record) -> datetime:
 
 
 def error_text(record: Record) -> str:
-    """What a failed function says, on one line, with whose failure it is."""
+    """The first line of what a failed function says (a traceback may follow it), with whose failure it is."""
     result = record["response"].get("result")
     error = result.get("error") if isinstance(result, Mapping) else None
     text = error if isinstance(error, str) else str(error if error is not None else result)
-    return f"{' '.join(text.split()).rstrip('.;')} ({status(record)})"
+    first_line = next(iter(text.strip().splitlines()), "no error was given")
+    return f"{first_line.rstrip('.;')} ({status(record)})"
 
 
 def how_it_went(record: Record) -> str:
