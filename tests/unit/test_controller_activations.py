@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support.controllers import ACTIVATIONS, Stand, annotation, answering, standing
 
 from instainfer.controller.records import SUCCESS, ActivationRecord
@@ -249,6 +250,24 @@ def test_another_namespace_s_activation_is_not_there(tmp_path: Path, flushed: bo
             assert (await stand.http.get(f"{ACTIVATIONS}/{77:032x}")).status_code == 404
 
     asyncio.run(run())
+
+
+def test_what_a_crash_cut_short_has_a_record_after_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            # On disk and never finished: what a controller that is killed leaves behind.
+            left = structs.replace(record(5), end_ms=None, duration_ms=None, status_code=None, result=None)
+            await stand.controller._store.accepted(left)
+        async with standing(tmp_path) as stand:
+            (found,) = (await stand.http.get(ACTIVATIONS, params={"docs": "true"})).json()
+            assert found["response"]["status"] == "whisk internal error"
+            assert found["response"]["result"]["error"].startswith("The platform stopped while this activation ran")
+            assert (found["start"], found["end"], found["duration"]) == (5, 5, 0)
+
+    asyncio.run(run())
+    assert "1 activations had not ended when the platform stopped" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])

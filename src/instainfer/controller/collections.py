@@ -97,7 +97,7 @@ class Collections:
         return json_response(
             {
                 "description": _DESCRIPTION,
-                "support": {"github": "https://github.com/apache/openwhisk", "slack": ""},
+                "support": {"github": "", "slack": ""},
                 "api_paths": [API],
                 "limits": {
                     "actions_per_minute": limits.invocations_per_minute,
