@@ -82,7 +82,10 @@ class PreloadConfig(_Part):
     predictor: str = Field("poisson", description="when a function is expected to be called next")
     window: int = Field(5, ge=2, description="poisson: arrivals looked back at (W)")
     p_load: float = Field(0.06, gt=0, lt=1, description="pre-load when a call is this likely to have come")
-    p_offload: float = Field(0.94, gt=0, lt=1, description="off-load when a call should have come this likely")
+    p_offload: float = Field(0.94, gt=0, lt=1, description="a forecast has failed when a call was this likely to come")
+    patient: bool = Field(
+        True, description="off-load a resident whose forecast has failed when its room is wanted; false: at once"
+    )
     horizon_s: float = Field(60.0, gt=0, description="a resident's value is for calls within so many seconds")
     max_loads: int = Field(1, ge=1, description="pre-loads at a time")
     hysteresis: float = Field(

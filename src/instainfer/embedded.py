@@ -159,6 +159,7 @@ class _Platform:
         ended.cancel()
         for line in _still_running(link):
             self.announce(f"{line}; ending it now")
+        await controller.cut_short()
 
 
 async def _end(controller: Controller, link: LocalLink) -> None:

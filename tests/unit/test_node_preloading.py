@@ -76,8 +76,8 @@ def test_only_so_many_loads_at_a_time() -> None:
     assert {first.function, second.function} == {B, C}
 
 
-def test_a_resident_that_was_not_called_in_time_is_off_loaded() -> None:
-    node = preloading(keys=(A, B), budget_mib=1024)
+def test_by_the_papers_rule_a_resident_that_was_not_called_in_time_is_off_loaded() -> None:
+    node = CheckedNode(1024, preloader=Opportunistic(patient=False), keys=(A, B))
     node.serve(0.0, "node-c1", "b0", B)
     for n in range(4):
         at = 10.0 + 10 * n

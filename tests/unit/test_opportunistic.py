@@ -52,8 +52,8 @@ def view(
     )
 
 
-def loads(seen: NodeView) -> list[tuple[str, str, tuple[str, ...]]]:
-    plan = Opportunistic().plan(seen)
+def loads(seen: NodeView, *, patient: bool = True) -> list[tuple[str, str, tuple[str, ...]]]:
+    plan = Opportunistic(patient=patient).plan(seen)
     return [(s.container, s.function, s.victims) for s in plan.suggestions if isinstance(s, SuggestLoad)]
 
 
@@ -92,22 +92,24 @@ def test_hysteresis_keeps_two_equals_from_taking_turns() -> None:
     assert loads(view(functions, {"c": (100, ["a"])})) == []
 
 
-def test_it_must_be_due_and_not_overdue() -> None:
+def test_it_must_be_due_and_by_the_papers_rule_not_overdue() -> None:
     just_called = {"a": (every(60, last=AT - 0.1), 2.0, 100)}
     plan = Opportunistic().plan(view(just_called, {"c": (500, [])}))
     assert plan.suggestions == ()
     assert plan.wake_at is not None
     assert AT + 3.5 < plan.wake_at < AT + 3.7
     silent = {"a": (every(10, last=AT - 29), 2.0, 100)}
-    assert loads(view(silent, {"c": (500, [])})) == []
+    assert loads(view(silent, {"c": (500, [])}), patient=False) == []
+    assert loads(view(silent, {"c": (500, [])})) == [("c", "a", ())]
 
 
-def test_overdue_residents_of_ours_are_off_loaded_and_those_of_calls_are_not() -> None:
+def test_the_papers_rule_off_loads_overdue_residents_of_ours_and_not_those_of_calls() -> None:
     silent = {"a": (every(10, last=AT - 29), 2.0, 100)}
-    plan = Opportunistic().plan(view(silent, {"c": (500, ["a"])}))
+    paper = Opportunistic(patient=False)
+    plan = paper.plan(view(silent, {"c": (500, ["a"])}))
     assert [type(s) for s in plan.suggestions] == [SuggestOffload]
-    kept = Opportunistic().plan(view(silent, {"c": (500, ["a"])}, origin=Origin.CALL))
-    assert kept.suggestions == ()
+    assert paper.plan(view(silent, {"c": (500, ["a"])}, origin=Origin.CALL)).suggestions == ()
+    assert Opportunistic().plan(view(silent, {"c": (500, ["a"])})).suggestions == ()
 
 
 def test_never_called_functions_fill_empty_memory_and_push_nobody_out() -> None:

@@ -54,14 +54,15 @@ def _is_patient(books: Books, request: Request) -> bool:
     if request.patient_until > 0:
         return books.at < request.patient_until
     known = books.functions[request.function]
-    if not books.settings.retain or known.profile.runs == 0:
+    if not books.settings.retain:
         return False
-    start_s = known.profile.load_s
+    start_s = books.functions.load_s(request.function)
     if books.pool.ledger.free_bytes >= known.function.memory_bytes:
         start_s += books.container_start_s
     if _turn_in(books, request, known.profile) >= start_s:
         return False
-    # The expectation may be wrong: after the time that the alternative takes, it is not relied on any longer.
+    # The expectation may be wrong, and of a function that never ended there is none. Waiting no longer than the
+    # alternative takes costs at most twice the better of the two.
     request.patient_until = books.at + start_s
     books.wakes.arm(request.patient_until, f"request {request.activation}")
     return True

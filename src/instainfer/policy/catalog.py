@@ -21,7 +21,7 @@ PREDICTORS: Final[Mapping[str, Callable[[Any], Predictor]]] = {
 }
 PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
     "opportunistic": lambda preload: Opportunistic(
-        preload.p_load, preload.p_offload, preload.horizon_s, preload.hysteresis
+        preload.p_load, preload.p_offload, preload.horizon_s, preload.hysteresis, patient=preload.patient
     ),
     "none": lambda preload: NoPreloading(),
 }
