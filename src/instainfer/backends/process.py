@@ -204,7 +204,7 @@ class ProcessContainer(asyncio.Protocol):
             self.kill()
             return
         for event, answer in told:
-            if self._report is not None and not self._is_stopping:
+            if event is not None and self._report is not None and not self._is_stopping:
                 self._report(event, answer)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -212,12 +212,12 @@ class ProcessContainer(asyncio.Protocol):
         if self._manager is not None:
             self._manager.disconnected.set()
 
-    def _translate(self, message: Any) -> tuple[Event, Answer | None]:
-        """Raises ValueError for a kind of failure that is not known."""
+    def _translate(self, message: Any) -> tuple[Event | None, Answer | None]:
+        """What it says to the core, if anything. Raises ValueError for a kind of failure that is not known."""
         now = self._clock.now()
         self.used_bytes = message.total_bytes
         answer = None
-        event: Event
+        event: Event | None = None
         match message:
             case messages.Ran():
                 failure = _failure(message.failure)
@@ -240,9 +240,9 @@ class ProcessContainer(asyncio.Protocol):
                 event = LoadFailed(now, self.id, message.function, _known_failure(message.failure))
             case messages.Gone():
                 event = ResidentGone(now, self.id, message.function, _failure(message.failure))
-            case messages.Measured():
+            case messages.Measured() if message.resident_bytes:
                 event = MemoryMeasured(now, self.id, tuple(message.resident_bytes.items()))
-            case _:  # Ready
+            case messages.Ready():
                 self._is_started = True
                 self._cancel_timer()
                 event = ContainerStarted(now, self.id)

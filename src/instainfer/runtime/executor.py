@@ -19,7 +19,7 @@ from ..wire.messages import Failure
 from . import jail
 from .linux import die_with, flush_c_output
 
-_READ_BYTES = 262144
+_READ_BYTES = 65536
 
 
 class Connection:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..wire.framing import Decoder, Frame, ProtocolError
 
-_READ_BYTES = 262144
+_READ_BYTES = 65536
 
 
 class Loop:

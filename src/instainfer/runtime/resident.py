@@ -60,6 +60,7 @@ class Resident:
         self._on_message = on_message
         self._on_closed = on_closed
         self._outputs: dict[int, str] = {}
+        self._pipe_bytes = 0
         ours, theirs = socket.socketpair()
         try:
             self.pid = self._spawn(theirs)
@@ -85,6 +86,7 @@ class Resident:
             for stream, number in theirs_of.items():
                 reader, writer = os.pipe()
                 writers.append(writer)
+                self._pipe_bytes = fcntl.fcntl(writer, _F_GETPIPE_SZ)
                 os.set_blocking(reader, False)
                 self._outputs[reader] = stream
                 self._loop.watch(reader, partial(self._read_output, reader))
@@ -123,7 +125,7 @@ class Resident:
 
     def _read_output(self, fd: int) -> None:
         stream = self._outputs[fd]
-        if not drain(fd, partial(self.log.write, stream), fcntl.fcntl(fd, _F_GETPIPE_SZ)):
+        if not drain(fd, partial(self.log.write, stream), self._pipe_bytes):
             self._close_output(fd)
 
     def read_outputs(self) -> None:

@@ -1,0 +1,78 @@
+"""``import instainfer`` inside a function, where no container is around."""
+
+from __future__ import annotations
+
+import io
+import sys
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import instainfer
+from instainfer.runtime import shim
+
+
+@pytest.fixture(autouse=True)
+def _fresh_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shim, "_session", shim.Session())
+
+
+def test_requests_are_lines_of_standard_input_and_answers_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": 1}\n{"a": 2}\n'))
+    assert instainfer.receive() == {"a": 1}
+    instainfer.reply({"b": 1})
+    assert instainfer.receive() == {"a": 2}
+    assert capsys.readouterr().out == '{"b": 1}\n'
+    with pytest.raises(SystemExit) as end:
+        instainfer.receive()
+    assert end.value.code == 0
+
+
+def fake_torch(monkeypatch: pytest.MonkeyPatch, load: Any) -> None:
+    module = types.ModuleType("torch")
+    module.load = load  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch", module)
+
+
+def modern_load(f: Any, map_location: Any = None, *, mmap: bool | None = None, **more: Any) -> Any:
+    return f, map_location, mmap, more
+
+
+def old_load(f: Any, map_location: Any = None, **more: Any) -> Any:
+    return f, map_location, more
+
+
+def test_load_is_torch_load_onto_the_cpu_and_mapped_where_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_torch(monkeypatch, modern_load)
+    new, old = tmp_path / "new.pt", tmp_path / "old.pt"
+    with zipfile.ZipFile(new, "w") as archive:
+        archive.writestr("data", b"x")
+    old.write_bytes(b"\x80\x02 pickled")
+    assert instainfer.load(new) == (new, "cpu", True, {})
+    assert instainfer.load(old) == (old, "cpu", None, {})
+    assert instainfer.load(new, mmap=False, map_location="meta", weights_only=True) == (
+        new,
+        "meta",
+        False,
+        {"weights_only": True},
+    )
+    fake_torch(monkeypatch, old_load)
+    assert instainfer.load(str(new)) == (str(new), "cpu", {})
+
+
+def test_time_counts_as_the_models_from_the_first_load_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 12.0, 15.0])
+    monkeypatch.setattr(shim, "perf_counter", lambda: next(times))
+    session = shim.Session()
+    assert session.model_s() == 0.0
+    session.model_begins()
+    assert session.model_s() == 2.0
+    session.model_begins()
+    assert session.model_s() == 5.0
