@@ -155,6 +155,7 @@ class ProcessContainer(asyncio.Protocol):
         try:
             self._backend.scratch.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix="container-", dir=self._backend.scratch))
+            folder.chmod(0o711)  # each function's part of it is its own; one with its own uid must get there
             self._manager = ManagerProcess(self._backend.python, spec.limit_bytes, folder)
         except OSError as error:
             self._complaint = f"cannot be started: {error}"

@@ -67,7 +67,9 @@ def main(arguments: list[str]) -> int:
     if not die_with(manager, signal.SIGKILL):
         return 1
     os.set_inheritable(fd, False)
-    connection = Connection(socket.socket(fileno=fd))
+    # A copy: the original stays open until the process is at its end and its exit code is set, whatever the
+    # interpreter closes on its way out.
+    connection = Connection(socket.socket(fileno=os.dup(fd)))
     prepare: Prepare = connection.receive()
     function = prepare.function
 

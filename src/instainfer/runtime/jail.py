@@ -106,7 +106,8 @@ def _linked_files(folder: str) -> Iterator[str]:
 def _take_own_uid(readable: list[str], scratch: str) -> str:
     if os.geteuid() != 0:
         return "own uid: not given (needs root)"
-    closed = next((shut for path in readable for shut in _closed_to_others(path)), None)
+    ways = [(path, stat.S_IROTH) for path in readable] + [(os.path.dirname(scratch), 0)]
+    closed = next((shut for path, right in ways for shut in _closed_to_others(path, right)), None)
     if closed is not None:
         return "own uid: not given ({} is closed to other users)".format(closed)
     uid = _UID_BASE + os.getpid()
@@ -123,10 +124,9 @@ def _take_own_uid(readable: list[str], scratch: str) -> str:
     return "own uid: given"
 
 
-def _closed_to_others(path: str) -> Iterator[str]:
-    """The first folder on the way to a path, or the path itself, that others may not enter or read."""
+def _closed_to_others(path: str, needed: int) -> Iterator[str]:
+    """The path if others lack the right that is needed on it, and the folders on the way that they may not enter."""
     path = os.path.realpath(path)
-    needed = stat.S_IROTH
     while os.path.exists(path):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):

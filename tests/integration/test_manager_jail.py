@@ -1,0 +1,162 @@
+"""What a function's process can no longer do, seen from inside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from process_world import world
+
+from instainfer.core.events import LoadFinished
+from instainfer.runtime import landlock
+
+PROBE = """
+import os
+
+def attempt(what, *args):
+    try:
+        result = {
+            "read": lambda path: open(path).read(),
+            "list": lambda path: sorted(os.listdir(path)),
+            "write": lambda path: open(path, "w").write("x"),
+            "kill": lambda pid: os.kill(pid, 0),
+        }[what](*args)
+    except OSError as error:
+        return type(error).__name__
+    return result
+
+def main(args):
+    return {
+        "scratch": attempt("write", os.path.join(os.environ["TMPDIR"], "x")),
+        "attempts": [attempt(*each) for each in args["attempts"]],
+        "status": open("/proc/self/status").read(),
+        "uid": os.getuid(),
+    }
+"""
+
+needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+
+
+def field(status: str, name: str) -> str:
+    return next(line.split()[1] for line in status.splitlines() if line.startswith(name + ":"))
+
+
+@needs_landlock
+def test_a_function_reads_its_own_files_and_writes_its_own_scratch_only(tmp_path: Path) -> None:
+    secret = tmp_path / "records.db"
+    secret.write_text("secret")
+
+    async def scenario() -> dict[str, Any]:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function(PROBE)
+            weights = tmp_path / "store" / "weights.bin"
+            weights.parent.mkdir()
+            weights.write_text("weights")
+            weights.chmod(0o444)
+            (f.folder / "weights.bin").symlink_to(weights)
+            (f.folder / "records.db").symlink_to(secret)
+            (f.folder / "labels.txt").write_text("labels")
+            attempts = [
+                ("read", str(secret)),
+                ("read", "records.db"),
+                ("read", "weights.bin"),
+                ("read", "labels.txt"),
+                ("list", str(tmp_path)),
+                ("write", str(secret)),
+                ("write", "labels.txt"),
+                ("write", "new.txt"),
+                ("read", "/etc/shadow"),
+                ("list", "/root"),
+            ]
+            return (await w.run(container, f, args={"attempts": attempts}))[1]  # type: ignore[no-any-return]
+
+    denied = "PermissionError"
+    result = asyncio.run(scenario())
+    assert result["scratch"] == 1
+    assert result["attempts"] == [denied, denied, "weights", "labels", *[denied] * 6]
+    assert secret.read_text() == "secret"
+
+
+@pytest.mark.skipif(landlock.abi() < 6, reason="this kernel's Landlock does not restrict signals")
+def test_a_function_cannot_signal_the_platform(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            attempts = [("kill", os.getpid())]
+            _, result = await w.run(container, w.function(PROBE), args={"attempts": attempts})
+            assert result["attempts"] == ["PermissionError"]
+
+    asyncio.run(scenario())
+
+
+def test_a_function_has_no_privileges_and_cannot_get_any(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            _, result = await w.run(container, w.function(PROBE), args={"attempts": []})
+            assert field(result["status"], "NoNewPrivs") == "1"
+            for capabilities in ("CapEff", "CapPrm", "CapInh", "CapBnd"):
+                if capabilities != "CapBnd" or os.geteuid() == 0:
+                    assert int(field(result["status"], capabilities), 16) == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_is_given_and_what_is_not_is_said(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            before = list(w.backend.isolation())
+            assert [line.split(":")[0] for line in before] == ["user", "process", *["system"] * 3, "memory"]
+            container = await w.container()
+            f = w.function(PROBE)
+            f.folder.chmod(0o700)
+            container.load(f)
+            await w.wait_for(LoadFinished)
+            lines = list(w.backend.isolation())
+            (uid,) = [line for line in lines if "own uid" in line]
+            assert uid.startswith("system: own uid: not given (")
+            assert ("needs root" in uid) is (os.geteuid() != 0)
+            assert any("Landlock ABI" in line for line in lines) is (landlock.abi() > 0)
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter and read."""
+    folder = Path(tempfile.mkdtemp(prefix="instainfer-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path) -> None:
+    python = Path("/usr/bin/python3")
+    if not python.exists():
+        pytest.skip("needs a Python that every user may run")
+
+    async def scenario() -> None:
+        async with world(open_folder, python) as w:
+            container = await w.container()
+            uids = set()
+            for name in ("f", "g"):
+                f = w.function(PROBE, name)
+                _, result = await w.run(container, f, name, {"attempts": [("list", "/proc/self/fd")]})
+                if result["uid"] == 0:
+                    pytest.skip(str([line for line in w.backend.isolation() if "own uid" in line]))
+                assert result["scratch"] == 1
+                assert result["attempts"] != ["PermissionError"]
+                assert int(field(result["status"], "CapEff"), 16) == 0
+                uids.add(result["uid"])
+            assert len(uids) == 2
+            assert "system: own uid: given" in w.backend.isolation()
+
+    asyncio.run(scenario())

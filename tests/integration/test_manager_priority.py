@@ -1,0 +1,109 @@
+"""Background loads yield the processor, and get it back when a call joins them or they are done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from process_world import Gate, world
+
+from instainfer.core.events import LoadFinished, ResidentGone
+from instainfer.runtime.linux import CAP_SYS_NICE, has_capability
+from instainfer.runtime.memory import children
+
+LOW, NORMAL = 19, 0
+
+CODE = """
+import threading
+started, done = threading.Event(), threading.Event()
+def wait():
+    started.set()
+    done.wait()
+thread = threading.Thread(target=wait, daemon=True)
+thread.start()
+started.wait()
+open("gate").read()
+def main(args): return {}
+"""
+
+
+def nice_of_all(pids: list[int]) -> set[int]:
+    """The priorities of all threads of these processes."""
+    return {os.getpriority(os.PRIO_PROCESS, int(tid)) for pid in pids for tid in os.listdir(f"/proc/{pid}/task")}
+
+
+def nice_of_session(manager: int) -> int:
+    """What the scheduler weighs the session with, where it groups sessions."""
+    try:
+        return int(Path(f"/proc/{manager}/autogroup").read_text().split()[-1])
+    except FileNotFoundError:
+        pytest.skip("this kernel does not group sessions")
+
+
+@pytest.fixture(autouse=True)
+def _able_to_raise() -> None:
+    if not has_capability(CAP_SYS_NICE):
+        pytest.skip("needs CAP_SYS_NICE: without it nothing is lowered")
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_background_load_is_low_until_it_is_joined_or_done(tmp_path: Path, joined: bool) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            (manager,) = children(os.getpid())
+            other = w.function("def main(args): return {}\n", "other")
+            await w.run(container, other)
+            (other_pid,) = children(manager)
+            f = w.function(CODE)
+            gate = Gate(f)
+            container.load(f)
+            await gate.reached()
+            (loading,) = set(children(manager)) - {other_pid}
+            assert nice_of_all([loading]) == {LOW}
+            assert nice_of_all([other_pid, manager]) == {NORMAL}
+            if joined:
+                w.ask(container, f, "a2")
+                await w.wait_for(ResidentGone)
+                assert nice_of_all([loading]) == {NORMAL}
+            gate.open()
+            await w.wait_for(LoadFinished, lambda event: event.function == f.key)
+            assert nice_of_all([loading]) == {NORMAL}
+
+    asyncio.run(scenario())
+
+
+def test_a_container_that_only_loads_in_the_background_yields_as_a_whole(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            (manager,) = children(os.getpid())
+            assert nice_of_session(manager) == NORMAL
+            f = w.function(CODE)
+            gate = Gate(f)
+            container.load(f)
+            await gate.reached()
+            assert nice_of_session(manager) == LOW
+            gate.open()
+            await w.run(container, f)
+            assert nice_of_session(manager) == NORMAL
+
+    asyncio.run(scenario())
+
+
+def test_a_load_for_a_call_is_never_low(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            (manager,) = children(os.getpid())
+            f = w.function(CODE)
+            gate = Gate(f)
+            w.ask(container, f)
+            await gate.reached()
+            assert nice_of_all(children(manager)) == {NORMAL}
+            gate.open()
+            await w.ran()
+
+    asyncio.run(scenario())
