@@ -56,11 +56,11 @@ class ManagerProcess:
         try:
             transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self._ours)
             await _readable(pidfd)
+            # It is reaped only afterwards: until then the session's number cannot be anyone else's.
+            await _end_session(pid)
             # Reports that it has still sent come before its end.
             await self.disconnected.wait()
             transport.close()
-            # It is reaped only afterwards: until then the session's number cannot be anyone else's.
-            await _end_session(pid)
         finally:
             os.close(pidfd)
         return _how_it_ended(self._process.wait(), self._log)
