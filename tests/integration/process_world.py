@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from instainfer.backends.base import Answer, Call, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock
 from instainfer.backends.process import ProcessBackend, ProcessContainer
-from instainfer.core.events import ContainerGone, ContainerStarted, Event, RunFinished
+from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
 
 PATIENCE_S = 30.0
@@ -119,9 +119,14 @@ class World:
         container.stop()
         return await self.wait_for(ContainerGone, lambda event: event.container == container.id)
 
+    @property
+    def told(self) -> list[Event]:
+        """The events but for measurements, which may come at any time."""
+        return [event for event in self.events if not isinstance(event, MemoryMeasured)]
+
     def kinds(self, start: int = 1) -> list[str]:
-        """The names of the events from a place on; by default all after the container's start."""
-        return [type(event).__name__ for event in self.events[start:]]
+        """What was told from a place on, by name; by default all after the container's start."""
+        return [type(event).__name__ for event in self.told[start:]]
 
     def texts(self, activation: str = "a1") -> list[tuple[str, str]]:
         """An activation's logs as (stream, text)."""

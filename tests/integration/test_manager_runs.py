@@ -136,7 +136,7 @@ def test_other_functions_are_gone_before_user_code_sees_the_request(tmp_path: Pa
             _, result = await w.run(container, seeker, "a2", {"pids": pids})
             assert result == {"alive": []}
             assert w.kinds(start=4) == ["ResidentGone", "RunFinished"]
-            gone = w.events[4]
+            gone = w.told[4]
             assert isinstance(gone, ResidentGone)
             assert (gone.function, gone.failure) == (holder.key, None)
             assert w.backend.used_bytes() < 100 * MIB
@@ -219,7 +219,7 @@ def test_a_function_can_be_loaded_again_right_after_it_was_offloaded(tmp_path: P
             container.offload(f.key)
             container.load(f)
             await w.wait_for(ResidentGone)
-            await w.wait_for(LoadFinished, lambda event: event is not w.events[1])
+            await w.wait_for(LoadFinished, lambda event: event is not w.told[1])
             assert w.kinds() == ["LoadFinished", "RunFinished", "ResidentGone", "LoadFinished"]
 
     asyncio.run(scenario())

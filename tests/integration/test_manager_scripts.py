@@ -88,7 +88,7 @@ def test_a_script_that_comes_to_its_end_answers_and_is_gone(tmp_path: Path) -> N
                 ran, result = await w.run(container, f, activation, {"x": activation})
                 assert result == [{"x": activation}]
                 assert not ran.alive
-            await w.wait_for(ResidentGone, lambda event: event is w.events[-1] and len(w.events) == 7)
+            await w.wait_for(ResidentGone, lambda event: event is w.told[-1] and len(w.told) == 7)
             assert w.kinds() == ["LoadFinished", "RunFinished", "ResidentGone"] * 2
 
     asyncio.run(scenario())
