@@ -66,6 +66,24 @@ def test_a_load_that_fails_says_why(tmp_path: Path, code: str, fields: dict[str,
     asyncio.run(scenario())
 
 
+def test_loads_that_fail_at_once_do_not_get_into_each_others_way(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function('def main(args): return [open("gate").read()]\n')
+            gate = Gate(f)
+            w.ask(container, f)
+            await gate.reached()
+            for name in ("b1", "b2", "b3"):
+                container.load(w.function(GOOD, name, python=Path("/no/such/python")))
+            gate.open()
+            await w.wait_for(LoadFailed, lambda event: "b3" in event.function)
+            assert w.kinds() == ["LoadFinished", "RunFinished", "LoadFailed", "LoadFailed", "LoadFailed"]
+            await the_container_goes_on(w, container)
+
+    asyncio.run(scenario())
+
+
 def test_output_of_a_load_that_failed_is_in_the_logs_of_the_call_that_needed_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:

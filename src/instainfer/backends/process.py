@@ -95,6 +95,7 @@ class ProcessContainer(asyncio.Protocol):
         self._clock = backend.clock
         self._report: Report | None = report
         self._decoder = Decoder()
+        self._manager: ManagerProcess | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._functions: dict[FunctionKey, tuple[FunctionSpec, messages.Function]] = {}
         self._is_started = False
@@ -147,8 +148,6 @@ class ProcessContainer(asyncio.Protocol):
         return known[1]
 
     # -- its life -----------------------------------------------------------------------------------------------------
-
-    _manager: ManagerProcess | None = None
 
     async def _live(self, spec: ContainerSpec) -> None:
         folder: Path | None = None

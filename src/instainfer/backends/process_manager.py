@@ -20,7 +20,7 @@ class ManagerProcess:
     """The manager of one container, head of a session of its own."""
 
     def __init__(self, python: Path, limit_bytes: int, folder: Path) -> None:
-        """Start it. Raises OSError."""
+        """Start it. Raises OSError when that is not possible; nothing is left then."""
         self.disconnected = asyncio.Event()
         self._log = folder / _LOG
         self._ours, theirs = socket.socketpair()
@@ -42,6 +42,13 @@ class ManagerProcess:
         except OSError:
             self._ours.close()
             raise
+        try:
+            self._pidfd = os.pidfd_open(self._process.pid)
+        except OSError:
+            self._ours.close()
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def kill(self) -> None:
         self._process.kill()
@@ -51,18 +58,16 @@ class ManagerProcess:
 
         Returns how it ended and what it wrote last, in words.
         """
-        pid = self._process.pid
-        pidfd = os.pidfd_open(pid)
         try:
             transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self._ours)
-            await _readable(pidfd)
+            await _readable(self._pidfd)
             # It is reaped only afterwards: until then the session's number cannot be anyone else's.
-            await _end_session(pid)
+            await _end_session(self._process.pid)
             # Reports that it has still sent come before its end.
             await self.disconnected.wait()
             transport.close()
         finally:
-            os.close(pidfd)
+            os.close(self._pidfd)
         return _how_it_ended(self._process.wait(), self._log)
 
 

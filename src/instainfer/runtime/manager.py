@@ -137,9 +137,10 @@ class Manager:
             self._advance_run(self._runs[0])
         else:
             ending = {farewell.resident.key for farewell in self._ending.values()}
-            for function in [wanted for key, wanted in self._wanted.items() if key not in ending]:
-                del self._wanted[function.key]
-                self._load(function, background=True)
+            for key in [key for key in self._wanted if key not in ending]:
+                function = self._wanted.pop(key, None)
+                if function is not None:  # a load that fails at once advances the others itself
+                    self._load(function, background=True)
         loading = [r for r in self._residents.values() if r.state is State.LOADING]
         self._priority.set_session(low=bool(loading) and not self._runs)
 
