@@ -1,0 +1,308 @@
+"""One stage for each backend: functions that behave as asked, and a world that a test can wait for.
+
+A backend of your own joins the suite with a `Stage` of its own in `STAGES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from support.gates import WAIT, Gate, Visitor
+
+from instainfer.backends.base import Answer, Backend, Call, Container, ContainerSpec, FunctionSpec
+from instainfer.backends.clock import LoopClock, ManualClock
+from instainfer.backends.memory import Costs, MemoryBackend, MemoryContainer
+from instainfer.backends.process import ProcessBackend, ProcessContainer
+from instainfer.core.events import (
+    Event,
+    LoadFailed,
+    LoadFinished,
+    MemoryMeasured,
+    ResidentGone,
+    RunFinished,
+)
+from instainfer.core.model import MIB, Failure, FailureKind
+
+PATIENCE_S = 30.0
+_FENCE = "fence"
+
+
+class Does(Enum):
+    """What a function does."""
+
+    ANSWER = "answers with what it got, and prints"
+    WAIT_IN_LOAD = "loads only when it is let go"
+    WAIT_IN_RUN = "answers only when it is let go"
+    FAIL_TO_LOAD = "cannot be imported"
+    RAISE = "main raises"
+    CRASH = "its process ends during a run"
+
+
+C = TypeVar("C", bound=Container)
+
+
+class Stage(ABC, Generic[C]):
+    """A backend, and everything that it has reported."""
+
+    backend: Backend
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.answers: dict[str, Answer] = {}
+        self._containers = 0
+        self._news = asyncio.Event()
+
+    # -- what differs ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def function(self, name: str, does: Does = Does.ANSWER) -> FunctionSpec: ...
+
+    @abstractmethod
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Return when `holds`, which is asked again after every report; fail when that takes too long."""
+
+    @abstractmethod
+    async def settle(self, container: C) -> None:
+        """Return when all that was asked of the container until now has been reported."""
+
+    @abstractmethod
+    async def reached(self, function: FunctionSpec) -> None:
+        """Return when the function has come to where it waits."""
+
+    @abstractmethod
+    def let_go(self, function: FunctionSpec) -> None: ...
+
+    @abstractmethod
+    def refuse_containers(self) -> None:
+        """From now on no container can be created."""
+
+    @abstractmethod
+    async def lose(self, container: C) -> None:
+        """The container dies, and not by us."""
+
+    @abstractmethod
+    async def kill(self, container: C, function: FunctionSpec) -> None:
+        """An idle resident dies, and not by us."""
+
+    # -- what does not ---------------------------------------------------------------------------------------------
+
+    def report(self, event: Event, answer: Answer | None) -> None:
+        self.events.append(event)
+        if answer is not None:
+            assert isinstance(event, RunFinished)
+            self.answers[event.activation] = answer
+        self._news.set()
+
+    def start(self) -> Any:
+        self._containers += 1
+        return self.backend.start(ContainerSpec(f"c{self._containers}", "t", 1024 * MIB), self.report)
+
+    async def started(self) -> Any:
+        container = self.start()
+        await self.until_told(f"ContainerStarted {container.id}")
+        return container
+
+    async def loaded(self, container: C, *functions: FunctionSpec) -> None:
+        for function in functions:
+            container.load(function)
+            await self.until_told(f"LoadFinished {function.key}")
+
+    def run(self, container: C, function: FunctionSpec, activation: str) -> None:
+        container.run(function, Call(activation, function.key, b'{"n":1}'))
+
+    async def ran(self, container: C, function: FunctionSpec, activation: str) -> RunFinished:
+        self.run(container, function, activation)
+        await self.until_told(f"RunFinished {activation}")
+        ran: RunFinished = self.one(RunFinished, activation)
+        return ran
+
+    async def until_told(self, words: str) -> None:
+        await self.until(lambda: words in self.told())
+
+    def told(self, start: int = 0) -> list[str]:
+        """The reports from a place on, in their order and in short; measurements come when they like."""
+        return [words for event in self.events if (words := in_short(event)) and f"/{_FENCE}" not in words][start:]
+
+    def one(self, kind: type[Event], about: str) -> Any:
+        """The only event of a kind about something."""
+        (found,) = [e for e in self.events if isinstance(e, kind) and in_short(e).endswith(f" {about}")]
+        return found
+
+
+def in_short(event: Event) -> str:
+    match event:
+        case MemoryMeasured():
+            return ""
+        case RunFinished():
+            return f"RunFinished {event.activation}"
+        case LoadFinished() | LoadFailed() | ResidentGone():
+            return f"{type(event).__name__} {event.function}"
+        case _:
+            return f"{type(event).__name__} {getattr(event, 'container', '')}"
+
+
+class MemoryStage(Stage[MemoryContainer]):
+    """Everything happens when `until` moves the clock."""
+
+    _LONG_S = 1000.0
+    _BOOM = Failure(FailureKind.LOAD_FAILED, "handler.py raised ImportError")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+        self.backend: MemoryBackend = MemoryBackend(self.clock, start_s=0.4, stop_s=0.1, end_s=0.01)
+
+    def function(self, name: str, does: Does = Does.ANSWER) -> FunctionSpec:
+        key = f"t/{name}@1"
+        costs = {
+            Does.ANSWER: Costs(0.1, 0.1, 0.1, result=b'{"got":{"n":1}}', logs=("hello",)),
+            Does.WAIT_IN_LOAD: Costs(self._LONG_S, 0.0, 0.1),
+            Does.WAIT_IN_RUN: Costs(0.1, 0.1, self._LONG_S),
+            Does.FAIL_TO_LOAD: Costs(0.1, load_failure=self._BOOM),
+            Does.RAISE: Costs(0.1, 0.1, 0.1, run_failure=Failure(FailureKind.RAISED, "main raised")),
+            Does.CRASH: Costs(0.1, 0.1, 0.1, run_failure=Failure(FailureKind.CRASHED, "exit code 3"), survives=False),
+        }
+        self.backend.costs[key] = costs[does]
+        return FunctionSpec(key, Path("/nonexistent"), Path(sys.executable), "handler")
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            due = self.clock.next_at()
+            assert due is not None, f"nothing more will happen after {self.told()}"
+            self.clock.advance_to(max(due, self.clock.now()))
+
+    async def settle(self, container: MemoryContainer) -> None:
+        self.clock.run()
+
+    async def reached(self, function: FunctionSpec) -> None:
+        # As long as a test does not wait for its end, it goes on.
+        self.clock.advance(self._LONG_S / 10)
+
+    def let_go(self, function: FunctionSpec) -> None:
+        pass
+
+    def refuse_containers(self) -> None:
+        self.backend.start_failure = Failure(FailureKind.CONTAINER_START_FAILED, "no room for it")
+
+    async def lose(self, container: MemoryContainer) -> None:
+        container.lose(Failure(FailureKind.CONTAINER_LOST, "was killed"))
+
+    async def kill(self, container: MemoryContainer, function: FunctionSpec) -> None:
+        container.kill(function.key, Failure(FailureKind.CRASHED, "was killed"))
+
+
+_CODE = {
+    Does.ANSWER: "def main(args):\n    print('hello')\n    return {'got': args}\n",
+    Does.WAIT_IN_LOAD: WAIT + "def load(): wait_at_gate(PORT)\ndef main(args): return {}\n",
+    Does.WAIT_IN_RUN: WAIT + "def main(args): return {'let go': wait_at_gate(PORT)}\n",
+    Does.FAIL_TO_LOAD: "import nowhere\n",
+    Does.RAISE: "def main(args): raise ValueError('no')\n",
+    Does.CRASH: "import os\ndef main(args): os._exit(3)\n",
+}
+
+
+class ProcessStage(Stage[ProcessContainer]):
+    """Real processes of this Python."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._gates: dict[str, Gate] = {}
+        self._waiting: dict[str, Visitor] = {}
+        self.backend: ProcessBackend = ProcessBackend(LoopClock(), scratch=folder / "scratch")
+
+    def function(self, name: str, does: Does = Does.ANSWER) -> FunctionSpec:
+        folder = self._folder / "functions" / name
+        folder.mkdir(parents=True)
+        code = _CODE[does]
+        key = f"t/{name}@1"
+        if "PORT" in code:
+            gate = self._gates[key] = Gate()
+            code = f"PORT = {gate.port}\n{code}"
+        (folder / "handler.py").write_text(code)
+        return FunctionSpec(key, folder, Path(sys.executable), "handler", timeout_s=PATIENCE_S)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                self._news.clear()
+                await self._news.wait()
+
+    async def settle(self, container: ProcessContainer) -> None:
+        if any(in_short(event) == f"ContainerGone {container.id}" for event in self.events):
+            await container.ended.wait()
+            return
+        # What is loaded last is reported last.
+        fence = self.function(f"{_FENCE}{len(self.events)}")
+        container.load(fence)
+        await self.until(lambda: any(getattr(event, "function", "") == fence.key for event in self.events))
+
+    async def reached(self, function: FunctionSpec) -> None:
+        self._waiting[function.key] = await asyncio.to_thread(self._gates[function.key].reached)
+
+    def let_go(self, function: FunctionSpec) -> None:
+        self._waiting[function.key].let_go()
+
+    def refuse_containers(self) -> None:
+        self.backend.scratch.parent.mkdir(parents=True, exist_ok=True)
+        self.backend.scratch.write_text("a file where the folder should be")
+
+    async def lose(self, container: ProcessContainer) -> None:
+        (manager,) = _children(os.getpid())
+        os.kill(manager, signal.SIGKILL)
+
+    async def kill(self, container: ProcessContainer, function: FunctionSpec) -> None:
+        (manager,) = _children(os.getpid())
+        (victim,) = [pid for pid in _children(manager) if _works_in(pid, function.folder)]
+        os.kill(victim, signal.SIGKILL)
+
+    async def close(self) -> None:
+        await self.backend.close()
+        for gate in self._gates.values():
+            gate.__exit__(None, None, None)
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    return Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@asynccontextmanager
+async def memory_stage(folder: Path) -> AsyncIterator[MemoryStage]:
+    stage = MemoryStage()
+    yield stage
+    await stage.backend.close()
+    before = len(stage.events)
+    stage.clock.run()
+    assert len(stage.events) == before, "a closed backend reports nothing"
+
+
+@asynccontextmanager
+async def process_stage(folder: Path) -> AsyncIterator[ProcessStage]:
+    stage = ProcessStage(folder)
+    try:
+        yield stage
+        before = len(stage.events)
+        await stage.backend.close()
+        assert len(stage.events) == before, "a closed backend reports nothing"
+    finally:
+        await stage.close()
+
+
+STAGES: dict[str, Callable[[Path], AbstractAsyncContextManager[Stage[Any]]]] = {
+    "memory": memory_stage,
+    "process": process_stage,
+}
+"""Every backend of ours."""

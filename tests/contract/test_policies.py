@@ -1,0 +1,298 @@
+"""What `instainfer.core.ports` asks of every policy in the catalog. A new entry there is tested here by itself."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from instainfer.config import KeepAliveConfig, PreloadConfig
+from instainfer.core.lifecycle import ContainerState, ResidentState
+from instainfer.core.model import MIB
+from instainfer.core.pool import Container, Origin
+from instainfer.core.ports import (
+    ContainerView,
+    FunctionView,
+    KeepAlive,
+    NodeView,
+    Predictor,
+    Preloader,
+    PreloadPlan,
+    ResidentView,
+    SuggestLoad,
+    SuggestOffload,
+)
+from instainfer.policy import catalog
+
+preload_settings = st.sampled_from([PreloadConfig(), PreloadConfig(patient=False), PreloadConfig(hysteresis=0.0)])
+
+predictors = pytest.mark.parametrize("build", catalog.PREDICTORS.values(), ids=catalog.PREDICTORS)
+preloaders = pytest.mark.parametrize("build", catalog.PRELOADERS.values(), ids=catalog.PRELOADERS)
+keepalives = pytest.mark.parametrize("build", catalog.KEEPALIVES.values(), ids=catalog.KEEPALIVES)
+
+# -- predictors ----------------------------------------------------------------------------------------------------
+
+gaps_s = st.one_of(st.just(0.0), st.floats(0.001, 1.0), st.floats(1.0, 7200.0))
+histories = st.builds(
+    lambda first, gaps: [first + sum(gaps[:n]) for n in range(len(gaps) + 1)],
+    st.floats(0.0, 1e6),
+    st.lists(gaps_s, max_size=12),
+)
+silences_s = st.floats(0.0, 1e5)
+probabilities = st.floats(0.01, 0.99)
+
+BuildPredictor = Callable[[Any], Predictor]
+
+
+@predictors
+def test_no_history_no_forecast(build: BuildPredictor) -> None:
+    assert build(PreloadConfig()).forecast([]) is None
+
+
+@predictors
+@given(arrivals=histories, silence_s=silences_s)
+def test_a_rate_is_positive_and_finite(build: BuildPredictor, arrivals: list[float], silence_s: float) -> None:
+    forecast = build(PreloadConfig()).forecast(arrivals)
+    assert forecast is not None
+    assert 0 < forecast.rate(arrivals[-1] + silence_s) < math.inf
+
+
+@predictors
+@given(arrivals=histories, silence_s=silences_s, spans_s=st.tuples(silences_s, silences_s).map(sorted))
+def test_the_probability_of_a_call_grows_with_the_time_given(
+    build: BuildPredictor, arrivals: list[float], silence_s: float, spans_s: list[float]
+) -> None:
+    forecast = build(PreloadConfig()).forecast(arrivals)
+    assert forecast is not None
+    at = arrivals[-1] + silence_s
+    shorter, longer = (forecast.probability(at, span_s) for span_s in spans_s)
+    assert 0.0 <= shorter <= longer <= 1.0
+    assert forecast.probability(at, 0.0) == 0.0
+
+
+@predictors
+@given(arrivals=histories, ps=st.tuples(probabilities, probabilities).map(sorted))
+def test_when_a_call_is_due_is_the_inverse_of_its_probability(
+    build: BuildPredictor, arrivals: list[float], ps: list[float]
+) -> None:
+    forecast = build(PreloadConfig()).forecast(arrivals)
+    assert forecast is not None
+    last = arrivals[-1]
+    earlier, later = (forecast.due_at(p) for p in ps)
+    assert last <= earlier <= later
+    for p, due in zip(ps, (earlier, later), strict=True):
+        if due < math.inf:
+            # A clock of float seconds has this grain.
+            grain_s = 4 * math.ulp(due)
+            assert forecast.probability(last, due - last + grain_s) >= p * (1 - 1e-9)
+            assert forecast.probability(last, max(0.0, due - last - grain_s)) <= p * (1 + 1e-9)
+
+
+@predictors
+@given(arrivals=histories, silence_s=silences_s)
+def test_a_forecast_depends_on_the_arrivals_alone(
+    build: BuildPredictor, arrivals: list[float], silence_s: float
+) -> None:
+    predictor = build(PreloadConfig())
+    given_arrivals = list(arrivals)
+    first = predictor.forecast(given_arrivals)
+    predictor.forecast([5.0, 6.0])
+    again = predictor.forecast(arrivals)
+    assert given_arrivals == arrivals
+    assert first is not None
+    assert again is not None
+    at = arrivals[-1] + silence_s
+    assert (first.rate(at), first.due_at(0.5)) == (again.rate(at), again.due_at(0.5))
+
+
+# -- preloaders ----------------------------------------------------------------------------------------------------
+
+NAMES = (*(f"t/{name}@1" for name in "abcdef"), "u/a@1", "u/b@1")
+AT = 10_000.0
+BuildPreloader = Callable[[Any], Preloader]
+
+
+@st.composite
+def node_views(draw: st.DrawFn) -> NodeView:
+    """A node that keeps its books: residents of their container's namespace, hardly ever above its limit."""
+    containers = tuple(draw(container_views(f"c{n}")) for n in range(draw(st.integers(1, 2))))
+    present = [r.function for c in containers for r in c.residents if r.state is not ResidentState.UNLOADING]
+    known = [key for key in NAMES if draw(st.integers(0, 7))]
+    functions = {key: draw(function_views(key, present.count(key))) for key in known}
+    return NodeView(AT, containers, functions, draw(st.sampled_from([1, 2, 3, 0])))
+
+
+@st.composite
+def container_views(draw: st.DrawFn, name: str) -> ContainerView:
+    namespace = draw(st.sampled_from("ttu"))
+    keys = draw(st.lists(st.sampled_from([key for key in NAMES if key[0] == namespace]), unique=True, max_size=4))
+    residents = tuple(draw(resident_views(key)) for key in keys)
+    taken_bytes = sum(r.charged_bytes for r in residents)
+    return ContainerView(
+        name,
+        namespace,
+        max(draw(st.sampled_from([256, 512, 1024])) * MIB, taken_bytes - 50 * MIB) - taken_bytes,
+        sum(r.charged_bytes for r in residents if r.state is ResidentState.UNLOADING),
+        residents,
+    )
+
+
+def resident_views(key: str) -> st.SearchStrategy[ResidentView]:
+    loaded = ResidentState.LOADED
+    states = st.sampled_from([loaded, loaded, loaded, ResidentState.LOADING, ResidentState.UNLOADING])
+    return st.builds(
+        ResidentView, st.just(key), states, st.sampled_from(Origin), st.integers(0, 300).map(lambda mib: mib * MIB)
+    )
+
+
+@st.composite
+def function_views(draw: st.DrawFn, key: str, present: int) -> FunctionView:
+    predictor = draw(st.sampled_from(list(catalog.PREDICTORS.values())))(PreloadConfig())
+    gap_s = draw(st.floats(1.0, 600.0))
+    last = AT - draw(st.floats(0.0, 2.0)) * gap_s
+    arrivals = [last - gap_s * n for n in reversed(range(draw(st.integers(0, 5))))]
+    busy = draw(st.sampled_from([0, 0, 0, 1]))
+    return FunctionView(
+        key,
+        key[0],
+        draw(st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0])),
+        draw(st.integers(0, 700)) * MIB,
+        predictor.forecast(arrivals),
+        present + busy,
+    )
+
+
+def loads(plan: PreloadPlan) -> list[SuggestLoad]:
+    return [s for s in plan.suggestions if isinstance(s, SuggestLoad)]
+
+
+def offloads(plan: PreloadPlan) -> list[SuggestOffload]:
+    return [s for s in plan.suggestions if isinstance(s, SuggestOffload)]
+
+
+@preloaders
+@given(config=preload_settings, view=node_views())
+def test_loads_go_where_they_may(build: BuildPreloader, config: PreloadConfig, view: NodeView) -> None:
+    plan = build(config).plan(view)
+    containers = {c.id: c for c in view.containers}
+    for load in loads(plan):
+        function, container = view.functions[load.function], containers[load.container]
+        assert function.namespace == container.namespace
+        assert load.function not in {r.function for r in container.residents}
+        assert load.resident_bytes == function.resident_bytes
+    for offload in offloads(plan):
+        residents = {r.function: r for r in containers[offload.container].residents}
+        assert residents[offload.function].state is not ResidentState.UNLOADING
+
+
+@preloaders
+@given(config=preload_settings, view=node_views())
+def test_no_more_loads_than_slots_and_nothing_twice(
+    build: BuildPreloader, config: PreloadConfig, view: NodeView
+) -> None:
+    plan = build(config).plan(view)
+    assert len(loads(plan)) <= view.load_slots
+    assert len({load.function for load in loads(plan)}) == len(loads(plan))
+    ended = [(s.container, s.function) for s in offloads(plan)]
+    ended += [(load.container, victim) for load in loads(plan) for victim in load.victims]
+    assert len(set(ended)) == len(ended)
+
+
+@preloaders
+@given(config=preload_settings, view=node_views())
+def test_loads_have_room_once_all_of_their_victims_are_gone(
+    build: BuildPreloader, config: PreloadConfig, view: NodeView
+) -> None:
+    plan = build(config).plan(view)
+    for container in view.containers:
+        residents = {r.function: r for r in container.residents}
+        leaving = [s.function for s in offloads(plan) if s.container == container.id]
+        room_bytes = container.free_bytes + container.freeing_bytes + sum(residents[f].charged_bytes for f in leaving)
+        for load in loads(plan):
+            if load.container == container.id:
+                victims = [residents[victim] for victim in load.victims]
+                assert all(victim.state is ResidentState.LOADED for victim in victims)
+                room_bytes += sum(victim.charged_bytes for victim in victims) - load.resident_bytes
+                assert room_bytes >= 0
+
+
+@preloaders
+@given(config=preload_settings, view=node_views())
+def test_a_plan_says_why_what_for_and_when_to_ask_again(
+    build: BuildPreloader, config: PreloadConfig, view: NodeView
+) -> None:
+    preloader = build(config)
+    plan = preloader.plan(view)
+    assert all(s.reason.strip() for s in plan.suggestions)
+    assert all(0 <= load.value_s < math.inf for load in loads(plan))
+    assert plan.wake_at is None or view.at < plan.wake_at < math.inf
+    assert all(0 <= preloader.worth(f, view.at) < math.inf for f in view.functions.values())
+
+
+@preloaders
+@given(config=preload_settings, view=node_views(), other=node_views())
+def test_a_plan_depends_on_the_view_alone(
+    build: BuildPreloader, config: PreloadConfig, view: NodeView, other: NodeView
+) -> None:
+    preloader = build(config)
+    before = copy.deepcopy(view)
+    plan = preloader.plan(view)
+    preloader.plan(other)
+    assert view == before
+    assert preloader.plan(view) == plan == build(config).plan(before)
+    backwards = NodeView(view.at, view.containers, dict(reversed(list(view.functions.items()))), view.load_slots)
+    assert preloader.plan(backwards) == plan
+
+
+# -- keep-alive ----------------------------------------------------------------------------------------------------
+
+BuildKeepAlive = Callable[[Any], KeepAlive]
+owners = st.one_of(st.none(), st.sampled_from(NAMES))
+
+
+@keepalives
+@given(owner=owners, idle_since=st.floats(0.0, 1e7))
+def test_a_container_never_expires_before_it_fell_idle(
+    build: BuildKeepAlive, owner: str | None, idle_since: float
+) -> None:
+    assert build(KeepAliveConfig()).expires_at(owner, idle_since) >= idle_since
+
+
+@st.composite
+def idle_containers(draw: st.DrawFn) -> list[Container]:
+    moments = sorted(draw(st.lists(st.floats(0.0, AT), max_size=6)))
+    return [
+        Container(
+            f"c{n}",
+            draw(st.sampled_from("tu")),
+            draw(st.sampled_from([256, 1024])) * MIB,
+            ContainerState.IDLE,
+            since=0.0,
+            owner=draw(owners),
+            idle_since=moment,
+            expires_at=moment + 600.0,
+        )
+        for n, moment in enumerate(moments)
+    ]
+
+
+@keepalives
+@given(idle=idle_containers())
+def test_the_order_of_eviction_has_every_container_once(build: BuildKeepAlive, idle: list[Container]) -> None:
+    keepalive = build(KeepAliveConfig())
+    given_order = list(idle)
+    order = list(keepalive.eviction_order(idle))
+    assert sorted(c.id for c in order) == sorted(c.id for c in given_order)
+    assert idle == given_order
+    assert list(keepalive.eviction_order(idle)) == order
+
+
+def test_there_is_a_policy_of_each_kind() -> None:
+    assert catalog.PREDICTORS
+    assert catalog.PRELOADERS
+    assert catalog.KEEPALIVES

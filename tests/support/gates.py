@@ -1,0 +1,89 @@
+"""A place where a function's code waits until the test lets it go on: a connection to the test.
+
+The function is jailed, so files are no place to meet; the loopback is. When the function's process ends, so does its
+connection, and the test sees that too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from types import TracebackType
+from typing import Any, Self
+
+PATIENCE_S = 30.0
+
+WAIT = """
+def wait_at_gate(port, **words):
+    import json, os, socket
+    gate = socket.create_connection(("127.0.0.1", port))
+    words = dict(words, pid=os.getpid(), manager=os.getppid())
+    gate.sendall(json.dumps(words).encode() + b"\\n")
+    return gate.recv(1) == b"!"
+"""
+"""For the function's code: says where it runs, waits, and returns when the test opens the gate."""
+
+
+class Visitor:
+    """One function's process that waits at the gate."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._connection.settimeout(PATIENCE_S)
+        line = b""
+        while not line.endswith(b"\n"):
+            piece = connection.recv(4096)
+            assert piece, "the function's process ended on its way to the gate"
+            line += piece
+        self.words: dict[str, Any] = json.loads(line)
+
+    @property
+    def pid(self) -> int:
+        return int(self.words["pid"])
+
+    @property
+    def manager(self) -> int:
+        return int(self.words["manager"])
+
+    def let_go(self) -> None:
+        self._connection.sendall(b"!")
+
+    def has_ended(self) -> None:
+        """Return when its process has ended, and with it the connection."""
+        with contextlib.suppress(ConnectionResetError):
+            assert self._connection.recv(1) == b""
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Gate:
+    """Use it in ``with``: whoever still waits then is let go by the end of its connection."""
+
+    def __init__(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(PATIENCE_S)
+        self._visitors: list[Visitor] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._listening.close()
+        for visitor in self._visitors:
+            visitor.close()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listening.getsockname()[1]
+        return port
+
+    def reached(self) -> Visitor:
+        """The next one that comes to the gate; waits for it."""
+        connection, _ = self._listening.accept()
+        visitor = Visitor(connection)
+        self._visitors.append(visitor)
+        return visitor
