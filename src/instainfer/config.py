@@ -68,6 +68,9 @@ class NodeConfig(_Part):
     retain: bool = Field(
         True, description="keep a function resident after its call; false ends its process with the call"
     )
+    templates: bool = Field(
+        True, description="fork functions from templates: processes with an environment's libraries imported"
+    )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
     backend: str = Field("process", description="how containers are made: process, or memory for tests")
 

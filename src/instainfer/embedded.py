@@ -66,7 +66,11 @@ def policies(config: Config) -> Policies:
 def node_state(config: Config, at: float) -> NodeState:
     node = config.node
     settings = NodeSettings(
-        node.memory_mb * MIB, max_queue=node.max_queue, max_loads=config.preload.max_loads, retain=node.retain
+        node.memory_mb * MIB,
+        max_queue=node.max_queue,
+        max_loads=config.preload.max_loads,
+        retain=node.retain,
+        templates=node.templates and node.retain,
     )
     return NodeState(settings, policies(config), at=at)
 

@@ -9,7 +9,7 @@ from support.world import DIED, World, WorldContainer
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, Function
+from instainfer.core.model import MIB, Function, is_template
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
@@ -26,9 +26,9 @@ def function(key: str, memory_mib: int = 512) -> Function:
     return Function(key, key.split("/", maxsplit=1)[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
 
 
-def new_node(*, retain: bool, preload: bool, budget_mib: int) -> NodeState:
+def new_node(*, retain: bool, preload: bool, templates: bool, budget_mib: int) -> NodeState:
     return NodeState(
-        NodeSettings(budget_mib * MIB, max_queue=5, max_loads=2, retain=retain),
+        NodeSettings(budget_mib * MIB, max_queue=5, max_loads=2, retain=retain, templates=templates),
         Policies(Fixed(30.0), Poisson(), Opportunistic(horizon_s=30.0) if preload else NoPreloading()),
     )
 
@@ -37,10 +37,12 @@ class NodeMachine(RuleBasedStateMachine):
     @initialize(
         retain=st.booleans(),
         preload=st.booleans(),
+        templates=st.booleans(),
         budget_mib=st.sampled_from([512, 1100, 2048, 4096]),
     )
-    def begin(self, retain: bool, preload: bool, budget_mib: int) -> None:
-        self.recipe = {"retain": retain, "preload": preload, "budget_mib": budget_mib}
+    def begin(self, retain: bool, preload: bool, templates: bool, budget_mib: int) -> None:
+        self.templates = templates
+        self.recipe = {"retain": retain, "preload": preload, "templates": templates, "budget_mib": budget_mib}
         self.world = World(new_node(**self.recipe))
         self.calls = 0
         for index, key in enumerate(NAMES):
@@ -82,11 +84,11 @@ class NodeMachine(RuleBasedStateMachine):
             self.world.start(container, ok=ok)
 
     @precondition(lambda self: any(not loaded for c in self.alive() for loaded in c.residents.values()))
-    @rule(data=st.data(), size=SIZES, ok=st.sampled_from([True, True, True, False]))
-    def load_ends(self, data: st.DataObject, size: int, ok: bool) -> None:
+    @rule(data=st.data(), size=SIZES, ok=st.sampled_from([True, True, True, False]), template=st.booleans())
+    def load_ends(self, data: st.DataObject, size: int, ok: bool, template: bool) -> None:
         container = self.pick(data, [c for c in self.alive() if not all(c.residents.values())])
         name = data.draw(st.sampled_from(sorted(f for f, loaded in container.residents.items() if not loaded)))
-        self.world.end_load(container, name, size_mib=size, ok=ok)
+        self.world.end_load(container, name, size_mib=size, ok=ok, template=template and self.templates)
 
     def running(self) -> list[WorldContainer]:
         return [c for c in self.alive() if c.running is not None and c.residents.get(c.running[1])]
@@ -106,6 +108,17 @@ class NodeMachine(RuleBasedStateMachine):
         return sorted(
             (c.id, f) for c in self.alive() if c.running is None for f, loaded in c.residents.items() if loaded
         )
+
+    def idle_templates(self) -> list[tuple[str, str]]:
+        return sorted(
+            (c.id, key) for c in self.alive() for key, loaded in c.residents.items() if loaded and is_template(key)
+        )
+
+    @precondition(lambda self: bool(self.idle_templates()))
+    @rule(data=st.data())
+    def template_dies(self, data: st.DataObject) -> None:
+        container, key = data.draw(st.sampled_from(self.idle_templates()))
+        self.world.kill_resident(self.world.containers[container], key)
 
     @precondition(lambda self: bool(self.alive()))
     @rule(data=st.data())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, Failure, FailureKind
+from instainfer.core.model import MIB, Failure, FailureKind, is_template, template_key
 from instainfer.core.node import NodeState
 from instainfer.core.story import Entry
 
@@ -102,7 +102,7 @@ class World:
                     del container.residents[function]
                     container.reports.append(e.ResidentGone(0, container.id, function))
             case d.Run(_, activation, function, _, _):
-                for other in [key for key in container.residents if key != function]:
+                for other in [key for key in container.residents if key != function and not is_template(key)]:
                     del container.residents[other]
                     container.reports.append(e.ResidentGone(0, container.id, other))
                 container.residents.setdefault(function, False)
@@ -117,11 +117,19 @@ class World:
         container.commands.clear()
         container.reports.append(e.ContainerGone(0, container.id, failure))
 
-    def end_load(self, container: WorldContainer, function: str, *, size_mib: int, ok: bool) -> None:
+    def end_load(
+        self, container: WorldContainer, function: str, *, size_mib: int, ok: bool, template: bool = False
+    ) -> None:
+        """`template`: a template is made on the way, if there is none."""
+        key = template_key(function.split("/", maxsplit=1)[0], "env")
+        forked = container.residents.get(key, False) and not is_template(function)
+        if template and ok and key not in container.residents and not is_template(function):
+            container.residents[key] = forked = True
+            container.reports.append(e.LoadFinished(0, container.id, key, 1.0, 0.0, 60 * MIB))
         waiting = container.running is not None and container.running[1] == function
         if ok:
             container.residents[function] = True
-            container.reports.append(e.LoadFinished(0, container.id, function, 1.0, 0.5, size_mib * MIB))
+            container.reports.append(e.LoadFinished(0, container.id, function, 1.0, 0.5, size_mib * MIB, forked))
             return
         del container.residents[function]
         failure = Failure(FailureKind.LOAD_FAILED, "ImportError")
@@ -134,7 +142,8 @@ class World:
     def end_run(self, container: WorldContainer, *, size_mib: int, ok: bool) -> None:
         assert container.running is not None
         activation, function = container.running
-        self.seen_by_user_code.append((container.id, function, set(container.residents)))
+        present = {key for key in container.residents if not is_template(key)}
+        self.seen_by_user_code.append((container.id, function, present))
         container.running = None
         if ok:
             container.reports.append(e.RunFinished(0, container.id, activation, 0.1, size_mib * MIB))

@@ -12,11 +12,13 @@ from instainfer.core.ports import (
     ResidentView,
     SuggestLoad,
     SuggestOffload,
+    TemplateView,
 )
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 AT = 1000.0
+TEMPLATE = "template:t/env"
 
 
 def every(seconds: float, last: float = AT - 5.0) -> PoissonForecast:
@@ -29,6 +31,8 @@ def view(
     containers: dict[str, tuple[int, list[str]]],
     slots: int = 1,
     origin: Origin = Origin.PRELOAD,
+    *,
+    templates: bool = False,
 ) -> NodeView:
     """Functions: forecast, load seconds, MiB. Containers: free MiB, loaded residents."""
     places = [f for _, residents in containers.values() for f in residents]
@@ -40,14 +44,27 @@ def view(
                 "t",
                 free * MIB,
                 0,
-                tuple(ResidentView(f, ResidentState.LOADED, origin, functions[f][2] * MIB) for f in residents),
+                tuple(
+                    ResidentView(f, ResidentState.LOADED, origin, (150 if f == TEMPLATE else functions[f][2]) * MIB)
+                    for f in residents
+                ),
             )
             for name, (free, residents) in containers.items()
         ),
         {
-            key: FunctionView(key, "t", load_s, size * MIB, forecast, places.count(key))
+            key: FunctionView(
+                key,
+                "t",
+                load_s,
+                size * MIB,
+                size * MIB // 4,
+                forecast,
+                places.count(key),
+                TEMPLATE if templates else None,
+            )
             for key, (forecast, load_s, size) in functions.items()
         },
+        {TEMPLATE: TemplateView(TEMPLATE, "t", 1.3, 150 * MIB)} if templates else {},
         slots,
     )
 
@@ -124,6 +141,30 @@ def test_never_called_functions_fill_empty_memory_and_push_nobody_out() -> None:
 def test_namespaces_do_not_mix() -> None:
     seen = view({"a": (every(60), 2.0, 100)}, {"c": (500, [])})
     foreign = NodeView(
-        seen.at, tuple(ContainerView(c.id, "other", c.free_bytes, 0, ()) for c in seen.containers), seen.functions, 1
+        seen.at,
+        tuple(ContainerView(c.id, "other", c.free_bytes, 0, ()) for c in seen.containers),
+        seen.functions,
+        {},
+        1,
     )
     assert loads(foreign) == []
+
+
+def test_beside_its_template_a_function_needs_less_room() -> None:
+    functions = {"a": (every(60), 2.0, 400)}
+    assert loads(view(functions, {"c": (120, [])}, templates=True)) == []
+    assert loads(view(functions, {"c": (120, [TEMPLATE])}, templates=True)) == [("c", "a", ())]
+
+
+def test_templates_fill_what_is_left_when_every_function_has_its_place() -> None:
+    functions = {"a": (every(60), 2.0, 100)}
+    assert loads(view(functions, {"c1": (500, [TEMPLATE]), "c2": (500, [])}, templates=True)) == [("c1", "a", ())]
+    assert loads(view(functions, {"c1": (500, [TEMPLATE, "a"]), "c2": (500, [])}, templates=True)) == [
+        ("c2", TEMPLATE, ())
+    ]
+    assert loads(view(functions, {"c1": (500, [TEMPLATE, "a"]), "c2": (100, [])}, templates=True)) == []
+
+
+def test_a_template_makes_room_for_what_is_worth_more_but_never_for_its_own_functions() -> None:
+    functions = {"a": (every(60), 9.0, 500)}
+    assert loads(view(functions, {"c": (50, [TEMPLATE])}, templates=True)) == []

@@ -13,13 +13,19 @@ never from inside a command, and in the order in which things happened in that c
 ``run``            one `ResidentGone` for each other function that was resident or loading, before user code sees the
                    request; then `LoadFinished`/`LoadFailed` if the function was not loaded; then exactly one
                    `RunFinished` with an `Answer`; then `ResidentGone` if the process did not survive
+``load_template``  as ``load``, with the template's key; ``library_s`` is the time of its imports, ``model_s`` is 0
 ``offload``        exactly one `ResidentGone` (nothing when the function is not there)
 ``stop``           exactly one `ContainerGone`, after which nothing more is reported. Work in progress ends without
                    any other report
 =================  ===================================================================================================
 
-Unasked: `ResidentGone` with a failure (a resident died while idle), `MemoryMeasured`, and `ContainerGone` with a
-failure (the container died; it stands for everything that was in it).
+Templates. A function with a `FunctionSpec.template` is forked from that template, which is made first when it is not
+there: then its `LoadFinished` comes before the function's (or its `LoadFailed`, and the function is loaded from
+nothing; no template is made and nothing reported while it is not known what to import). A template is not ended by a
+``run``.
+
+Unasked: `ResidentGone` with a failure (a resident died while idle, or a template was given up for want of memory),
+`MemoryMeasured`, and `ContainerGone` with a failure (the container died; it stands for everything that was in it).
 """
 
 from __future__ import annotations
@@ -30,7 +36,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ..core.events import Event
-from ..core.model import ActivationId, ContainerId, FunctionKey
+from ..core.model import ActivationId, ContainerId, FunctionKey, ResidentKey
 
 
 class Clock(Protocol):
@@ -53,6 +59,19 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateSpec:
+    """What a container needs to make a template: a process with an environment's libraries imported, nothing else."""
+
+    key: ResidentKey
+    """``template:<namespace>/<environment>``, see `core.model.template_key`."""
+    python: Path
+    modules: tuple[str, ...] = ()
+    """What to import, as declared in ``function.toml``; empty: what loads of this environment were seen to import."""
+    folders: tuple[Path, ...] = ()
+    """Folders of the functions that may be forked from it: all of one namespace and environment."""
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSpec:
     """What a container needs to load and run one version of a function."""
 
@@ -72,6 +91,10 @@ class FunctionSpec:
     """Bound on one run, and separately on one load."""
     logs_bytes: int = 10 * 1024 * 1024
     env: Mapping[str, str] = field(default_factory=dict)
+    fast_init: bool = False
+    """Skip random initialisation while the model is built for loading."""
+    template: TemplateSpec | None = None
+    """The template to fork it from, which is made first if it is not there; None: load it from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +130,11 @@ class Container(Protocol):
 
     def load(self, function: FunctionSpec) -> None: ...
 
+    def load_template(self, template: TemplateSpec) -> None: ...
+
     def run(self, function: FunctionSpec, call: Call) -> None: ...
 
-    def offload(self, function: FunctionKey) -> None: ...
+    def offload(self, function: ResidentKey) -> None: ...
 
     def stop(self) -> None: ...
 

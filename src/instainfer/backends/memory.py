@@ -22,15 +22,18 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import MIB, ContainerId, Failure, FunctionKey
-from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report
+from ..core.model import MIB, ContainerId, Failure, ResidentKey, is_template
+from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a function costs, and how it fails if it does."""
+    """What a function, or a template, costs, and how it fails if it does."""
 
     library_s: float = 0.0
+    """From nothing; for a template, the time of its imports."""
+    fork_s: float = 0.0
+    """In the place of `library_s`, when it is forked from a template."""
     model_s: float = 0.0
     compute_s: float = 0.0
     resident_bytes: int = 64 * MIB
@@ -44,7 +47,9 @@ class Costs:
 
 @dataclass(slots=True)
 class _Resident:
-    function: FunctionSpec
+    key: ResidentKey
+    template: ResidentKey | None = None
+    """The template that it waits for, or is being forked from."""
     loaded: bool = False
     cancel: Callable[[], None] | None = None
 
@@ -57,14 +62,14 @@ class MemoryBackend:
     def __init__(
         self,
         clock: Clock,
-        costs: Mapping[FunctionKey, Costs] | None = None,
+        costs: Mapping[ResidentKey, Costs] | None = None,
         *,
         start_s: float = 0.0,
         stop_s: float = 0.0,
         end_s: float = 0.0,
     ) -> None:
         self.clock = clock
-        self.costs: dict[FunctionKey, Costs] = dict(costs or {})
+        self.costs: dict[ResidentKey, Costs] = dict(costs or {})
         self.start_s, self.stop_s, self.end_s = start_s, stop_s, end_s
         self.start_failure: Failure | None = None
         """Set it, and containers fail to start."""
@@ -75,7 +80,7 @@ class MemoryBackend:
         self.containers[spec.id] = container
         return container
 
-    def costs_of(self, function: FunctionKey) -> Costs:
+    def costs_of(self, function: ResidentKey) -> Costs:
         return self.costs.get(function, Costs())
 
     def isolation(self) -> Sequence[str]:
@@ -100,8 +105,8 @@ class MemoryContainer:
     def __init__(self, backend: MemoryBackend, spec: ContainerSpec, report: Report) -> None:
         self._backend = backend
         self._report = report
-        self._residents: dict[FunctionKey, _Resident] = {}
-        self._ending: dict[FunctionKey, Callable[[], None]] = {}
+        self._residents: dict[ResidentKey, _Resident] = {}
+        self._ending: dict[ResidentKey, Callable[[], None]] = {}
         self._run: _Run | None = None
         self._alive = True
         self.spec = spec
@@ -120,17 +125,35 @@ class MemoryContainer:
     def load(self, function: FunctionSpec) -> None:
         if function.key in self._residents:
             return
-        costs = self._backend.costs_of(function.key)
-        resident = self._residents[function.key] = _Resident(function)
-        resident.cancel = self._after(costs.library_s + costs.model_s, lambda: self._load_ended(resident))
+        template = function.template.key if function.template is not None else None
+        resident = self._residents[function.key] = _Resident(function.key, template)
+        if function.template is not None and template not in self._residents:
+            self.load_template(function.template)
+        self._begin(resident)
+
+    def load_template(self, template: TemplateSpec) -> None:
+        if template.key not in self._residents:
+            resident = self._residents[template.key] = _Resident(template.key)
+            self._begin(resident)
+
+    def _begin(self, resident: _Resident) -> None:
+        """Start a load, unless it has to wait for its template."""
+        costs = self._backend.costs_of(resident.key)
+        if resident.template is None:
+            seconds = costs.library_s + costs.model_s
+        elif self._residents[resident.template].loaded:
+            seconds = costs.fork_s + costs.model_s
+        else:
+            return
+        resident.cancel = self._after(seconds, lambda: self._load_ended(resident))
 
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._run = _Run(function, call)
-        for key in [key for key in self._residents if key != function.key]:
+        for key in [key for key in self._residents if key != function.key and not is_template(key)]:
             self._end(key)
         self._continue_run()
 
-    def offload(self, function: FunctionKey) -> None:
+    def offload(self, function: ResidentKey) -> None:
         if function in self._residents:
             self._end(function)
 
@@ -147,7 +170,7 @@ class MemoryContainer:
         self._alive = True
         self._after(0.0, lambda: self._gone(failure))
 
-    def kill(self, function: FunctionKey, failure: Failure) -> None:
+    def kill(self, function: ResidentKey, failure: Failure) -> None:
         """An idle resident dies."""
         del self._residents[function]
         self._after(0.0, lambda: self._tell(ResidentGone(self._backend.clock.now(), self.id, function, failure)))
@@ -192,25 +215,28 @@ class MemoryContainer:
         self._tell(ContainerGone(self._backend.clock.now(), self.id, failure))
         self._alive = False
 
-    def _end(self, key: FunctionKey) -> None:
+    def _end(self, key: ResidentKey) -> None:
         resident = self._residents.pop(key)
         if resident.cancel is not None:
             resident.cancel()
             self._timers.discard(resident.cancel)
         self._ending[key] = self._after(self._backend.end_s, lambda: self._ended(key))
 
-    def _ended(self, key: FunctionKey) -> None:
+    def _ended(self, key: ResidentKey) -> None:
         del self._ending[key]
         self._tell(ResidentGone(self._backend.clock.now(), self.id, key))
         self._continue_run()
 
     def _load_ended(self, resident: _Resident) -> None:
-        key, now = resident.function.key, self._backend.clock.now()
+        key, now = resident.key, self._backend.clock.now()
         costs = self._backend.costs_of(key)
         resident.cancel = None
         if costs.load_failure is None:
             resident.loaded = True
-            self._tell(LoadFinished(now, self.id, key, costs.library_s, costs.model_s, costs.resident_bytes))
+            forked = resident.template is not None
+            library_s = costs.fork_s if forked else costs.library_s
+            self._tell(LoadFinished(now, self.id, key, library_s, costs.model_s, costs.resident_bytes, forked))
+            self._begin_waiting(key)
             self._continue_run()
             return
         del self._residents[key]
@@ -220,6 +246,15 @@ class MemoryContainer:
             self._tell(
                 RunFinished(now, self.id, activation, 0.0, 0, costs.load_failure, alive=False), Answer(logs=costs.logs)
             )
+        self._begin_waiting(key)
+
+    def _begin_waiting(self, template: ResidentKey) -> None:
+        """Go on with what was to be forked from a template: it is there, or it could not be made."""
+        for resident in list(self._residents.values()):
+            if resident.template == template and not resident.loaded and resident.cancel is None:
+                if template not in self._residents:
+                    resident.template = None
+                self._begin(resident)
 
     def _continue_run(self) -> None:
         """Take the run one step further: others ended, then loaded, then computing."""

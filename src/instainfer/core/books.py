@@ -14,7 +14,7 @@ from .errors import InternalError
 from .known import Registry
 from .ledger import Ledger
 from .lifecycle import ContainerState, ResidentState
-from .model import ActivationId, Failure, Function, FunctionKey, StartKind
+from .model import ActivationId, Failure, Function, FunctionKey, ResidentKey, StartKind, is_template
 from .pool import Container, Origin, Pool, Resident
 from .ports import Policies
 from .requests import Request, RequestState
@@ -32,6 +32,8 @@ class NodeSettings:
     """Keep a function resident after its call; False ends its process with the call (the paper's baseline)."""
     overtake_s: float = 5.0
     """A request may be overtaken by ones that need no new memory, until it has waited this long."""
+    templates: bool = True
+    """Fork residents from templates of their environments."""
     guess_load_s: float = 1.0
     """Seconds of loading assumed of a function that has never been loaded."""
     history: int = 64
@@ -57,7 +59,12 @@ class Books:
         self.at = at
         """Time of the event that is being handled, or was last."""
         self.pool = Pool(Ledger(settings.budget_bytes, at))
-        self.functions = Registry(policies.predictor, settings.guess_load_s, settings.history)
+        self.functions = Registry(
+            policies.predictor,
+            guess_load_s=settings.guess_load_s,
+            history=settings.history,
+            templates=settings.templates,
+        )
         self.queue: deque[Request] = deque()
         self.requests: dict[ActivationId, Request] = {}
         """Every accepted request that has not been answered."""
@@ -94,8 +101,8 @@ class Books:
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
-        """Hand the request over; every other resident of the container ends before user code sees it."""
-        others = [r for r in container.residents.values() if r.function != request.function]
+        """Hand the request over; every other function of the container ends before user code sees it."""
+        others = [r for r in container.residents.values() if r.function != request.function and not r.is_template]
         for other in others:
             if other.state is not ResidentState.UNLOADING:
                 self.pool.shift(other, ResidentState.UNLOADING)
@@ -105,6 +112,7 @@ class Books:
             request.placed_at = self.at
         request.state, request.container, request.run_at = RequestState.RUNNING, container.id, self.at
         request.start_kind = start_kind
+        request.forks = start_kind is StartKind.TEMPLATED
         resident = container.residents.get(request.function)
         if resident is None:
             resident = self.add_resident(container, request.function, Origin.CALL, "called")
@@ -161,10 +169,15 @@ class Books:
         for key in functions:
             self.forget_if_unused(key)
 
-    def add_resident(self, container: Container, key: FunctionKey, origin: Origin, reason: str) -> Resident:
+    def add_resident(self, container: Container, key: ResidentKey, origin: Origin, reason: str) -> Resident:
         resident = Resident(key, container.id, ResidentState.LOADING, origin, self.at, reason)
-        self.pool.add(resident, self.functions[key].estimate_bytes)
+        self.pool.add(resident, self.estimate_in(container, key))
         return resident
+
+    def estimate_in(self, container: Container, key: ResidentKey) -> int:
+        """Bytes that a load is expected to add to a container."""
+        template = None if is_template(key) else self.functions.template_of(self.functions[key].function)
+        return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
 
     def offload(self, resident: Resident, reason: str) -> None:
         self.pool.shift(resident, ResidentState.UNLOADING)
@@ -176,7 +189,7 @@ class Books:
         if excess <= 0:
             return
         kept = [r for r in container.residents.values() if r.state is not ResidentState.UNLOADING]
-        kept.sort(key=lambda r: (self.worth(r.function), r.function))
+        kept.sort(key=lambda r: (r.is_template, self.worth(r.function), r.function))
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
@@ -189,10 +202,11 @@ class Books:
         self.room = self.opportunity = True
         if container.state is ContainerState.BUSY and container.running is None:
             self.fall_idle(container)
-        self.forget_if_unused(resident.function)
+        if not resident.is_template:
+            self.forget_if_unused(resident.function)
 
     def _count_end(self, resident: Resident) -> None:
-        if resident.origin is Origin.PRELOAD and not resident.served:
+        if resident.origin is Origin.PRELOAD and not resident.served and not resident.is_template:
             self.preloads.wasted += 1
 
     def forget_if_unused(self, key: FunctionKey) -> None:
@@ -200,8 +214,10 @@ class Books:
         if known is None or not known.removed or key in self.pool.by_function:
             return
         if not any(request.function == key for request in self.requests.values()):
-            del self.functions.functions[key]
+            self.functions.forget(key)
 
-    def worth(self, key: FunctionKey) -> float:
-        """Expected seconds saved by having a function resident, as the pre-loading policy sees it."""
+    def worth(self, key: ResidentKey) -> float:
+        """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""
+        if is_template(key):
+            return 0.0
         return self.policies.preloader.worth(self.functions.view(key, self.pool), self.at)

@@ -5,6 +5,9 @@ still loading (*joined*), the function's own idle container (*prewarmed*), a new
 that another function would miss least (*prewarmed* too); else room is made by stopping idle containers, or the request
 waits. Before any of the last four, it waits for a busy container that has the function, if that is expected to be
 sooner: a second copy of a model costs seconds and memory, a place in its queue often milliseconds.
+
+Where a container holds a *template* of the function's environment, only the function's own part has to be loaded
+(*templated*): its own container is taken then, or another's if that loses less than the template saves.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .lifecycle import ContainerState, ResidentState
-from .model import Function, FunctionKey, StartKind
+from .model import Function, FunctionKey, ResidentKey, StartKind
 from .pool import Container, Origin, Pool
 
-#: Seconds that a function's residents are worth, by function key.
-Worth: TypeAlias = Callable[[FunctionKey], float]
+#: Seconds that a resident is worth, by its key.
+Worth: TypeAlias = Callable[[ResidentKey], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,23 @@ def own(pool: Pool, function: Function) -> Take | None:
         if usable(container, function):
             return Take(container, StartKind.PREWARMED)
     return None
+
+
+def templated(pool: Pool, function: Function, worth: Worth, template: ResidentKey, spare_s: float) -> Take | None:
+    """An idle container with the function's template: its own, or the one with least to lose.
+
+    `spare_s`: seconds that a template saves; another's container is taken only if it loses less than that.
+    """
+    best: tuple[bool, float, Container] | None = None
+    for container, resident in pool.residents_of(template):
+        if container.state is not ContainerState.IDLE or resident.state is not ResidentState.LOADED:
+            continue
+        if not usable(container, function):
+            continue
+        foreign, lost_s = container.owner != function.key, loss(container, function.key, worth)
+        if (not foreign or lost_s < spare_s) and (best is None or (foreign, lost_s) < best[:2]):
+            best = (foreign, lost_s, container)
+    return None if best is None else Take(best[2], StartKind.TEMPLATED)
 
 
 def elsewhere(

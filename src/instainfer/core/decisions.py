@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .model import NO_TIME, ActivationId, ContainerId, Failure, FunctionKey, Phases, Profile, StartKind
+from .model import NO_TIME, ActivationId, ContainerId, Failure, FunctionKey, Phases, Profile, ResidentKey, StartKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,11 @@ class StopContainer:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Pre-load, in the background and at low priority; answered by `LoadFinished` or `LoadFailed`."""
+    """Pre-load a function or a template, in the background and at low priority; answered by `LoadFinished` or
+    `LoadFailed`."""
 
     container: ContainerId
-    function: FunctionKey
+    function: ResidentKey
     reason: str
 
 
@@ -40,7 +41,7 @@ class Offload:
     """End a resident (or cut its load short); answered by `ResidentGone`."""
 
     container: ContainerId
-    function: FunctionKey
+    function: ResidentKey
     reason: str
 
 
@@ -56,7 +57,7 @@ class Run:
     activation: ActivationId
     function: FunctionKey
     start_kind: StartKind
-    ends: tuple[FunctionKey, ...] = ()
+    ends: tuple[ResidentKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """A function's profile changed; keep it for the next start of the platform."""
+    """A profile changed; keep it for the next start of the platform."""
 
-    function: FunctionKey
+    function: ResidentKey
     profile: Profile
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, Profile
+from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, Profile, ResidentKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +60,20 @@ class ContainerGone:
 
 @dataclass(frozen=True, slots=True)
 class LoadFinished:
-    """A function *is* loaded, whether a `Load` or a `Run` asked for it."""
+    """A function, or a template, *is* loaded, whether a `Load` or a `Run` asked for it.
+
+    A template comes unasked when a function was to be forked from it.
+    """
 
     at: float
     container: ContainerId
-    function: FunctionKey
+    function: ResidentKey
     library_s: float
     model_s: float
     resident_bytes: int
-    """Measured (PSS), not estimated."""
+    """Measured, not estimated: memory that only the end of its processes would give back."""
+    forked: bool = False
+    """Whether it was forked from a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class LoadFailed:
 
     at: float
     container: ContainerId
-    function: FunctionKey
+    function: ResidentKey
     failure: Failure
 
 
@@ -91,7 +96,7 @@ class ResidentGone:
 
     at: float
     container: ContainerId
-    function: FunctionKey
+    function: ResidentKey
     failure: Failure | None = None
 
 
@@ -116,7 +121,7 @@ class MemoryMeasured:
 
     at: float
     container: ContainerId
-    resident_bytes: tuple[tuple[FunctionKey, int], ...]
+    resident_bytes: tuple[tuple[ResidentKey, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

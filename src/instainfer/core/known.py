@@ -1,14 +1,14 @@
-"""What a node knows of the functions that may be called: profiles, arrivals, forecasts, failures to load."""
+"""What a node knows of the functions that may be called, and of the templates they may be forked from."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .lifecycle import ResidentState
-from .model import Failure, Function, FunctionKey, Profile
+from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
 from .pool import Pool
-from .ports import ContainerView, Forecast, FunctionView, NodeView, Predictor, ResidentView
+from .ports import ContainerView, Forecast, FunctionView, NodeView, Predictor, ResidentView, TemplateView
 
 
 @dataclass(slots=True)
@@ -21,19 +21,28 @@ class Known:
     """Why it could not be loaded; pre-loading leaves it alone until a call has shown otherwise."""
     removed: bool = False
 
-    @property
-    def estimate_bytes(self) -> int:
-        return self.profile.resident_bytes or self.function.estimate_bytes
+
+@dataclass(slots=True)
+class KnownTemplate:
+    """Before the first has been made nothing is known of it: whether there can be one, the runtime finds out."""
+
+    namespace: str
+    profile: Profile = field(default_factory=Profile)
+    load_failure: Failure | None = None
+    users: set[FunctionKey] = field(default_factory=set)
+    """Functions that may be forked from it."""
 
 
 class Registry:
     """`guess_load_s`: seconds of loading assumed of a function never loaded; `history`: arrivals remembered."""
 
-    def __init__(self, predictor: Predictor, guess_load_s: float, history: int) -> None:
+    def __init__(self, predictor: Predictor, *, guess_load_s: float, history: int, templates: bool) -> None:
         self.functions: dict[FunctionKey, Known] = {}
+        self.templates: dict[ResidentKey, KnownTemplate] = {}
         self._predictor = predictor
         self._guess_load_s = guess_load_s
         self._history = history
+        self._use_templates = templates
 
     def __getitem__(self, key: FunctionKey) -> Known:
         return self.functions[key]
@@ -48,26 +57,69 @@ class Registry:
             self.functions[function.key] = Known(function, profile or Profile(), arrivals)
         else:
             known.function, known.removed, known.load_failure = function, False, None
+        template = self.template_of(function)
+        if template is not None:
+            self.templates.setdefault(template, KnownTemplate(function.namespace)).users.add(function.key)
+
+    def forget(self, key: FunctionKey) -> None:
+        function = self.functions.pop(key).function
+        template = self.templates.get(function.template)
+        if template is not None:
+            template.users.discard(key)
+
+    def template_of(self, function: Function) -> ResidentKey | None:
+        """The key of the template it may be forked from; None when templates are not used for it."""
+        return function.template if self._use_templates and function.templated else None
 
     def called(self, key: FunctionKey, at: float) -> None:
         known = self.functions[key]
         known.arrivals.append(at)
         known.forecast = self._predictor.forecast(known.arrivals)
 
-    def load_s(self, key: FunctionKey) -> float:
+    # -- costs -----------------------------------------------------------------------------------------------------
+
+    def load_s(self, key: FunctionKey, *, forked: bool) -> float:
+        """Seconds that loading it takes, measured or guessed."""
         profile = self.functions[key].profile
-        return profile.load_s if profile.loads else self._guess_load_s
+        if forked and profile.forks:
+            return profile.load_s(forked=True)
+        if forked and profile.loads:
+            return profile.model_s
+        if profile.loads:
+            return profile.load_s(forked=False)
+        return self._guess_load_s / 2 if forked else self._guess_load_s
+
+    def estimate_bytes(self, key: ResidentKey, *, forked: bool = False) -> int:
+        """Size of a resident or a template before it is measured in this place."""
+        if is_template(key):
+            return self.templates[key].profile.resident_bytes
+        known = self.functions[key]
+        return known.profile.size_bytes(forked=forked) or known.profile.resident_bytes or known.function.estimate_bytes
+
+    # -- views -----------------------------------------------------------------------------------------------------
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
         known = self.functions[key]
         copies = sum(r.state is not ResidentState.UNLOADING for r in pool.by_function.get(key, {}).values())
+        template = self.template_of(known.function)
         return FunctionView(
-            key, known.function.namespace, self.load_s(key), known.estimate_bytes, known.forecast, copies
+            key,
+            known.function.namespace,
+            load_s=self.load_s(key, forked=template is not None and template in pool.by_function),
+            resident_bytes=self.estimate_bytes(key),
+            forked_bytes=self.estimate_bytes(key, forked=True),
+            forecast=known.forecast,
+            copies=copies,
+            template=template,
         )
+
+    def template_view(self, key: ResidentKey) -> TemplateView:
+        known = self.templates[key]
+        return TemplateView(key, known.namespace, known.profile.library_s, known.profile.resident_bytes)
 
 
 def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
-    """What a pre-loading policy may see: idle containers, and functions that can be loaded."""
+    """What a pre-loading policy may see: idle containers, and what can be loaded into them."""
     return NodeView(
         at=at,
         containers=tuple(
@@ -87,6 +139,11 @@ def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> Nod
             key: registry.view(key, pool)
             for key, known in registry.functions.items()
             if not known.removed and known.load_failure is None
+        },
+        templates={
+            key: registry.template_view(key)
+            for key, known in registry.templates.items()
+            if known.profile.loads and known.load_failure is None
         },
         load_slots=load_slots,
     )

@@ -8,7 +8,7 @@ only when its end has been reported.
 from __future__ import annotations
 
 from .errors import InternalError
-from .model import ContainerId, FunctionKey
+from .model import ContainerId, ResidentKey
 
 
 class Ledger:
@@ -17,7 +17,7 @@ class Ledger:
         self.committed_bytes = 0
         """Sum of the limits of all containers that have not been reported gone."""
         self._limits: dict[ContainerId, int] = {}
-        self._charges: dict[ContainerId, dict[FunctionKey, int]] = {}
+        self._charges: dict[ContainerId, dict[ResidentKey, int]] = {}
         self._totals: dict[ContainerId, int] = {}
         self._committed_byte_s = 0.0
         self._since = at
@@ -46,16 +46,16 @@ class Ledger:
         self.committed_bytes -= self._limits.pop(container)
         del self._charges[container], self._totals[container]
 
-    def charge(self, container: ContainerId, function: FunctionKey, size_bytes: int) -> None:
+    def charge(self, container: ContainerId, function: ResidentKey, size_bytes: int) -> None:
         """Enter or correct what a resident takes."""
         charges = self._charges[container]
         self._totals[container] += size_bytes - charges.get(function, 0)
         charges[function] = size_bytes
 
-    def release(self, container: ContainerId, function: FunctionKey) -> None:
+    def release(self, container: ContainerId, function: ResidentKey) -> None:
         self._totals[container] -= self._charges[container].pop(function)
 
-    def charged(self, container: ContainerId, function: FunctionKey) -> int:
+    def charged(self, container: ContainerId, function: ResidentKey) -> int:
         return self._charges[container].get(function, 0)
 
     def used_in(self, container: ContainerId) -> int:
@@ -69,7 +69,7 @@ class Ledger:
         """Integral of the container limits over time: the paper's memory cost."""
         return self._committed_byte_s + self.committed_bytes * (at - self._since)
 
-    def entries(self) -> dict[ContainerId, tuple[int, dict[FunctionKey, int]]]:
+    def entries(self) -> dict[ContainerId, tuple[int, dict[ResidentKey, int]]]:
         """Everything in the book: limit and charges of each container."""
         return {container: (limit, dict(self._charges[container])) for container, limit in self._limits.items()}
 

@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
 FunctionKey: TypeAlias = str
+#: A function's key, or a template's.
+ResidentKey: TypeAlias = str
 ContainerId: TypeAlias = str
 ActivationId: TypeAlias = str
 
@@ -25,6 +27,8 @@ class StartKind(StrEnum):
     """A container was created for it."""
     PREWARMED = "prewarmed"
     """An idle container took it that held nothing of this function."""
+    TEMPLATED = "templated"
+    """An idle container took it that held a template of its environment: only its own part was loaded."""
     PRELOADED = "preloaded"
     """Its function was resident because pre-loading had put it there."""
     JOINED = "joined"
@@ -97,44 +101,81 @@ class Function:
     timeout_s: float
     estimate_bytes: int
     """First guess of a resident's size, used until one has been measured."""
+    templated: bool = True
+    """Whether it may be forked from a template. Not so when it sets variables that its imports may look at."""
+
+    @property
+    def template(self) -> ResidentKey:
+        """The key of the template it may be forked from."""
+        return template_key(self.namespace, self.environment)
+
+
+_TEMPLATE = "template:"
+
+
+def template_key(namespace: str, environment: str) -> ResidentKey:
+    """Templates are shared by all functions of one namespace and environment."""
+    return f"{_TEMPLATE}{namespace}/{environment}"
+
+
+def is_template(key: ResidentKey) -> bool:
+    return key.startswith(_TEMPLATE)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What has been measured of a function: exponentially weighted means, newest sample weighted `WEIGHT`."""
+    """What has been measured of a function or a template: means weighted exponentially, the newest by `WEIGHT`.
+
+    The three costs of a start are kept apart: libraries from nothing, libraries from a template, the model.
+    """
 
     WEIGHT: ClassVar[float] = 0.3
 
     loads: int = 0
+    """Loads from nothing."""
     library_s: float = 0.0
-    model_s: float = 0.0
+    """Seconds that the imports take from nothing."""
     resident_bytes: int = 0
-    """The largest of the recent measurements decays slowly: packing must not be optimistic."""
+    """Size of a resident loaded from nothing. Grows at once and shrinks slowly: packing must not be optimistic."""
+    forks: int = 0
+    """Loads from a template."""
+    fork_s: float = 0.0
+    """Seconds until the imports are done from a template."""
+    forked_bytes: int = 0
+    """Size of a resident forked from a template: its share of common pages and its own."""
+    models: int = 0
+    model_s: float = 0.0
+    """Seconds that the model takes, either way."""
     runs: int = 0
     compute_s: float = 0.0
 
-    @property
-    def load_s(self) -> float:
+    def load_s(self, *, forked: bool) -> float:
         """Seconds that a call saves when the function is already resident."""
-        return self.library_s + self.model_s
+        return (self.fork_s if forked else self.library_s) + self.model_s
 
-    def with_load(self, library_s: float, model_s: float, resident_bytes: int) -> Profile:
-        return replace(
-            self,
-            loads=self.loads + 1,
-            library_s=_mix(self.library_s, library_s, self.loads),
-            model_s=_mix(self.model_s, model_s, self.loads),
-            resident_bytes=self._with_bytes(resident_bytes),
-        )
+    def size_bytes(self, *, forked: bool) -> int:
+        """Measured size of a resident; 0 when none of this kind has been measured."""
+        return self.forked_bytes if forked else self.resident_bytes
+
+    def with_load(self, library_s: float, model_s: float, size_bytes: int, *, forked: bool = False) -> Profile:
+        known = replace(self, models=self.models + 1, model_s=_mix(self.model_s, model_s, self.models))
+        if forked:
+            known = replace(known, forks=self.forks + 1, fork_s=_mix(self.fork_s, library_s, self.forks))
+        else:
+            known = replace(known, loads=self.loads + 1, library_s=_mix(self.library_s, library_s, self.loads))
+        return known.with_bytes(size_bytes, forked=forked)
 
     def with_run(self, compute_s: float) -> Profile:
         return replace(self, runs=self.runs + 1, compute_s=_mix(self.compute_s, compute_s, self.runs))
 
-    def with_bytes(self, resident_bytes: int) -> Profile:
-        return replace(self, resident_bytes=self._with_bytes(resident_bytes))
+    def with_bytes(self, size_bytes: int, *, forked: bool) -> Profile:
+        if forked:
+            return replace(self, forked_bytes=_slowly_down(self.forked_bytes, size_bytes))
+        return replace(self, resident_bytes=_slowly_down(self.resident_bytes, size_bytes))
 
-    def _with_bytes(self, measured: int) -> int:
-        return max(measured, int(_mix(self.resident_bytes, measured, self.resident_bytes)))
+
+def _slowly_down(old: int, new: int) -> int:
+    return max(new, int(_mix(old, new, old)))
 
 
 def _mix(old: float, new: float, samples: int) -> float:

@@ -16,7 +16,7 @@ from .decisions import Decision, Refuse, Remember, WakeAt
 from .errors import IllegalEvent, InternalError
 from .known import Known
 from .lifecycle import ContainerState, ResidentState
-from .model import ContainerId, Failure, FailureKind, FunctionKey, Profile, StartKind
+from .model import ContainerId, Failure, FailureKind, FunctionKey, Profile, ResidentKey, StartKind, is_template
 from .placing import drain_queue, place
 from .pool import Container, Origin, Resident
 from .ports import Policies
@@ -87,7 +87,14 @@ class NodeState:
 
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
         self.books.functions.register(event.function, event.profile)
+        # A template's process may only read the folders of functions it was made for.
+        self._end_templates(event.function.template, "a function has come that it does not know")
         self.books.opportunity = True
+
+    def _end_templates(self, template: ResidentKey, reason: str) -> None:
+        for _, resident in list(self.books.pool.residents_of(template)):
+            if resident.state in (ResidentState.LOADING, ResidentState.LOADED):
+                self.books.offload(resident, reason)
 
     def _on_function_removed(self, event: events.FunctionRemoved) -> None:
         known = self.books.functions.get(event.function)
@@ -163,24 +170,57 @@ class NodeState:
     # -- residents -------------------------------------------------------------------------------------------------
 
     def _on_load_finished(self, event: events.LoadFinished) -> None:
+        if is_template(event.function):
+            self._template_loaded(event)
+            return
         container, resident = self._resident(event, ResidentState.LOADING, ResidentState.UNLOADING)
-        known = self.books.functions[event.function]
-        known.profile = known.profile.with_load(event.library_s, event.model_s, event.resident_bytes)
+        books = self.books
+        known = books.functions[event.function]
+        known.profile = known.profile.with_load(
+            event.library_s, event.model_s, event.resident_bytes, forked=event.forked
+        )
         known.load_failure = None
-        self.books.out.append(Remember(event.function, known.profile))
-        self.books.pool.ledger.charge(container.id, event.function, event.resident_bytes)
-        self.books.opportunity = True
+        resident.forked = event.forked
+        books.out.append(Remember(event.function, known.profile))
+        books.pool.ledger.charge(container.id, event.function, event.resident_bytes)
+        books.opportunity = True
         if resident.state is ResidentState.UNLOADING:
             return
         if container.running is not None:
-            self.books.pool.shift(resident, ResidentState.IN_USE)
-            self.books.requests[container.running].waited_for_load(event.at, event.library_s, event.model_s)
+            books.pool.shift(resident, ResidentState.IN_USE)
+            books.requests[container.running].waited_for_load(event.at, event.library_s, event.model_s)
         else:
-            self.books.pool.shift(resident, ResidentState.LOADED)
-            self.books.preloads.finished += 1
-            self.books.shrink(container)
+            books.pool.shift(resident, ResidentState.LOADED)
+            books.preloads.finished += 1
+            books.shrink(container)
+
+    def _template_loaded(self, event: events.LoadFinished) -> None:
+        container = self._container(event)
+        books = self.books
+        known = books.functions.templates.get(event.function)
+        resident = container.residents.get(event.function)
+        if known is None or known.namespace != container.namespace:
+            raise self._illegal(event, "no function there is forked from this template")
+        if resident is not None and resident.state not in (ResidentState.LOADING, ResidentState.UNLOADING):
+            raise self._illegal(event, "it is there already")
+        known.profile = known.profile.with_load(event.library_s, 0.0, event.resident_bytes)
+        known.load_failure = None
+        if resident is None:
+            # It was made on the way, for a function to be forked from.
+            resident = books.add_resident(container, event.function, Origin.CALL, "made for a load")
+        if resident.state is ResidentState.LOADING:
+            books.pool.shift(resident, ResidentState.LOADED)
+        books.pool.ledger.charge(container.id, event.function, event.resident_bytes)
+        if container.running is not None:
+            books.requests[container.running].template_made(event.at, event.library_s)
+        if container.state is ContainerState.IDLE:
+            books.shrink(container)
+        books.opportunity = True
 
     def _on_load_failed(self, event: events.LoadFailed) -> None:
+        if is_template(event.function):
+            self._template_failed(event)
+            return
         container, resident = self._resident(event, ResidentState.LOADING, ResidentState.UNLOADING)
         self.books.functions[event.function].load_failure = event.failure
         if resident.origin is Origin.PRELOAD:
@@ -191,12 +231,20 @@ class NodeState:
         if container.running is None or resident.state is ResidentState.UNLOADING:
             self.books.end(container, resident)
 
+    def _template_failed(self, event: events.LoadFailed) -> None:
+        container = self._container(event)
+        known = self.books.functions.templates.get(event.function)
+        if known is not None:
+            known.load_failure = event.failure
+        if (resident := container.residents.get(event.function)) is not None:
+            self.books.end(container, resident)
+
     def _on_resident_gone(self, event: events.ResidentGone) -> None:
         container, resident = self._resident(event, *ResidentState)
         asked = resident.state is ResidentState.UNLOADING or container.state is ContainerState.STOPPING
         if not asked and event.failure is None:
             raise self._illegal(event, f"nobody asked for its end; it is {resident.state}")
-        if not asked and container.running is not None:
+        if not asked and container.running is not None and not resident.is_template:
             # It died while a call for it was on its way: that call loads it anew.
             request = self.books.requests[container.running]
             request.loaded, request.start_kind = False, StartKind.PREWARMED
@@ -232,15 +280,18 @@ class NodeState:
             self.books.pool.shift(resident, ResidentState.LOADED)
             resident.origin = Origin.CALL
             self.books.pool.ledger.charge(container.id, request.function, event.resident_bytes)
-            known.profile = known.profile.with_bytes(event.resident_bytes)
+            known.profile = known.profile.with_bytes(event.resident_bytes, forked=resident.forked)
             self.books.fall_idle(container)
 
     def _on_memory_measured(self, event: events.MemoryMeasured) -> None:
         container = self._container(event)
         for key, measured_bytes in event.resident_bytes:
-            if key in container.residents:
-                self.books.pool.ledger.charge(container.id, key, measured_bytes)
-                self.books.functions[key].profile = self.books.functions[key].profile.with_bytes(measured_bytes)
+            resident = container.residents.get(key)
+            if resident is None:
+                continue
+            self.books.pool.ledger.charge(container.id, key, measured_bytes)
+            known = self.books.functions.templates[key] if resident.is_template else self.books.functions[key]
+            known.profile = known.profile.with_bytes(measured_bytes, forked=resident.forked)
         if container.state is ContainerState.IDLE:
             self.books.shrink(container)
 
@@ -287,9 +338,11 @@ class NodeState:
             running = container.running
             if running is not None and self.books.requests[running].container != container.id:
                 raise InternalError(f"{running} is in {container.id} and believes to be elsewhere")
-            if any(self.books.functions.get(key) is None for key in container.residents):
+            functions = [key for key in container.residents if not is_template(key)]
+            if any(self.books.functions.get(key) is None for key in functions):
                 raise InternalError(f"container {container.id} holds a function that nobody knows")
-            namespaces = {self.books.functions[key].function.namespace for key in container.residents}
+            namespaces = {self.books.functions[key].function.namespace for key in functions}
+            namespaces |= {self.books.functions.templates[k].namespace for k in container.residents if is_template(k)}
             if namespaces - {container.namespace}:
                 raise InternalError(
                     f"container {container.id} of {container.namespace} holds functions of {namespaces}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import choose
 from .books import Books
-from .model import FunctionKey, Profile
+from .model import Function, FunctionKey
 from .requests import Request
 
 
@@ -14,7 +14,8 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     choice: choose.Choice | None = choose.holding(books.pool, function, books.worth)
     if choice is None and _is_patient(books, request):
         return False
-    choice = choice or choose.own(books.pool, function)
+    if choice is None:
+        choice = _templated(books, function) or choose.own(books.pool, function)
     if choice is None and may_take_memory:
         choice = choose.elsewhere(books.pool, function, books.worth, books.policies.keepalive.eviction_order)
     match choice:
@@ -28,6 +29,14 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
             for container in containers:
                 books.stop(container, f"room for {function.key}")
     return False
+
+
+def _templated(books: Books, function: Function) -> choose.Take | None:
+    template = books.functions.template_of(function)
+    if template is None:
+        return None
+    spare_s = books.functions.templates[template].profile.library_s
+    return choose.templated(books.pool, function, books.worth, template, spare_s)
 
 
 def drain_queue(books: Books) -> None:
@@ -56,10 +65,11 @@ def _is_patient(books: Books, request: Request) -> bool:
     known = books.functions[request.function]
     if not books.settings.retain:
         return False
-    start_s = books.functions.load_s(request.function)
-    if books.pool.ledger.free_bytes >= known.function.memory_bytes:
+    forked = _templated(books, known.function) is not None
+    start_s = books.functions.load_s(request.function, forked=forked)
+    if not forked and books.pool.ledger.free_bytes >= known.function.memory_bytes:
         start_s += books.container_start_s
-    if _turn_in(books, request, known.profile) >= start_s:
+    if _turn_in(books, request, known.profile.compute_s) >= start_s:
         return False
     # The expectation may be wrong, and of a function that never ended there is none. Waiting no longer than the
     # alternative takes costs at most twice the better of the two.
@@ -68,13 +78,14 @@ def _is_patient(books: Books, request: Request) -> bool:
     return True
 
 
-def _turn_in(books: Books, request: Request, profile: Profile) -> float:
+def _turn_in(books: Books, request: Request, compute_s: float) -> float:
     """Expected seconds until a container that has the function, or is getting it, is free for this request."""
     soonest = float("inf")
     for container, _ in books.pool.residents_of(request.function):
         other = books.requests.get(container.running) if container.running is not None else None
         if other is not None and other.function == request.function:
-            expected_s = profile.compute_s + (0.0 if other.loaded else profile.load_s)
+            load_s = 0.0 if other.loaded else books.functions.load_s(request.function, forked=other.forks)
+            expected_s = load_s + compute_s
             soonest = min(soonest, max(0.0, other.run_at + expected_s - books.at))
     ahead = sum(other.function == request.function and other is not request for other in books.queue)
-    return soonest + ahead * profile.compute_s
+    return soonest + ahead * compute_s

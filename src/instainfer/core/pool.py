@@ -13,7 +13,7 @@ from enum import StrEnum
 from .errors import InternalError
 from .ledger import Ledger
 from .lifecycle import CONTAINER_TRANSITIONS, RESIDENT_TRANSITIONS, ContainerState, ResidentState
-from .model import ActivationId, ContainerId, FunctionKey
+from .model import ActivationId, ContainerId, FunctionKey, ResidentKey, is_template
 
 
 class Origin(StrEnum):
@@ -26,9 +26,9 @@ class Origin(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Resident:
-    """One function in one container."""
+    """One function, or one template, in one container."""
 
-    function: FunctionKey
+    function: ResidentKey
     container: ContainerId
     state: ResidentState
     origin: Origin
@@ -38,6 +38,12 @@ class Resident:
     """Why it was loaded, for people."""
     served: bool = False
     """Whether a call has used it."""
+    forked: bool = False
+    """Whether it was forked from a template; known once it is loaded."""
+
+    @property
+    def is_template(self) -> bool:
+        return is_template(self.function)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +62,7 @@ class Container:
     idle_since: float = 0.0
     expires_at: float = 0.0
     """When keep-alive ends it, if it is still idle."""
-    residents: dict[FunctionKey, Resident] = field(default_factory=dict)
+    residents: dict[ResidentKey, Resident] = field(default_factory=dict)
 
 
 class Pool:
@@ -65,8 +71,8 @@ class Pool:
         self.containers: dict[ContainerId, Container] = {}
         self.idle: dict[ContainerId, Container] = {}
         """Idle containers, the longest idle first."""
-        self.by_function: dict[FunctionKey, dict[ContainerId, Resident]] = {}
-        """Where each function is, in any state but GONE."""
+        self.by_function: dict[ResidentKey, dict[ContainerId, Resident]] = {}
+        """Where each function and template is, in any state but GONE."""
         self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Idle containers by owner."""
         self.loading = 0
@@ -127,9 +133,14 @@ class Pool:
                 del self.by_function[resident.function]
             self.ledger.release(resident.container, resident.function)
 
-    def residents_of(self, function: FunctionKey) -> Iterator[tuple[Container, Resident]]:
+    def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
         for container, resident in self.by_function.get(function, {}).items():
             yield self.containers[container], resident
+
+    def template_in(self, container: Container, template: ResidentKey | None) -> bool:
+        """Whether a container holds a template, ready to be forked from."""
+        resident = container.residents.get(template) if template is not None else None
+        return resident is not None and resident.state is ResidentState.LOADED
 
     def freeing_in(self, container: Container) -> int:
         """Bytes of residents whose end has been asked for and not yet reported."""
@@ -173,7 +184,7 @@ class Pool:
             if counted != kept:
                 raise InternalError(f"{what}: counted {counted}, kept {kept}")
 
-    def _check_container(self, container: Container, limit_bytes: int, charges: dict[FunctionKey, int]) -> None:
+    def _check_container(self, container: Container, limit_bytes: int, charges: dict[ResidentKey, int]) -> None:
         if limit_bytes != container.limit_bytes or charges.keys() != container.residents.keys():
             raise InternalError(f"ledger and container {container.id} differ")
         states = [r.state for r in container.residents.values()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .lifecycle import ResidentState
-from .model import ContainerId, FunctionKey
+from .model import ContainerId, FunctionKey, ResidentKey
 from .pool import Container, Origin
 
 
@@ -60,15 +60,31 @@ class FunctionView:
     load_s: float
     """Seconds that a call saves when it finds the function resident."""
     resident_bytes: int
+    """Size of a resident loaded from nothing."""
+    forked_bytes: int
+    """Size of a resident forked from a template."""
     forecast: Forecast | None
     """None when the function has never been called here."""
     copies: int
     """Residents of it on this node that are loading, loaded or in use."""
+    template: ResidentKey | None = None
+    """The template that it is forked from where there is one; None when templates are not used for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateView:
+    """A template that can be made: an environment's libraries, for all functions of a namespace that use it."""
+
+    key: ResidentKey
+    namespace: str
+    library_s: float
+    """Seconds of importing that it saves every load."""
+    resident_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class ResidentView:
-    function: FunctionKey
+    function: ResidentKey
     state: ResidentState
     origin: Origin
     charged_bytes: int
@@ -92,27 +108,28 @@ class NodeView:
     at: float
     containers: tuple[ContainerView, ...]
     functions: Mapping[FunctionKey, FunctionView]
+    templates: Mapping[ResidentKey, TemplateView]
     load_slots: int
     """Loads that may be begun now."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuggestLoad:
-    """Load a function, after ending `victims` of the same container (all of them, or the load does not fit)."""
+    """Load a function or a template, after ending `victims` of the same container (all, or the load does not fit)."""
 
     container: ContainerId
-    function: FunctionKey
+    function: ResidentKey
     resident_bytes: int
     value_s: float
     """Expected seconds saved within the policy's horizon."""
-    victims: tuple[FunctionKey, ...]
+    victims: tuple[ResidentKey, ...]
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class SuggestOffload:
     container: ContainerId
-    function: FunctionKey
+    function: ResidentKey
     reason: str
 
 

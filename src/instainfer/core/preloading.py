@@ -6,6 +6,7 @@ from .books import Books
 from .decisions import Load
 from .known import node_view
 from .lifecycle import ResidentState
+from .model import ResidentKey, is_template
 from .pool import Origin
 from .ports import SuggestLoad, SuggestOffload
 
@@ -40,14 +41,14 @@ def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
 def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
     """Load now if there is room now; else end the victims, and plan anew when their memory is free."""
     container = books.pool.idle.get(suggestion.container)
-    known = books.functions.get(suggestion.function)
-    if container is None or known is None or known.removed:
+    namespace = _namespace_of(books, suggestion.function)
+    if container is None or namespace is None:
         return "not loaded: the container is not idle or the function is gone"
-    if container.namespace != known.function.namespace or suggestion.function in container.residents:
+    if container.namespace != namespace or suggestion.function in container.residents:
         return "not loaded: it must not be there, or is there already"
     if books.queue or books.pool.loading >= books.settings.max_loads:
         return "not loaded: requests wait, or enough is being loaded"
-    need_bytes = known.estimate_bytes
+    need_bytes = books.estimate_in(container, suggestion.function)
     if books.pool.ledger.free_in(container.id) >= need_bytes:
         books.add_resident(container, suggestion.function, Origin.PRELOAD, suggestion.reason)
         books.preloads.started += 1
@@ -65,3 +66,12 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
     for victim in going:
         books.offload(victim, f"displaced by {suggestion.function}: {suggestion.reason}")
     return "waits until the memory of others is free"
+
+
+def _namespace_of(books: Books, key: ResidentKey) -> str | None:
+    """None for what can no longer be loaded."""
+    if is_template(key):
+        template = books.functions.templates.get(key)
+        return None if template is None else template.namespace
+    known = books.functions.get(key)
+    return None if known is None or known.removed else known.function.namespace

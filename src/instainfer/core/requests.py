@@ -31,16 +31,25 @@ class Request:
     library_s: float = 0.0
     """Part of the load that it waited for."""
     model_s: float = 0.0
+    template_s: float = 0.0
+    """Part of `library_s` in which a template was made."""
     loaded: bool = True
     """False while its function is still being loaded."""
+    forks: bool = False
+    """Its function is loaded from a template."""
     patient_until: float = 0.0
     """While queued: it waits for a busy container that has its function, until then at most."""
 
+    def template_made(self, at: float, library_s: float) -> None:
+        """A template was made on its behalf, of which `library_s` at most was its wait."""
+        self.template_s = min(library_s, max(0.0, at - self.run_at))
+        self.forks = True
+
     def waited_for_load(self, at: float, library_s: float, model_s: float) -> None:
         """A load took `library_s` + `model_s`; only its tail, since `run_at`, was this request's wait."""
-        waited_s = max(0.0, at - self.run_at)
+        waited_s = max(0.0, at - self.run_at - self.template_s)
         self.model_s = min(model_s, waited_s)
-        self.library_s = min(library_s, waited_s - self.model_s)
+        self.library_s = min(library_s, waited_s - self.model_s) + self.template_s
         self.loaded = True
 
     def phases(self, at: float, compute_s: float = 0.0) -> Phases:

@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
-from ..backends.base import Answer, Backend, Call, Clock, Container, ContainerSpec, FunctionSpec
+from ..backends.base import Answer, Backend, Call, Clock, Container, ContainerSpec, FunctionSpec, TemplateSpec
 from ..core.decisions import (
     Decision,
     Load,
@@ -36,7 +37,7 @@ from ..core.events import (
     RunFinished,
     TimerFired,
 )
-from ..core.model import ActivationId, ContainerId, Function, FunctionKey, Profile
+from ..core.model import ActivationId, ContainerId, Function, FunctionKey, Profile, ResidentKey, is_template
 from ..core.node import NodeState
 from ..core.story import Entry
 from ..links.base import Outcome
@@ -53,7 +54,7 @@ class Invoker:
         backend: Backend,
         clock: Clock,
         *,
-        on_profile: Callable[[FunctionKey, Profile], None] | None = None,
+        on_profile: Callable[[ResidentKey, Profile], None] | None = None,
         on_entry: Callable[[Entry], None] | None = None,
     ) -> None:
         self.state = state
@@ -62,6 +63,7 @@ class Invoker:
         self._on_profile = on_profile
         self._on_entry = on_entry
         self._specs: dict[FunctionKey, FunctionSpec] = {}
+        self._templates: dict[ResidentKey, TemplateSpec] = {}
         self._containers: dict[ContainerId, Container] = {}
         self._calls: dict[ActivationId, Call] = {}
         self._waiting: dict[ActivationId, asyncio.Future[Outcome]] = {}
@@ -84,7 +86,26 @@ class Invoker:
 
     def register(self, function: Function, spec: FunctionSpec, profile: Profile | None = None) -> None:
         self._specs[function.key] = spec
+        self._share_template(function, spec)
         self.feed(FunctionRegistered(self.clock.now(), function, profile))
+
+    def _share_template(self, function: Function, spec: FunctionSpec) -> None:
+        """All functions of a template name the same one, which may read the folders of all of them."""
+        if not function.templated or not self.state.books.settings.templates:
+            self._specs[function.key] = replace(spec, template=None)
+            return
+        if spec.template is None:
+            return
+        known = self._templates.get(function.template, spec.template)
+        shared = replace(
+            known,
+            modules=tuple(dict.fromkeys((*known.modules, *spec.template.modules))),
+            folders=tuple(dict.fromkeys((*known.folders, spec.folder))),
+        )
+        self._templates[function.template] = shared
+        for key, other in self._specs.items():
+            if other.template is not None and other.template.key == shared.key:
+                self._specs[key] = replace(other, template=shared)
 
     def unregister(self, function: FunctionKey) -> None:
         """Calls that are on their way keep the function's files in use until they have ended."""
@@ -147,7 +168,11 @@ class Invoker:
         self._containers[decision.container].stop()
 
     def _load(self, decision: Load) -> None:
-        self._containers[decision.container].load(self._specs[decision.function])
+        container = self._containers[decision.container]
+        if is_template(decision.function):
+            container.load_template(self._templates[decision.function])
+        else:
+            container.load(self._specs[decision.function])
 
     def _offload(self, decision: Offload) -> None:
         self._containers[decision.container].offload(decision.function)

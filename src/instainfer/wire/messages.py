@@ -11,6 +11,15 @@ from typing import NamedTuple
 from .codec import Fields, Vocabulary
 
 
+class Template(NamedTuple):
+    """What a container needs to make a template (`backends.base.TemplateSpec`)."""
+
+    key: str
+    python: str
+    modules: list[str]
+    folders: list[str]
+
+
 class Function(NamedTuple):
     """What a container needs to know of one version of a function (`backends.base.FunctionSpec`)."""
 
@@ -24,6 +33,8 @@ class Function(NamedTuple):
     timeout_s: float = 60.0
     logs_bytes: int = 10 * 1024 * 1024
     env: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
+    fast_init: bool = False
+    template: Template | None = None
 
 
 class Failure(NamedTuple):

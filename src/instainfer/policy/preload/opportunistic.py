@@ -25,6 +25,10 @@ is called every five seconds: lambda / (lambda + mu) = 1/13, hence 0.15 s. It go
 A function that was never called has a small prior rate, so that otherwise empty memory is used; being worth least it
 is the first to make room. Its neighbours are not thought to be in danger from it. A second copy of a resident helps
 only when two calls overlap: copies are worth `SPARE_COPY` of a single one, and none is loaded on purpose.
+
+Templates come last: when every function that is wanted has its place, idle containers with room get the templates of
+the environments that may be called there, so that a miss is fast too. A template is worth the imports that it is
+expected to save its functions, mostly those without a resident of their own.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...core.lifecycle import ResidentState
-from ...core.model import FunctionKey
+from ...core.model import ResidentKey, is_template
 from ...core.pool import Origin
 from ...core.ports import (
     ContainerView,
@@ -54,6 +58,7 @@ SPARE_COPY = 0.1
 @dataclass(frozen=True, slots=True)
 class _Place:
     container: ContainerView
+    need_bytes: int
     value_s: float
     chance: float
     victims: tuple[ResidentView, ...]
@@ -95,7 +100,30 @@ class Opportunistic:
             place = self._best_place(function, open_to, view, leaving)
             if place is not None:
                 loads.append(self._suggest(function, place, view.at))
+        if not loads and slots > 0:
+            loads = list(self._templates(view))[:1]
         return PreloadPlan(tuple(offloads) + tuple(loads), self._next_due(view))
+
+    def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
+        """Templates for containers that lack them and have room, the most valuable first."""
+        worth = {key: self._template_value(view, key) for key in view.templates}
+        for key in sorted(worth, key=lambda k: (-worth[k], k)):
+            template = view.templates[key]
+            for container in view.containers:
+                if container.namespace != template.namespace or container.free_bytes < template.resident_bytes:
+                    continue
+                if worth[key] > 0 and all(r.function != key for r in container.residents):
+                    reason = f"a miss here would import for {template.library_s:.2f} s"
+                    yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
+
+    def _template_value(self, view: NodeView, key: ResidentKey) -> float:
+        """Seconds of importing that a template is expected to save within the horizon."""
+        calls = sum(
+            self._chance(_rate(f, view.at), 0.0) * (SPARE_COPY if f.copies else 1.0)
+            for f in view.functions.values()
+            if f.template == key
+        )
+        return calls * view.templates[key].library_s if key in view.templates else 0.0
 
     def _candidates(self, view: NodeView) -> list[FunctionView]:
         """Functions that should be resident and are not, the most valuable byte first."""
@@ -139,7 +167,7 @@ class Opportunistic:
         function: FunctionView,
         containers: Sequence[ContainerView],
         view: NodeView,
-        leaving: set[tuple[str, FunctionKey]],
+        leaving: set[tuple[str, ResidentKey]],
     ) -> _Place | None:
         best: _Place | None = None
         for container in containers:
@@ -149,11 +177,13 @@ class Opportunistic:
         return best
 
     def _place(
-        self, function: FunctionView, container: ContainerView, view: NodeView, leaving: set[tuple[str, FunctionKey]]
+        self, function: FunctionView, container: ContainerView, view: NodeView, leaving: set[tuple[str, ResidentKey]]
     ) -> _Place | None:
         """The value of the function in this container and whom it would displace; None when it does not pay."""
         if any(r.function == function.key for r in container.residents):
             return None
+        forked = any(r.function == function.template and r.state is ResidentState.LOADED for r in container.residents)
+        need_bytes = function.forked_bytes if forked else function.resident_bytes
         staying = [
             r
             for r in container.residents
@@ -165,13 +195,13 @@ class Opportunistic:
         rates = {r.function: _known_rate(view, r.function) for r in staying}
         victims: list[ResidentView] = []
         lost_s = 0.0
-        if room_bytes < function.resident_bytes:
+        if room_bytes < need_bytes:
             all_rates = sum(rates.values())
             ranked = sorted(
                 (
                     (self._resident_value(view, r, all_rates - rates[r.function]), r)
                     for r in staying
-                    if r.state is ResidentState.LOADED
+                    if r.state is ResidentState.LOADED and r.function != function.template
                 ),
                 key=lambda pair: pair[0] / max(1, pair[1].charged_bytes),
             )
@@ -179,7 +209,7 @@ class Opportunistic:
                 victims.append(resident)
                 lost_s += value_s
                 room_bytes += resident.charged_bytes
-                if room_bytes >= function.resident_bytes:
+                if room_bytes >= need_bytes:
                     break
             else:
                 return None
@@ -189,12 +219,14 @@ class Opportunistic:
         value_s = chance * function.load_s
         # A function without history is welcome wherever there is room; it must not push anyone out.
         if function.forecast is None:
-            return None if victims else _Place(container, value_s, chance, (), 0.0)
+            return None if victims else _Place(container, need_bytes, value_s, chance, (), 0.0)
         if own_rate / (own_rate + neighbours) < MIN_CHANCE or value_s <= lost_s * (1 + self.hysteresis):
             return None
-        return _Place(container, value_s, chance, tuple(victims), lost_s)
+        return _Place(container, need_bytes, value_s, chance, tuple(victims), lost_s)
 
     def _resident_value(self, view: NodeView, resident: ResidentView, neighbours: float) -> float:
+        if is_template(resident.function):
+            return self._template_value(view, resident.function)
         function = view.functions.get(resident.function)
         if function is None:
             return 0.0
@@ -218,7 +250,7 @@ class Opportunistic:
         return SuggestLoad(
             place.container.id,
             function.key,
-            function.resident_bytes,
+            place.need_bytes,
             place.value_s,
             tuple(v.function for v in place.victims),
             why,
@@ -229,6 +261,6 @@ def _rate(function: FunctionView, at: float) -> float:
     return PRIOR_RATE_PER_S if function.forecast is None else function.forecast.rate(at)
 
 
-def _known_rate(view: NodeView, key: FunctionKey) -> float:
+def _known_rate(view: NodeView, key: ResidentKey) -> float:
     function = view.functions.get(key)
     return 0.0 if function is None or function.forecast is None else function.forecast.rate(view.at)

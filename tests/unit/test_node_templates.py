@@ -1,0 +1,146 @@
+"""Templates through the one door: made on the way, shared, forked from, given up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.nodes import A, B, C, CheckedNode, function, none, only
+
+from instainfer.core import decisions as d
+from instainfer.core import events as e
+from instainfer.core.errors import IllegalEvent
+from instainfer.core.model import MIB, Failure, FailureKind, StartKind, template_key
+from instainfer.policy.preload.opportunistic import Opportunistic
+
+T = template_key("t", "env")
+
+
+def made(node: CheckedNode, at: float, container: str, key: str = T, mib: int = 150) -> list[d.Decision]:
+    return node.tell(e.LoadFinished(at, container, key, 1.0, 0.0, mib * MIB))
+
+
+def forked(node: CheckedNode, at: float, container: str, key: str, mib: int = 20) -> list[d.Decision]:
+    return node.tell(e.LoadFinished(at, container, key, 0.01, 0.05, mib * MIB, forked=True))
+
+
+def with_template(**settings: object) -> CheckedNode:
+    """A has been called once, two seconds long, and a template is left behind."""
+    node = CheckedNode(1024, **settings)  # type: ignore[arg-type]
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    made(node, 1.6, "node-c1")
+    forked(node, 1.7, "node-c1", A)
+    node.ran(2.0, "node-c1", "a1", mib=20)
+    return node
+
+
+def test_a_cold_start_that_makes_a_template_counts_its_imports_as_libraries() -> None:
+    node = CheckedNode()
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    made(node, 1.5, "node-c1")
+    forked(node, 1.6, "node-c1", A)
+    reply = only(node.ran(1.8, "node-c1", "a1"), d.Reply)
+    assert reply.start_kind is StartKind.COLD
+    assert reply.phases.libraries == pytest.approx(1.01)
+    assert reply.phases.model == pytest.approx(0.05)
+    assert reply.phases.total == pytest.approx(1.8)
+
+
+def test_another_function_of_the_environment_starts_templated_in_that_container() -> None:
+    node = with_template()
+    run = only(node.call(5.0, "b1", B), d.Run)
+    assert (run.container, run.start_kind, run.ends) == ("node-c1", StartKind.TEMPLATED, (A,))
+    node.gone(5.01, "node-c1", A)
+    forked(node, 5.07, "node-c1", B)
+    reply = only(node.ran(5.2, "node-c1", "b1"), d.Reply)
+    assert reply.phases.libraries == pytest.approx(0.01)
+    assert reply.phases.startup < 0.12
+    assert T in node.node.books.pool.containers["node-c1"].residents, "a run does not end templates"
+
+
+def test_without_templates_it_would_have_got_a_container_of_its_own() -> None:
+    node = with_template(templates=True)
+    none(node.call(5.0, "b1", B), d.StartContainer)
+    plain = CheckedNode(1024, templates=False)
+    plain.serve(0.0, "node-c1", "a1", A)
+    only(plain.call(5.0, "b1", B), d.StartContainer)
+
+
+def test_a_container_with_more_to_lose_than_the_template_saves_is_left_alone() -> None:
+    node = with_template(preloader=Opportunistic())
+    books = node.node.books
+    for n in range(4):
+        node.call(3.0 + n, f"a{n + 2}", A)
+        node.ran(3.5 + n, "node-c1", f"a{n + 2}", mib=20)
+    # As if loading A took very long: it must not be ended for the second that a template saves B.
+    books.functions[A].profile = books.functions[A].profile.with_load(0.0, 500.0, 20 * MIB, forked=True)
+    only(node.call(8.0, "b1", B), d.StartContainer)
+
+
+def test_functions_with_variables_of_their_own_do_not_use_templates() -> None:
+    node = with_template()
+    node.tell(e.FunctionRegistered(3.0, replace(function("t/own@1"), templated=False)))
+    only(node.call(4.0, "o1", "t/own@1"), d.StartContainer)
+
+
+def test_a_new_function_ends_the_templates_that_do_not_know_its_folder() -> None:
+    node = with_template()
+    offload = only(node.tell(e.FunctionRegistered(3.0, function("t/new@1"))), d.Offload)
+    assert offload.function == T
+    node.gone(3.1, "node-c1", T)
+    only(node.call(4.0, "n1", "t/new@1"), d.StartContainer)
+
+
+def test_profiles_keep_the_three_costs_apart() -> None:
+    node = with_template()
+    profile = node.node.books.functions[A].profile
+    assert (profile.loads, profile.forks) == (0, 1)
+    assert (profile.fork_s, profile.model_s, profile.forked_bytes) == (0.01, 0.05, 20 * MIB)
+    node.call(3.0, "a2", A)
+    node.tell(e.ContainerGone(3.1, "node-c1", Failure(FailureKind.CONTAINER_LOST, "x")))
+    node.call(4.0, "a3", A)
+    node.started(4.4, "node-c2")
+    node.loaded(5.9, "node-c2", A)
+    profile = node.node.books.functions[A].profile
+    assert (profile.loads, profile.library_s, profile.forks) == (1, 1.0, 1)
+
+
+def test_a_template_that_cannot_be_made_is_no_harm() -> None:
+    node = CheckedNode()
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    none(node.tell(e.LoadFailed(1.0, "node-c1", T, Failure(FailureKind.LOAD_FAILED, "ImportError"))), d.Reply)
+    node.loaded(2.0, "node-c1", A)
+    assert only(node.ran(2.1, "node-c1", "a1"), d.Reply).failure is None
+
+
+def test_a_template_given_up_for_memory_is_struck_off() -> None:
+    node = with_template()
+    node.call(5.0, "a2", A)
+    node.tell(e.ResidentGone(5.05, "node-c1", T, Failure(FailureKind.OUT_OF_MEMORY, "given up")))
+    only(node.ran(5.1, "node-c1", "a2", mib=20), d.Reply)
+    assert T not in node.node.books.pool.by_function
+
+
+def test_idle_containers_get_templates_when_all_functions_have_their_place() -> None:
+    node = CheckedNode(1024, preloader=Opportunistic(), keys=(A, C))
+    node.call(0.0, "a1", A)
+    node.call(0.1, "c1", C)
+    node.started(0.4, "node-c1")
+    node.started(0.4, "node-c2")
+    made(node, 1.5, "node-c1")
+    forked(node, 1.6, "node-c1", A)
+    node.loaded(1.7, "node-c2", C)
+    node.ran(1.8, "node-c1", "a1", mib=20)
+    load = only(node.ran(1.9, "node-c2", "c1"), d.Load)
+    assert (load.container, load.function) == ("node-c2", T)
+    made(node, 3.0, "node-c2")
+    assert node.node.books.pool.containers["node-c2"].residents[T].state == "loaded"
+
+
+def test_a_template_of_another_namespace_is_impossible() -> None:
+    node = with_template()
+    with pytest.raises(IllegalEvent):
+        made(node, 3.0, "node-c1", template_key("u", "env"))
