@@ -71,6 +71,9 @@ class NodeConfig(_Part):
     templates: bool = Field(
         True, description="fork functions from templates: processes with an environment's libraries imported"
     )
+    fast_init: bool = Field(
+        True, description="honour fast_init of functions; false: build every model as it is written"
+    )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
     backend: str = Field("process", description="how containers are made: process, or memory for tests")
 

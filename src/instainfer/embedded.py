@@ -113,7 +113,8 @@ class _Platform:
                     controller.remember(function, profile)
 
             state = node_state(self.config, clock.now())
-            link = LocalLink(Invoker(state, backend, clock, on_profile=remember, on_entry=tell))
+            fast_init = self.config.node.fast_init
+            link = LocalLink(Invoker(state, backend, clock, fast_init=fast_init, on_profile=remember, on_entry=tell))
             stack.callback(link.stop_sampling)
             controller = await open_controller(
                 self.config, [link], make_rooms(self.config), isolation=backend.isolation()

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Invoker:
-    """`on_profile` is told every profile worth keeping; `on_entry` every event with its decisions, as they happen."""
+    """`fast_init`: whether functions that ask for it get it. `on_profile` is told every profile worth keeping; `on_entry` every event with its decisions, as they happen."""
 
     def __init__(
         self,
@@ -54,12 +54,14 @@ class Invoker:
         backend: Backend,
         clock: Clock,
         *,
+        fast_init: bool = True,
         on_profile: Callable[[ResidentKey, Profile], None] | None = None,
         on_entry: Callable[[Entry], None] | None = None,
     ) -> None:
         self.state = state
         self.backend = backend
         self.clock = clock
+        self._fast_init = fast_init
         self._on_profile = on_profile
         self._on_entry = on_entry
         self._specs: dict[FunctionKey, FunctionSpec] = {}
@@ -85,6 +87,7 @@ class Invoker:
         }
 
     def register(self, function: Function, spec: FunctionSpec, profile: Profile | None = None) -> None:
+        spec = replace(spec, fast_init=spec.fast_init and self._fast_init)
         self._specs[function.key] = spec
         self._share_template(function, spec)
         self.feed(FunctionRegistered(self.clock.now(), function, profile))
