@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 
 
 class Invoker:
-    """`fast_init`: whether functions that ask for it get it. `on_profile` is told every profile worth keeping, `on_entry`
-    every event with its decisions, as they happen."""
+    """`fast_init`: whether functions that ask for it get it. `on_profile` is told every profile worth keeping,
+    `on_entry` every event with its decisions, as they happen."""
 
     def __init__(
         self,
