@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -96,8 +96,12 @@ profiles = Table(
     Column("function", String(600), primary_key=True),
     Column("loads", Integer, nullable=False),
     Column("library_s", Float, nullable=False),
-    Column("model_s", Float, nullable=False),
     Column("resident_bytes", BigInteger, nullable=False),
+    Column("forks", Integer, nullable=False),
+    Column("fork_s", Float, nullable=False),
+    Column("forked_bytes", BigInteger, nullable=False),
+    Column("models", Integer, nullable=False),
+    Column("model_s", Float, nullable=False),
     Column("runs", Integer, nullable=False),
     Column("compute_s", Float, nullable=False),
 )

@@ -18,6 +18,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -282,15 +283,7 @@ def _as_update(record: ActivationRecord) -> dict[str, Any]:
 
 
 def _as_row(function: FunctionKey, profile: Profile) -> dict[str, Any]:
-    return {
-        "function": function,
-        "loads": profile.loads,
-        "library_s": profile.library_s,
-        "model_s": profile.model_s,
-        "resident_bytes": profile.resident_bytes,
-        "runs": profile.runs,
-        "compute_s": profile.compute_s,
-    }
+    return {"function": function, **asdict(profile)}
 
 
 def _disk_error(error: SQLAlchemyError) -> HostError:
