@@ -91,6 +91,18 @@ def test_a_larger_function_stops_idle_containers_of_others_and_waits_for_their_e
     assert reply.phases.container == pytest.approx(0.4)
 
 
+def test_the_wait_for_a_load_that_fails_is_not_our_hand_off() -> None:
+    node = CheckedNode()
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    failure = Failure(FailureKind.TIMED_OUT, "not loaded in time")
+    node.tell(e.LoadFailed(3.4, "node-c1", A, failure))
+    ended = node.tell(e.RunFinished(3.4, "node-c1", "a1", 0.0, 0, failure, alive=False))
+    phases = only(ended, d.Reply).phases
+    assert (phases.container, phases.libraries) == (pytest.approx(0.4), pytest.approx(3.0))
+    assert phases.handoff == phases.compute == 0.0
+
+
 def test_containers_are_never_shared_between_namespaces() -> None:
     node = CheckedNode(budget_mib=512)
     node.tell(e.FunctionRegistered(0.0, function("u/a@1")))

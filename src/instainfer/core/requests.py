@@ -52,6 +52,10 @@ class Request:
         self.library_s = min(library_s, waited_s - self.model_s) + self.template_s
         self.loaded = True
 
+    def load_failed(self, at: float) -> None:
+        """A load ended badly, and with it the measuring of its parts: the wait for it counts as libraries."""
+        self.library_s = max(0.0, at - self.run_at)
+
     def phases(self, at: float, compute_s: float = 0.0) -> Phases:
         """Where its time went until `at`; whatever no measurement explains is hand-off."""
         total_s = max(0.0, at - self.arrived_at)
