@@ -295,7 +295,9 @@ def test_records_of_a_newer_layout_are_refused(tmp_path: Path) -> None:
         with engine.begin() as connection:
             connection.execute(sa.update(schema.meta).values(schema_version=schema.SCHEMA_VERSION + 1))
         engine.dispose()
-        with pytest.raises(HostError, match="layout 2, this InstaInfer reads 1"):
+        with pytest.raises(
+            HostError, match=f"layout {schema.SCHEMA_VERSION + 1}, this InstaInfer reads {schema.SCHEMA_VERSION}"
+        ):
             open_store(tmp_path / "records.sqlite")
 
     asyncio.run(run())
