@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core.lifecycle import ContainerState, ResidentState
-from instainfer.core.model import MIB
+from instainfer.core.model import MIB, is_template, template_key
 from instainfer.core.pool import Container, Origin
 from instainfer.core.ports import (
     ContainerView,
@@ -26,6 +27,7 @@ from instainfer.core.ports import (
     ResidentView,
     SuggestLoad,
     SuggestOffload,
+    TemplateView,
 )
 from instainfer.policy import catalog
 
@@ -113,6 +115,7 @@ def test_a_forecast_depends_on_the_arrivals_alone(
 # -- preloaders ----------------------------------------------------------------------------------------------------
 
 NAMES = (*(f"t/{name}@1" for name in "abcdef"), "u/a@1", "u/b@1")
+TEMPLATES = tuple(template_key(namespace, "env") for namespace in "tu")
 AT = 10_000.0
 BuildPreloader = Callable[[Any], Preloader]
 
@@ -124,13 +127,20 @@ def node_views(draw: st.DrawFn) -> NodeView:
     present = [r.function for c in containers for r in c.residents if r.state is not ResidentState.UNLOADING]
     known = [key for key in NAMES if draw(st.integers(0, 7))]
     functions = {key: draw(function_views(key, present.count(key))) for key in known}
-    return NodeView(AT, containers, functions, draw(st.sampled_from([1, 2, 3, 0])))
+    absent = tuple(f for f in functions.values() if f.copies == 0)
+    templates = {
+        key: TemplateView(key, key.split(":")[1][0], draw(st.sampled_from([0.0, 1.5])), draw(st.integers(0, 300)) * MIB)
+        for key in TEMPLATES
+        if draw(st.booleans())
+    }
+    return NodeView(AT, containers, absent, functions, templates, draw(st.sampled_from([1, 2, 3, 0])))
 
 
 @st.composite
 def container_views(draw: st.DrawFn, name: str) -> ContainerView:
     namespace = draw(st.sampled_from("ttu"))
-    keys = draw(st.lists(st.sampled_from([key for key in NAMES if key[0] == namespace]), unique=True, max_size=4))
+    own = [key for key in NAMES if key[0] == namespace] + [template_key(namespace, "env")]
+    keys = draw(st.lists(st.sampled_from(own), unique=True, max_size=4))
     residents = tuple(draw(resident_views(key)) for key in keys)
     taken_bytes = sum(r.charged_bytes for r in residents)
     return ContainerView(
@@ -157,13 +167,16 @@ def function_views(draw: st.DrawFn, key: str, present: int) -> FunctionView:
     last = AT - draw(st.floats(0.0, 2.0)) * gap_s
     arrivals = [last - gap_s * n for n in reversed(range(draw(st.integers(0, 5))))]
     busy = draw(st.sampled_from([0, 0, 0, 1]))
+    size_mib = draw(st.integers(0, 700))
     return FunctionView(
         key,
         key[0],
-        draw(st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0])),
-        draw(st.integers(0, 700)) * MIB,
-        predictor.forecast(arrivals),
-        present + busy,
+        load_s=draw(st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0])),
+        resident_bytes=size_mib * MIB,
+        forked_bytes=size_mib * MIB // draw(st.sampled_from([1, 4])),
+        forecast=predictor.forecast(arrivals),
+        copies=present + busy,
+        template=draw(st.sampled_from([None, template_key(key[0], "env")])),
     )
 
 
@@ -181,10 +194,18 @@ def test_loads_go_where_they_may(build: BuildPreloader, config: PreloadConfig, v
     plan = build(config).plan(view)
     containers = {c.id: c for c in view.containers}
     for load in loads(plan):
-        function, container = view.functions[load.function], containers[load.container]
-        assert function.namespace == container.namespace
+        container = containers[load.container]
         assert load.function not in {r.function for r in container.residents}
-        assert load.resident_bytes == function.resident_bytes
+        if is_template(load.function):
+            assert view.templates[load.function].namespace == container.namespace
+            assert load.resident_bytes == view.templates[load.function].resident_bytes
+            continue
+        function = view.functions[load.function]
+        assert function.namespace == container.namespace
+        states = {r.function: r.state for r in container.residents}
+        forked = function.template is not None and states.get(function.template) is ResidentState.LOADED
+        assert load.resident_bytes == (function.forked_bytes if forked else function.resident_bytes)
+        assert function.template not in load.victims
     for offload in offloads(plan):
         residents = {r.function: r for r in containers[offload.container].residents}
         assert residents[offload.function].state is not ResidentState.UNLOADING
@@ -245,7 +266,7 @@ def test_a_plan_depends_on_the_view_alone(
     preloader.plan(other)
     assert view == before
     assert preloader.plan(view) == plan == build(config).plan(before)
-    backwards = NodeView(view.at, view.containers, dict(reversed(list(view.functions.items()))), view.load_slots)
+    backwards = replace(view, functions=dict(reversed(list(view.functions.items()))))
     assert preloader.plan(backwards) == plan
 
 

@@ -79,7 +79,7 @@ def test_a_recorded_story_replays_to_the_same_decisions() -> None:
         for line in lines:
             entry = load_entry(line)
             assert tuple(again.handle(entry.event)) == entry.decisions
-        assert len(lines) > 80
+        assert len(lines) > 60
 
     asyncio.run(scene())
 

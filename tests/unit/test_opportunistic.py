@@ -36,6 +36,12 @@ def view(
 ) -> NodeView:
     """Functions: forecast, load seconds, MiB. Containers: free MiB, loaded residents."""
     places = [f for _, residents in containers.values() for f in residents]
+    views = {
+        key: FunctionView(
+            key, "t", load_s, size * MIB, size * MIB // 4, forecast, places.count(key), TEMPLATE if templates else None
+        )
+        for key, (forecast, load_s, size) in functions.items()
+    }
     return NodeView(
         AT,
         tuple(
@@ -51,19 +57,8 @@ def view(
             )
             for name, (free, residents) in containers.items()
         ),
-        {
-            key: FunctionView(
-                key,
-                "t",
-                load_s,
-                size * MIB,
-                size * MIB // 4,
-                forecast,
-                places.count(key),
-                TEMPLATE if templates else None,
-            )
-            for key, (forecast, load_s, size) in functions.items()
-        },
+        tuple(each for each in views.values() if each.copies == 0),
+        views,
         {TEMPLATE: TemplateView(TEMPLATE, "t", 1.3, 150 * MIB)} if templates else {},
         slots,
     )
@@ -143,6 +138,7 @@ def test_namespaces_do_not_mix() -> None:
     foreign = NodeView(
         seen.at,
         tuple(ContainerView(c.id, "other", c.free_bytes, 0, ()) for c in seen.containers),
+        seen.absent,
         seen.functions,
         {},
         1,

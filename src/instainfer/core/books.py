@@ -148,7 +148,9 @@ class Books:
         container.expires_at = self.policies.keepalive.expires_at(container.owner, self.at)
         self.wakes.arm(container.expires_at, f"container {container.id}")
         self.shrink(container)
-        self.room = self.opportunity = True
+        self.room = True
+        if container.planned != container.version:
+            self.opportunity = True
 
     def stop(self, container: Container, reason: str) -> None:
         self.pool.move(container, ContainerState.STOPPING, self.at)

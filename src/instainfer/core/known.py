@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from .lifecycle import ResidentState
 from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
-from .pool import Pool
+from .pool import Container, Pool
 from .ports import ContainerView, Forecast, FunctionView, NodeView, Predictor, ResidentView, TemplateView
+
+#: How many functions a plan looks at: of those called latest, and of those never called.
+CANDIDATES, UNCALLED_CANDIDATES = 64, 16
 
 
 @dataclass(slots=True)
@@ -39,6 +44,9 @@ class Registry:
     def __init__(self, predictor: Predictor, *, guess_load_s: float, history: int, templates: bool) -> None:
         self.functions: dict[FunctionKey, Known] = {}
         self.templates: dict[ResidentKey, KnownTemplate] = {}
+        self._called: dict[FunctionKey, None] = {}
+        """Functions that have been called, the latest last."""
+        self._uncalled: dict[FunctionKey, None] = {}
         self._predictor = predictor
         self._guess_load_s = guess_load_s
         self._history = history
@@ -55,6 +63,7 @@ class Registry:
         if known is None:
             arrivals: deque[float] = deque(maxlen=self._history)
             self.functions[function.key] = Known(function, profile or Profile(), arrivals)
+            self._uncalled[function.key] = None
         else:
             known.function, known.removed, known.load_failure = function, False, None
         template = self.template_of(function)
@@ -63,6 +72,8 @@ class Registry:
 
     def forget(self, key: FunctionKey) -> None:
         function = self.functions.pop(key).function
+        self._called.pop(key, None)
+        self._uncalled.pop(key, None)
         template = self.templates.get(function.template)
         if template is not None:
             template.users.discard(key)
@@ -75,6 +86,26 @@ class Registry:
         known = self.functions[key]
         known.arrivals.append(at)
         known.forecast = self._predictor.forecast(known.arrivals)
+        self._uncalled.pop(key, None)
+        self._called.pop(key, None)
+        self._called[key] = None
+
+    def absent(self, pool: Pool) -> Iterator[FunctionKey]:
+        """Functions that could be resident and are not: the latest called ones, then some that never were.
+
+        A rate falls with the silence, so that what was not called for long is worth little: looking at the latest only
+        keeps a plan's cost the same for a hundred functions and for ten thousand.
+        """
+        for keys, most in ((reversed(self._called), CANDIDATES), (iter(self._uncalled), UNCALLED_CANDIDATES)):
+            missing = (key for key in keys if self._is_absent(key, pool))
+            yield from islice(missing, most)
+
+    def _is_absent(self, key: FunctionKey, pool: Pool) -> bool:
+        places = pool.by_function.get(key)
+        if places is not None and any(r.state is not ResidentState.UNLOADING for r in places.values()):
+            return False
+        known = self.functions[key]
+        return not known.removed and known.load_failure is None
 
     # -- costs -----------------------------------------------------------------------------------------------------
 
@@ -118,28 +149,30 @@ class Registry:
         return TemplateView(key, known.namespace, known.profile.library_s, known.profile.resident_bytes)
 
 
+class _Views(Mapping[FunctionKey, FunctionView]):
+    """Views of all functions, made when they are asked for."""
+
+    def __init__(self, registry: Registry, pool: Pool) -> None:
+        self._registry = registry
+        self._pool = pool
+
+    def __getitem__(self, key: FunctionKey) -> FunctionView:
+        return self._registry.view(key, self._pool)
+
+    def __iter__(self) -> Iterator[FunctionKey]:
+        return iter(self._registry.functions)
+
+    def __len__(self) -> int:
+        return len(self._registry.functions)
+
+
 def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
     """What a pre-loading policy may see: idle containers, and what can be loaded into them."""
     return NodeView(
         at=at,
-        containers=tuple(
-            ContainerView(
-                container.id,
-                container.namespace,
-                pool.ledger.free_in(container.id),
-                pool.freeing_in(container),
-                tuple(
-                    ResidentView(r.function, r.state, r.origin, pool.ledger.charged(container.id, r.function))
-                    for r in container.residents.values()
-                ),
-            )
-            for container in pool.idle.values()
-        ),
-        functions={
-            key: registry.view(key, pool)
-            for key, known in registry.functions.items()
-            if not known.removed and known.load_failure is None
-        },
+        containers=tuple(_container_view(container, pool) for container in pool.idle.values()),
+        absent=tuple(registry.view(key, pool) for key in registry.absent(pool)),
+        functions=_Views(registry, pool),
         templates={
             key: registry.template_view(key)
             for key, known in registry.templates.items()
@@ -147,3 +180,16 @@ def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> Nod
         },
         load_slots=load_slots,
     )
+
+
+def _container_view(container: Container, pool: Pool) -> ContainerView:
+    if isinstance(container.view, ContainerView):
+        return container.view
+    residents = tuple(
+        ResidentView(r.function, r.state, r.origin, pool.ledger.charged(container.id, r.function))
+        for r in container.residents.values()
+    )
+    free_bytes, freeing_bytes = pool.ledger.free_in(container.id), pool.freeing_in(container)
+    view = ContainerView(container.id, container.namespace, free_bytes, freeing_bytes, residents)
+    container.view = view
+    return view

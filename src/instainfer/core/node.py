@@ -76,7 +76,6 @@ class NodeState:
             books.room = False
             drain_queue(books)
         if books.opportunity:
-            books.opportunity = False
             preload(books)
         if (when := books.wakes.ask()) is not None:
             books.out.append(WakeAt(when))
@@ -182,7 +181,7 @@ class NodeState:
         known.load_failure = None
         resident.forked = event.forked
         books.out.append(Remember(event.function, known.profile))
-        books.pool.ledger.charge(container.id, event.function, event.resident_bytes)
+        books.pool.charge(container, event.function, event.resident_bytes)
         books.opportunity = True
         if resident.state is ResidentState.UNLOADING:
             return
@@ -210,7 +209,7 @@ class NodeState:
             resident = books.add_resident(container, event.function, Origin.CALL, "made for a load")
         if resident.state is ResidentState.LOADING:
             books.pool.shift(resident, ResidentState.LOADED)
-        books.pool.ledger.charge(container.id, event.function, event.resident_bytes)
+        books.pool.charge(container, event.function, event.resident_bytes)
         if container.running is not None:
             books.requests[container.running].template_made(event.at, event.library_s)
         if container.state is ContainerState.IDLE:
@@ -281,7 +280,7 @@ class NodeState:
         else:
             self.books.pool.shift(resident, ResidentState.LOADED)
             resident.origin = Origin.CALL
-            self.books.pool.ledger.charge(container.id, request.function, event.resident_bytes)
+            self.books.pool.charge(container, request.function, event.resident_bytes)
             known.profile = known.profile.with_bytes(event.resident_bytes, forked=resident.forked)
             self.books.fall_idle(container)
 
@@ -291,7 +290,7 @@ class NodeState:
             resident = container.residents.get(key)
             if resident is None:
                 continue
-            self.books.pool.ledger.charge(container.id, key, measured_bytes)
+            self.books.pool.charge(container, key, measured_bytes)
             known = self.books.functions.templates[key] if resident.is_template else self.books.functions[key]
             known.profile = known.profile.with_bytes(measured_bytes, forked=resident.forked)
         if container.state is ContainerState.IDLE:
@@ -311,6 +310,7 @@ class NodeState:
                 else:
                     self.books.wakes.arm(container.expires_at, name)
         if self.books.wakes.plan_at is not None and self.books.wakes.plan_at <= event.at:
+            self.books.wakes.plan_at = None
             self.books.opportunity = True
 
     def _on_drain_asked(self, event: events.DrainAsked) -> None:

@@ -13,7 +13,10 @@ from enum import StrEnum
 from .errors import InternalError
 from .ledger import Ledger
 from .lifecycle import CONTAINER_TRANSITIONS, RESIDENT_TRANSITIONS, ContainerState, ResidentState
-from .model import ActivationId, ContainerId, FunctionKey, ResidentKey, is_template
+from .model import MIB, ActivationId, ContainerId, FunctionKey, ResidentKey, is_template
+
+#: Smaller changes of a resident's size are no reason to plan anew.
+NOTABLE_BYTES = 4 * MIB
 
 
 class Origin(StrEnum):
@@ -63,6 +66,11 @@ class Container:
     expires_at: float = 0.0
     """When keep-alive ends it, if it is still idle."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
+    version: int = 0
+    """Counts changes of what it holds."""
+    planned: int = -1
+    """The version for which a plan found nothing to do; `known.node_view` keeps the view of the latest version."""
+    view: object = None
 
 
 class Pool:
@@ -115,6 +123,7 @@ class Pool:
         container.residents[resident.function] = resident
         self.by_function.setdefault(resident.function, {})[container.id] = resident
         self.ledger.charge(container.id, resident.function, estimate_bytes)
+        self._touch(container)
         self.loading += resident.state is ResidentState.LOADING
 
     def shift(self, resident: Resident, state: ResidentState) -> None:
@@ -125,6 +134,7 @@ class Pool:
             )
         self.loading -= resident.state is ResidentState.LOADING
         resident.state = state
+        self._touch(self.containers[resident.container])
         if state is ResidentState.GONE:
             del self.containers[resident.container].residents[resident.function]
             places = self.by_function[resident.function]
@@ -132,6 +142,17 @@ class Pool:
             if not places:
                 del self.by_function[resident.function]
             self.ledger.release(resident.container, resident.function)
+
+    def charge(self, container: Container, resident: ResidentKey, size_bytes: int) -> None:
+        """Correct what a resident takes by what has been measured."""
+        change = size_bytes - self.ledger.charged(container.id, resident)
+        self.ledger.charge(container.id, resident, size_bytes)
+        if abs(change) >= NOTABLE_BYTES:
+            self._touch(container)
+
+    def _touch(self, container: Container) -> None:
+        container.version += 1
+        container.view = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
         for container, resident in self.by_function.get(function, {}).items():

@@ -107,7 +107,10 @@ class ContainerView:
 class NodeView:
     at: float
     containers: tuple[ContainerView, ...]
+    absent: tuple[FunctionView, ...]
+    """Candidates: functions without a resident, those called latest first. Not all of them where there are many."""
     functions: Mapping[FunctionKey, FunctionView]
+    """Every function; to be asked for those that are resident somewhere."""
     templates: Mapping[ResidentKey, TemplateView]
     load_slots: int
     """Loads that may be begun now."""

@@ -12,14 +12,20 @@ from .ports import SuggestLoad, SuggestOffload
 
 
 def preload(books: Books) -> None:
-    """Ask the policy what should be where, and do of it what the books allow."""
-    books.wakes.plan_at = None
-    if books.draining:
+    """Ask the policy what should be where, and do of it what the books allow.
+
+    Opportunistic means free: nothing is loaded while a request waits. Then, and while enough is being loaded, the
+    opportunity is kept for later.
+    """
+    slots = books.settings.max_loads - books.pool.loading
+    if books.queue or slots <= 0 or books.draining:
         return
-    # Opportunistic means free: nothing is loaded while a request waits.
-    slots = 0 if books.queue else max(0, books.settings.max_loads - books.pool.loading)
+    books.opportunity = False
     plan = books.policies.preloader.plan(node_view(books.functions, books.pool, books.at, slots))
     books.wakes.plan_at = plan.wake_at
+    if not plan.suggestions:
+        for container in books.pool.idle.values():
+            container.planned = container.version
     for suggestion in plan.suggestions:
         if isinstance(suggestion, SuggestOffload):
             rejection = _follow_offload(books, suggestion)

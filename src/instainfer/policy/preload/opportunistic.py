@@ -53,6 +53,26 @@ from ...core.ports import (
 PRIOR_RATE_PER_S = 1 / 1800.0
 MIN_CHANCE = 0.02
 SPARE_COPY = 0.1
+TEMPLATE_CHANCE = 0.05
+"""Expected misses of a template's functions that are resident elsewhere, or that nobody has in view."""
+LOOKS_PER_HORIZON = 6
+
+
+@dataclass(slots=True)
+class _Bin:
+    """An idle container, as one plan sees it."""
+
+    container: ContainerView
+    staying: list[ResidentView]
+    """Functions that would be ended by a call of another, and templates."""
+    rates: dict[ResidentKey, float]
+    """Calls per second of the functions among them."""
+    neighbours: float
+    """Sum of those rates."""
+    room_bytes: int
+    """Free now or soon, without ending anybody."""
+    ranked: list[tuple[float, ResidentView]] | None = None
+    """Whom to displace first: seconds that each is worth, cheapest byte first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,47 +107,27 @@ class Opportunistic:
         return self._value_s(function, self._chance(_rate(function, at), 0.0))
 
     def plan(self, view: NodeView) -> PreloadPlan:
-        offloads = list(self._overdue(view))
+        offloads = [] if self.patient else list(self._overdue(view))
         leaving = {(s.container, s.function) for s in offloads}
+        bins = [self._bin(container, view, leaving) for container in view.containers]
         loads: list[SuggestLoad] = []
-        slots = view.load_slots
         for function in self._candidates(view):
-            if len(loads) >= slots:
+            if len(loads) >= view.load_slots or not bins:
                 break
-            # One suggestion for each container and round: the books have changed when the next round comes.
-            taken = {load.container for load in loads}
-            open_to = [c for c in view.containers if c.id not in taken and c.namespace == function.namespace]
-            place = self._best_place(function, open_to, view, leaving)
+            place = self._best_place(function, bins, view)
             if place is not None:
-                loads.append(self._suggest(function, place, view.at))
-        if not loads and slots > 0:
+                loads.append(self._suggest(function, place))
+                # One suggestion for each container and round: the books have changed when the next round comes.
+                bins = [each for each in bins if each.container is not place.container]
+        if not loads and view.load_slots > 0:
             loads = list(self._templates(view))[:1]
-        return PreloadPlan(tuple(offloads) + tuple(loads), self._next_due(view))
+        return PreloadPlan(tuple(offloads) + tuple(loads), self._next_look(view))
 
-    def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
-        """Templates for containers that lack them and have room, the most valuable first."""
-        worth = {key: self._template_value(view, key) for key in view.templates}
-        for key in sorted(worth, key=lambda k: (-worth[k], k)):
-            template = view.templates[key]
-            for container in view.containers:
-                if container.namespace != template.namespace or container.free_bytes < template.resident_bytes:
-                    continue
-                if worth[key] > 0 and all(r.function != key for r in container.residents):
-                    reason = f"a miss here would import for {template.library_s:.2f} s"
-                    yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
-
-    def _template_value(self, view: NodeView, key: ResidentKey) -> float:
-        """Seconds of importing that a template is expected to save within the horizon."""
-        calls = sum(
-            self._chance(_rate(f, view.at), 0.0) * (SPARE_COPY if f.copies else 1.0)
-            for f in view.functions.values()
-            if f.template == key
-        )
-        return calls * view.templates[key].library_s if key in view.templates else 0.0
+    # -- whom ------------------------------------------------------------------------------------------------------
 
     def _candidates(self, view: NodeView) -> list[FunctionView]:
         """Functions that should be resident and are not, the most valuable byte first."""
-        wanted = [f for f in view.functions.values() if f.copies == 0 and self._is_due(f, view.at)]
+        wanted = [f for f in view.absent if self._is_due(f, view.at)]
         wanted.sort(key=lambda f: (-self.worth(f, view.at) / max(1, f.resident_bytes), f.key))
         return wanted
 
@@ -138,8 +138,6 @@ class Opportunistic:
         return forecast.due_at(self.p_load) <= at and (self.patient or at < forecast.due_at(self.p_offload))
 
     def _overdue(self, view: NodeView) -> Iterable[SuggestOffload]:
-        if self.patient:
-            return
         for container in view.containers:
             for resident in container.residents:
                 function = view.functions.get(resident.function)
@@ -153,76 +151,112 @@ class Opportunistic:
                         container.id, function.key, f"not called although P(call) has passed {self.p_offload:g}"
                     )
 
-    def _next_due(self, view: NodeView) -> float | None:
-        moments = (
-            function.forecast.due_at(p)
-            for function in view.functions.values()
-            if function.forecast is not None
-            for p in ((self.p_load,) if self.patient else (self.p_load, self.p_offload))
-        )
+    def _next_look(self, view: NodeView) -> float | None:
+        """When the plan may come out differently although nothing has happened."""
+        moments = [f.forecast.due_at(self.p_load) for f in view.absent if f.forecast is not None]
+        if not self.patient:
+            residents = (view.functions.get(r.function) for c in view.containers for r in c.residents)
+            moments += [
+                f.forecast.due_at(self.p_offload) for f in residents if f is not None and f.forecast is not None
+            ]
+        if view.absent and view.containers:
+            # Those that are resident lose worth while they are silent.
+            moments.append(view.at + self.horizon_s / LOOKS_PER_HORIZON)
         return min((m for m in moments if m > view.at), default=None)
 
-    def _best_place(
-        self,
-        function: FunctionView,
-        containers: Sequence[ContainerView],
-        view: NodeView,
-        leaving: set[tuple[str, ResidentKey]],
-    ) -> _Place | None:
-        best: _Place | None = None
-        for container in containers:
-            place = self._place(function, container, view, leaving)
-            if place is not None and (best is None or place.value_s - place.lost_s > best.value_s - best.lost_s):
-                best = place
-        return best
+    # -- where -----------------------------------------------------------------------------------------------------
 
-    def _place(
-        self, function: FunctionView, container: ContainerView, view: NodeView, leaving: set[tuple[str, ResidentKey]]
-    ) -> _Place | None:
-        """The value of the function in this container and whom it would displace; None when it does not pay."""
-        if any(r.function == function.key for r in container.residents):
-            return None
-        forked = any(r.function == function.template and r.state is ResidentState.LOADED for r in container.residents)
-        need_bytes = function.forked_bytes if forked else function.resident_bytes
-        staying = [
-            r
-            for r in container.residents
-            if r.state is not ResidentState.UNLOADING and (container.id, r.function) not in leaving
-        ]
-        coming_bytes = sum(r.charged_bytes for r in container.residents if (container.id, r.function) in leaving)
-        room_bytes = container.free_bytes + container.freeing_bytes + coming_bytes
-        own_rate = _rate(function, view.at)
-        rates = {r.function: _known_rate(view, r.function) for r in staying}
-        victims: list[ResidentView] = []
-        lost_s = 0.0
-        if room_bytes < need_bytes:
-            all_rates = sum(rates.values())
-            ranked = sorted(
-                (
-                    (self._resident_value(view, r, all_rates - rates[r.function]), r)
-                    for r in staying
-                    if r.state is ResidentState.LOADED and r.function != function.template
-                ),
-                key=lambda pair: pair[0] / max(1, pair[1].charged_bytes),
-            )
-            for value_s, resident in ranked:
-                victims.append(resident)
-                lost_s += value_s
+    def _bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[str, ResidentKey]]) -> _Bin:
+        staying = []
+        rates = {}
+        room_bytes = container.free_bytes + container.freeing_bytes
+        for resident in container.residents:
+            if (container.id, resident.function) in leaving:
                 room_bytes += resident.charged_bytes
-                if room_bytes >= need_bytes:
-                    break
-            else:
-                return None
-        ended = {v.function for v in victims}
-        neighbours = sum(rate for name, rate in rates.items() if name not in ended)
-        chance = self._chance(own_rate, neighbours)
-        value_s = chance * function.load_s
+            elif resident.state is not ResidentState.UNLOADING:
+                staying.append(resident)
+                if not is_template(resident.function):
+                    rates[resident.function] = _known_rate(view, resident.function)
+        return _Bin(container, staying, rates, sum(rates.values()), room_bytes)
+
+    def _best_place(self, function: FunctionView, bins: Sequence[_Bin], view: NodeView) -> _Place | None:
+        """Where its value, less that of whom it displaces, is highest; None when it pays nowhere."""
+        own_rate = _rate(function, view.at)
+        best: _Place | None = None
+        gain_s = 0.0
+        quietest: _Bin | None = None
+        full: list[_Bin] = []
+        for each in bins:
+            if each.container.namespace != function.namespace or any(
+                r.function == function.key for r in each.container.residents
+            ):
+                continue
+            if each.room_bytes < self._need_bytes(function, each):
+                full.append(each)
+            elif quietest is None or each.neighbours < quietest.neighbours:
+                quietest = each
+        if quietest is not None and (
+            function.forecast is None or own_rate >= MIN_CHANCE * (own_rate + quietest.neighbours)
+        ):
+            chance = self._chance(own_rate, quietest.neighbours)
+            gain_s = chance * function.load_s
+            best = _Place(quietest.container, self._need_bytes(function, quietest), gain_s, chance, (), 0.0)
         # A function without history is welcome wherever there is room; it must not push anyone out.
         if function.forecast is None:
-            return None if victims else _Place(container, need_bytes, value_s, chance, (), 0.0)
-        if own_rate / (own_rate + neighbours) < MIN_CHANCE or value_s <= lost_s * (1 + self.hysteresis):
+            return best
+        for each in full:
+            place = self._displacing(function, own_rate, each, view, gain_s)
+            if place is not None:
+                best, gain_s = place, place.value_s - place.lost_s
+        return best
+
+    def _displacing(
+        self, function: FunctionView, own_rate: float, place: _Bin, view: NodeView, better_than_s: float
+    ) -> _Place | None:
+        """Its value in a full container, and whom it displaces there: all that are needed, and cheap enough."""
+        if place.ranked is None:
+            place.ranked = self._rank(place, view)
+        most_s = self._chance(own_rate, 0.0) * function.load_s - better_than_s
+        room_bytes, need_bytes = place.room_bytes, self._need_bytes(function, place)
+        victims: list[ResidentView] = []
+        lost_s, neighbours = 0.0, place.neighbours
+        for value_s, resident in place.ranked:
+            if room_bytes >= need_bytes:
+                break
+            if resident.function == function.template:
+                continue
+            victims.append(resident)
+            room_bytes += resident.charged_bytes
+            neighbours -= place.rates.get(resident.function, 0.0)
+            lost_s += value_s
+            if lost_s >= most_s:
+                return None
+        neighbours = max(0.0, neighbours)
+        chance = self._chance(own_rate, neighbours)
+        value_s = chance * function.load_s
+        if room_bytes < need_bytes or own_rate < MIN_CHANCE * (own_rate + neighbours):
             return None
-        return _Place(container, need_bytes, value_s, chance, tuple(victims), lost_s)
+        if value_s <= lost_s * (1 + self.hysteresis) or value_s - lost_s <= better_than_s:
+            return None
+        return _Place(place.container, need_bytes, value_s, chance, tuple(victims), lost_s)
+
+    def _rank(self, place: _Bin, view: NodeView) -> list[tuple[float, ResidentView]]:
+        ranked = [
+            (self._resident_value(view, r, place.neighbours - place.rates.get(r.function, 0.0)), r)
+            for r in place.staying
+            if r.state is ResidentState.LOADED
+        ]
+        ranked.sort(key=lambda pair: (pair[0] / max(1, pair[1].charged_bytes), pair[1].function))
+        return ranked
+
+    def _need_bytes(self, function: FunctionView, place: _Bin) -> int:
+        """Less beside a template that it can be forked from."""
+        if function.template is None:
+            return function.resident_bytes
+        forked = any(r.function == function.template and r.state is ResidentState.LOADED for r in place.staying)
+        return function.forked_bytes if forked else function.resident_bytes
+
+    # -- what it is worth ------------------------------------------------------------------------------------------
 
     def _resident_value(self, view: NodeView, resident: ResidentView, neighbours: float) -> float:
         if is_template(resident.function):
@@ -230,7 +264,7 @@ class Opportunistic:
         function = view.functions.get(resident.function)
         if function is None:
             return 0.0
-        return self._value_s(function, self._chance(_known_rate(view, resident.function), neighbours))
+        return self._value_s(function, self._chance(_known_rate(view, resident.function), max(0.0, neighbours)))
 
     def _value_s(self, function: FunctionView, chance: float) -> float:
         return chance * function.load_s * (SPARE_COPY if function.copies > 1 else 1.0)
@@ -240,7 +274,31 @@ class Opportunistic:
         together = rate + neighbours
         return 0.0 if together <= 0 else rate / together * -math.expm1(-together * self.horizon_s)
 
-    def _suggest(self, function: FunctionView, place: _Place, at: float) -> SuggestLoad:
+    # -- templates -------------------------------------------------------------------------------------------------
+
+    def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
+        """Templates for containers that lack them and have room, the most valuable first."""
+        worth = {key: self._template_value(view, key) for key in view.templates}
+        for key in sorted(worth, key=lambda k: (-worth[k], k)):
+            template = view.templates[key]
+            for container in view.containers:
+                if container.namespace != template.namespace or container.free_bytes < template.resident_bytes:
+                    continue
+                if all(r.function != key for r in container.residents):
+                    reason = f"a miss here would import for {template.library_s:.2f} s"
+                    yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
+
+    def _template_value(self, view: NodeView, key: ResidentKey) -> float:
+        """Seconds of importing that a template is expected to save within the horizon, over all its functions."""
+        template = view.templates.get(key)
+        if template is None:
+            return 0.0
+        missing = sum(self._chance(_rate(f, view.at), 0.0) for f in view.absent if f.template == key)
+        return (missing + TEMPLATE_CHANCE) * template.library_s
+
+    # -- words -----------------------------------------------------------------------------------------------------
+
+    def _suggest(self, function: FunctionView, place: _Place) -> SuggestLoad:
         if function.forecast is None:
             why = "never called yet, memory is idle"
         else:
