@@ -12,6 +12,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -163,13 +164,16 @@ class MemoryStage(Stage[MemoryContainer]):
 
     def function(self, name: str, does: Does = Does.ANSWER) -> FunctionSpec:
         key = f"t/{name}@1"
+        usual = Costs(library_s=0.1, model_s=0.1, compute_s=0.1, result=b'{"got":{"n":1}}', logs=("hello",))
+        raised = Failure(FailureKind.RAISED, "main raised ValueError")
+        crashed = Failure(FailureKind.CRASHED, "ended by itself with exit code 3")
         costs = {
-            Does.ANSWER: Costs(0.1, 0.1, 0.1, result=b'{"got":{"n":1}}', logs=("hello",)),
-            Does.WAIT_IN_LOAD: Costs(self._LONG_S, 0.0, 0.1),
-            Does.WAIT_IN_RUN: Costs(0.1, 0.1, self._LONG_S),
-            Does.FAIL_TO_LOAD: Costs(0.1, load_failure=self._BOOM),
-            Does.RAISE: Costs(0.1, 0.1, 0.1, run_failure=Failure(FailureKind.RAISED, "main raised")),
-            Does.CRASH: Costs(0.1, 0.1, 0.1, run_failure=Failure(FailureKind.CRASHED, "exit code 3"), survives=False),
+            Does.ANSWER: usual,
+            Does.WAIT_IN_LOAD: replace(usual, library_s=self._LONG_S),
+            Does.WAIT_IN_RUN: replace(usual, compute_s=self._LONG_S),
+            Does.FAIL_TO_LOAD: replace(usual, load_failure=self._BOOM),
+            Does.RAISE: replace(usual, run_failure=raised),
+            Does.CRASH: replace(usual, run_failure=crashed, survives=False),
         }
         self.backend.costs[key] = costs[does]
         return FunctionSpec(key, Path("/nonexistent"), Path(sys.executable), "handler")

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +165,7 @@ def test_functions_with_what_was_measured_of_them(tmp_path: Path) -> None:
                 "memory_bytes": 512 * MIB,
                 "timeout_s": 1.5,
                 "problem": None,
-                "profile": {
-                    "loads": 1,
-                    "library_s": 1.5,
-                    "model_s": 0.5,
-                    "resident_bytes": 100 * MIB,
-                    "runs": 0,
-                    "compute_s": 0.0,
-                },
+                "profile": asdict(profile),
             }
 
     asyncio.run(run())
