@@ -28,6 +28,7 @@ from instainfer.core.ports import (
     SuggestLoad,
     SuggestOffload,
     TemplateView,
+    Use,
 )
 from instainfer.policy import catalog
 
@@ -277,11 +278,18 @@ owners = st.one_of(st.none(), st.sampled_from(NAMES))
 
 
 @keepalives
-@given(owner=owners, idle_since=st.floats(0.0, 1e7))
+@given(owner=owners, moments=st.lists(st.floats(0.0, 1e7), min_size=1, max_size=8), after_call=st.booleans())
 def test_a_container_never_expires_before_it_fell_idle(
-    build: BuildKeepAlive, owner: str | None, idle_since: float
+    build: BuildKeepAlive, owner: str | None, moments: list[float], after_call: bool
 ) -> None:
-    assert build(KeepAliveConfig()).expires_at(owner, idle_since) >= idle_since
+    keepalive = build(KeepAliveConfig())
+    for at in sorted(moments):
+        if owner is not None:
+            keepalive.called(owner, at)
+        idle = keepalive.idle(Use(at, "c1", owner, after_call or owner is None, 256 * MIB, 1.0))
+        assert idle.expires_at >= at
+        assert idle.shared_at >= at
+        assert idle.prewarm_at is None or idle.prewarm_at >= at
 
 
 @st.composite

@@ -9,6 +9,11 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.errors import IllegalEvent
 from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind
+from instainfer.core.pool import Container
+from instainfer.core.ports import Idle, Policies, Use
+from instainfer.policy.keepalive.fixed import Fixed
+from instainfer.policy.predict.poisson import Poisson
+from instainfer.policy.preload.none import NoPreloading
 
 KNOWN = Profile(loads=1, library_s=1.0, model_s=0.5, resident_bytes=100 * MIB, runs=1, compute_s=0.1)
 
@@ -265,3 +270,67 @@ def test_an_impossible_event_raises_with_the_story_and_changes_nothing(event: e.
         node.tell(event)
     assert node.node.books.at == before
     only(node.ran(9.0, "node-c1", "a2"), d.Reply)
+
+
+class Windows(Fixed):
+    """A keep-alive policy with every kind of answer: gone at once, there again later, shared after a while."""
+
+    def __init__(self, idle: Idle, prewarmed: Idle) -> None:
+        super().__init__()
+        self.answers = {True: idle, False: prewarmed}
+        self.given_up: list[str] = []
+
+    def idle(self, use: Use) -> Idle:
+        answer = self.answers[use.after_call]
+        prewarm_at = None if answer.prewarm_at is None else use.at + answer.prewarm_at
+        return Idle(use.at + answer.expires_at, use.at + answer.shared_at, prewarm_at)
+
+    def evicted(self, container: Container) -> None:
+        self.given_up.append(container.id)
+
+
+def with_windows(keepalive: Windows, budget_mib: int = 1024) -> CheckedNode:
+    node = CheckedNode(budget_mib, templates=False)
+    node.node.books.policies = Policies(keepalive, Poisson(), NoPreloading())
+    return node
+
+
+def test_a_container_can_go_at_once_and_be_pre_warmed_for_the_next_call() -> None:
+    node = with_windows(Windows(Idle(0.0, prewarm_at=100.0), Idle(30.0)))
+    node.serve(0.0, "node-c1", "a1", A)
+    assert only(node.tell(e.TimerFired(2.0)), d.StopContainer).container == "node-c1"
+    node.tell(e.ContainerGone(2.1, "node-c1"))
+    start = only(node.tell(e.TimerFired(102.0)), d.StartContainer)
+    assert "pre-warmed" in start.reason
+    node.started(102.4, start.container)
+    run = only(node.call(110.0, "a2", A), d.Run)
+    assert (run.container, run.start_kind) == (start.container, StartKind.PREWARMED)
+
+
+def test_a_pre_warmed_container_that_nobody_calls_goes_again() -> None:
+    node = with_windows(Windows(Idle(0.0, prewarm_at=100.0), Idle(30.0)))
+    node.serve(0.0, "node-c1", "a1", A)
+    node.tell(e.TimerFired(2.0))
+    node.tell(e.ContainerGone(2.1, "node-c1"))
+    start = only(node.tell(e.TimerFired(102.0)), d.StartContainer)
+    node.started(102.4, start.container)
+    assert only(node.tell(e.TimerFired(132.4)), d.StopContainer).container == start.container
+
+
+def test_after_a_while_a_container_can_be_for_others_and_its_owner_is_ended_in_it() -> None:
+    keepalive = Windows(Idle(600.0, shared_at=60.0), Idle(600.0))
+    node = with_windows(keepalive)
+    node.serve(0.0, "node-c1", "a1", A)
+    assert only(node.tell(e.TimerFired(62.0)), d.Offload).function == A
+    node.gone(62.1, "node-c1", A)
+    run = only(node.call(70.0, "b1", B), d.Run)
+    assert (run.container, run.start_kind) == ("node-c1", StartKind.PREWARMED)
+    assert keepalive.given_up == []
+
+
+def test_the_policy_is_told_when_a_container_is_given_up() -> None:
+    keepalive = Windows(Idle(600.0), Idle(600.0))
+    node = with_windows(keepalive, budget_mib=512)
+    node.serve(0.0, "node-c1", "a1", A)
+    only(node.call(5.0, "b1", B), d.Run)
+    assert keepalive.given_up == ["node-c1"]

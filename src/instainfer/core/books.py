@@ -6,6 +6,7 @@ writes down the decision that goes with it. *When* to make which change is for `
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from .ledger import Ledger
 from .lifecycle import ContainerState, ResidentState
 from .model import ActivationId, Failure, Function, FunctionKey, ResidentKey, StartKind, is_template
 from .pool import Container, Origin, Pool, Resident
-from .ports import Policies
+from .ports import Policies, Use
 from .requests import Request, RequestState
 from .wakes import Wakes
 
@@ -71,6 +72,8 @@ class Books:
         self.draining = False
         self.preloads = PreloadCounts()
         self.wakes = Wakes()
+        self.prewarms: dict[FunctionKey, float] = {}
+        """When functions are to have a container again."""
         self.container_start_s = 0.5
         """Mean seconds that creating a container takes; a guess until the first has started."""
         self.out: list[Decision] = []
@@ -83,7 +86,8 @@ class Books:
         """Something changed that a pre-load plan depends on."""
         self._created = 0
 
-    def create(self, request: Request, function: Function) -> None:
+    def create(self, function: Function, request: Request | None, reason: str) -> None:
+        """Begin to make a container: for a request, or ahead of any."""
         self._created += 1
         container = Container(
             id=f"{self.name}-c{self._created}",
@@ -92,12 +96,12 @@ class Books:
             state=ContainerState.STARTING,
             since=self.at,
             owner=function.key,
-            running=request.activation,
+            running=request.activation if request is not None else None,
         )
         self.pool.open(container, self.at)
-        request.state, request.container, request.placed_at = RequestState.STARTING, container.id, self.at
-        request.start_kind = StartKind.COLD
-        reason = f"no container can take {function.key}"
+        if request is not None:
+            request.state, request.container, request.placed_at = RequestState.STARTING, container.id, self.at
+            request.start_kind = StartKind.COLD
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
@@ -106,6 +110,8 @@ class Books:
         for other in others:
             if other.state is not ResidentState.UNLOADING:
                 self.pool.shift(other, ResidentState.UNLOADING)
+        if container.state is ContainerState.IDLE and container.owner not in (None, request.function):
+            self.policies.keepalive.evicted(container)
         self.pool.move(container, ContainerState.BUSY, self.at)
         container.owner, container.running = request.function, request.activation
         if request.state is RequestState.QUEUED:
@@ -139,18 +145,40 @@ class Books:
         del self.requests[request.activation]
         self.out.append(Refuse(request.activation, failure, request.phases(self.at)))
 
-    def fall_idle(self, container: Container) -> None:
+    def fall_idle(self, container: Container, *, after_call: bool = True) -> None:
         container.running = None
         if self.draining:
             self.stop(container, "the node is being shut down")
             return
         self.pool.move(container, ContainerState.IDLE, self.at)
-        container.expires_at = self.policies.keepalive.expires_at(container.owner, self.at)
-        self.wakes.arm(container.expires_at, f"container {container.id}")
+        self._keep(container, after_call)
         self.shrink(container)
         self.room = True
         if container.planned != container.version:
             self.opportunity = True
+
+    def _keep(self, container: Container, after_call: bool) -> None:
+        """Ask the keep-alive policy how long."""
+        owner = self.functions.get(container.owner) if container.owner is not None else None
+        cost_s = self.container_start_s
+        if owner is not None:
+            cost_s += self.functions.load_s(owner.function.key, forked=False)
+        use = Use(self.at, container.id, container.owner, after_call, container.limit_bytes, cost_s)
+        idle = self.policies.keepalive.idle(use)
+        container.expires_at, container.shared_at = idle.expires_at, idle.shared_at
+        if (due := min(idle.expires_at, idle.shared_at)) < math.inf:
+            self.wakes.arm(due, f"container {container.id}")
+        if idle.prewarm_at is not None and container.owner is not None:
+            self.prewarms[container.owner] = idle.prewarm_at
+            self.wakes.arm(idle.prewarm_at, f"prewarm {container.owner}")
+
+    def share(self, container: Container) -> None:
+        """Keep an idle container for its owner no longer; what calls have left in it is ended."""
+        self.pool.disown(container)
+        for resident in list(container.residents.values()):
+            if resident.origin is Origin.CALL and resident.state is ResidentState.LOADED and not resident.is_template:
+                self.offload(resident, "its container is for others now")
+        self.room = True
 
     def stop(self, container: Container, reason: str) -> None:
         self.pool.move(container, ContainerState.STOPPING, self.at)

@@ -7,6 +7,7 @@ into effects and feed the outcomes back; they never decide.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,7 @@ class NodeState:
             self.books.out.append(Refuse(event.activation, failure))
             return
         self.books.functions.called(event.function, event.at)
+        self.books.policies.keepalive.called(event.function, event.at)
         request = Request(event.activation, event.function, event.at)
         self.books.requests[event.activation] = request
         if self.books.queue and event.at - self.books.queue[0].arrived_at > self.books.settings.overtake_s:
@@ -152,7 +154,7 @@ class NodeState:
         took_s = event.at - container.since
         self.books.container_start_s += Profile.WEIGHT * (took_s - self.books.container_start_s)
         if container.running is None:
-            self.books.fall_idle(container)
+            self.books.fall_idle(container, after_call=False)
         else:
             self.books.run(self.books.requests[container.running], container, StartKind.COLD)
 
@@ -299,19 +301,44 @@ class NodeState:
     # -- time and end ----------------------------------------------------------------------------------------------
 
     def _on_timer_fired(self, event: events.TimerFired) -> None:
-        for name in self.books.wakes.fired(event.at):
+        books = self.books
+        for name in books.wakes.fired(event.at):
             what, _, key = name.partition(" ")
-            container = self.books.pool.containers.get(key) if what == "container" else None
             if what == "request":
-                self.books.room = self.books.room or key in self.books.requests
-            elif container is not None and container.state is ContainerState.IDLE:
-                if container.expires_at <= event.at:
-                    self.books.stop(container, "it was idle for as long as keep-alive allows")
-                else:
-                    self.books.wakes.arm(container.expires_at, name)
-        if self.books.wakes.plan_at is not None and self.books.wakes.plan_at <= event.at:
-            self.books.wakes.plan_at = None
-            self.books.opportunity = True
+                books.room = books.room or key in books.requests
+            elif what == "prewarm":
+                self._prewarm(key, event.at)
+            elif (container := books.pool.idle.get(key)) is not None:
+                self._look_at_idle(container, event.at)
+        if books.wakes.plan_at is not None and books.wakes.plan_at <= event.at:
+            books.wakes.plan_at = None
+            books.opportunity = True
+
+    def _look_at_idle(self, container: Container, at: float) -> None:
+        """Keep-alive's moment for a container may have come."""
+        if container.expires_at <= at:
+            self.books.stop(container, "it was idle for as long as keep-alive allows")
+            return
+        if container.owner is not None and container.shared_at <= at:
+            self.books.share(container)
+        due = container.expires_at if container.owner is None else min(container.expires_at, container.shared_at)
+        if due < math.inf:
+            self.books.wakes.arm(due, f"container {container.id}")
+
+    def _prewarm(self, key: FunctionKey, at: float) -> None:
+        """Have a container for a function again, unless it has one or there is no room that is free anyway."""
+        books = self.books
+        due = books.prewarms.get(key)
+        if due is not None and due > at:
+            books.wakes.arm(due, f"prewarm {key}")
+            return
+        books.prewarms.pop(key, None)
+        known = books.functions.get(key)
+        if known is None or known.removed or books.draining or books.queue:
+            return
+        has_one = any(c.owner == key and c.state is not ContainerState.STOPPING for c in books.pool.containers.values())
+        if not has_one and known.function.memory_bytes <= books.pool.ledger.free_bytes:
+            books.create(known.function, None, f"pre-warmed for {key}")
 
     def _on_drain_asked(self, event: events.DrainAsked) -> None:
         self.books.draining = True

@@ -23,10 +23,11 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
             books.run(request, container, start_kind)
             return True
         case choose.Create():
-            books.create(request, function)
+            books.create(function, request, f"no container can take {function.key}")
             return True
         case choose.MakeRoom(containers):
             for container in containers:
+                books.policies.keepalive.evicted(container)
                 books.stop(container, f"room for {function.key}")
     return False
 

@@ -6,6 +6,7 @@ and indexes in step. Nothing here decides anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -65,6 +66,8 @@ class Container:
     idle_since: float = 0.0
     expires_at: float = 0.0
     """When keep-alive ends it, if it is still idle."""
+    shared_at: float = math.inf
+    """When it stops being kept for its owner, if it is still idle."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
     version: int = 0
     """Counts changes of what it holds."""
@@ -115,6 +118,12 @@ class Pool:
                 self.shift(resident, ResidentState.GONE)
             self.ledger.close(container.id, at)
             del self.containers[container.id]
+
+    def disown(self, container: Container) -> None:
+        """An idle container is no longer kept for anybody."""
+        if container.owner is not None:
+            self.owned[container.owner].pop(container.id)
+            container.owner = None
 
     def add(self, resident: Resident, estimate_bytes: int) -> None:
         container = self.containers[resident.container]

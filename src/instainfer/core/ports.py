@@ -6,6 +6,7 @@ books, and writes into the story why a suggestion was not followed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,11 +40,43 @@ class Predictor(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A container has fallen idle: after a call, or because it was pre-warmed and has started."""
+
+    at: float
+    container: ContainerId
+    owner: FunctionKey | None
+    """The function that it served last, or was pre-warmed for."""
+    after_call: bool
+    size_bytes: int
+    cost_s: float
+    """Seconds that a cold start of its owner takes: container and load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What becomes of an idle container if no call comes."""
+
+    expires_at: float
+    """It is stopped then; may be ``inf``."""
+    shared_at: float = math.inf
+    """From then on any function of its namespace may take it, and what its owner has left in it is ended."""
+    prewarm_at: float | None = None
+    """When a container for the same owner is to be there again, if none is by then."""
+
+
 class KeepAlive(Protocol):
     """When do containers come and go?"""
 
-    def expires_at(self, owner: FunctionKey | None, idle_since: float) -> float:
-        """When to stop a container that fell idle, if it stays idle."""
+    def called(self, function: FunctionKey, at: float) -> None:
+        """A call has arrived."""
+        ...
+
+    def idle(self, use: Use) -> Idle: ...
+
+    def evicted(self, container: Container) -> None:
+        """An idle container was given up for room, or taken over by another function."""
         ...
 
     def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Wakes:
-    """Named deadlines. One for each name at a time: one that has moved is looked at and armed anew when it comes,
-    so that a container that is used a thousand times a second does not leave a thousand timers behind."""
+    """Named deadlines. Of each name the earliest is armed: one that has moved on is looked at and armed anew when it
+    comes, so that a container that is used a thousand times a second does not leave a thousand timers behind."""
 
     plan_at: float | None = None
     """When the pre-load plan has to be made anew; replaced by every plan."""
     _heap: list[tuple[float, int, str]] = field(default_factory=list)
-    _armed: set[str] = field(default_factory=set)
+    _armed: dict[str, float] = field(default_factory=dict)
     _count: int = 0
     _asked: float | None = None
 
     def arm(self, when: float, name: str) -> None:
-        if name not in self._armed:
-            self._armed.add(name)
+        armed = self._armed.get(name)
+        if armed is None or when < armed:
+            self._armed[name] = when
             self._count += 1
             heapq.heappush(self._heap, (when, self._count, name))
 
@@ -29,8 +30,10 @@ class Wakes:
         self._asked = None
         names = []
         while self._heap and self._heap[0][0] <= at:
-            names.append(heapq.heappop(self._heap)[2])
-        self._armed.difference_update(names)
+            when, _, name = heapq.heappop(self._heap)
+            if self._armed.get(name) == when:
+                del self._armed[name]
+                names.append(name)
         return names
 
     def ask(self) -> float | None:

@@ -13,14 +13,21 @@ from collections.abc import Sequence
 
 from ...core.model import FunctionKey
 from ...core.pool import Container
+from ...core.ports import Idle, Use
 
 
 class Fixed:
     def __init__(self, ttl_s: float = 600.0) -> None:
         self.ttl_s = ttl_s
 
-    def expires_at(self, owner: FunctionKey | None, idle_since: float) -> float:
-        return idle_since + self.ttl_s
+    def called(self, function: FunctionKey, at: float) -> None:
+        pass
+
+    def idle(self, use: Use) -> Idle:
+        return Idle(use.at + self.ttl_s)
+
+    def evicted(self, container: Container) -> None:
+        pass
 
     def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
         return idle

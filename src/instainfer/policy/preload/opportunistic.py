@@ -6,9 +6,9 @@ We fill them greedily by value for each byte, displacing residents of clearly lo
 
 When the silence has lasted until P_offload the prediction was wrong. The paper off-loads the resident then. Measured,
 that hurts: the memory is idle anyway, with a window of five calls the moment comes after half the window's length, and
-the next call is a miss. By default such a resident therefore only loses its standing: it is off-loaded as soon as
-anybody wants the room (``patient``). ``patient = False`` gives the paper's rule, and an overdue function is not loaded
-again before its next call.
+the next call is a miss. By default such a resident therefore stays, and only its worth falls with its rate until
+somebody who is worth clearly more wants the room (``patient``). ``patient = False`` gives the paper's rule, and an
+overdue function is not loaded again before its next call.
 
 The paper values a resident by P(called within a horizon) x load seconds wherever it is. But a call for *any* resident
 of a container ends all others in it, so the value depends on the neighbours: with lambda the function's own rate and
