@@ -72,9 +72,7 @@ def test_up_ends_with_the_platforms_exit_code_and_speaks_json(run: Run) -> None:
     assert (result.exit_code, result.stdout) == (1, '{"message":"listening"}\n{"message":"stopped"}\n')
 
 
-@pytest.mark.parametrize(
-    "args", [["--port", "70000"], ["--memory", "big"], ["--preload", "all"], ["--keep-alive", "0"]]
-)
+@pytest.mark.parametrize("args", [["--port", "70000"], ["--memory", "big"], ["--keep-alive", "0"]])
 def test_up_refuses_what_makes_no_sense(run: Run, args: list[str]) -> None:
     served = Served()
     assert (run("up", *args, serve=served).exit_code, served.config) == (2, None)

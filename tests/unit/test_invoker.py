@@ -11,11 +11,14 @@ from support.specs import spec
 from instainfer.backends.base import Call
 from instainfer.backends.clock import ManualClock
 from instainfer.backends.memory import Costs, MemoryBackend
+from instainfer.config import Config, PreloadConfig
 from instainfer.core.events import ContainerStarted
 from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
+from instainfer.embedded import policies
+from instainfer.errors import BadInput
 from instainfer.invoker.driver import Invoker
 from instainfer.invoker.snapshot import snapshot
 from instainfer.policy.keepalive.fixed import Fixed
@@ -127,3 +130,8 @@ def test_an_impossible_report_is_logged_and_the_node_goes_on(caplog: pytest.LogC
         assert call.result().failure is None
 
     asyncio.run(scene())
+
+
+def test_an_unknown_policy_is_named_with_those_there_are() -> None:
+    with pytest.raises(BadInput, match=r"no policy 'nonsense' among the preloaders; there are: .*opportunistic"):
+        policies(Config(preload=PreloadConfig(policy="nonsense")))

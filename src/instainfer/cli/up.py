@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +13,6 @@ from .options import Home, Json
 from .output import emit_json
 from .settings import configuration
 from .values import duration_s, size_mb
-
-
-class Preload(StrEnum):
-    OPPORTUNISTIC = "opportunistic"
-    NONE = "none"
 
 
 def up(
@@ -35,7 +29,9 @@ def up(
         ),
     ] = None,
     home: Home = None,
-    preload: Annotated[Preload | None, typer.Option(help="What to load into idle containers.")] = None,
+    preload: Annotated[
+        str | None, typer.Option(metavar="POLICY", help="What to load into idle containers: opportunistic, or none.")
+    ] = None,
     keep_alive: Annotated[
         float | None, typer.Option(parser=duration_s, metavar="SECONDS", help="How long idle containers are kept.")
     ] = None,
@@ -62,7 +58,7 @@ def up(
             server=_given(host=host or None, port=port),
             node=_given(memory_mb=memory, retain=False if no_retain else None),
             keepalive=_given(ttl_s=keep_alive),
-            preload=_given(policy=preload.value if preload else None),
+            preload=_given(policy=preload),
         )
     )
     announce = _announce_json if as_json else functools.partial(print, flush=True)
