@@ -99,7 +99,7 @@ def test_placement_keeps_every_count_in_its_minute(tmp_path: Path) -> None:
     arrivals = place(trace, seed=3)
     assert arrivals == sorted(arrivals)
     for index, function in enumerate(trace.functions):
-        minutes = [int(at_s // 60) for at_s, who in arrivals if who == index]
+        minutes = [int(at_s // 60) for at_s, who, _ in arrivals if who == index]
         assert [minutes.count(minute) for minute in range(trace.minutes)] == list(function.counts)
 
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from .azure2019 import Trace
+from .workload import Arrival
 
 
-class Arrival(NamedTuple):
-    """One call of a trace."""
-
-    at_s: float
-    """Seconds since the trace's first minute began."""
-    function: int
-    """Index into `Trace.functions`."""
+def minute_times(seed: int, function: str, minute: int, offset: int, count: int) -> list[float]:
+    """Ascending times, in seconds, of `count` calls in the minute called `minute`, which begins at minute `offset`."""
+    draw = random.Random(f"{seed}/{function}/{minute}").random
+    if count == 1:
+        return [60.0 * (offset + draw())]
+    return sorted(60.0 * (offset + draw()) for _ in range(count))
 
 
 def function_times(trace: Trace, function: int, seed: int) -> Iterator[float]:
@@ -29,8 +28,7 @@ def function_times(trace: Trace, function: int, seed: int) -> Iterator[float]:
     row = trace.functions[function]
     for offset, count in enumerate(row.counts):
         if count:
-            draw = random.Random(f"{seed}/{row.name}/{trace.first_minute + offset}").random
-            yield from sorted(60.0 * (offset + draw()) for _ in range(count))
+            yield from minute_times(seed, row.name, trace.first_minute + offset, offset, count)
 
 
 def place(trace: Trace, seed: int) -> list[Arrival]:

@@ -1,0 +1,187 @@
+"""What things take in a simulated world, and its form on disk.
+
+A cost file is one JSON object. Times are seconds, sizes bytes, and a member that is neither known nor required is
+refused; what follows shows all of them::
+
+    {
+      "name": "measured here",
+      "source": "benchmarks/starts.py, 2 cores",
+      "container_s": 0.53,             create a container
+      "stop_s": 0.1,                   stop one
+      "end_s": 0.01,                   end a resident
+      "handoff_s": 0.002,              messages of a run on their way
+      "noise_sigma": 0.0,              see below
+      "environments": {
+        "torch": {"library_s": 1.3, "template_bytes": 230000000}
+      },
+      "functions": {
+        "resnet50": {
+          "environment": "torch",
+          "memory_bytes": 2147483648,  limit of its containers
+          "library_s": 1.3,            imports, from nothing
+          "fork_s": 0.02,              the same, from a template
+          "model_s": 0.47,             build and load the model as it is written
+          "fast_model_s": 0.07,        the same without random initialisation; optional
+          "compute_s": 0.08,           one call
+          "resident_bytes": 350000000, loaded from nothing
+          "forked_bytes": 120000000    forked from a template
+        }
+      }
+    }
+
+Durations are exact unless `noise_sigma` is above 0: then each is multiplied by a lognormal factor of mean 1 whose
+logarithm has that standard deviation, drawn from the run's seed.
+
+A limit: loads and runs do not slow each other down. On few cores, under load, real ones do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from ..core.model import GIB, MIB
+from ..errors import BadInput, NotFound
+
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one function costs."""
+
+    environment: str
+    memory_bytes: Bytes
+    library_s: Seconds
+    fork_s: Seconds
+    model_s: Seconds
+    compute_s: Seconds
+    resident_bytes: Bytes
+    forked_bytes: Bytes
+    fast_model_s: Seconds | None = None
+    """None: the function does not ask for fast initialisation."""
+
+    def model(self, *, fast: bool) -> float:
+        """Seconds of its model on a platform that honours fast initialisation or does not."""
+        return self.fast_model_s if fast and self.fast_model_s is not None else self.model_s
+
+
+class EnvironmentCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a template of one environment costs."""
+
+    library_s: Seconds
+    template_bytes: Bytes
+
+
+class CostSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    container_s: Seconds
+    functions: Mapping[str, FunctionCosts]
+    """In the order in which the rows of a trace take them."""
+    environments: Mapping[str, EnvironmentCosts]
+    source: str = ""
+    stop_s: Seconds = 0.0
+    end_s: Seconds = 0.0
+    handoff_s: Seconds = 0.0
+    noise_sigma: Seconds = 0.0
+
+    def check(self) -> str | None:
+        """What is wrong with it as a whole; None if nothing is."""
+        if not self.functions:
+            return "there is no function in it; give at least one under `functions`"
+        for name, function in self.functions.items():
+            if function.environment not in self.environments:
+                return f"{name} names the environment {function.environment!r}; describe it under `environments`"
+            if max(function.resident_bytes, function.forked_bytes) > function.memory_bytes:
+                return f"{name} is larger than its memory limit; raise its `memory_bytes`"
+        return None
+
+
+def load(name: str) -> CostSet:
+    """The cost set of that name, or the one in the file of that name.
+
+    Raises `NotFound` when there is neither, and `BadInput`, naming file, place and reason, for a malformed file.
+    """
+    if name in NAMED:
+        return NAMED[name]
+    path = Path(name)
+    try:
+        return parse(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        known = ", ".join(NAMED)
+        raise NotFound(f"no cost set {name!r}: give the path of a JSON file, or one of: {known}") from None
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}; give the path of a JSON file of costs") from None
+
+
+def parse(raw: bytes, where: str) -> CostSet:
+    """Read the form on disk; `where` is named when it is malformed."""
+    try:
+        costs = msgspec.json.decode(raw, type=CostSet)
+    except msgspec.DecodeError as error:
+        raise BadInput(f"{where} is not a cost set: {error}; see `instainfer simulate --help`") from None
+    if (problem := costs.check()) is not None:
+        raise BadInput(f"{where} is not a cost set: {problem}")
+    return costs
+
+
+def dump(costs: CostSet) -> bytes:
+    """The form on disk."""
+    return msgspec.json.format(msgspec.json.encode(costs), indent=2) + b"\n"
+
+
+# The paper's own figures: Fig. 3 and 14 (container, library, inference) and the table in its code (model, footprint).
+# name: environment, model ms, inference ms, footprint MB. Three models are timed by no figure; they take the paper's
+# mean inference, 245 ms (Table 1: end-to-end less warming and loading, in every row).
+_PAPER_FUNCTIONS = {
+    "alexnet": ("torch", 671, 245, 923),
+    "vgg19": ("torch", 2410, 245, 1648),
+    "inception_v3": ("torch", 2281, 341, 957),
+    "resnet18": ("torch", 210, 312, 649),
+    "resnet50": ("torch", 486, 245, 907),
+    "resnet152": ("torch", 1180, 693, 1348),
+    "googlenet": ("torch", 1351, 351, 1027),
+    "bert_base": ("transformers", 2078, 598, 1333),
+}
+_PAPER_LIBRARY_S = {"torch": 0.74, "transformers": 1.76}
+# The paper has no templates, so these are ours: everything of the smallest footprint but its 47 MB of weights is
+# libraries, transformers add 113 MB to them, and forking takes 20 ms.
+_TEMPLATE_MB = {"torch": 600, "transformers": 713}
+_FORK_S = 0.02
+
+
+def _paper() -> CostSet:
+    functions = {
+        name: FunctionCosts(
+            environment=environment,
+            memory_bytes=2 * GIB,
+            library_s=_PAPER_LIBRARY_S[environment],
+            fork_s=_FORK_S,
+            model_s=model_ms / 1000,
+            compute_s=compute_ms / 1000,
+            resident_bytes=footprint_mb * MIB,
+            forked_bytes=(footprint_mb - _TEMPLATE_MB[environment]) * MIB,
+        )
+        for name, (environment, model_ms, compute_ms, footprint_mb) in _PAPER_FUNCTIONS.items()
+    }
+    environments = {
+        name: EnvironmentCosts(library_s=library_s, template_bytes=_TEMPLATE_MB[name] * MIB)
+        for name, library_s in _PAPER_LIBRARY_S.items()
+    }
+    # Ending others takes the paper's manager 2 to 11 ms, the way of a call through its scheduler up to 3.
+    return CostSet(
+        name="paper",
+        source="InstaInfer, SoCC 2024: Fig. 3, Fig. 14, the model table of its code; templates: ours",
+        container_s=0.53,
+        end_s=0.0065,
+        handoff_s=0.003,
+        functions=functions,
+        environments=environments,
+    )
+
+
+#: Cost sets that come with us.
+NAMED: Mapping[str, CostSet] = {"paper": _paper()}

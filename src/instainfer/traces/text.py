@@ -1,0 +1,57 @@
+"""Reading CSV text of traces: compressed or not, and every way in which it can be broken named with file and line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO, cast
+
+from ..errors import BadInput, NotFound
+
+
+def open_text(path: Path, mode: str = "rt") -> TextIO:
+    """Open a trace; a name that ends in ``.gz`` means gzip.
+
+    Raises `NotFound` when there is no such file and `BadInput` when it is a folder.
+    """
+    encoding = "utf-8-sig" if mode == "rt" else "utf-8"
+    try:
+        if path.suffix == ".gz":
+            return cast(TextIO, gzip.open(path, mode, encoding=encoding, newline=""))
+        return cast(TextIO, path.open(mode, encoding=encoding, newline=""))
+    except FileNotFoundError:
+        raise NotFound(f"no trace at {path}; give the path of a .csv or .csv.gz file") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a folder; give the path of one .csv or .csv.gz file") from None
+    except OSError as error:
+        raise BadInput(f"cannot open {path}: {error.strerror}; give another file") from None
+
+
+def rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows with their line numbers; whatever stops the reading in mid-file becomes a `BadInput`."""
+    reader = csv.reader(file, strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except EOFError:
+        raise bad(path, reader.line_num + 1, "the gzip file is truncated; copy or download it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise bad(path, reader.line_num + 1, f"the gzip file is damaged ({error})") from None
+    except UnicodeDecodeError:
+        raise bad(path, reader.line_num + 1, "this is not UTF-8 text") from None
+    except csv.Error as error:
+        raise bad(path, reader.line_num, f"this is not CSV ({error})") from None
+
+
+def header(path: Path) -> list[str]:
+    """The first row; empty when there is none."""
+    with open_text(path) as file:
+        return next(rows(path, file), (1, []))[1]
+
+
+def bad(path: Path, line: int, reason: str) -> BadInput:
+    return BadInput(f"{path}, line {line}: {reason}")
