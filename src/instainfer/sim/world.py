@@ -49,7 +49,7 @@ _ALARM = int(Rank.ALARM)
 class Durations:
     """How long things take this time: exactly what they cost, or that times a random factor of mean 1."""
 
-    def __init__(self, sigma: float, seed: int) -> None:
+    def __init__(self, sigma: float, seed: str) -> None:
         self._sigma = sigma
         self._draw = random.Random(f"costs/{seed}").gauss
 

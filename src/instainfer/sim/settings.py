@@ -1,0 +1,61 @@
+"""How a simulated platform is configured, and the states that are built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config import KeepAliveConfig, PreloadConfig
+from ..core.model import GIB
+from ..core.node import NodeSettings, NodeState
+from ..core.ports import Policies
+from ..errors import BadInput
+from ..policy import catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a live platform's configuration says, as far as a simulated one has it."""
+
+    keepalive: KeepAliveConfig = field(default_factory=KeepAliveConfig)
+    preload: PreloadConfig = field(default_factory=PreloadConfig)
+    retain: bool = True
+    """False: a function's process ends with its call (the paper's stateless baseline)."""
+    templates: bool = True
+    fast_init: bool = True
+    memory_bytes: int = 10 * GIB
+    """For containers, on each node."""
+    nodes: int = 1
+    seed: int = 1
+    """Places calls inside their minute where the trace does not, and draws the noise of the costs."""
+    owners_apart: bool = False
+    """Each owner of the trace is a namespace of its own; otherwise all functions are one tenant's."""
+    max_queue: int = 10_000
+    label: str = "simulated"
+
+    def node_state(self, name: str) -> NodeState:
+        """A node without functions. Raises `BadInput` for a policy that does not exist."""
+        node = NodeSettings(
+            self.memory_bytes,
+            max_queue=self.max_queue,
+            max_loads=self.preload.max_loads,
+            retain=self.retain,
+            templates=self.templates and self.retain,
+        )
+        return NodeState(node, self.policies(), name)
+
+    def policies(self) -> Policies:
+        """A fresh set: policies may learn, and nodes do not share what they know."""
+        return Policies(
+            _find("keepalives", catalog.KEEPALIVES, self.keepalive.policy)(self.keepalive),
+            _find("predictors", catalog.PREDICTORS, self.preload.predictor)(self.preload),
+            _find("preloaders", catalog.PRELOADERS, self.preload.policy)(self.preload),
+        )
+
+
+def _find(kind: str, known: Any, name: str) -> Callable[..., Any]:
+    try:
+        return catalog.find(kind, known, name)
+    except KeyError as error:
+        raise BadInput(error.args[0]) from None
