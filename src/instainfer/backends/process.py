@@ -7,10 +7,11 @@ does not give, `ProcessBackend.isolation` says. Semantics: `instainfer.backends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,13 +26,16 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import Failure, FailureKind, FunctionKey
+from ..core.model import Failure, FailureKind, FunctionKey, ResidentKey
 from ..runtime import jail
 from ..runtime.watch import BUSY_S
 from ..wire import messages
 from ..wire.framing import Decoder, ProtocolError
-from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report
+from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
+from .learned import LearnedModules
 from .process_manager import ManagerProcess
+
+log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 5.0
 """How long a manager may take to end everything before it is killed itself."""
@@ -43,13 +47,25 @@ class ProcessBackend:
     name = "process"
 
     def __init__(
-        self, clock: Clock, *, scratch: Path, python: Path = Path(sys.executable), start_timeout_s: float = 30.0
+        self,
+        clock: Clock,
+        *,
+        scratch: Path,
+        python: Path = Path(sys.executable),
+        start_timeout_s: float = 30.0,
+        memory: Path | None = None,
     ) -> None:
-        """`scratch` takes the functions' private files; `python` runs the managers."""
+        """`scratch` takes the functions' private files; `python` runs the managers.
+
+        `memory` is where it is kept what templates should import; without it that is learned anew each time.
+        """
         self.clock = clock
         self.python = python
         self.start_timeout_s = start_timeout_s
         self.scratch = scratch
+        self.learned = LearnedModules(memory)
+        self.left_out: dict[ResidentKey, dict[str, str]] = {}
+        """By template, modules that it should have imported and has not, and why."""
         self.containers: set[ProcessContainer] = set()
         self.system_isolation: Sequence[str] = jail.describe()
         """As applied to the function that was loaded last; before that, as this host should allow."""
@@ -69,6 +85,14 @@ class ProcessBackend:
 
     def used_bytes(self) -> int:
         return sum(container.used_bytes for container in self.containers)
+
+    def note_left_out(self, template: ResidentKey, reasons: Mapping[str, str]) -> None:
+        """Say so, once each."""
+        known = self.left_out.setdefault(template, {})
+        for module, reason in reasons.items():
+            if known.get(module) != reason:
+                known[module] = reason
+                log.warning("%s does without %s: %s", template, module, reason)
 
     async def close(self) -> None:
         containers = list(self.containers)
@@ -97,7 +121,8 @@ class ProcessContainer(asyncio.Protocol):
         self._decoder = Decoder()
         self._manager: ManagerProcess | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self._functions: dict[FunctionKey, tuple[FunctionSpec, messages.Function]] = {}
+        self._defined: dict[FunctionKey, tuple[FunctionSpec, tuple[str, ...]]] = {}
+        """What its manager was told last of each function, and what its template is to import."""
         self._is_started = False
         self._is_stopping = False
         self._complaint = ""
@@ -107,10 +132,15 @@ class ProcessContainer(asyncio.Protocol):
     # -- commands -----------------------------------------------------------------------------------------------------
 
     def load(self, function: FunctionSpec) -> None:
-        self._send(messages.Load(self._wire_form(function)))
+        self._define(function)
+        self._send(messages.Load(function.key))
+
+    def load_template(self, template: TemplateSpec) -> None:
+        self._send(messages.LoadTemplate(_wire_template(template, self._modules(template))))
 
     def run(self, function: FunctionSpec, call: Call) -> None:
-        self._send(messages.Run(self._wire_form(function), call.activation, dict(call.env), call.args))
+        self._define(function)
+        self._send(messages.Run(function.key, call.activation, dict(call.env), call.args))
 
     def offload(self, function: FunctionKey) -> None:
         self._send(messages.Offload(function))
@@ -140,12 +170,17 @@ class ProcessContainer(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(messages.COMMANDS.encode(command))
 
-    def _wire_form(self, spec: FunctionSpec) -> messages.Function:
-        known = self._functions.get(spec.key)
-        if known is None or known[0] is not spec:
-            known = (spec, _wire_form(spec))
-            self._functions[spec.key] = known
-        return known[1]
+    def _define(self, spec: FunctionSpec) -> None:
+        """Tell what is to be known of a function, unless that was said already."""
+        modules = self._modules(spec.template) if spec.template is not None else ()
+        told = self._defined.get(spec.key)
+        if told is None or told[0] is not spec or told[1] is not modules:
+            self._defined[spec.key] = (spec, modules)
+            self._send(messages.Define(_wire_form(spec, modules)))
+
+    def _modules(self, template: TemplateSpec) -> tuple[str, ...]:
+        """What a template is to import; the same object as long as it is the same."""
+        return template.modules or self._backend.learned.of(template.key)
 
     # -- its life -----------------------------------------------------------------------------------------------------
 
@@ -233,8 +268,15 @@ class ProcessContainer(asyncio.Protocol):
                 )
             case messages.Loaded():
                 self._backend.system_isolation = message.isolation
+                self._learn(message)
                 event = LoadFinished(
-                    now, self.id, message.function, message.library_s, message.model_s, message.resident_bytes
+                    now,
+                    self.id,
+                    message.function,
+                    message.library_s,
+                    message.model_s,
+                    message.resident_bytes,
+                    message.forked,
                 )
             case messages.LoadFailed():
                 event = LoadFailed(now, self.id, message.function, _known_failure(message.failure))
@@ -248,6 +290,14 @@ class ProcessContainer(asyncio.Protocol):
                 event = ContainerStarted(now, self.id)
         return event, answer
 
+    def _learn(self, message: messages.Loaded) -> None:
+        """What a load has shown of what templates should import and should not."""
+        if message.left_out:
+            self._backend.note_left_out(message.function, message.left_out)
+        spec, _ = self._defined.get(message.function, (None, ()))
+        if message.modules and spec is not None and spec.template is not None:
+            self._backend.learned.add(spec.template.key, message.modules)
+
 
 def _failure(failure: messages.Failure | None) -> Failure | None:
     return None if failure is None else _known_failure(failure)
@@ -257,7 +307,7 @@ def _known_failure(failure: messages.Failure) -> Failure:
     return Failure(FailureKind(failure.kind), failure.message)
 
 
-def _wire_form(spec: FunctionSpec) -> messages.Function:
+def _wire_form(spec: FunctionSpec, modules: Sequence[str]) -> messages.Function:
     return messages.Function(
         key=spec.key,
         folder=str(spec.folder),
@@ -269,4 +319,10 @@ def _wire_form(spec: FunctionSpec) -> messages.Function:
         timeout_s=spec.timeout_s,
         logs_bytes=spec.logs_bytes,
         env=dict(spec.env),
+        fast_init=spec.fast_init,
+        template=_wire_template(spec.template, modules) if spec.template is not None else None,
     )
+
+
+def _wire_template(spec: TemplateSpec, modules: Sequence[str]) -> messages.Template:
+    return messages.Template(spec.key, str(spec.python), list(modules), [str(folder) for folder in spec.folders])

@@ -10,13 +10,14 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepare, Unloadable
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepare, Prepared, Unloadable, Warm, Warmed
 from ..wire.framing import Decoder, Frame
 from ..wire.messages import Failure
-from . import jail
+from . import imported, jail
 from .linux import die_with, flush_c_output
 
 _READ_BYTES = 65536
@@ -30,6 +31,10 @@ class Connection:
         self._decoder = Decoder()
         self._frames: list[Frame] = []
         self._env: dict[str, str] = {}
+        self._learns = False
+        self._known_modules: frozenset[str] = frozenset()
+        self.warm_up: Callable[[], None] = lambda: None
+        """What is done when the manager finds that there is time for it."""
 
     def receive(self) -> Any:
         """The next message. When the manager is gone this process ends at once."""
@@ -42,7 +47,12 @@ class Connection:
 
     def receive_ask(self) -> Ask:
         """The next request, with its variables in the environment in the place of the previous one's."""
-        ask: Ask = self.receive()
+        message = self.receive()
+        while isinstance(message, Warm):
+            self.warm_up()
+            self.send(Warmed())
+            message = self.receive()
+        ask: Ask = message
         for stale in self._env.keys() - ask.env.keys():
             os.environ.pop(stale, None)
         os.environ.update(ask.env)
@@ -56,6 +66,16 @@ class Connection:
                 stream.flush()
         flush_c_output()
         self._sock.sendall(FROM_PROCESS.encode(message))
+
+    def prepared(self, model_s: float, isolation: list[str]) -> None:
+        """The function is loaded."""
+        modules = imported.of_environment(self._known_modules) if self._learns else []
+        self.send(Prepared(model_s, isolation, modules))
+
+    def learn(self) -> None:
+        """Take note, when it is loaded, of what it has imported from now on."""
+        self._learns = True
+        self._known_modules = frozenset(sys.modules)
 
     def answer(self, compute_s: float, answer: bytes, failure: Failure | None, last: bool = False) -> None:
         self.send(Answered(compute_s, failure, last, answer))
@@ -71,34 +91,46 @@ def main(arguments: list[str]) -> int:
     # interpreter closes on its way out.
     connection = Connection(socket.socket(fileno=os.dup(fd)))
     prepare: Prepare = connection.receive()
-    function = prepare.function
-
-    environment = os.path.dirname(os.path.dirname(sys.executable))
-    isolation = jail.enter(function.folder, prepare.scratch, environment)
+    isolation = jail.enter(prepare.function.folder, prepare.scratch, environment_folder())
     if not die_with(manager, signal.SIGKILL):  # a change of user takes it back
         return 1
-    _enter_environment(function.folder)
-
     # Only now, so that nothing of the environment runs before the jail is closed.
+    enter_environment()
+    return serve(connection, prepare, isolation)
+
+
+def serve(connection: Connection, prepare: Prepare, isolation: list[str]) -> int:
+    """Load the function and answer its requests; returns the process's exit code if it comes to its end."""
+    function = prepare.function
+    sys.path.insert(0, function.folder)
+    os.chdir(function.folder)
+    if prepare.learns:
+        connection.learn()
     if function.style == "action":
-        from .action import serve
+        from . import action
+
+        action.serve(connection, function, isolation)
     elif function.style == "script":
-        from .script import serve
+        from . import script
+
+        script.serve(connection, function, isolation)
     else:
-        connection.send(
-            Unloadable(Failure("load_failed", "unknown style {!r}: action or script".format(function.style)))
-        )
+        text = "unknown style {!r}: action or script".format(function.style)
+        connection.send(Unloadable(Failure("load_failed", text)))
         return 1
-    serve(connection, function, isolation)
     return 0
 
 
-def _enter_environment(folder: str) -> None:
+def environment_folder() -> str:
+    """Where this interpreter's packages are."""
+    return os.path.dirname(os.path.dirname(sys.executable))
+
+
+def enter_environment() -> None:
+    """Make the environment's packages importable, as at an interpreter's ordinary start."""
     import site
 
     site.main()
-    sys.path.insert(0, folder)
-    os.chdir(folder)
     sys.dont_write_bytecode = True  # it could not: the environment and the function are read-only
     for stream in (sys.stdout, sys.stderr):
         # By lines, so that what a process wrote before it crashed is in its logs.

@@ -19,6 +19,8 @@ from .linux import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, drop_capabilities, prct
 _UID_BASE = 2_000_000_000
 """Own ids lie above everything that distributions, containers and directories hand out; the process id is added."""
 
+_FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
+
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
 # Not all of /etc: what is in there is not all for everyone.
 _SETTINGS = (
@@ -50,16 +52,39 @@ def enter(folder: str, scratch: str, environment: str) -> list[str]:
     `folder` holds the function (read), `scratch` is its own (written), `environment` its packages (read).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    readable = [folder, environment, sys.base_prefix, sys.base_exec_prefix, *_own_code(), *_linked_files(folder)]
-    words = [_take_own_uid(readable, scratch), _drop_privileges()]
+    readable = _needed([folder], environment)
+    return [_take_own_uid(readable, scratch), _drop_privileges(), _restrict_files(readable, scratch)]
+
+
+def enter_template(folders: list[str], scratch: str, environment: str) -> list[str]:
+    """The same for a process from which functions will be forked: what all of them need, and no more.
+
+    `folders` are theirs (read), `scratch` takes each one's own.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return [_FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch)]
+
+
+def narrow(folder: str, scratch: str, environment: str) -> list[str]:
+    """Give up, after `enter_template` and a fork, what only others that are forked from the same template need.
+
+    Between two so forked lies a border that Landlock draws: neither can look into the other's memory, signal it
+    (from ABI 6 on) or reach its files.
+    """
+    return [_FORKED_UID, _drop_privileges(), _restrict_files(_needed([folder], environment), scratch)]
+
+
+def _needed(folders: list[str], environment: str) -> list[str]:
+    linked = [file for folder in folders for file in _linked_files(folder)]
+    return [*folders, environment, sys.base_prefix, sys.base_exec_prefix, *_own_code(), *linked]
+
+
+def _restrict_files(readable: list[str], scratch: str) -> str:
     try:
-        readable += [*_SYSTEM, *_SETTINGS, *_DEVICES_READ]
-        version = landlock.restrict(readable, [scratch, *_DEVICES_WRITE])
+        version = landlock.restrict([*readable, *_SYSTEM, *_SETTINGS, *_DEVICES_READ], [scratch, *_DEVICES_WRITE])
     except OSError as error:
-        words.append("files: not restricted by Landlock ({})".format(error.strerror or error))
-    else:
-        words.append(_landlock_words(version))
-    return words
+        return "files: not restricted by Landlock ({})".format(error.strerror or error)
+    return _landlock_words(version)
 
 
 def describe() -> list[str]:

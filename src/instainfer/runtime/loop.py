@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..wire.framing import Decoder, Frame, ProtocolError
@@ -97,9 +98,16 @@ class Channel:
         sock.setblocking(False)
         loop.watch(sock.fileno(), self._read)
 
-    def send(self, frame: bytes) -> None:
-        """To a side that is gone, nothing is sent; `on_closed` tells."""
-        if self.is_open:
+    def send(self, frame: bytes, fds: Sequence[int] = ()) -> None:
+        """To a side that is gone, nothing is sent; `on_closed` tells.
+
+        `fds` go along with the frame. Raises OSError if they cannot, also because there is no room for them now.
+        """
+        if fds:
+            if self._unsent or not self.is_open:
+                raise OSError(errno.EAGAIN, "the other side does not read")
+            frame = frame[socket.send_fds(self._sock, [frame], fds) :]
+        if self.is_open and frame:
             self._unsent += frame
             if not self._awaits_room:
                 self._write()

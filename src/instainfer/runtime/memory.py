@@ -1,44 +1,59 @@
-"""How much memory a function's processes take.
+"""How much memory a function's processes take: what only their end would give back.
 
-The proportional set size (PSS) counts a page that n processes share as 1/n, so that sums are true; the kernel walks
-the page tables for it, milliseconds for a gigabyte. The resident set size (RSS) costs microseconds and is never
-below it. Hence `Meter`: PSS when it matters, corrected by the change of RSS since then.
+That is their anonymous and shared memory. Clean pages of files, such as mapped weights and libraries, are the kernel's
+cache, which all containers share and which gives way. A page that n processes share, as a template and what was forked
+from it do, counts as 1/n (PSS), so that sums are true; the kernel walks the page tables for it, milliseconds for a
+gigabyte. The size of the resident set costs microseconds and is never below it, but does not tell when a shared page
+becomes a process's own. Hence `Meter`: exact when it matters, corrected by what can be had cheaply since then.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import NamedTuple
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MIB = 1024 * 1024
+_CHARGED = (b"Pss_Anon:", b"Pss_Shmem:")
 
 
-def rss_bytes(pid: int) -> int:
-    """0 when the process has ended."""
+class _Rss(NamedTuple):
+    total_bytes: int
+    anonymous_bytes: int
+    """Without memory shared by name and without files."""
+
+
+def _rss(pid: int) -> _Rss:
+    """Zeros when the process has ended."""
     # On the path of every call, so without the file object's dozen of system calls.
     try:
         fd = os.open("/proc/{}/statm".format(pid), os.O_RDONLY)
     except OSError:
-        return 0
+        return _Rss(0, 0)
     try:
-        return int(os.read(fd, 256).split()[1]) * _PAGE_BYTES
+        resident, shared = map(int, os.read(fd, 256).split()[1:3])
     except OSError:
-        return 0
+        return _Rss(0, 0)
     finally:
         os.close(fd)
+    return _Rss(resident * _PAGE_BYTES, (resident - shared) * _PAGE_BYTES)
 
 
-def pss_bytes(pid: int) -> int:
-    """RSS where the kernel does not tell, 0 when the process has ended."""
+def charged_bytes(pid: int) -> int:
+    """PSS or RSS where the kernel does not tell its parts, 0 when the process has ended."""
+    told: dict[bytes, int] = {}
     try:
         with open("/proc/{}/smaps_rollup".format(pid), "rb") as rollup:
             for line in rollup:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
+                if line.startswith(b"Pss"):
+                    name, kib, _ = line.split()
+                    told[name] = int(kib) * 1024
     except OSError:
         pass
-    return rss_bytes(pid)
+    if all(name in told for name in _CHARGED):
+        return sum(told[name] for name in _CHARGED)
+    return told.get(b"Pss:", _rss(pid).total_bytes)
 
 
 def children(pid: int) -> list[int]:
@@ -62,35 +77,48 @@ def family(roots: Iterable[int]) -> list[int]:
 
 
 class Meter:
-    """The memory of one function's processes."""
+    """The memory of one function's or template's processes; nothing until `begin`."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+        self._exact_bytes = 0
+        self._anonymous_bytes = 0
+        self._is_doubtful = False
+
+    def begin(self, pid: int) -> None:
         self.pids = [pid]
-        self._pss = 0
-        self._rss = 0
 
     def find(self, adopted: Iterable[int] = ()) -> None:
         """Look for processes that it has started; `adopted` are those whose parents have ended."""
-        self.pids = family((self.pids[0], *adopted))
+        self.pids = family((*self.pids[:1], *adopted))
 
     def measure(self) -> int:
-        """Measure exactly (PSS)."""
-        self._rss = self._sum_rss()
-        self._pss = sum(map(pss_bytes, self.pids))
-        return self._pss
+        """Measure exactly."""
+        self._is_doubtful = False
+        self._anonymous_bytes = self._sum_anonymous()
+        self._exact_bytes = sum(map(charged_bytes, self.pids))
+        return self._exact_bytes
 
     def glance(self) -> int:
-        """The last exact measurement and the growth of RSS since."""
-        return max(0, self._pss + self._sum_rss() - self._rss)
+        """The last exact measurement and the growth of anonymous memory since."""
+        return max(0, self._exact_bytes + self._sum_anonymous() - self._anonymous_bytes)
+
+    def doubt(self) -> None:
+        """Who shares its pages, and how many, has changed or may have changed."""
+        self._is_doubtful = True
 
     @property
     def is_stale(self) -> bool:
-        """Whether RSS has moved by more than a mebibyte since the last exact measurement."""
-        return abs(self._sum_rss() - self._rss) > _MIB
+        """Whether to measure exactly again: there is doubt, or more than a mebibyte has come or gone since."""
+        return self._is_doubtful or abs(self._sum_anonymous() - self._anonymous_bytes) > _MIB
 
     def exceeds(self, limit_bytes: int) -> bool:
         """Whether it takes more than its limit; measures exactly only if it may."""
-        return self.glance() > limit_bytes and self.measure() > limit_bytes
+        return self.most() > limit_bytes and self.measure() > limit_bytes
 
-    def _sum_rss(self) -> int:
-        return sum(map(rss_bytes, self.pids))
+    def most(self) -> int:
+        """It does not take more than this."""
+        return sum(_rss(pid).total_bytes for pid in self.pids)
+
+    def _sum_anonymous(self) -> int:
+        return sum(_rss(pid).anonymous_bytes for pid in self.pids)

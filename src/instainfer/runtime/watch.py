@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Protocol
 
 from ..wire.messages import Failure, Measured
-from .memory import children, pss_bytes
-from .resident import Resident, State
+from .memory import charged_bytes, children
+from .process import Process, State
 
 BUSY_S = 0.1
 """Seconds between two looks while something loads or runs."""
@@ -20,37 +19,44 @@ _MIB = 1024 * 1024
 _WORTH_TELLING_BYTES = _MIB
 
 
-class Watch:
-    """Looks at the residents now and then; `fail` ends the one that takes too much."""
+class Watched(Protocol):
+    """What it needs of the manager."""
 
-    def __init__(
-        self,
-        limit_bytes: int,
-        residents: Mapping[str, Resident],
-        ending_bytes: Callable[[], int],
-        fail: Callable[[Resident, Failure], None],
-        report: Callable[[Any], None],
-    ) -> None:
+    def processes(self) -> list[Process]:
+        """All that are there."""
+
+    def spare(self) -> list[Process]:
+        """Those that are to make room first: templates that nobody waits for."""
+
+    def ending_bytes(self) -> int: ...
+
+    def fail(self, process: Process, failure: Failure) -> None:
+        """End one that takes too much."""
+
+    def report(self, message: Measured) -> None: ...
+
+
+class Watch:
+    """Looks at the processes now and then; ends those that take too much."""
+
+    def __init__(self, limit_bytes: int, manager: Watched) -> None:
         self.next_at: float | None = None
         """When to look next, in monotonic seconds."""
         self._limit_bytes = limit_bytes
-        self._residents = residents
-        self._ending_bytes = ending_bytes
-        self._fail = fail
-        self._report = report
-        self._own_bytes = pss_bytes(os.getpid())
+        self._manager = manager
+        self._own_bytes = charged_bytes(os.getpid())
         self._told_bytes = 0
 
     def hurry(self) -> None:
-        """Something loads or runs from now on."""
+        """Something loads or runs from now on, or has changed what others are charged."""
         soon = time.monotonic() + BUSY_S
         if self.next_at is None or self.next_at > soon:
             self.next_at = soon
 
     def total_bytes(self) -> int:
-        """The container's memory as it was last measured: its residents, those that are ending, the manager."""
-        residents_bytes = sum(r.resident_bytes for r in self._residents.values())
-        self._told_bytes = residents_bytes + self._ending_bytes() + self._own_bytes
+        """The container's memory as it was last measured: its processes, those that are ending, the manager."""
+        processes_bytes = sum(p.resident_bytes for p in self._manager.processes())
+        self._told_bytes = processes_bytes + self._manager.ending_bytes() + self._own_bytes
         return self._told_bytes
 
     def look(self, now: float) -> None:
@@ -59,64 +65,102 @@ class Watch:
             return
         orphans = children(os.getpid())
         idle: dict[str, int] = {}
-        for resident in list(self._residents.values()):
-            resident.meter.find(self._of_group(orphans, resident.pid))
-            known_bytes = resident.resident_bytes
-            is_idle = resident.state is State.READY
-            if is_idle and resident.meter.is_stale:
-                resident.meter.measure()
-            resident.resident_bytes = resident.meter.glance()
-            if is_idle and abs(resident.resident_bytes - known_bytes) > _WORTH_TELLING_BYTES:
-                idle[resident.key] = resident.resident_bytes
-        for resident in sorted(self._residents.values(), key=_least_needed):
-            if self.is_over_limit(resident):
-                idle.pop(resident.key, None)
+        for process in self._manager.processes():
+            process.meter.find(_of_group(orphans, process.pid))
+            known_bytes = process.resident_bytes
+            is_idle = process.state is State.READY
+            if is_idle and process.meter.is_stale:
+                process.meter.measure()
+            process.resident_bytes = process.meter.glance()
+            if is_idle and abs(process.resident_bytes - known_bytes) > _WORTH_TELLING_BYTES:
+                idle[process.key] = process.resident_bytes
+        for process in self._manager.processes():
+            self._ends_for_its_own_limit(process)
+        spared = False
+        while self._container_exceeds() and not spared:
+            spared = self._spare_templates()
+            if not spared:
+                self._end_for_the_containers_limit(min(self._manager.processes(), key=_least_needed))
+        there = {p.key for p in self._manager.processes()}
+        idle = {key: size for key, size in idle.items() if key in there}
         told_bytes = self._told_bytes
         total_bytes = self.total_bytes()
         if idle or abs(total_bytes - told_bytes) > _WORTH_TELLING_BYTES:
-            self._report(Measured(idle, total_bytes))
-        busy = any(r.state is not State.READY for r in self._residents.values())
-        self.next_at = now + (BUSY_S if busy else IDLE_S) if self._residents else None
+            self._manager.report(Measured(idle, total_bytes))
+        processes = self._manager.processes()
+        busy = spared or any(p.state is not State.READY for p in processes)
+        self.next_at = now + (BUSY_S if busy else IDLE_S) if processes else None
 
-    def is_over_limit(self, resident: Resident) -> bool:
-        """End a resident if it takes more than it may, or the container does; says whether it did.
+    def is_over_limit(self, process: Process) -> bool:
+        """End a process that has just loaded if it takes more than it may, or the container does; says whether it did.
 
-        What the manager itself takes is not charged to the functions.
+        What the manager itself takes is not charged to the functions. In a container that takes too much, templates
+        that can be spared are ended first.
         """
-        own_limit = resident.function.memory_bytes
-        if own_limit and resident.meter.exceeds(own_limit):
-            text = "the function took {:.0f} MiB of memory, its limit is {:.0f} MiB; raise the limit".format(
-                resident.meter.glance() / _MIB, own_limit / _MIB
-            )
-        elif self._limit_bytes and self._container_exceeds():
-            text = "the functions of the container took more than its {:.0f} MiB; this one was ended for it".format(
-                self._limit_bytes / _MIB
-            )
-        else:
+        if self._ends_for_its_own_limit(process):
+            return True
+        if not self._container_exceeds():
             return False
-        self._fail(resident, Failure("out_of_memory", text))
+        if self._spare_templates():
+            self.hurry()
+        else:
+            self._end_for_the_containers_limit(process)
+        return process not in self._manager.processes()
+
+    def _ends_for_its_own_limit(self, process: Process) -> bool:
+        limit_bytes = process.limit_bytes
+        if not limit_bytes or not process.meter.exceeds(limit_bytes):
+            return False
+        text = "the function took {:.0f} MiB of memory, its limit is {:.0f} MiB; raise the limit".format(
+            process.meter.glance() / _MIB, limit_bytes / _MIB
+        )
+        self._manager.fail(process, Failure("out_of_memory", text))
         return True
 
-    def adopted(self, group: int) -> list[int]:
-        """Processes of a group whose parents have ended."""
-        return self._of_group(children(os.getpid()), group)
+    def _end_for_the_containers_limit(self, process: Process) -> None:
+        text = "the functions of the container took more than its {:.0f} MiB; this one was ended for it".format(
+            self._limit_bytes / _MIB
+        )
+        self._manager.fail(process, Failure("out_of_memory", text))
 
-    def _of_group(self, orphans: list[int], group: int) -> list[int]:
-        found = []
-        for pid in orphans:
-            with suppress(ProcessLookupError):
-                if pid != group and os.getpgid(pid) == group:
-                    found.append(pid)
-        return found
+    def _spare_templates(self) -> bool:
+        """End those that can be spared; whether that was enough, the next look tells."""
+        spare = self._manager.spare()
+        for template in spare:
+            text = "given up: the functions of the container need its {:.0f} MiB for themselves".format(
+                self._limit_bytes / _MIB
+            )
+            self._manager.fail(template, Failure("out_of_memory", text))
+        return bool(spare)
+
+    def adopted(self, group: int | None) -> list[int]:
+        """Processes of a group whose parents have ended."""
+        return _of_group(children(os.getpid()), group)
 
     def _container_exceeds(self) -> bool:
-        residents = self._residents.values()
-        return (
-            sum(r.meter.glance() for r in residents) > self._limit_bytes
-            and sum(r.meter.measure() for r in residents) > self._limit_bytes
-        )
+        processes = self._manager.processes()
+        if not self._limit_bytes or sum(map(_at_most, processes)) <= self._limit_bytes:
+            return False
+        return sum(p.meter.glance() if _is_known(p) else p.meter.measure() for p in processes) > self._limit_bytes
 
 
-def _least_needed(resident: Resident) -> tuple[bool, float]:
+def _is_known(process: Process) -> bool:
+    return process.state is State.READY and not process.meter.is_stale
+
+
+def _at_most(process: Process) -> int:
+    return process.meter.glance() if _is_known(process) else process.meter.most()
+
+
+def _of_group(orphans: list[int], group: int | None) -> list[int]:
+    found = []
+    for pid in orphans:
+        with suppress(ProcessLookupError):
+            if pid != group and os.getpgid(pid) == group:
+                found.append(pid)
+    return found
+
+
+def _least_needed(process: Process) -> tuple[bool, float]:
     """What loads goes before what is loaded, the newest first; what runs is alone."""
-    return resident.state is not State.LOADING, -resident.began_at
+    return process.state is not State.LOADING, -process.began_at

@@ -18,8 +18,8 @@ class Fields(NamedTuple):
     """The named tuple."""
     body: str = ""
     """The field that travels as the frame's body."""
-    nested: dict[str, Any] = {}  # noqa: RUF012 - a default of a named tuple, never changed
-    """Fields that are named tuples themselves (or None), with their types."""
+    nested: dict[str, Fields] = {}  # noqa: RUF012 - a default of a named tuple, never changed
+    """Fields that are named tuples themselves (or None), and how those are written."""
 
 
 class Vocabulary:
@@ -33,11 +33,8 @@ class Vocabulary:
         """Raises KeyError for what is not in this vocabulary."""
         name = self._names[type(message)]
         fields = self._messages[name]
-        header = message._asdict()
+        header = _plain(message, fields)
         body: bytes = header.pop(fields.body) if fields.body else b""
-        for field in fields.nested:
-            if header[field] is not None:
-                header[field] = header[field]._asdict()
         header["type"] = name
         return encode(header, body)
 
@@ -47,19 +44,28 @@ class Vocabulary:
         fields = self._messages.get(name) if isinstance(name, str) else None
         if fields is None:
             raise ProtocolError("unknown message {!r}; known: {}".format(name, ", ".join(sorted(self._messages))))
-        values = dict(frame.header)
-        for field, make in fields.nested.items():
-            if values.get(field) is not None:
-                values[field] = _build(make, values[field], "{} of {}".format(field, name))
+        values = frame.header
         if fields.body:
-            values[fields.body] = frame.body
-        return _build(fields.make, values, str(name))
+            values = {**values, fields.body: frame.body}
+        return _build(fields, values, str(name))
 
 
-def _build(make: Any, values: Any, what: str) -> Any:
+def _plain(message: Any, fields: Fields) -> dict[str, Any]:
+    values: dict[str, Any] = message._asdict()
+    for field, inner in fields.nested.items():
+        if values[field] is not None:
+            values[field] = _plain(values[field], inner)
+    return values
+
+
+def _build(fields: Fields, values: Any, what: str) -> Any:
     if not isinstance(values, dict):
         raise ProtocolError("message {!r} is a {}, not an object".format(what, type(values).__name__))
+    make = fields.make
     known = {field: values[field] for field in make._fields if field in values}
+    for field, inner in fields.nested.items():
+        if known.get(field) is not None:
+            known[field] = _build(inner, known[field], "{} of {}".format(field, what))
     try:
         return make(**known)
     except TypeError:

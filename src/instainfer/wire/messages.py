@@ -1,7 +1,8 @@
 """What invoker and container manager say to each other. Semantics: `instainfer.backends.base`.
 
 Times are seconds, sizes bytes. ``total_bytes`` in a report is the measured memory of the whole container when it was
-made. Functions are named by their keys.
+made. Functions and templates are named by their keys; what a key stands for is said once, by `Define`, so that the
+commands of every call stay small.
 """
 
 from __future__ import annotations
@@ -46,16 +47,28 @@ class Failure(NamedTuple):
 # -- commands: invoker to manager -------------------------------------------------------------------------------------
 
 
+class Define(NamedTuple):
+    """What a function's key means from now on; precedes the first command that names it."""
+
+    function: Function
+
+
 class Load(NamedTuple):
     """Pre-load in the background."""
 
-    function: Function
+    function: str
+
+
+class LoadTemplate(NamedTuple):
+    """Make a template in the background."""
+
+    template: Template
 
 
 class Run(NamedTuple):
     """End all others, load if need be, run."""
 
-    function: Function
+    function: str
     activation: str
     env: dict[str, str]
     args: bytes
@@ -63,6 +76,7 @@ class Run(NamedTuple):
 
 class Offload(NamedTuple):
     function: str
+    """Or a template."""
 
 
 class Stop(NamedTuple):
@@ -81,14 +95,22 @@ class Ready(NamedTuple):
 
 
 class Loaded(NamedTuple):
+    """A function, or a template, is loaded."""
+
     function: str
     library_s: float
-    """From the start of the process to the end of its imports."""
+    """From the start of the process, or from the request to fork it, to the end of its imports."""
     model_s: float
     resident_bytes: int
     isolation: list[str]
     """What was in fact applied to this process, in words."""
     total_bytes: int
+    forked: bool = False
+    """From a template."""
+    modules: list[str] = []  # noqa: RUF012 - a default of a named tuple, never changed
+    """Of the environment, imported by this function and not by a template before: what one should import, in order."""
+    left_out: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
+    """Modules that this template should have imported and has not, and why."""
 
 
 class LoadFailed(NamedTuple):
@@ -138,10 +160,16 @@ class Measured(NamedTuple):
     total_bytes: int
 
 
+FAILURE = Fields(Failure)
+_TEMPLATE = Fields(Template)
+FUNCTION = Fields(Function, nested={"template": _TEMPLATE})
+
 COMMANDS = Vocabulary(
     {
-        "load": Fields(Load, nested={"function": Function}),
-        "run": Fields(Run, body="args", nested={"function": Function}),
+        "define": Fields(Define, nested={"function": FUNCTION}),
+        "load": Fields(Load),
+        "load_template": Fields(LoadTemplate, nested={"template": _TEMPLATE}),
+        "run": Fields(Run, body="args"),
         "offload": Fields(Offload),
         "stop": Fields(Stop),
     }
@@ -151,9 +179,9 @@ REPORTS = Vocabulary(
     {
         "ready": Fields(Ready),
         "loaded": Fields(Loaded),
-        "load_failed": Fields(LoadFailed, nested={"failure": Failure}),
-        "gone": Fields(Gone, nested={"failure": Failure}),
-        "ran": Fields(Ran, body="rest", nested={"failure": Failure}),
+        "load_failed": Fields(LoadFailed, nested={"failure": FAILURE}),
+        "gone": Fields(Gone, nested={"failure": FAILURE}),
+        "ran": Fields(Ran, body="rest", nested={"failure": FAILURE}),
         "measured": Fields(Measured),
     }
 )

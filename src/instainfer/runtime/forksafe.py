@@ -1,0 +1,56 @@
+"""Whether a process can be forked without harm: no threads, no connections, no device in use."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_CONNECTIONS = ("socket:", "pipe:", "anon_inode:")
+
+
+class ForkSafety:
+    """Looks for what was not there when it was made."""
+
+    def __init__(self) -> None:
+        self._fds = _connections()
+
+    def offence(self) -> str | None:
+        """Why this process may not be forked any more, None while it may."""
+        if _threads() > 1:
+            # Some libraries (OpenBLAS) end their threads before a fork and start new ones when they need them.
+            _probe()
+            if _threads() > 1:
+                return "its import starts a thread, which a forked process would not have"
+        opened = _connections() - self._fds
+        if opened:
+            kinds = sorted({target.split(":")[0] if ":[" in target else target for _, target in opened})
+            return "its import opens a connection ({}), which forked processes would share".format(", ".join(kinds))
+        torch = sys.modules.get("torch")
+        cuda = getattr(torch, "cuda", None)
+        if cuda is not None and cuda.is_initialized():
+            return "its import begins to use the GPU, which cannot be shared by forking"
+        return None
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def _connections() -> set[tuple[str, str]]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink("/proc/self/fd/" + fd)
+        except OSError:
+            continue  # the one that lists them
+        if target.startswith(_CONNECTIONS):
+            found.add((fd, target))
+    return found
+
+
+def _probe() -> None:
+    """Fork once, for what libraries do at a fork."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)

@@ -1,0 +1,299 @@
+"""What is loaded, being loaded and to be loaded in one container: functions, and templates to fork them from."""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import count
+from typing import Any, Protocol
+
+from ..wire.calls import TO_PROCESS, Answered, Born, Prepared, Unloadable, Warm, Warmed
+from ..wire.forks import Made, Unfit
+from ..wire.framing import ProtocolError
+from ..wire.messages import Failure, Function, Loaded, Measured, Template
+from .ends import Ends, Farewell
+from .loop import Loop
+from .priority import Priority
+from .process import Listening, Process, State, remove_tree
+from .resident import Resident
+from .templates import MOST_ATTEMPTS, TemplateProcess, Templates
+from .watch import Watch
+
+
+class Host(Protocol):
+    """What loading needs of the manager."""
+
+    ends: Ends
+    watch: Watch
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether a call waits or runs."""
+
+    def report(self, message: Any) -> None: ...
+
+    def advance(self) -> None:
+        """Something may have become possible."""
+
+    def answered(self, resident: Resident, message: Answered) -> None: ...
+
+    def on_closed(self, process: Process, error: ProtocolError | None) -> None:
+        """A process says no more."""
+
+    def fail(self, process: Process, failure: Failure) -> None: ...
+
+    def end(self, farewell: Farewell) -> None: ...
+
+    def load_has_failed(self, key: str, failure: Failure, logs: list[str]) -> None: ...
+
+
+class Loading:
+    """Starts processes and hears of them until they are loaded."""
+
+    def __init__(self, loop: Loop, scratch: str, host: Host) -> None:
+        self.residents: dict[str, Resident] = {}
+        self.templates = Templates()
+        self.wanted: dict[str, Function] = {}
+        """Loads that wait for the end of a run or of an earlier process of the same function, or for a template."""
+        self.wanted_templates: dict[str, Template] = {}
+        self._loop = loop
+        self._scratch = scratch
+        self._host = host
+        self._priority = Priority()
+        self._numbers = count(1)
+
+    def processes(self) -> list[Process]:
+        """All that are there, templates first."""
+        return [*self.templates.values(), *self.residents.values()]
+
+    def spare(self) -> list[Process]:
+        """Templates that nothing is being forked from."""
+        used = {r.template for r in self.residents.values() if r.pid is None}
+        return [template for template in self.templates.values() if template not in used]
+
+    def want(self, function: Function) -> None:
+        """In the background, as soon as it can be."""
+        if function.key not in self.residents:
+            self.wanted[function.key] = function
+
+    def want_template(self, template: Template) -> None:
+        self.templates.is_asked_for(template)
+        if template.key not in self.templates:
+            self.wanted_templates[template.key] = template
+
+    def want_no_more(self, key: str) -> bool:
+        """Whether it was wanted and not begun."""
+        return self.wanted.pop(key, None) is not None or self.wanted_templates.pop(key, None) is not None
+
+    def forget(self, process: Process) -> None:
+        """It ends."""
+        if isinstance(process, TemplateProcess):
+            del self.templates[process.key]
+        else:
+            del self.residents[process.key]
+
+    def set_session_priority(self) -> None:
+        """The container as a whole yields while all it does is to load in the background."""
+        loading = any(process.state is State.LOADING for process in self.processes())
+        self._priority.set_session(low=loading and not self._host.is_serving)
+
+    def advance(self) -> None:
+        ending = self._host.ends.keys()
+        for key in [key for key in self.wanted_templates if key not in ending]:
+            template = self.wanted_templates.pop(key)
+            if key not in self.templates:
+                self.make(template, background=True)
+        for key in [key for key in self.wanted if key not in ending]:
+            function = self.wanted.get(key)
+            # A load that fails at once advances the others itself.
+            if function is not None and self.has_its_template(function, background=True):
+                del self.wanted[key]
+                self.load(function, background=True)
+
+    def has_its_template(self, function: Function, background: bool) -> bool:
+        """Whether a function has no template to wait for any more; has one made if need be."""
+        if function.template is None or not self.templates.may_help(function):
+            return True
+        key = function.template.key
+        ending = self._host.ends.of(key)
+        if ending is not None:
+            ending.process.is_background &= background
+            return False
+        if key not in self.templates:
+            self.make(function.template, background)
+        template = self.templates.get(key)
+        if template is None:
+            return True  # it could not even be started
+        if template.is_background and not background:
+            self.bring_forward(template)
+        return template.state is State.READY
+
+    def load(self, function: Function, background: bool, from_nothing: bool = False) -> None:
+        template = None
+        if function.template is not None and not from_nothing and self.templates.may_help(function):
+            template = self.templates.get(function.template.key)
+        scratch = os.path.join(self._scratch if template is None else template.nursery, str(next(self._numbers)))
+        try:
+            os.mkdir(scratch, 0o700)
+            listening = Listening(self._loop, self.on_message, self._host.on_closed)
+            resident = Resident(function, scratch, template, listening)
+        except OSError as error:
+            remove_tree(scratch)
+            if template is not None:
+                self.load(function, background, from_nothing=True)
+                return
+            self._host.load_has_failed(function.key, _cannot_be_started(function.python, error), [])
+            self._host.advance()
+            return
+        self.residents[function.key] = resident
+        self._begun(resident, background)
+
+    def make(self, template: Template, background: bool) -> None:
+        nursery = os.path.join(self._scratch, str(next(self._numbers)))
+        try:
+            os.mkdir(nursery, 0o711)
+            modules = self.templates.modules(template)
+            listening = Listening(self._loop, self.on_template_message, self._host.on_closed)
+            process = TemplateProcess(template, modules, nursery, listening)
+        except OSError as error:
+            remove_tree(nursery)
+            self.templates.is_hopeless(template)
+            self._host.load_has_failed(template.key, _cannot_be_started(template.python, error), [])
+            return
+        self.templates[template.key] = process
+        self._begun(process, background)
+
+    def _begun(self, process: Process, background: bool) -> None:
+        process.is_background = background
+        if background and process.pid is not None:
+            self._priority.lower(process.pid)
+        self._host.watch.hurry()
+
+    def bring_forward(self, process: Process) -> None:
+        """Full speed for what was begun in the background."""
+        process.is_background = False
+        process.meter.find(self._host.watch.adopted(process.pid))
+        self._priority.restore(process.meter.pids)
+
+    def on_message(self, resident: Resident, message: Any) -> None:
+        if isinstance(message, Born) and resident.pid is None:
+            self._born(resident, message.pid)
+        elif isinstance(message, Answered) and resident.state is State.RUNNING:
+            self._host.answered(resident, message)
+        elif isinstance(message, Prepared) and resident.state is State.LOADING and resident.prepared is None:
+            resident.is_prepared(message)
+            if resident.is_background:
+                resident.channel.send(TO_PROCESS.encode(Warm()))
+            else:
+                self._loaded(resident, message)
+        elif isinstance(message, Warmed) and resident.state is State.LOADING and resident.prepared is not None:
+            self._loaded(resident, resident.prepared)
+        elif isinstance(message, Unloadable) and resident.state is State.LOADING:
+            self._host.fail(resident, message.failure)
+        else:
+            raise ProtocolError("{} while {}".format(type(message).__name__, resident.state.value))
+        self._host.advance()
+
+    def _born(self, resident: Resident, pid: int) -> None:
+        """It has been forked. What it says of itself is not believed blindly: its number will be killed one day."""
+        if not _leads_a_group_of_ours(pid) or any(pid == process.pid for process in self.processes()):
+            raise ProtocolError("process {} was not forked here, or has ended".format(pid))
+        resident.is_born(pid)
+        if resident.state is State.ENDING:
+            resident.end()
+        elif resident.is_background:
+            self._priority.lower(pid)
+
+    def not_born(self, process: Process) -> None:
+        """It was to be forked and will not be: its template has died, or could not."""
+        if isinstance(process, Resident):
+            del self.residents[process.key]
+            process.clear()
+            self.load(process.function, process.is_background, from_nothing=True)
+
+    def _loaded(self, resident: Resident, message: Prepared) -> None:
+        if resident.is_background:
+            self.bring_forward(resident)
+        resident.resident_bytes = resident.meter.measure()
+        if self._host.watch.is_over_limit(resident):
+            return
+        resident.state = State.READY
+        resident.deadline_at = None
+        if resident.template is not None:
+            self.sharing_has_changed(resident.template)
+        self._host.report(
+            Loaded(
+                resident.key,
+                resident.library_s,
+                message.model_s,
+                resident.resident_bytes,
+                message.isolation,
+                self._host.watch.total_bytes(),
+                forked=resident.template is not None,
+                modules=message.modules,
+            )
+        )
+
+    def sharing_has_changed(self, template: TemplateProcess) -> None:
+        """A process has joined or left those that share a template's memory: all of them are charged anew."""
+        family = [r for r in self.residents.values() if r.template is template and r.state is State.READY]
+        for process in (template, *family):
+            process.meter.doubt()
+        if template.state is State.READY and not self._host.is_serving:
+            template.resident_bytes = template.meter.measure()
+            self._host.report(Measured({template.key: template.resident_bytes}, self._host.watch.total_bytes()))
+        self._host.watch.hurry()
+
+    def on_template_message(self, process: TemplateProcess, message: Any) -> None:
+        if process.state is not State.LOADING:
+            raise ProtocolError("{} while {}".format(type(message).__name__, process.state.value))
+        if isinstance(message, Made):
+            self._made(process, message)
+        elif isinstance(message, Unfit):
+            self._is_unfit(process, message)
+        self._host.advance()
+
+    def _made(self, process: TemplateProcess, message: Made) -> None:
+        library_s = time.monotonic() - process.began_at
+        if process.is_background:
+            self.bring_forward(process)
+        process.resident_bytes = process.meter.measure()
+        if self._host.watch.is_over_limit(process):
+            return
+        process.state = State.READY
+        process.deadline_at = None
+        left_out = {**self.templates.left_out.get(process.key, {}), **message.skipped}
+        total_bytes = self._host.watch.total_bytes()
+        self._host.report(
+            Loaded(
+                process.key,
+                library_s,
+                0.0,
+                process.resident_bytes,
+                message.isolation,
+                total_bytes,
+                left_out=left_out,
+            )
+        )
+
+    def _is_unfit(self, process: TemplateProcess, message: Unfit) -> None:
+        """What has been imported cannot be taken back: it is made anew without."""
+        if self.templates.leave_out(process.template, message.module, message.reason):
+            self._host.end(Farewell(process, None, again=True))
+        else:
+            text = "the template is given up: {} modules cannot be forked, the last one is {}: {}".format(
+                MOST_ATTEMPTS, message.module, message.reason
+            )
+            self._host.fail(process, Failure("load_failed", text))
+
+
+def _cannot_be_started(python: str, error: OSError) -> Failure:
+    text = "{} cannot be started: {}; build the function's environment anew".format(python, error)
+    return Failure("load_failed", text)
+
+
+def _leads_a_group_of_ours(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == pid and os.getsid(pid) == os.getsid(0) != pid
+    except ProcessLookupError:
+        return False

@@ -1,0 +1,237 @@
+"""One process group as the manager holds it, of a function or a template: how it is started, listened to and ended."""
+
+from __future__ import annotations
+
+import enum
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..wire.codec import Vocabulary
+from ..wire.framing import Frame, ProtocolError
+from ..wire.messages import Failure
+from .logs import Log, drain
+from .loop import Channel, Loop
+from .memory import Meter
+
+_BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
+_PROCESS_SOCKET_FD = 3
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_F_GETPIPE_SZ = getattr(fcntl, "F_GETPIPE_SZ", 1032)  # Python has the name from 3.10 on
+
+
+class State(enum.Enum):
+    LOADING = "loading"
+    READY = "ready"
+    RUNNING = "running"
+    ENDING = "ending"
+
+
+class Listening(NamedTuple):
+    """Who hears what processes say, and that they say no more."""
+
+    loop: Loop
+    on_message: Callable[[Any, Any], None]
+    on_closed: Callable[[Any, ProtocolError | None], None]
+
+
+class Process:
+    """A process group. Its head is a child of the manager; the group's id is that child's id.
+
+    `pid` is None as long as a process that is to be forked has not been.
+    """
+
+    whose = ""
+    """Who it is, in messages."""
+    time_limit_s = 0.0
+    limit_bytes = 0
+    """What it may take; 0 for no limit but the container's."""
+
+    def __init__(self, key: str, scratch: str, log: Log, says: Vocabulary, listening: Listening) -> None:
+        self.key = key
+        self.scratch = scratch
+        self.log = log
+        self.pid: int | None = None
+        self.state = State.LOADING
+        self.began_at = 0.0
+        """When its load, then its latest run began."""
+        self.deadline_at: float | None = None
+        self.is_background = False
+        self.is_reaped = False
+        self.meter = Meter()
+        self.resident_bytes = 0
+        """As last measured or glanced at; what the invoker knows of a resident that waits."""
+        self._says = says
+        self._loop, self._on_message, self._on_closed = listening
+        self._outputs: dict[int, str] = {}
+        self._pipe_bytes = 0
+        self.begin()
+
+    # -- its start ----------------------------------------------------------------------------------------------------
+
+    def connect(self, give: Callable[[int, int, int], int | None]) -> None:
+        """Start it: `give` passes it the other ends of socket, stdout and stderr and returns its id, if there is one.
+
+        Raises OSError as `give` does; nothing is left open then.
+        """
+        ours, theirs = socket.socketpair()
+        writers: list[int] = []
+        try:
+            for stream in ("stdout", "stderr"):
+                writers.append(self._open_output(stream))
+            pid = give(theirs.fileno(), *writers)
+        except OSError:
+            ours.close()
+            self.close_outputs()
+            raise
+        finally:
+            theirs.close()
+            for writer in writers:
+                os.close(writer)
+        if pid is not None:
+            self.is_born(pid)
+        self.channel = Channel(self._loop, ours, self._on_frame, self._on_channel_closed)
+
+    def spawn(self, program: str, python: str, env: Mapping[str, str]) -> None:
+        """Start it as a new interpreter. Raises OSError when that is not possible (no such interpreter, no memory)."""
+
+        def give(sock: int, stdout: int, stderr: int) -> int:
+            actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+            for theirs, number in ((stdout, 1), (stderr, 2), (sock, _PROCESS_SOCKET_FD)):
+                actions.append((os.POSIX_SPAWN_DUP2, theirs, number))
+            return os.posix_spawn(
+                python,
+                [python, "-I", "-S", "-X", "utf8", _BOOT, program, str(_PROCESS_SOCKET_FD), str(os.getpid())],
+                env,
+                file_actions=actions,
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            )
+
+        self.connect(give)
+
+    def environment(self) -> dict[str, str]:
+        """Nothing of the platform's own variables but the time zone."""
+        env = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": self.scratch, "TMPDIR": self.scratch}
+        if "TZ" in os.environ:
+            env["TZ"] = os.environ["TZ"]
+        return env
+
+    def is_born(self, pid: int) -> None:
+        self.pid = pid
+        self.meter.begin(pid)
+
+    def begin(self) -> None:
+        """Its time limit counts from here."""
+        self.began_at = time.monotonic()
+        self.deadline_at = self.began_at + self.time_limit_s
+
+    # -- what it says -------------------------------------------------------------------------------------------------
+
+    def _on_frame(self, frame: Frame) -> None:
+        self._on_message(self, self._says.decode(frame))
+
+    def _on_channel_closed(self, error: ProtocolError | None) -> None:
+        self._on_closed(self, error)
+
+    def _open_output(self, stream: str) -> int:
+        reader, writer = os.pipe()
+        self._pipe_bytes = fcntl.fcntl(writer, _F_GETPIPE_SZ)
+        os.set_blocking(reader, False)
+        self._outputs[reader] = stream
+        self._loop.watch(reader, partial(self._read_output, reader))
+        return writer
+
+    def _read_output(self, fd: int) -> None:
+        stream = self._outputs[fd]
+        if not drain(fd, partial(self.log.write, stream), self._pipe_bytes):
+            self._close_output(fd)
+
+    def read_outputs(self) -> None:
+        """Everything written until now is in the log after this."""
+        for fd in list(self._outputs):
+            self._read_output(fd)
+
+    def _close_output(self, fd: int) -> None:
+        del self._outputs[fd]
+        self._loop.forget(fd)
+        os.close(fd)
+
+    def close_outputs(self) -> None:
+        for fd in list(self._outputs):
+            self._close_output(fd)
+
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Kill the whole group and listen to it no more; `is_gone` becomes true once all of it has been reaped.
+
+        Before it is born there is nobody to be killed: then it is listened to until it is, or can no longer be.
+        """
+        self.state = State.ENDING
+        if self.pid is not None:
+            self.deadline_at = None
+            self.kill()
+            self.channel.close()
+
+    def kill(self) -> None:
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no process of the group is left, not even one that waits to be reaped."""
+        if not self.is_reaped:
+            return False
+        if self.pid is None:
+            return True
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def clear(self) -> None:
+        """Erase what it has left behind, in memory and on disk."""
+        self.channel.close()
+        self.close_outputs()
+        remove_tree(self.scratch)
+
+
+def how_it_ended(status: int, last_lines: list[str], whose: str) -> Failure:
+    """A wait status in words, with what was written last."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        text = "{}'s process ended by itself with exit code {}".format(whose, code)
+    else:
+        text = "{}'s process was killed by {}".format(whose, _signal_name(-code))
+        if -code == signal.SIGKILL:
+            text += ", not by the platform: is the machine out of memory?"
+    return Failure("crashed", "\n".join([text, *last_lines]))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal {}".format(number)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder and all in it, as far as that is possible."""
+    with suppress(OSError):
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)
+        os.rmdir(path)
