@@ -1,7 +1,7 @@
 """What README.md tells people to type and to write works as it stands there.
 
 A block counts when the line before it says so: ``<!-- test: NAME -->``. Blocks of one name are tried together. Those
-that begin with a path in a comment are files; in a ``console`` block, what follows ``$`` is typed, and the lines of JSON
+that begin with a path in a comment are files; in a ``console`` block, what follows ``$`` is typed, and the JSON
 below it must be the answer.
 """
 
