@@ -23,7 +23,7 @@ from instainfer.core.model import MIB, StartKind, is_template
 from instainfer.core.story import Entry, dump_entry
 from instainfer.invoker.driver import Invoker
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
-from instainfer.sim.run import Watchers, simulate, simulated
+from instainfer.sim.run import Watchers, run_simulation, simulated
 from instainfer.sim.settings import Settings
 from instainfer.traces.workload import Arrival, Row
 
@@ -119,7 +119,7 @@ def live(script: Script, settings: Settings) -> list[Entry]:
 
 def in_simulation(script: Script, settings: Settings) -> list[Entry]:
     entries: list[Entry] = []
-    simulate(script, COSTS, settings, Watchers(entry=entries.append))
+    run_simulation(script, COSTS, settings, Watchers(entry=entries.append))
     return entries
 
 

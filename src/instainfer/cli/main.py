@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import InstaInferError, InternalError
-from . import activations, config, demo, deploy, functions, invoke, replay, status, up
+from . import activations, config, demo, deploy, functions, invoke, replay, simulate, status, trace, up
 from .exit_codes import EPILOG, ExitCode, exit_code_of
 from .output import complain
 
@@ -80,6 +80,8 @@ app.command(name="activations")(activations.activations)
 app.command()(status.status)
 app.command()(replay.replay)
 app.command()(demo.demo)
+app.command()(simulate.simulate)
+app.add_typer(trace.app, name="trace")
 app.add_typer(config.app, name="config")
 
 

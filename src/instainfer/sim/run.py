@@ -92,7 +92,7 @@ class Watchers:
     progress: Callable[[Progress], None] | None = None
 
 
-def simulate(
+def run_simulation(
     workload: Workload,
     costs: CostSet,
     settings: Settings,
