@@ -80,7 +80,10 @@ def make_backend(config: Config, clock: Clock) -> Backend:
         from .backends.process import ProcessBackend
 
         return ProcessBackend(
-            clock, scratch=config.home / "containers", start_timeout_s=config.node.container_start_timeout_s
+            clock,
+            scratch=config.home / "containers",
+            start_timeout_s=config.node.container_start_timeout_s,
+            memory=config.cache_dir / "templates",
         )
     if config.node.backend == "memory":
         from .backends.memory import MemoryBackend
