@@ -37,6 +37,7 @@ async def the_container_goes_on(w: World, container: object) -> None:
         ("def other(args): return {}", {}, ["handler.py has no function 'main'; define it, or name another"]),
         ("main = 1", {}, ["handler.py has no function 'main'"]),
         (GOOD, {"handler": "absent"}, ["there is no absent.py in the function's folder"]),
+        (GOOD, {"handler": "__main__"}, ["there is no __main__.py in the function's folder"]),
         (
             "def load(): open('weights.pt')\ndef main(args): return {}",
             {},

@@ -335,3 +335,19 @@ def test_growth_of_an_idle_resident_is_reported(tmp_path: Path) -> None:
             assert resident_bytes > ran.resident_bytes + 25 * MIB
 
     asyncio.run(scenario())
+
+
+def test_an_action_may_be_called_main(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function("", handler="__main__")
+            (f.folder / "__main__.py").write_text(
+                "class Greeting(dict): pass\n"
+                "def main(args): return Greeting(hello=args['name'], module=Greeting.__module__)\n"
+                "if __name__ == '__main__': raise RuntimeError('run as a program')\n"
+            )
+            _, result = await w.run(container, f, args={"name": "Ada"})
+            assert result == {"hello": "Ada", "module": "main__"}
+
+    asyncio.run(scenario())

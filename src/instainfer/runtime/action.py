@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from time import perf_counter
+from types import ModuleType
 from typing import Any, NoReturn
 
-from ..wire.calls import Prepared, Unloadable
+from ..wire.calls import Unloadable
 from ..wire.messages import Failure, Function
 from . import shim
 from .answers import encode_answer
 from .executor import Connection
 from .failures import failure_of
+
+
+_MAIN_NAME = "main__"
+"""What a ``__main__.py`` is called once it is imported."""
 
 
 class _Unloadable(Exception):
@@ -41,7 +48,7 @@ def serve(connection: Connection, function: Function, isolation: list[str]) -> N
     except _Unloadable as error:
         connection.send(Unloadable(error.failure))
         return
-    connection.send(Prepared(session.model_s(), isolation))
+    connection.prepared(session.model_s(), isolation)
     while True:
         _answer(connection, main, function.main)
 
@@ -50,7 +57,7 @@ def _load(function: Function, session: shim.Session) -> Any:
     sys.argv = [function.handler]
     doing = "importing {}.py".format(function.handler)
     try:
-        module = import_module(function.handler)
+        module = _import_handler(function)
     except ModuleNotFoundError as error:
         if error.name is not None and function.handler.split(".")[0] == error.name:
             text = "there is no {}.py in the function's folder; its handler must be there".format(function.handler)
@@ -73,6 +80,22 @@ def _load(function: Function, session: shim.Session) -> Any:
         except Exception as error:
             raise _Unloadable(failure_of(error, "load_failed", "load()")) from None
     return main
+
+
+def _import_handler(function: Function) -> ModuleType:
+    if function.handler != "__main__":
+        return import_module(function.handler)
+    # OpenWhisk's name for an action's only file; here the program itself has it already.
+    path = os.path.join(function.folder, "__main__.py")
+    if not os.path.isfile(path):
+        raise ModuleNotFoundError(name=function.handler)
+    spec = spec_from_file_location(_MAIN_NAME, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[_MAIN_NAME] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _answer(connection: Connection, main: Any, name: str) -> None:

@@ -12,7 +12,7 @@ MOST_MODULES = 10_000
 
 
 def of_environment(before: Set[str] = frozenset()) -> list[str]:
-    """Modules whose files lie in the environment's site-packages, in the order in which they were imported.
+    """Modules whose files lie in the environment's site-packages, each after those that its import needed first.
 
     `before` are names of those that are of no interest. Only what can be imported by its name is named.
     """

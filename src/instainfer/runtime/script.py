@@ -13,7 +13,7 @@ import sys
 from time import perf_counter
 from typing import Any
 
-from ..wire.calls import Prepared, Unloadable
+from ..wire.calls import Unloadable
 from ..wire.messages import Failure, Function
 from . import shim
 from .answers import check_printed, encode_answer
@@ -63,7 +63,7 @@ class _Session(shim.Session):
 
     def receive(self) -> Any:
         if not self.is_prepared:
-            self._connection.send(Prepared(self.model_s(), self._isolation))
+            self._connection.prepared(self.model_s(), self._isolation)
             self.is_prepared = True
         elif self.owes_answer:
             self.answer_as_printed(last=False)

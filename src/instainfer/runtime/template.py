@@ -19,6 +19,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -98,8 +99,8 @@ def _import(modules: list[str], safety: ForkSafety) -> tuple[dict[str, str], Unf
     """Import them, until one makes this process unfit; returns also those that could not be imported, and why."""
     skipped: dict[str, str] = {}
     gc.disable()
-    for name in modules:
-        if name in sys.modules:
+    for name in _with_packages(modules):
+        if name in sys.modules or name in skipped:
             continue
         try:
             import_module(name)
@@ -111,6 +112,14 @@ def _import(modules: list[str], safety: ForkSafety) -> tuple[dict[str, str], Unf
             return skipped, Unfit(name, reason)
     gc.enable()
     return skipped, None
+
+
+def _with_packages(modules: list[str]) -> Iterator[str]:
+    """Each after the packages that it is in, so that what a package's import does is not blamed on a part of it."""
+    for name in modules:
+        parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            yield ".".join(parts[:end])
 
 
 def _fork(fds: list[int]) -> int | None:
