@@ -47,17 +47,22 @@ def simulate(
         ),
     ] = "fixed",
     baseline: Annotated[
-        Baseline, typer.Option(help="After a call its function's process ends (stateless) or stays (fair).")
+        Baseline,
+        typer.Option(
+            metavar="stateless|fair", help="After a call its function's process ends (stateless) or stays (fair)."
+        ),
     ] = Baseline.FAIR,
-    preload: Annotated[Switch, typer.Option(help="Load functions into idle containers.")] = Switch.ON,
-    templates: Annotated[Switch, typer.Option(help="Fork functions from templates.")] = Switch.ON,
+    preload: Annotated[Switch, typer.Option(metavar="on|off", help="Load functions into idle containers.")] = Switch.ON,
+    templates: Annotated[Switch, typer.Option(metavar="on|off", help="Fork functions from templates.")] = Switch.ON,
     fast_init: Annotated[
         Switch,
-        typer.Option(help="Build models without random initialisation, where their costs say how long it takes."),
+        typer.Option(
+            metavar="on|off", help="Build models without random initialisation, where the costs say how long it takes."
+        ),
     ] = Switch.ON,
     predictor: Annotated[str, typer.Option(metavar="P", help="When a function is expected to be called.")] = "poisson",
     memory_gb: Annotated[float, typer.Option(metavar="N", help="Memory for containers, on each node.", min=0.1)] = 10.0,
-    nodes: Annotated[int, typer.Option(metavar="N", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Machines; each function has its home.")] = 1,
     costs: Annotated[
         str, typer.Option(metavar="paper|FILE", help="What things take: the paper's figures, or a JSON file.")
     ] = "paper",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import BadInput
-from ..traces.classes import ArrivalClass
 from .options import Json
 from .output import emit_json, note, show, table
 from .values import seconds
@@ -24,6 +24,12 @@ TraceFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option(metavar="N", help="The same seed, the same result.")]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where it goes; .gz compresses it.")]
+
+
+class Class(StrEnum):
+    PREDICTABLE = "predictable"
+    NORMAL = "normal"
+    BURSTY = "bursty"
 
 
 @app.command()
@@ -49,7 +55,7 @@ def info(
         "calls": workload.calls,
     }
     if classes:
-        from ..traces.classes import classify
+        from ..traces.classes import ArrivalClass, classify
 
         kinds = Counter(classify(each.cov) for each in gaps(workload, seed))
         facts["classes"] = {kind.value: kinds[kind] for kind in ArrivalClass}
@@ -77,8 +83,12 @@ def select(
     min_calls: Annotated[int, typer.Option(metavar="N", help="In the window.")] = 1,
     max_calls: Annotated[int | None, typer.Option(metavar="N", help="In the window.")] = None,
     kind: Annotated[
-        ArrivalClass | None,
-        typer.Option("--class", help="By the coefficient of variation of the gaps: below 1, 1 to 4, above 4."),
+        Class | None,
+        typer.Option(
+            "--class",
+            metavar="predictable|normal|bursty",
+            help="By the coefficient of variation of the gaps: below 1, 1 to 4, above 4.",
+        ),
     ] = None,
     functions: Annotated[int | None, typer.Option(metavar="N", min=1, help="Draw so many; default: all.")] = None,
     seed: Seed = 1,
@@ -88,21 +98,19 @@ def select(
     Counts per minute stay that; what has times of its own is written as function,seconds.
     """
     from ..traces import azure2019, timestamps
+    from ..traces.classes import ArrivalClass
     from ..traces.counts import Counts
     from ..traces.read import read
     from ..traces.select import Selection
     from ..traces.select import select as cut
 
     first, minutes = _window(window)
-    wanted = Selection(first, minutes, min_calls, max_calls, kind, functions, seed)
+    wanted = Selection(first, minutes, min_calls, max_calls, ArrivalClass(kind) if kind else None, functions, seed)
     part = cut(read(trace), wanted)
-    try:
-        if isinstance(part, Counts):
-            azure2019.write(part.trace, out)
-        else:
-            timestamps.write(part, out, seed)
-    except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror}; give another file") from None
+    if isinstance(part, Counts):
+        azure2019.write(part.trace, out)
+    else:
+        timestamps.write(part, out, seed)
     note(f"{part.calls:,} calls of {len(part.functions):,} functions in {seconds(part.duration_s)}: {out}")
 
 
@@ -110,8 +118,8 @@ def select(
 def generate(
     *,
     out: Out,
-    minutes: Annotated[int, typer.Option(metavar="N", min=1)] = 60,
-    functions: Annotated[int, typer.Option(metavar="N", min=1)] = 8,
+    minutes: Annotated[int, typer.Option(metavar="N", min=1, help="How long it is.")] = 60,
+    functions: Annotated[int, typer.Option(metavar="N", min=1, help="How many are called in it.")] = 8,
     seed: Seed = 1,
 ) -> None:
     """Make up a trace with predictable, normal and bursty functions, in the layout of Azure 2019."""
@@ -119,10 +127,7 @@ def generate(
     from ..traces.generate import generate as make
 
     made = make(minutes, functions, seed)
-    try:
-        azure2019.write(made, out)
-    except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror}; give another file") from None
+    azure2019.write(made, out)
     note(f"{made.calls:,} calls of {functions:,} functions in {seconds(made.duration_s)}: {out}")
 
 
@@ -130,7 +135,7 @@ def generate(
 def chrome(
     story: Annotated[Path, typer.Argument(metavar="STORY", help="What `instainfer up --story` has recorded.")],
     *,
-    out: Out,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where it goes.")],
 ) -> None:
     """Turn a recorded story into a Chrome trace: what stood in which container, doing what, when."""
     from ..report.chrome import convert

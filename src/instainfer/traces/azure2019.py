@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .text import bad, header, open_text, rows
+from .text import bad, create_text, header, open_text, rows
 
 COLUMNS = ("HashOwner", "HashApp", "HashFunction", "Trigger")
 
@@ -80,7 +80,7 @@ def iterate(path: Path) -> tuple[int, int, Iterator[TraceFunction]]:
 
 def write(trace: Trace, path: Path) -> None:
     """Write a trace in the same layout."""
-    with open_text(path, "wt") as file:
+    with create_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *range(trace.first_minute, trace.first_minute + trace.minutes)])
         for function in trace.functions:

@@ -94,14 +94,16 @@ def select(workload: Workload, wanted: Selection) -> Workload:
 
 
 class Part:
-    """Some functions of a workload, in a window of time."""
+    """Some functions of a workload, in a window of time; `end_s` None: to its end, that moment included."""
 
-    def __init__(self, whole: Workload, functions: Sequence[int], begin_s: float, end_s: float) -> None:
+    def __init__(
+        self, whole: Workload, functions: Sequence[int], begin_s: float = 0.0, end_s: float | None = None
+    ) -> None:
         self.source = whole.source
         self.functions: Sequence[Row] = [whole.functions[n] for n in functions]
-        self.duration_s = end_s - begin_s
+        self.duration_s = (whole.duration_s if end_s is None else end_s) - begin_s
         self._whole = whole
-        self._begin_s, self._end_s = begin_s, end_s
+        self._begin_s, self._end_s = begin_s, math.inf if end_s is None else end_s
         self._index = {old: new for new, old in enumerate(functions)}
 
     @property
@@ -123,14 +125,12 @@ def _window(workload: Workload, wanted: Selection) -> Workload:
         raise BadInput(f"the window is empty: {workload.source} has the minutes 0 to {minutes - 1}; choose among them")
     if wanted.first_minute == 0 and wanted.minutes is None:
         return workload
-    end_s = workload.duration_s if wanted.minutes is None else begin_s + wanted.minutes * 60.0
+    last = None if wanted.minutes is None else wanted.first_minute + wanted.minutes
     if isinstance(workload, Counts):
-        trace = workload.trace
-        first, last = wanted.first_minute, math.ceil(end_s / 60)
+        trace, first = workload.trace, wanted.first_minute
         cut = tuple(replace(function, counts=function.counts[first:last]) for function in trace.functions)
         return Counts(Trace(cut, len(cut[0].counts), trace.source, trace.first_minute + first))
-    # A little more at the end: a trace's last call may come at the very moment it ends.
-    end_s = min(end_s, math.nextafter(workload.duration_s, math.inf))
+    end_s = None if last is None or last * 60.0 > workload.duration_s else last * 60.0
     return Part(workload, range(len(workload.functions)), begin_s, end_s)
 
 
@@ -147,4 +147,4 @@ def _only(workload: Workload, functions: Sequence[int]) -> Workload:
     if isinstance(workload, Counts):
         trace = workload.trace
         return Counts(replace(trace, functions=tuple(trace.functions[n] for n in functions)))
-    return Part(workload, functions, 0.0, math.nextafter(workload.duration_s, math.inf))
+    return Part(workload, functions)

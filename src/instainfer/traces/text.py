@@ -12,22 +12,33 @@ from typing import TextIO, cast
 from ..errors import BadInput, NotFound
 
 
-def open_text(path: Path, mode: str = "rt") -> TextIO:
-    """Open a trace; a name that ends in ``.gz`` means gzip.
+def open_text(path: Path) -> TextIO:
+    """Open a trace for reading; a name that ends in ``.gz`` means gzip.
 
-    Raises `NotFound` when there is no such file and `BadInput` when it is a folder.
+    Raises `NotFound` when there is no such file and `BadInput` when it cannot be read.
     """
-    encoding = "utf-8-sig" if mode == "rt" else "utf-8"
     try:
-        if path.suffix == ".gz":
-            return cast(TextIO, gzip.open(path, mode, encoding=encoding, newline=""))
-        return cast(TextIO, path.open(mode, encoding=encoding, newline=""))
+        return _open(path, "rt", "utf-8-sig")
     except FileNotFoundError:
         raise NotFound(f"no trace at {path}; give the path of a .csv or .csv.gz file") from None
     except IsADirectoryError:
         raise BadInput(f"{path} is a folder; give the path of one .csv or .csv.gz file") from None
     except OSError as error:
-        raise BadInput(f"cannot open {path}: {error.strerror}; give another file") from None
+        raise BadInput(f"cannot read {path}: {error.strerror}; give another file") from None
+
+
+def create_text(path: Path) -> TextIO:
+    """Open a trace for writing; raises `BadInput` when it cannot be written."""
+    try:
+        return _open(path, "wt", "utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror}; give another file") from None
+
+
+def _open(path: Path, mode: str, encoding: str) -> TextIO:
+    if path.suffix == ".gz":
+        return cast(TextIO, gzip.open(path, mode, encoding=encoding, newline=""))
+    return cast(TextIO, path.open(mode, encoding=encoding, newline=""))
 
 
 def rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

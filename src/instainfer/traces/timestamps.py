@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .percall import PerCall, number, parsed
-from .text import bad, open_text
+from .text import bad, create_text
 from .workload import Arrival, Row, Workload
 
 COLUMNS = ("function", "seconds")
@@ -64,7 +64,7 @@ def read(path: Path) -> Workload:
 def write(workload: Workload, path: Path, seed: int) -> None:
     """Write any workload in this layout; `seed` places the calls of one that does not say when they came."""
     names = [row.name for row in workload.functions]
-    with open_text(path, "wt") as file:
+    with create_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for arrival in workload.arrivals(seed):
