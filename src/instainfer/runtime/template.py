@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -32,8 +33,10 @@ from .forksafe import ForkSafety
 from .linux import die_with, flush_c_output
 
 _READ_BYTES = 65536
-_PRELOADED = ("action", "script")
+_EVERYONES = ("action", "script")
 """Our own modules that every function's process needs."""
+_BESIDE_TORCH = "deferred"
+"""The one that those with ``fast_init`` need."""
 
 
 class _Requests:
@@ -78,7 +81,7 @@ def main(arguments: list[str]) -> int:
     isolation = jail.enter_template(make.folders, make.scratch, environment_folder())
     enter_environment()
     safety = ForkSafety()
-    for name in _PRELOADED:
+    for name in _EVERYONES:
         import_module("." + name, __package__)
     skipped, unfit = _import(make.modules, safety)
     if unfit is not None:
@@ -110,6 +113,9 @@ def _import(modules: list[str], safety: ForkSafety) -> tuple[dict[str, str], Unf
         reason = safety.offence()
         if reason is not None:
             return skipped, Unfit(name, reason)
+    if "torch" in sys.modules:
+        with suppress(ImportError, AttributeError):  # it is too old; who needs it says so
+            import_module("." + _BESIDE_TORCH, __package__)
     gc.enable()
     return skipped, None
 
