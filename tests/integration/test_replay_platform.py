@@ -15,7 +15,7 @@ from instainfer.experiments.direct import measure
 from instainfer.experiments.platform import Setting, running
 
 PYTHON = sys.executable
-SETTING = Setting("stateless", retain=False, preload="none")
+SETTING = Setting("stateless", retain=False, preload="none", templates=False)
 
 # Stands for `instainfer up`: takes its options and environment, and ends by SIGTERM like it.
 UP = """
@@ -55,6 +55,8 @@ def test_a_platform_is_configured_used_and_ended(tmp_path: Path) -> None:
         "INSTAINFER_SERVER__PORT": "0",
         "INSTAINFER_NODE__MEMORY_MB": "6144",
         "INSTAINFER_NODE__RETAIN": "false",
+        "INSTAINFER_NODE__TEMPLATES": "false",
+        "INSTAINFER_NODE__FAST_INIT": "false",
         "INSTAINFER_PRELOAD__POLICY": "none",
         "INSTAINFER_KEEPALIVE__TTL_S": "600",
     }.items():

@@ -189,7 +189,7 @@ def test_replay_takes_samples_from_a_folder_and_shows_tables(run: Run, trace: st
     replayed = Replayed()
     result = run("replay", trace, "-f", "resnet50", "--samples", "samples", *AT, replay=replayed)
     assert replayed.calls == [("resnet50", b'{"a":1}')] * 3
-    assert "All calls" in result.stdout
+    assert "Latency of all calls" in result.stdout
     assert result.stderr == "replaying 3 calls of 1 functions over 60 s\n"
 
 
@@ -229,13 +229,27 @@ def test_demo_hands_on_its_options(run: Run) -> None:
 
     result = run("demo", demo=demo)
     assert (result.exit_code, result.stdout) == (0, "three replays\n")
-    args = ["--full", "--trace", "t.csv", "--out", "o", "--seed", "7", "--weights", "w", "--json"]
+    args = [
+        "--full",
+        "--trace",
+        "t.csv",
+        "--out",
+        "o",
+        "--seed",
+        "7",
+        "--weights",
+        "w",
+        "--runs",
+        "stateless, instainfer",
+        "--json",
+    ]
     result = run("demo", *args, demo=demo)
     assert (result.stdout, result.stderr) == ('{"runs":[]}\n', "three replays\n")
     default, chosen = given
     assert (default.full, default.trace, default.out, default.weights) == (False, None, Path("demo-out"), None)
     assert (chosen.full, chosen.trace, chosen.out) == (True, Path("t.csv"), Path("o"))
     assert (chosen.seed, chosen.weights) == (7, Path("w"))
+    assert (default.runs, chosen.runs) == ((), ("stateless", "instainfer"))
 
 
 # config

@@ -10,9 +10,10 @@ import pytest
 from instainfer.errors import BadFunction, BadInput, NotFound
 from instainfer.examples import PAPER, example
 from instainfer.experiments import demo
-from instainfer.experiments.demo import DEFAULT_SEED, Options
-from instainfer.experiments.platform import COMPARISON, Books
-from instainfer.experiments.workload import plan, sample_request
+from instainfer.experiments.demo import DEFAULT_SEED, SHORT, Options
+from instainfer.experiments.platform import COMPARISON, Books, chosen
+from instainfer.experiments.replay import PlannedCall
+from instainfer.experiments.workload import plan, sample_request, without_idle_beginning
 from instainfer.traces.azure2019 import Trace, TraceFunction
 from instainfer.traces.generate import generate
 
@@ -58,12 +59,29 @@ def test_books_add_up_the_nodes_and_count_from_an_earlier_moment() -> None:
 
 
 def test_the_comparison_differs_in_one_thing_at_a_time() -> None:
-    assert [(each.label, each.retain, each.preload) for each in COMPARISON] == [
-        ("stateless", False, "none"),
-        ("keep-alive", True, "none"),
-        ("instainfer", True, "opportunistic"),
+    assert [(each.label, each.retain, each.preload, each.templates) for each in COMPARISON] == [
+        ("stateless", False, "none", False),
+        ("keep-alive", True, "none", False),
+        ("instainfer", True, "opportunistic", False),
+        ("instainfer+templates", True, "opportunistic", True),
     ]
     assert {each.keepalive for each in COMPARISON} == {"fixed:600"}
+
+
+def test_some_runs_can_be_chosen_and_unknown_ones_are_refused() -> None:
+    assert chosen(()) == COMPARISON
+    assert chosen(("instainfer", "stateless")) == (COMPARISON[0], COMPARISON[2])
+    with pytest.raises(BadInput, match=r"no run 'warm'; there are stateless, keep-alive, instainfer, instainfer\+temp"):
+        chosen(("warm", "stateless"))
+
+
+def test_the_idle_beginning_of_a_trace_is_left_out_of_every_run() -> None:
+    calls = [PlannedCall(at_s, "f", b"{}") for at_s in (4.25, 10.0)]
+    begun, duration_s = without_idle_beginning(calls, 60.0)
+    assert ([call.at_s for call in begun], duration_s) == ([0.5, 6.25], 56.25)
+    at_once, duration_s = without_idle_beginning([PlannedCall(0.25, "f", b"{}")], 60.0)
+    assert ([call.at_s for call in at_once], duration_s) == ([0.25], 60.0)
+    assert without_idle_beginning([], 60.0) == ([], 60.0)
 
 
 def test_budgets_do_not_hold_all_functions_and_the_command_repeats_the_run() -> None:
@@ -71,6 +89,9 @@ def test_budgets_do_not_hold_all_functions_and_the_command_repeats_the_run() -> 
     assert (len(short.functions), short.memory_mb) == (4, 3 * 2048)
     assert (full.functions, full.memory_mb) == (PAPER, 5 * 2048)
     assert short.command == f"instainfer demo --seed {DEFAULT_SEED} --out demo-out"
+    assert Options(runs=("stateless", "instainfer")).command == (
+        f"instainfer demo --runs stateless,instainfer --seed {DEFAULT_SEED} --out demo-out"
+    )
     assert full.command == "instainfer demo --full --trace 'a b.csv' --seed 9 --out demo-out"
 
 
@@ -79,6 +100,9 @@ def test_the_default_seed_calls_every_function_of_both_default_traces() -> None:
         trace = generate(minutes, functions, DEFAULT_SEED)
         assert all(sum(function.counts) for function in trace.functions)
         assert 19 <= trace.calls / minutes <= 30
+        if minutes == 1:
+            calls = plan(trace, DEFAULT_SEED, SHORT, dict.fromkeys(SHORT, b"{}"))
+            assert without_idle_beginning(calls, trace.duration_s)[1] <= 52
 
 
 def test_only_a_demos_folder_is_written_over(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from instainfer.core.model import Phases
 from instainfer.report import results, tables
-from instainfer.report.records import CallRecord, Latency, quantile, summarise, to_line
+from instainfer.report.records import PHASES, CallRecord, Latency, quantile, summarise, to_line
 from instainfer.report.results import Run
 
 
@@ -27,13 +28,13 @@ def call(
 
 def run(label: str, *records: CallRecord) -> Run:
     loads = {"started": 2, "finished": 2, "failed": 0, "hits": 1}
-    return Run(label, "fixed:600", "none", records, 12.5, 3.25, loads)
+    return Run(label, "fixed:600", "none", "templates" in label, records, 12.5, 3.25, loads)
 
 
-def text_of(table: object) -> str:
-    console = Console(width=240)
+def text_of(tables: Iterable[object], width: int = 80) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(table)
+        console.print(*tables, sep="\n")
     return capture.get()
 
 
@@ -107,6 +108,7 @@ def test_results_have_the_promised_fields(tmp_path: Path) -> None:
     assert read["seed"] == 7
     assert set(read["machine"]) == {"cpu", "cores", "memory_gb", "python", "kernel"}
     (only,) = read["runs"]
+    assert only["templates"] is False
     assert (only["label"], only["keepalive"], only["preload"]) == ("keep-alive", "fixed:600", "none")
     assert (only["calls"], only["lost"], only["memory_gb_s"], only["used_gb_s"]) == (2, 0, 12.5, 3.25)
     assert only["startup_ms"] == {
@@ -125,22 +127,58 @@ def test_results_of_a_run_without_success_say_null() -> None:
     assert (only["lost"], only["e2e_ms"], only["startup_ms"]) == (1, None, None)
 
 
-def test_tables_show_the_figures_and_the_speed_up() -> None:
-    runs = [run("stateless", call(startup_s=2.0, compute_s=1.0)), run("instainfer", call(startup_s=0.5, compute_s=0.5))]
-    assert "2,000" in text_of(tables.overall(runs))
-    assert "instainfer" in text_of(tables.functions(runs))
-    assert "warm" in text_of(tables.start_kinds(runs))
-    gains = tables.speedups(runs)
-    assert gains is not None
-    # Start-up 2.0 -> 0.5 s, end-to-end 3.0 -> 1.0 s.
-    assert "4.00x" in text_of(gains)
-    assert "75%" in text_of(gains)
-    assert "3.00x" in text_of(gains)
-    assert "67%" in text_of(gains)
+def comparison() -> list[Run]:
+    """Every label, and figures as wide as they get."""
+    slow = [call(name, kind, 12.345, 1.0) for name in ("inception_v3", "bert_base") for kind in ("cold", "prewarmed")]
+    return [run(label, *slow) for label in ("stateless", "keep-alive", "instainfer", "instainfer+templates")]
+
+
+@pytest.mark.parametrize("runs", [comparison(), comparison()[:1]])
+def test_no_table_is_too_wide_for_80_columns(runs: list[Run]) -> None:
+    everything = [*tables.functions(runs), *tables.overall(runs)]
+    text = text_of(everything, width=300)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert text_of(everything, width=80).split() == text.split()
+    assert "…" not in text
+    for word in ("12,345", "inception_v3", "tem-", "container", "end-to-end", "GB·s measured", *PHASES):
+        assert word in text
+
+
+def test_tables_show_how_calls_began_and_what_is_lost() -> None:
+    runs = [
+        run("keep-alive", call(), call(status="lost", kind=None)),
+        run("instainfer+templates", call("g", "templated")),
+    ]
+    text = text_of([tables.overall(runs)[1]])
+    lines = {line[:22].strip(): line[22:].split() for line in text.splitlines()}
+    # calls, cold, pre-warmed, templated, joined, pre-loaded, warm, rate
+    assert lines["keep-alive"] == ["2", "0", "0", "0", "0", "0", "1", "0%"]
+    assert lines["instainfer+templates"] == ["1", "0", "0", "1", "0", "0", "0", "0%"]
+    assert "Not answered with success: keep-alive 1 lost, 0 failed" in text
+
+
+def test_speed_ups_are_over_the_runs_without_pre_loading() -> None:
+    runs = [
+        run("stateless", call(startup_s=2.0, compute_s=1.0)),
+        run("keep-alive", call(startup_s=1.0, compute_s=0.5)),
+        run("instainfer", call(startup_s=0.5, compute_s=0.5)),
+        run("instainfer+templates", call(startup_s=0.1, compute_s=0.4)),
+    ]
+    rows = [line.split() for line in text_of(tables.speedups(runs)).splitlines()[3:]]
+    assert rows == [
+        ["instainfer", "stateless", "4.00x", "75%", "3.00x", "67%", "+0%"],
+        ["keep-alive", "2.00x", "50%", "1.50x", "33%", "+0%"],
+        ["instainfer+templates", "stateless", "20.00x", "95%", "6.00x", "83%", "+0%"],
+        ["keep-alive", "10.00x", "90%", "3.00x", "67%", "+0%"],
+    ]
+    by_function = text_of(tables.functions(runs))
+    assert "20.00x" in by_function
+    assert "10.00x" in by_function
 
 
 def test_no_speed_up_without_something_to_compare() -> None:
-    assert tables.speedups([run("instainfer", call())]) is None
+    assert tables.speedups([run("instainfer", call())]) == []
+    assert tables.speedups([run("stateless", call()), run("keep-alive", call())]) == []
     lost = [run("stateless", call(status="lost")), run("instainfer", call())]
     assert "–" in text_of(tables.speedups(lost))
 

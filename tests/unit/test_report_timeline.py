@@ -10,7 +10,7 @@ import pytest
 
 from instainfer.errors import BadInput, NotFound
 from instainfer.report import timeline
-from instainfer.report.timeline import ContainerSpan, ResidentSpan, Stage
+from instainfer.report.timeline import CallMark, ContainerSpan, ResidentSpan, Stage
 
 F, G = "ns/f@0.0.1", "ns/g@0.0.2"
 
@@ -49,7 +49,30 @@ def test_a_cold_call_a_pre_load_and_its_hit() -> None:
         ResidentSpan("c1", "g", Stage.RUNNING, 18.0, 19.0),
         ResidentSpan("c1", "g", Stage.WARM, 19.0, 31.0),
     )
+    assert told.calls == (CallMark("c1", "f", "cold", 11.0), CallMark("c1", "g", "preloaded", 18.0))
+    assert [call.hit for call in told.calls] == [False, True]
     assert told.first_request_s == 10.0
+
+
+def test_templates_are_residents_that_may_come_unasked() -> None:
+    template = "template:ns/env-078f"
+    told = timeline.build(
+        [
+            *STORY[:2],
+            step(12.0, "LoadFinished", container="c1", function=template, library_s=1.0),
+            *STORY[2:3],
+            step(15.0, "RunFinished", container="c1", activation="a", alive=True),
+            step(16.0, "ResidentGone", does("Load", function=template), container="c1", function=template),
+            step(17.0, "LoadFinished", container="c1", function=template),
+            step(20.0, "ContainerGone", container="c1"),
+        ]
+    )
+    assert [span for span in told.residents if span.template] == [
+        ResidentSpan("c1", "env-078f", Stage.TEMPLATE, 12.0, 16.0, template=True),
+        ResidentSpan("c1", "env-078f", Stage.PRELOADING, 16.0, 17.0, template=True),
+        ResidentSpan("c1", "env-078f", Stage.TEMPLATE, 17.0, 20.0, template=True),
+    ]
+    assert [span.stage for span in told.residents if not span.template] == [Stage.LOADING, Stage.RUNNING, Stage.WARM]
 
 
 def test_a_call_that_joins_a_pre_load_runs_once_it_is_loaded() -> None:
@@ -105,6 +128,7 @@ def test_shifting_moves_everything() -> None:
     told = timeline.build(STORY).shifted(-10.0)
     assert told.containers == (ContainerSpan("c1", 0.0, 1.0, 21.0),)
     assert (told.residents[0].start_s, told.first_request_s, told.end_s) == (1.0, 0.0, 21.0)
+    assert [call.at_s for call in told.calls] == [1.0, 8.0]
 
 
 def test_reading_a_file_and_what_is_wrong_with_it(tmp_path: Path) -> None:

@@ -28,18 +28,29 @@ def demo(
     weights: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Real weights; default: full-size ones made from a seed.")
     ] = None,
+    runs: Annotated[
+        str,
+        typer.Option(
+            metavar="LABEL,LABEL",
+            help="Only these: stateless, keep-alive, instainfer, instainfer+templates.",
+            show_default=False,
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Replay one trace without and with pre-loading, and compare.
 
-    Three times on a platform of its own: stateless (a function's process ends with its call), keep-alive (it stays),
-    and instainfer (idle containers are pre-loaded as well). Writes output.log, results.json and report.html.
+    Four times, each on a platform of its own: stateless (a function's process ends with its call), keep-alive (it
+    stays), instainfer (idle containers are pre-loaded as well), and instainfer+templates (a miss is fast too: the
+    default configuration). Writes output.log, results.json and report.html, anew after every run.
+    About four minutes; --full about twenty, or fifteen with three --runs.
     """
     configuration()  # a mistake in it is said now, and not after the set-up
     from ..experiments.demo import Options
 
     given: dict[str, Any] = {"trace": trace, "out": out, "seed": seed, "weights": weights}
-    options = Options(full=full, **{key: value for key, value in given.items() if value is not None})
+    labels = tuple(label.strip() for label in runs.split(",") if label.strip())
+    options = Options(full=full, runs=labels, **{key: value for key, value in given.items() if value is not None})
     document = ctx.ensure_object(Doors).demo(options, console(sys.stderr if as_json else sys.stdout))
     if as_json:
         emit_json(document)

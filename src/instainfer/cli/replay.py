@@ -68,7 +68,7 @@ def replay(
         books = Books.of(client.status()).since(before)
     if log is not None:
         log.write_text("".join(f"{compact(record.to_json())}\n" for record in records), encoding="utf-8")
-    run = Run("replay", _AS_IT_IS, _AS_IT_IS, records, books.committed_gb_s, books.used_gb_s, books.preloads)
+    run = Run("replay", _AS_IT_IS, _AS_IT_IS, None, records, books.committed_gb_s, books.used_gb_s, books.preloads)
     if as_json:
         emit_json(to_json([run], seed))
     else:
@@ -95,7 +95,7 @@ def _make(log: Path) -> None:
 
 
 def _show(run: Run) -> None:
-    from ..report.tables import functions, overall, start_kinds
+    from ..report.tables import functions, overall
 
-    for part in (functions([run]), start_kinds([run]), overall([run])):
+    for part in (*functions([run]), *overall([run])):
         show(part, "")

@@ -1,4 +1,4 @@
-"""The demo: one trace, replayed on three configurations of the platform, and what pre-loading saves.
+"""The demo: one trace, replayed on four configurations of the platform, and what pre-loading saves.
 
 Everything is measured on live platforms. What is decided (which container, what to pre-load) is decided there.
 """
@@ -28,18 +28,21 @@ from ..traces.azure2019 import Trace
 from ..traces.generate import generate
 from . import direct
 from .live import ReplayView, Steps
-from .platform import COMPARISON, Books, Platform, Setting, running
+from .platform import Books, Platform, Setting, chosen, running
 from .replay import PlannedCall, replay
 from .setup import Prepared, prepare
-from .workload import plan
+from .workload import plan, without_idle_beginning
 
-DEFAULT_SEED = 1
-"""The first seed with which every function of both default traces is called."""
+DEFAULT_SEED = 4
+"""The first seed with which every function of both default traces is called, and four runs of the short one, without
+its idle beginning, take less than four minutes."""
 
 CONTAINER_MB = 2048
 SHORT = ("resnet50", "alexnet", "googlenet", "inception_v3")
 """The functions of the default run: of all eight the kinds and sizes differ most among these."""
 
+_BETWEEN_RUNS_S = 4.0
+"""Starting a platform, deploying, ending it, and writing down how it went: about so long for each run."""
 _MARK = ".instainfer-demo"
 _LOOK_EVERY_S = 1.0
 
@@ -56,6 +59,8 @@ class Options:
     seed: int = DEFAULT_SEED
     weights: Path | None = None
     """Folder of real weights, instead of seeded ones."""
+    runs: tuple[str, ...] = ()
+    """Labels of the runs to make; none: all."""
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -72,40 +77,50 @@ class Options:
         words = ["instainfer", "demo", *(["--full"] if self.full else [])]
         for flag, value in (("--trace", self.trace), ("--weights", self.weights)):
             words += [flag, str(value)] if value is not None else []
+        words += ["--runs", ",".join(self.runs)] if self.runs else []
         return shlex.join([*words, "--seed", str(self.seed), "--out", str(self.out)])
 
 
 def run_demo(options: Options, console: Console) -> dict[str, Any]:
-    """Set up, replay three times, print the comparison and write it into ``options.out``.
+    """Set up, replay once for each run, print the comparison and write it into ``options.out``.
 
-    Returns what is in ``results.json``. Raises `BadInput` for a malformed trace or a folder that holds other things,
+    What is finished is written after every run, so that a demo that is interrupted leaves it. Returns what is in
+    ``results.json``. Raises `BadInput` for a malformed trace, an unknown run or a folder that holds other things,
     `EnvironmentBuildError` and `HostError` when the set-up or a platform fails.
     """
+    settings = chosen(options.runs)
     trace = _trace(options)
     _make_room(options.out)
     _write_trace(trace, options)
     cache = load_config().cache_dir.absolute()
     console.rule("set-up", align="left")
     functions = prepare(options.functions, cache, options.weights, console)
-    calls = plan(trace, options.seed, options.functions, {each.name: each.request for each in functions})
-    console.print(
-        f"{len(calls)} calls of {len(options.functions)} functions in {trace.minutes} min ({trace.source}); "
-        f"{options.memory_mb:,} MB for containers of {CONTAINER_MB:,} MB",
-        highlight=False,
-    )
-    runs = []
-    for setting in COMPARISON:
-        console.rule(setting.label, align="left")
+    planned = plan(trace, options.seed, options.functions, {each.name: each.request for each in functions})
+    calls, duration_s = without_idle_beginning(planned, trace.duration_s)
+    console.print(_expectation(options, calls, duration_s, len(settings)), highlight=False, soft_wrap=True)
+    runs: list[Run] = []
+    document: dict[str, Any] = {}
+    writer = _Writer(options, trace, [setting.label for setting in settings], console)
+    for number, setting in enumerate(settings, 1):
+        console.rule(f"{setting.label} (run {number} of {len(settings)})", align="left")
         with running(setting, options.out / "runs" / setting.label, cache, options.memory_mb) as platform:
             _deploy_all(platform, functions, console)
-            runs.append(_measure(platform, setting, calls, trace.duration_s, console))
-    document = results.to_json(runs, options.seed)
-    _write(options, trace, runs, document, console)
+            runs.append(_measure(platform, setting, calls, duration_s, console))
+        document = writer.write(runs)
     _print(runs, console)
     if options.full:
         console.print(against_direct(runs[-1].records, _direct(functions, console)))
     console.print(f"written to {options.out}: output.log, results.json, report.html", highlight=False)
     return document
+
+
+def _expectation(options: Options, calls: Sequence[PlannedCall], duration_s: float, runs: int) -> str:
+    minutes = runs * (duration_s + _BETWEEN_RUNS_S) / 60.0
+    return (
+        f"{len(calls)} calls of {len(options.functions)} functions in {duration_s:.0f} s; {options.memory_mb:,} MB "
+        f"for containers of {CONTAINER_MB:,} MB\n"
+        f"{runs} {'runs' if runs > 1 else 'run'} of the same calls: about {minutes:.0f} min"
+    )
 
 
 def _trace(options: Options) -> Trace:
@@ -168,6 +183,7 @@ def _measure(
         setting.label,
         setting.keepalive,
         setting.preload,
+        setting.templates,
         records,
         books.committed_gb_s,
         books.used_gb_s,
@@ -175,23 +191,47 @@ def _measure(
     )
 
 
-def _write(options: Options, trace: Trace, runs: Sequence[Run], document: Mapping[str, Any], console: Console) -> None:
-    with (options.out / "output.log").open("w", encoding="utf-8") as log:
-        log.writelines(to_line(record, run.label) for run in runs for record in run.records)
-    results.write(document, options.out / "results.json")
-    page = html.Page(
-        command=options.command,
-        trace=f"{trace.calls} calls of {len(trace.functions)} functions in {trace.minutes} minutes ({trace.source}).",
-        seed=options.seed,
-        memory_mb=options.memory_mb,
-        document=document,
-        timelines={run.label: _timeline(options.out / "runs" / run.label, run.records) for run in runs},
-    )
-    try:
-        (options.out / "report.html").write_text(html.render(runs, page), encoding="utf-8")
-    except HostError as error:
-        # The measurement is done and written; only its pictures are missing.
-        console.print(f"no report.html: {error}", style="yellow", markup=False)
+class _Writer:
+    """Writes the three files anew after every run."""
+
+    def __init__(self, options: Options, trace: Trace, labels: Sequence[str], console: Console) -> None:
+        self._options = options
+        self._trace = trace
+        self._labels = labels
+        self._console = console
+        self._timelines: dict[str, timeline.Timeline] = {}
+
+    def write(self, runs: Sequence[Run]) -> dict[str, Any]:
+        """Returns what is in ``results.json``."""
+        out = self._options.out
+        document = results.to_json(runs, self._options.seed)
+        with (out / "output.log").open("w", encoding="utf-8") as log:
+            log.writelines(to_line(record, run.label) for run in runs for record in run.records)
+        results.write(document, out / "results.json")
+        for run in runs:
+            if run.label not in self._timelines:
+                self._timelines[run.label] = _timeline(out / "runs" / run.label, run.records)
+        try:
+            (out / "report.html").write_text(html.render(runs, self._page(runs, document)), encoding="utf-8")
+        except HostError as error:
+            # The measurement is written; only its pictures are missing.
+            if len(runs) == len(self._labels):
+                self._console.print(f"no report.html: {error}", style="yellow", markup=False)
+        return document
+
+    def _page(self, runs: Sequence[Run], document: Mapping[str, Any]) -> html.Page:
+        trace, options = self._trace, self._options
+        calls = len(runs[0].records)
+        return html.Page(
+            command=options.command,
+            trace=f"{calls} calls of {len(trace.functions)} functions in {trace.minutes} minutes ({trace.source}), "
+            "from half a second before the first call.",
+            seed=options.seed,
+            memory_mb=options.memory_mb,
+            document=document,
+            timelines=self._timelines,
+            missing=self._labels[len(runs) :],
+        )
 
 
 def _timeline(folder: Path, records: Sequence[CallRecord]) -> timeline.Timeline:
@@ -204,9 +244,12 @@ def _timeline(folder: Path, records: Sequence[CallRecord]) -> timeline.Timeline:
 
 def _print(runs: Sequence[Run], console: Console) -> None:
     console.rule("comparison", align="left")
-    for table in (tables.functions(runs), tables.start_kinds(runs), tables.overall(runs), tables.speedups(runs)):
-        if table is not None:
-            console.print(table)
+    for table in (*tables.functions(runs), *tables.overall(runs)):
+        console.print(table)
+        console.print()
+    console.print(tables.TEMPLATES_NOTE, highlight=False)
+    for sentence in html.conclusions(runs):
+        console.print(sentence, highlight=False)
 
 
 def _direct(functions: Sequence[Prepared], console: Console) -> dict[str, direct.Direct]:
@@ -222,9 +265,8 @@ def _direct(functions: Sequence[Prepared], console: Console) -> dict[str, direct
 
 def against_direct(records: Sequence[CallRecord], measured: Mapping[str, direct.Direct]) -> Table:
     """Pre-loaded calls of a run beside calls without a platform, in ms."""
-    table = Table(title="Pre-loaded calls and direct ones (ms)", title_justify="left")
-    table.add_column("function")
-    for name in ("pre-loaded calls", "start-up p50", "end-to-end p50", "direct, first", "direct, later", "ratio"):
+    table = tables.plain("Pre-loaded calls (p50) beside direct ones without a platform (ms)", "function")
+    for name in ("calls", "start-up", "end-to-end", "direct,\nfirst", "direct,\nlater", "end-to-end\nover direct"):
         table.add_column(name, justify="right")
     for name, found in measured.items():
         ours = summarise([r for r in records if r.function == name and r.start_kind == "preloaded"])

@@ -34,6 +34,8 @@ imported = time.perf_counter()
 if hasattr(handler, "load"):
     handler.load()
 loaded = time.perf_counter()
+if hasattr(handler, "warmup"):
+    handler.warmup()
 times = []
 for _ in range(int(calls)):
     began = time.perf_counter()
@@ -51,7 +53,7 @@ class Direct:
     library_s: float
     model_s: float
     first_s: float
-    """The first call after loading: what a pre-loaded call does."""
+    """The first call after loading, and after ``warmup()`` where there is one: what a pre-loaded call does."""
     later_s: float
     """The median of the calls after it."""
 

@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ..report.records import SUCCESS, CallRecord
+from ..report.records import START_KINDS, SUCCESS, CallRecord
 from ..report.tables import ms
 from .platform import Books
 from .replay import PlannedCall, Watcher
 
-_KIND_STYLES = {"cold": "red", "prewarmed": "yellow", "joined": "magenta", "preloaded": "green", "warm": "cyan"}
+_KIND_STYLES = dict(zip(START_KINDS, ("red", "yellow", "bright_blue", "magenta", "green", "cyan"), strict=True))
 _GIB = 1024**3
 _LINE_EVERY_S = 10.0
 
@@ -91,7 +91,7 @@ class ReplayView(Watcher):
         """Show it for as long as the block lasts, on a terminal in place."""
         if not console.is_terminal:
             yield
-            console.print(f"  {self._line()}", markup=False, highlight=False)
+            console.print(f"  {self._line()}", markup=False, highlight=False, soft_wrap=True)
             return
         with Live(get_renderable=self._render, console=console, refresh_per_second=4):
             yield
@@ -99,9 +99,8 @@ class ReplayView(Watcher):
     def tick(self, console: Console, now_s: float) -> None:
         """Without a terminal: a line now and then."""
         if not console.is_terminal and now_s >= self._next_line_s:
-            console.print(
-                f"  {now_s:4.0f} s of {self._duration_s:.0f} s  {self._line()}", markup=False, highlight=False
-            )
+            line = f"  {now_s:4.0f} s of {self._duration_s:.0f} s  {self._line()}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
             self._next_line_s = now_s + _LINE_EVERY_S
 
     def _render(self) -> RenderableType:

@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..client import Client, credentials
-from ..errors import HostError
+from ..errors import BadInput, HostError
 
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
@@ -25,7 +25,7 @@ _LOG_TAIL_LINES = 20
 _ORDERLY = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 """Exit statuses of a process that was asked to end and did."""
 
-_KEEP_ALIVE_TTL_S = 600
+_KEEP_ALIVE_TTL_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +36,37 @@ class Setting:
     retain: bool
     """Whether a function's process outlives its call."""
     preload: str
+    templates: bool
+    """Whether functions are forked from templates and ``fast_init`` is honoured; else every load is from nothing, as
+    on any platform."""
+    ttl_s: float = _KEEP_ALIVE_TTL_S
+    """How long idle containers are kept."""
 
     @property
     def keepalive(self) -> str:
-        return f"fixed:{_KEEP_ALIVE_TTL_S}"
+        return f"fixed:{self.ttl_s:g}"
 
 
 COMPARISON = (
-    Setting("stateless", retain=False, preload="none"),
-    Setting("keep-alive", retain=True, preload="none"),
-    Setting("instainfer", retain=True, preload="opportunistic"),
+    Setting("stateless", retain=False, preload="none", templates=False),
+    Setting("keep-alive", retain=True, preload="none", templates=False),
+    Setting("instainfer", retain=True, preload="opportunistic", templates=False),
+    Setting("instainfer+templates", retain=True, preload="opportunistic", templates=True),
 )
-"""The paper's baseline, the fair baseline, and the fair baseline with pre-loading: one keep-alive policy for all."""
+"""The paper's baseline, the fair baseline, the fair one with pre-loading, and that with templates, which is the default
+configuration: one keep-alive policy for all."""
+
+
+def chosen(labels: Sequence[str]) -> tuple[Setting, ...]:
+    """The settings of these labels, in the order of `COMPARISON`; all of them when there are none.
+
+    Raises `BadInput` for an unknown label.
+    """
+    known = [setting.label for setting in COMPARISON]
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise BadInput(f"no run {', '.join(map(repr, unknown))}; there are {', '.join(known)}")
+    return tuple(setting for setting in COMPARISON if not labels or setting.label in labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +140,11 @@ def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> d
         "INSTAINFER_SERVER__PORT": "0",
         "INSTAINFER_NODE__MEMORY_MB": str(memory_mb),
         "INSTAINFER_NODE__RETAIN": str(setting.retain).lower(),
+        "INSTAINFER_NODE__TEMPLATES": str(setting.templates).lower(),
+        "INSTAINFER_NODE__FAST_INIT": str(setting.templates).lower(),
         "INSTAINFER_PRELOAD__POLICY": setting.preload,
         "INSTAINFER_KEEPALIVE__POLICY": "fixed",
-        "INSTAINFER_KEEPALIVE__TTL_S": str(_KEEP_ALIVE_TTL_S),
+        "INSTAINFER_KEEPALIVE__TTL_S": f"{setting.ttl_s:g}",
     }
 
 

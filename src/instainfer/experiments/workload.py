@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BadFunction, NotFound
@@ -21,6 +22,17 @@ def plan(trace: Trace, seed: int, functions: Sequence[str], requests: Mapping[st
         PlannedCall(arrival.at_s, names[arrival.function], requests[names[arrival.function]])
         for arrival in place(trace, seed)
     ]
+
+
+def without_idle_beginning(
+    calls: Sequence[PlannedCall], duration_s: float, lead_s: float = 0.5
+) -> tuple[list[PlannedCall], float]:
+    """The same calls, beginning `lead_s` before the first; and how long the rest of the trace is.
+
+    Until its first call every platform is empty: waiting for it would measure nothing.
+    """
+    skipped_s = max(0.0, min((call.at_s for call in calls), default=0.0) - lead_s)
+    return [replace(call, at_s=call.at_s - skipped_s) for call in calls], duration_s - skipped_s
 
 
 def sample_request(folder: Path) -> bytes:

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-from . import plots
-from .records import Latency, Summary, by_function, summarise
+from . import gantt, plots
+from .canvas import run_colours
+from .records import PHASES, START_KINDS, Latency, Summary, by_function, summarise
 from .results import Run
-from .tables import ms
+from .tables import FIGURES, is_rival, ms
 from .timeline import Timeline
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; } h3 { font-size: 1rem; }
-p.caption { color: #555; margin: .2rem 0 .8rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child, td.text { text-align: left; }
-code { background: #f3f3f3; padding: .1rem .3rem; border-radius: 3px; }
-svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #222; background: #fff; max-width: 68rem;
+  margin: 2rem auto 4rem; padding: 0 1.2rem; }
+h1 { font-size: 1.7rem; margin-bottom: .4rem; }
+h2 { font-size: 1.2rem; margin: 2.6rem 0 0; padding-top: .7rem; border-top: 1px solid #ddd; }
+div.finding { font-size: 1.05rem; background: #f4f8f6; border-left: 4px solid #009e73; padding: .2rem 1rem; }
+div.finding p { margin: .5rem 0; }
+p.caption { color: #555; margin: .2rem 0 .9rem; max-width: 56rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; line-height: 1.3; }
+th, td { padding: .28rem .55rem; text-align: right; white-space: nowrap; }
+thead th { border-bottom: 1px solid #999; vertical-align: bottom; font-weight: 600; }
+thead tr.groups th { border-bottom: 0; text-align: center; color: #555; font-weight: 400; }
+tbody tr { border-bottom: 1px solid #eee; } tbody tr.first { border-top: 1px solid #999; }
+td.text, th.text { text-align: left; } td.edge, th.edge { border-left: 1px solid #ddd; }
+td.name { font-weight: 600; vertical-align: top; }
+i.run { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em; }
+code { background: #f3f3f3; padding: .1rem .3rem; border-radius: 3px; font-size: 13px; }
+svg { width: 100%; height: auto; min-width: 620px; } .wide { overflow-x: auto; }
+table + table { margin-top: 1rem; }
+li { margin: .2rem 0; }
 """
 
 _RUNS = {
     "stateless": "the container stays after a call, the function's process ends with it (the paper's baseline)",
     "keep-alive": "a warm container keeps its last function resident (the fair baseline)",
     "instainfer": "as keep-alive, and idle containers are filled with functions that are likely to be called next",
+    "instainfer+templates": "as instainfer, with functions forked from processes that have imported the libraries, "
+    "and models built without initialising weights that are loaded anyway; the default configuration",
 }
 
 
@@ -46,6 +61,8 @@ class Page:
     """``results.json``, for machine and version."""
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
     """By the label of a run; times since the replay began."""
+    missing: Sequence[str] = ()
+    """Runs that are still to come."""
 
 
 def render(runs: Sequence[Run], page: Page) -> str:
@@ -53,18 +70,27 @@ def render(runs: Sequence[Run], page: Page) -> str:
     functions = sorted({record.function for run in runs for record in run.records})
     parts = [
         "<h1>InstaInfer: what pre-loading saves</h1>",
-        f"<p>{escape(_conclusion(runs))}</p>",
+        f'<div class="finding">{"".join(f"<p>{escape(sentence)}</p>" for sentence in conclusions(runs))}</div>',
         _set_up(runs, page),
-        _section("All calls", "Latencies in milliseconds; start-up is everything but compute.", _overall(runs)),
-        _section("By function", "The same for each function.", _functions(runs)),
+        _section(
+            "All calls",
+            "Latencies in milliseconds, over the calls that succeeded; start-up is everything but compute. "
+            "GB·s: the memory limits of all containers, and the memory measured in use, over the time of the replay.",
+            _latencies(runs) + _beginnings(runs) + _phases(runs),
+        ),
+        _section(
+            "By function",
+            "The same for each function; the speed-up is that of the mean start-up latency.",
+            _function_latencies(runs) + _function_beginnings(runs),
+        ),
         _section(
             "Latency distributions",
-            "The share of calls that took at most so long; further left is better. The time axis is logarithmic.",
+            "The share of calls that took at most so long: a curve further left is better.",
             plots.latency_cdfs(runs),
         ),
         _section(
             "Where the time goes",
-            "The mean time of a call in each phase, over all functions and for each; only compute is the model's own.",
+            "The mean time of a call in each phase; only compute is the model's own, the rest is start-up.",
             plots.phase_bars(runs),
         ),
         *(_timeline(label, told, functions) for label, told in page.timelines.items()),
@@ -77,31 +103,37 @@ def render(runs: Sequence[Run], page: Page) -> str:
     )
 
 
-def _conclusion(runs: Sequence[Run]) -> str:
-    """The finding in one sentence, read off the numbers."""
+def conclusions(runs: Sequence[Run]) -> list[str]:
+    """The findings, a sentence each, read off the numbers: each run with pre-loading against those without."""
     means = {run.label: summary.startup.mean for run in runs if (summary := summarise(run.records)).startup}
-    ours = means.pop("instainfer", None)
-    if ours is None or not means:
-        return "Latencies of a replayed trace."
-    against = " and ".join(
-        f"{abs(1 - ours / theirs):.0%} {'below' if ours <= theirs else 'above'} {label} ({ms(theirs)} ms)"
-        for label, theirs in means.items()
-        if theirs > 0
-    )
-    return f"Mean start-up latency with pre-loading is {ms(ours)} ms: {against}."
+    sentences = []
+    for label, ours in means.items():
+        against = [
+            f"{abs(1 - ours / theirs):.0%} {'below' if ours <= theirs else 'above'} {rival} ({ms(theirs)} ms)"
+            for rival, theirs in means.items()
+            if theirs > 0 and is_rival(label, rival)
+        ]
+        if against:
+            sentences.append(f"Mean start-up latency of {label}: {ms(ours)} ms, {' and '.join(against)}.")
+    return sentences or ["Latencies of a replayed trace."]
 
 
 def _set_up(runs: Sequence[Run], page: Page) -> str:
     machine = page.document["machine"]
+    colours = run_colours([run.label for run in runs])
     about = "".join(
-        f"<li><b>{escape(run.label)}</b>: {escape(_RUNS.get(run.label, ''))} "
-        f"(keep-alive <code>{escape(run.keepalive)}</code>, pre-loading <code>{escape(run.preload)}</code>)</li>"
+        f"<li>{_run_name(run.label, colours)}: {escape(_RUNS.get(run.label, ''))} "
+        f"(keep-alive <code>{escape(run.keepalive)}</code>, pre-loading <code>{escape(run.preload)}</code>, "
+        f"templates and fast_init <code>{'on' if run.templates else 'off'}</code>)</li>"
         for run in runs
     )
+    times = f"{len(runs)} times" if len(runs) > 1 else "once"
+    plain = "<p>With templates and fast_init off, libraries and models are loaded from nothing, as on any platform.</p>"
+    missing = f"<p>Not measured (yet): {escape(', '.join(page.missing))}.</p>" if page.missing else ""
     return (
-        f"<h2>Set-up</h2><p>The same calls were replayed {len(runs)} times, open-loop, each time on a fresh platform "
+        f"<h2>Set-up</h2><p>The same calls were replayed {times}, open-loop, each time on a fresh platform "
         f"whose containers may have {page.memory_mb:,} MB in all, which does not hold all functions at once:</p>"
-        f"<ul>{about}</ul>"
+        f"<ul>{about}</ul>{plain if not all(run.templates for run in runs) else ''}{missing}"
         f"<p>Workload: {escape(page.trace)} Placed inside its minutes with seed {page.seed}.<br>"
         f"Machine: {escape(str(machine['cpu']))}, {machine['cores']} cores, {machine['memory_gb']} GB, "
         f"Linux {escape(str(machine['kernel']))}, Python {escape(str(machine['python']))}; "
@@ -115,53 +147,149 @@ def _section(title: str, caption: str, content: str) -> str:
 
 
 def _timeline(label: str, told: Timeline, functions: Sequence[str]) -> str:
+    thin = " Thin grey bars are templates." if any(span.template for span in told.residents) else ""
     return _section(
         f"Timeline: {label}",
-        "Each grey band is a container, each bar in it a resident function; full colour while it runs a call.",
-        plots.timeline(told, functions, label),
+        "Each grey lane is a container while it existed, each bar in it a resident function: hatched while it loads, "
+        f"pale while it waits, full while it runs. Triangles are calls, black ones had to wait for a load.{thin}",
+        gantt.timeline(told, functions, label),
     )
 
 
-_FIGURES = ("mean", "p50", "p95", "p99")
-_LATENCY_HEAD = (
-    *("calls", "lost", "failed"),
-    *(f"start-up {figure}" for figure in _FIGURES),
-    *(f"end-to-end {figure}" for figure in _FIGURES),
-    "pre-loaded",
-)
+# Tables
 
 
-def _overall(runs: Sequence[Run]) -> str:
-    kinds = sorted({kind for run in runs for kind in summarise(run.records).start_kinds})
+def _latencies(runs: Sequence[Run]) -> str:
+    colours = run_colours([run.label for run in runs])
     rows = []
     for run in runs:
         summary = summarise(run.records)
-        counts = [str(summary.start_kinds.get(kind, 0)) for kind in kinds]
-        rows.append([run.label, *_cells(summary), *counts, f"{run.memory_gb_s:,.0f}", f"{run.used_gb_s:,.1f}"])
-    return _table(["run", *_LATENCY_HEAD, *kinds, "GB·s", "GB·s used"], rows)
+        cells = [*_four(summary.startup), *_four(summary.e2e), f"{run.memory_gb_s:,.1f}", f"{run.used_gb_s:,.1f}"]
+        rows.append(_row([_text(_run_name(run.label, colours)), *_cells(cells, edges=(0, 4, 8))]))
+    groups = [("", 1), ("start-up latency, ms", 4), ("end-to-end latency, ms", 4), ("memory, GB·s", 2)]
+    return _table(groups, ["run", *FIGURES, *FIGURES, "limits", "in use"], rows, edges=(1, 5, 9))
 
 
-def _functions(runs: Sequence[Run]) -> str:
-    groups = [(run.label, by_function(run.records)) for run in runs]
-    names = sorted({name for _, functions in groups for name in functions})
-    rows = [
-        [f"{name} · {label}", *_cells(summarise(functions.get(name, [])))]
-        for name in names
-        for label, functions in groups
-    ]
-    return _table(["function · run", *_LATENCY_HEAD], rows)
+def _beginnings(runs: Sequence[Run]) -> str:
+    colours = run_colours([run.label for run in runs])
+    rows = []
+    for run in runs:
+        cells = _began(summarise(run.records))
+        rows.append(_row([_text(_run_name(run.label, colours)), *_cells(cells, edges=(0, 3))]))
+    groups = [("", 1), ("calls", 3), ("of them began", 7)]
+    return _table(groups, ["run", *_BEGAN], rows, edges=(1, 4))
 
 
-def _cells(summary: Summary) -> list[str]:
-    counts = [str(summary.calls), str(summary.lost), str(summary.failed)]
-    return [*counts, *_four(summary.startup), *_four(summary.e2e), f"{summary.preload_rate:.0%}"]
+def _phases(runs: Sequence[Run]) -> str:
+    colours = run_colours([run.label for run in runs])
+    rows = []
+    for run in runs:
+        mean = summarise(run.records).phases_s
+        cells = [ms(1000.0 * getattr(mean, phase)) for phase in PHASES]
+        rows.append(_row([_text(_run_name(run.label, colours)), *_cells(cells, edges=(0,))]))
+    groups = [("", 1), ("mean time in each phase, ms", len(PHASES))]
+    return _table(groups, ["run", *PHASES], rows, edges=(1,))
+
+
+def _function_latencies(runs: Sequence[Run]) -> str:
+    labels = [run.label for run in runs]
+    rivals = [label for label in labels if any(is_rival(other, label) for other in labels)]
+
+    def cells(label: str, known: Mapping[str, Summary]) -> list[str]:
+        summary = known[label]
+        gains = [_gain(label, rival, known) for rival in rivals]
+        return [*_four(summary.startup), *gains, *_four(summary.e2e)]
+
+    groups = [("", 2), ("start-up latency, ms", 4), *([("speed-up", len(rivals))] if rivals else [])]
+    groups.append(("end-to-end latency, ms", 4))
+    head = ["function", "run", *FIGURES, *(f"over {rival}" for rival in rivals), *FIGURES]
+    return _table(groups, head, _function_rows(runs, cells, (0, 4, 4 + len(rivals))), (2, 6, 6 + len(rivals)))
+
+
+def _function_beginnings(runs: Sequence[Run]) -> str:
+    rows = _function_rows(runs, lambda label, known: _began(known[label]), edges=(0, 3))
+    groups = [("", 2), ("calls", 3), ("of them began", 7)]
+    return _table(groups, ["function", "run", *_BEGAN], rows, edges=(2, 5))
+
+
+def _function_rows(
+    runs: Sequence[Run], cells: Callable[[str, Mapping[str, Summary]], list[str]], edges: Sequence[int]
+) -> Iterator[str]:
+    """A row for each function and run; `cells` is given the run's label and the function's summaries by label."""
+    colours = run_colours([run.label for run in runs])
+    parts = {run.label: by_function(run.records) for run in runs}
+    for name in sorted({name for functions in parts.values() for name in functions}):
+        known = {label: summarise(functions.get(name, [])) for label, functions in parts.items()}
+        title = f'<td class="text name" rowspan="{len(parts)}">{escape(name)}</td>'
+        for label in known:
+            yield _row(
+                [title, _text(_run_name(label, colours)), *_cells(cells(label, known), edges)], first=bool(title)
+            )
+            title = ""
+
+
+def _gain(label: str, rival: str, known: Mapping[str, Summary]) -> str:
+    ours, theirs = known[label].startup, known[rival].startup
+    if not is_rival(label, rival):
+        return ""
+    return "–" if ours is None or theirs is None or ours.mean == 0 else f"{theirs.mean / ours.mean:.1f}x"
+
+
+_BEGAN = ("all", "lost", "failed", *START_KINDS, "pre-loading rate")
+
+
+def _began(summary: Summary) -> list[str]:
+    kinds = (str(summary.start_kinds.get(kind, 0)) for kind in START_KINDS)
+    return [str(summary.calls), str(summary.lost), str(summary.failed), *kinds, f"{summary.preload_rate:.0%}"]
 
 
 def _four(latency: Latency | None) -> list[str]:
-    return ["–"] * 4 if latency is None else [ms(getattr(latency, figure)) for figure in _FIGURES]
+    return ["–"] * 4 if latency is None else [ms(getattr(latency, figure)) for figure in FIGURES]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    header = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+def _run_name(label: str, colours: Mapping[str, str]) -> str:
+    return f'<i class="run" style="background:{colours[label]}"></i>{escape(label)}'
+
+
+def _hyphenated(name: str) -> str:
+    """Long words of a head may be broken where this says."""
+    breaks = {
+        "prewarmed": "pre-<br>warmed",
+        "templated": "tem-<br>plated",
+        "preloaded": "pre-<br>loaded",
+        "pre-loading rate": "pre-load<br>rate",
+    }
+    return breaks.get(name) or escape(name).replace("over ", "over<br>")
+
+
+def _text(markup: str) -> str:
+    return f'<td class="text">{markup}</td>'
+
+
+def _cells(cells: Iterable[str], edges: Sequence[int]) -> list[str]:
+    return [f"<td{_class('edge', index in edges)}>{escape(cell)}</td>" for index, cell in enumerate(cells)]
+
+
+def _row(cells: Iterable[str], *, first: bool = False) -> str:
+    return f"<tr{_class('first', first)}>{''.join(cells)}</tr>"
+
+
+def _table(groups: Sequence[tuple[str, int]], head: Sequence[str], rows: Iterable[str], edges: Sequence[int]) -> str:
+    """Markup of rows below two lines of heads; `edges` are the columns with a line before them."""
+    above, column = [], 0
+    for title, span in groups:
+        above.append(f'<th colspan="{span}"{_class("edge", column in edges)}>{escape(title)}</th>')
+        column += span
+    texts = groups[0][1]
+    below = [
+        f"<th{_class('text', index < texts) or _class('edge', index in edges)}>{name}</th>"
+        for index, name in enumerate(map(_hyphenated, head))
+    ]
+    return (
+        f'<table><thead><tr class="groups">{"".join(above)}</tr><tr>{"".join(below)}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _class(name: str, given: bool) -> str:
+    return f' class="{name}"' if given else ""

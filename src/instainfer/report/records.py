@@ -21,6 +21,16 @@ LOST = "lost"
 
 PHASES = tuple(field.name for field in fields(Phases))
 
+START_KINDS = (
+    StartKind.COLD,
+    StartKind.PREWARMED,
+    StartKind.TEMPLATED,
+    StartKind.JOINED,
+    StartKind.PRELOADED,
+    StartKind.WARM,
+)
+"""In the order in which they are shown: from all the work still to do to none."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
@@ -125,7 +135,7 @@ def summarise(records: Sequence[CallRecord]) -> Summary:
         lost=lost,
         failed=len(records) - lost - len(good),
         preload_rate=kinds[StartKind.PRELOADED] / len(records) if records else 0.0,
-        start_kinds={kind: kinds[kind] for kind in StartKind if kinds[kind]},
+        start_kinds={kind: kinds[kind] for kind in START_KINDS if kinds[kind]},
         e2e=Latency.of(record.e2e_s for record in good),
         startup=Latency.of(record.startup_s for record in good),
         phases_s=_mean_phases(good),

@@ -23,6 +23,8 @@ class Run:
     """Policy and parameters, ``fixed:600``."""
     preload: str
     """Policy, or ``none``."""
+    templates: bool | None
+    """Whether functions are forked from templates and models built by ``fast_init``; None: not known."""
     records: Sequence[CallRecord]
     memory_gb_s: float
     """Container limits over time."""
@@ -51,6 +53,7 @@ def _run(run: Run) -> dict[str, Any]:
         "label": run.label,
         "keepalive": run.keepalive,
         "preload": run.preload,
+        "templates": run.templates,
         "memory_gb_s": run.memory_gb_s,
         "used_gb_s": run.used_gb_s,
         "preloads": dict(run.loads),

@@ -1,16 +1,29 @@
-"""The comparison as tables on a terminal."""
+"""The comparison as tables on a terminal, none wider than 80 columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from rich import box
 from rich.table import Table
 
-from .records import Latency, Summary, by_function, summarise
+from ..core.model import StartKind
+from .records import PHASES, START_KINDS, CallRecord, Latency, Summary, by_function, summarise
 from .results import Run
 
-RATHER_THAN = "instainfer"
-"""The run whose advantage over the others is shown as speed-ups."""
+BASELINES = ("stateless", "keep-alive")
+"""The runs over which the others' advantage is shown."""
+
+FIGURES = ("mean", "p50", "p95", "p99")
+
+TEMPLATES_NOTE = (
+    "Runs without templates load libraries and models from nothing, as any platform would (node.templates and\n"
+    "node.fast_init are off); instainfer+templates is the default configuration, with both on."
+)
+
+_NOTHING = "–"
+_RATE = "(number of calls; rate: found pre-loaded)"
+_HYPHENATED = {"prewarmed": "pre-\nwarmed", "templated": "tem-\nplated", "preloaded": "pre-\nloaded"}
 
 
 def ms(value: float) -> str:
@@ -20,99 +33,171 @@ def ms(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def overall(runs: Sequence[Run]) -> Table:
-    """One row per run over all its calls."""
-    table = _latency_table("All calls", "run")
-    for name in ("lost", "failed", "pre-loaded", "GB·s", "GB·s used"):
+def overall(runs: Sequence[Run]) -> list[Table]:
+    """All calls of each run: latencies, how they began, where their time went, and what they are worth."""
+    whole = [(run.label, summarise(run.records)) for run in runs]
+    tables = [_latencies(whole), _beginnings(f"How calls began {_RATE}", [("", whole)]), _phases(whole)]
+    return [*tables, _costs(runs), *speedups(runs)]
+
+
+def functions(runs: Sequence[Run]) -> list[Table]:
+    """The same for each function: its start-up latency, its end-to-end latency, and how its calls began."""
+    groups = list(_by_function(runs))
+    return [
+        _latency_by_function("Start-up latency by function (ms), and the speed-up of its mean", groups, startup=True),
+        _latency_by_function(
+            "End-to-end latency by function (ms), and the speed-up of its mean", groups, startup=False
+        ),
+        _beginnings(f"How each function's calls began {_RATE}", groups),
+    ]
+
+
+def speedups(runs: Sequence[Run]) -> list[Table]:
+    """How many times lower the mean latencies are than those of the baselines; nothing when there is no pair."""
+    pairs = [(run, rival) for run in runs for rival in runs if is_rival(run.label, rival.label)]
+    if not pairs:
+        return []
+    table = plain("Speed-up of the mean latency, and container memory", "run", "over")
+    for name in ("start-up", "saved", "end-to-end", "saved", "GB·s"):
         table.add_column(name, justify="right")
-    for run in runs:
-        summary = summarise(run.records)
-        table.add_row(
-            run.label,
-            *_latency_cells(summary),
-            str(summary.lost),
-            str(summary.failed),
-            f"{summary.preload_rate:.0%}",
-            f"{run.memory_gb_s:,.0f}",
-            f"{run.used_gb_s:,.1f}",
-        )
+    before = ""
+    for run, rival in pairs:
+        ours, theirs = summarise(run.records), summarise(rival.records)
+        gains = (*_gain(theirs.startup, ours.startup), *_gain(theirs.e2e, ours.e2e))
+        memory = f"{run.memory_gb_s / rival.memory_gb_s - 1:+.0%}" if rival.memory_gb_s else _NOTHING
+        table.add_row(run.label if run.label != before else "", rival.label, *gains, memory)
+        before = run.label
+    return [table]
+
+
+def is_rival(label: str, other: str) -> bool:
+    """Whether the advantage of one run over another is worth saying: pre-loading against none."""
+    return label not in BASELINES and other in BASELINES
+
+
+def _latencies(whole: Sequence[tuple[str, Summary]]) -> Table:
+    table = plain("Latency of all calls (ms)", "", "run")
+    for figure in FIGURES:
+        table.add_column(figure, justify="right")
+    for kind in ("start-up", "end-to-end"):
+        for position, (label, summary) in enumerate(whole):
+            latency = summary.startup if kind == "start-up" else summary.e2e
+            last = position == len(whole) - 1 and kind == "start-up"
+            table.add_row(kind if position == 0 else "", label, *_four(latency), end_section=last)
     return table
 
 
-def functions(runs: Sequence[Run]) -> Table:
-    """One row per function and run."""
-    table = _latency_table("By function", "function", "run")
-    table.add_column("pre-loaded", justify="right")
-    groups = [(run.label, by_function(run.records)) for run in runs]
-    names = sorted({name for _, group in groups for name in group})
+def _latency_by_function(title: str, groups: Sequence[_Group], *, startup: bool) -> Table:
+    labels = {label for _, rows in groups for label, _ in rows}
+    rivals = [label for label in BASELINES if label in labels and any(is_rival(other, label) for other in labels)]
+    table = plain(title, "")
+    for figure in FIGURES:
+        table.add_column(figure, justify="right")
+    for rival in rivals:
+        table.add_column(f"over\n{rival}", justify="right")
+
+    def latency(summary: Summary) -> Latency | None:
+        return summary.startup if startup else summary.e2e
+
+    for rows in _titled(table, groups):
+        known = dict(rows)
+        for position, (label, summary) in enumerate(rows):
+            gains = [
+                _gain(latency(known[rival]), latency(summary))[0] if is_rival(label, rival) else "" for rival in rivals
+            ]
+            table.add_row(label, *_four(latency(summary)), *gains, end_section=_ends(position, rows, groups))
+    return table
+
+
+def _beginnings(title: str, groups: Sequence[_Group]) -> Table:
+    table = plain(title, "")
+    table.caption, table.caption_justify = _without_success(groups), "left"
+    columns: dict[str, Callable[[Summary], str]] = {"calls": lambda summary: str(summary.calls)}
+    columns |= {_HYPHENATED.get(kind, kind): _count(kind) for kind in START_KINDS}
+    columns["rate"] = lambda summary: f"{summary.preload_rate:.0%}"
+    for name in columns:
+        table.add_column(name, justify="right")
+    for rows in _titled(table, groups):
+        for position, (label, summary) in enumerate(rows):
+            cells = (cell(summary) for cell in columns.values())
+            table.add_row(label, *cells, end_section=_ends(position, rows, groups))
+    return table
+
+
+def _without_success(groups: Iterable[_Group]) -> str | None:
+    """A line instead of two columns that are empty on a good day."""
+    bad = [
+        f"{title} {label}".strip() + f" {summary.lost} lost, {summary.failed} failed"
+        for title, rows in groups
+        for label, summary in rows
+        if summary.lost or summary.failed
+    ]
+    return f"Not answered with success: {'; '.join(bad)}" if bad else None
+
+
+def _count(kind: StartKind) -> Callable[[Summary], str]:
+    return lambda summary: str(summary.start_kinds.get(kind, 0))
+
+
+def _phases(whole: Iterable[tuple[str, Summary]]) -> Table:
+    table = plain("Mean time in each phase (ms)", "run")
+    for phase in PHASES:
+        table.add_column(phase, justify="right")
+    for label, summary in whole:
+        table.add_row(label, *(ms(1000.0 * getattr(summary.phases_s, phase)) for phase in PHASES))
+    return table
+
+
+def _costs(runs: Iterable[Run]) -> Table:
+    table = plain("What became of the calls, and memory over time (GB·s)", "run")
+    for name in ("calls", "lost", "failed", "GB·s of limits", "GB·s measured"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        summary = summarise(run.records)
+        counts = (str(summary.calls), str(summary.lost), str(summary.failed))
+        table.add_row(run.label, *counts, f"{run.memory_gb_s:,.1f}", f"{run.used_gb_s:,.1f}")
+    return table
+
+
+_Group = tuple[str, Sequence[tuple[str, Summary]]]
+"""A title, and the rows below it: labels and what they sum up. No title: the rows stand alone."""
+
+
+def _by_function(runs: Sequence[Run]) -> Iterator[_Group]:
+    parts: list[tuple[str, Mapping[str, list[CallRecord]]]] = [(run.label, by_function(run.records)) for run in runs]
+    names = sorted({name for _, functions in parts for name in functions})
+    if len(runs) == 1:
+        yield "", [(name, summarise(parts[0][1][name])) for name in names]
+        return
     for name in names:
-        for position, (label, group) in enumerate(groups):
-            summary = summarise(group.get(name, []))
-            table.add_row(
-                name if position == 0 else "",
-                label,
-                *_latency_cells(summary),
-                f"{summary.preload_rate:.0%}",
-                end_section=position == len(groups) - 1,
-            )
-    return table
+        yield name, [(label, summarise(functions.get(name, []))) for label, functions in parts]
 
 
-def start_kinds(runs: Sequence[Run]) -> Table:
-    """How the calls of each run began, and where their time went on average."""
-    kinds = ("cold", "prewarmed", "joined", "preloaded", "warm")
-    phases = ("queue", "container", "libraries", "model", "handoff", "compute")
-    table = Table(title="How calls began, and the mean of each phase in ms", title_justify="left")
-    table.add_column("run")
-    for name in (*kinds, *phases):
-        table.add_column(name, justify="right")
-    for run in runs:
-        summary = summarise(run.records)
-        table.add_row(
-            run.label,
-            *(str(summary.start_kinds.get(kind, 0)) for kind in kinds),
-            *(ms(1000.0 * getattr(summary.phases_s, phase)) for phase in phases),
-        )
-    return table
+def _titled(table: Table, groups: Sequence[_Group]) -> Iterator[Sequence[tuple[str, Summary]]]:
+    for title, rows in groups:
+        if title:
+            table.add_row(title, style="bold")
+        yield rows
 
 
-def speedups(runs: Sequence[Run]) -> Table | None:
-    """How many times lower the means of the `RATHER_THAN` run are; None when it or its rivals are missing."""
-    summaries: Mapping[str, Summary] = {run.label: summarise(run.records) for run in runs}
-    ours = summaries.get(RATHER_THAN)
-    rivals = {label: summary for label, summary in summaries.items() if label != RATHER_THAN}
-    if ours is None or not rivals:
-        return None
-    table = Table(title=f"{RATHER_THAN} in comparison (means)", title_justify="left")
-    for name in ("against", "start-up", "saved", "end-to-end", "saved"):
-        table.add_column(name, justify="left" if name == "against" else "right")
-    for label, theirs in rivals.items():
-        table.add_row(label, *_gain(theirs.startup, ours.startup), *_gain(theirs.e2e, ours.e2e))
-    return table
+def _ends(position: int, rows: Sequence[object], groups: Sequence[_Group]) -> bool:
+    return position == len(rows) - 1 and len(groups) > 1
 
 
 def _gain(theirs: Latency | None, ours: Latency | None) -> tuple[str, str]:
     if theirs is None or ours is None or ours.mean == 0 or theirs.mean == 0:
-        return "–", "–"
+        return _NOTHING, _NOTHING
     return f"{theirs.mean / ours.mean:.2f}x", f"{1 - ours.mean / theirs.mean:.0%}"
 
 
-def _latency_table(title: str, *names: str) -> Table:
-    table = Table(title=f"{title} (latency in ms)", title_justify="left")
-    for name in names:
-        table.add_column(name)
-    table.add_column("calls", justify="right")
-    for kind in ("start-up", "end-to-end"):
-        for figure in ("mean", "p50", "p95", "p99"):
-            table.add_column(f"{kind}\n{figure}" if figure == "mean" else f"\n{figure}", justify="right")
-    return table
-
-
-def _latency_cells(summary: Summary) -> tuple[str, ...]:
-    return (str(summary.calls), *_four(summary.startup), *_four(summary.e2e))
-
-
 def _four(latency: Latency | None) -> tuple[str, ...]:
-    if latency is None:
-        return ("–",) * 4
-    return ms(latency.mean), ms(latency.p50), ms(latency.p95), ms(latency.p99)
+    return (_NOTHING,) * 4 if latency is None else tuple(ms(getattr(latency, figure)) for figure in FIGURES)
+
+
+def plain(title: str, *names: str) -> Table:
+    """An empty table in our style; `names` are columns of text."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.pad_edge, table.show_edge = False, False
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ..core.model import StartKind, is_template
 from ..errors import BadInput, NotFound
 
 
@@ -27,6 +28,7 @@ class Stage(StrEnum):
     PRELOADED = "pre-loaded, not called yet"
     RUNNING = "running"
     WARM = "kept from an earlier run"
+    TEMPLATE = "template: libraries only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,33 @@ class ContainerSpan:
 class ResidentSpan:
     container: str
     function: str
+    """Its name; of a template, the environment's."""
     stage: Stage
     start_s: float
     end_s: float
+    template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallMark:
+    """A call was given to a container."""
+
+    container: str
+    function: str
+    start_kind: str
+    at_s: float
+
+    @property
+    def hit(self) -> bool:
+        """Whether it found its function loaded."""
+        return self.start_kind in (StartKind.WARM, StartKind.PRELOADED)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
     containers: tuple[ContainerSpan, ...]
     residents: tuple[ResidentSpan, ...]
+    calls: tuple[CallMark, ...]
     first_request_s: float | None
     """When the first request arrived; a replay's time zero is its `sent_s` earlier."""
     end_s: float
@@ -70,6 +90,7 @@ class Timeline:
                 for span in self.containers
             ),
             tuple(replace(span, start_s=span.start_s + by_s, end_s=span.end_s + by_s) for span in self.residents),
+            tuple(replace(call, at_s=call.at_s + by_s) for call in self.calls),
             None if self.first_request_s is None else self.first_request_s + by_s,
             self.end_s + by_s,
         )
@@ -104,7 +125,7 @@ def _parse(path: Path, number: int, line: str) -> Mapping[str, Any]:
 
 
 def short_name(key: str) -> str:
-    """``namespace/name@version`` -> ``name``."""
+    """``namespace/name@version`` -> ``name``, ``template:namespace/environment`` -> ``environment``."""
     return key.rpartition("/")[2].partition("@")[0]
 
 
@@ -120,6 +141,7 @@ class _Follower:
         """The function that each busy container was given to run."""
         self.ended_containers: list[ContainerSpan] = []
         self.ended_residents: list[ResidentSpan] = []
+        self.calls: list[CallMark] = []
 
     def event(self, event: Mapping[str, Any]) -> None:
         self.now = event["at"]
@@ -133,8 +155,8 @@ class _Follower:
             case "ContainerStartFailed" | "ContainerGone":
                 self._end_container(container)
             case "LoadFinished":
-                running = self.called.get(container) == event["function"]
-                self._enter(container, event["function"], Stage.RUNNING if running else Stage.PRELOADED)
+                # A template may come without anybody having asked for it: for a function to be forked from.
+                self._enter(container, event["function"], self._loaded_as(container, event["function"]))
             case "LoadFailed" | "ResidentGone":
                 self._leave(container, event["function"])
             case "RunFinished":
@@ -152,6 +174,7 @@ class _Follower:
             case "Run":
                 function = decision["function"]
                 self.called[container] = function
+                self.calls.append(CallMark(container, short_name(function), decision["start_kind"], self.now))
                 stage = self.residents.get((container, function), (Stage.LOADING, 0.0))[0]
                 if stage in (Stage.PRELOADED, Stage.WARM):
                     self._enter(container, function, Stage.RUNNING)
@@ -164,9 +187,15 @@ class _Follower:
         return Timeline(
             tuple(sorted(self.ended_containers, key=lambda span: (span.start_s, span.container))),
             tuple(sorted(self.ended_residents, key=lambda span: (span.start_s, span.container, span.function))),
+            tuple(self.calls),
             self.first_request_s,
             self.now,
         )
+
+    def _loaded_as(self, container: str, function: str) -> Stage:
+        if is_template(function):
+            return Stage.TEMPLATE
+        return Stage.RUNNING if self.called.get(container) == function else Stage.PRELOADED
 
     def _enter(self, container: str, function: str, stage: Stage) -> None:
         self._leave(container, function)
@@ -175,7 +204,8 @@ class _Follower:
     def _leave(self, container: str, function: str) -> None:
         left = self.residents.pop((container, function), None)
         if left is not None and left[1] < self.now:
-            self.ended_residents.append(ResidentSpan(container, short_name(function), left[0], left[1], self.now))
+            span = ResidentSpan(container, short_name(function), *left, self.now, is_template(function))
+            self.ended_residents.append(span)
 
     def _end_container(self, container: str) -> None:
         for where, function in list(self.residents):

@@ -1,0 +1,66 @@
+"""What all figures share: colours that mean the same on the whole page, and the way to SVG text.
+
+Figures need matplotlib, which comes with ``instainfer[report]``. The colours are Okabe and Ito's and Paul Tol's, which
+people with any colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import HostError
+from .records import PHASES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 10.0
+
+_RUN_COLOURS = {
+    "stateless": "#8a8a8a",
+    "keep-alive": "#e69f00",
+    "instainfer": "#0072b2",
+    "instainfer+templates": "#009e73",
+}
+_OTHER_RUNS = ("#cc79a7", "#56b4e9", "#d55e00", "#332288")
+
+PHASE_COLOURS = dict(zip(PHASES, ("#bbbbbb", "#aa4499", "#cc6677", "#ddcc77", "#332288", "#44aa99"), strict=True))
+
+_FUNCTION_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255", "#999933")
+TEMPLATE_COLOUR = "#777777"
+
+
+def run_colours(labels: Sequence[str]) -> dict[str, str]:
+    """A colour for each run: a known label has the same one in every report."""
+    others = [label for label in labels if label not in _RUN_COLOURS]
+    return {label: _RUN_COLOURS.get(label) or _OTHER_RUNS[others.index(label) % len(_OTHER_RUNS)] for label in labels}
+
+
+def function_colours(functions: Sequence[str]) -> dict[str, str]:
+    return {
+        name: _FUNCTION_COLOURS[index % len(_FUNCTION_COLOURS)] for index, name in enumerate(sorted(set(functions)))
+    }
+
+
+def new_figure(height_in: float) -> Figure:
+    """Raises `HostError` when matplotlib is missing."""
+    try:
+        # Not pyplot: it keeps every figure, and picks a display.
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise HostError("figures need matplotlib; install it with: pip install 'instainfer[report]'") from None
+    return Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+
+
+def svg(figure: Figure, name: str) -> str:
+    """The figure as an ``<svg>`` element; `name` keeps its ids apart from those of other figures on the page."""
+    import matplotlib
+
+    out = io.StringIO()
+    # Text stays text (small, selectable), and equal figures give equal files.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
