@@ -1,0 +1,224 @@
+"""Provokes each kind of start, one function at a time, by what anybody can ask of a platform.
+
+Every platform here has memory for one container, so a call always finds the same one:
+
+=========  ======================  ==========================================================================
+kind       platform                how
+=========  ======================  ==========================================================================
+cold       short keep-alive        the call comes when the container has gone
+prewarmed  no pre-loading          a call of another function has just ended this one's process there
+warm       the same                the call follows one of the same function
+templated  with templates          as prewarmed; the template outlives the other's call
+preloaded  default                 as prewarmed, and then pre-loading has put the function there
+=========  ======================  ==========================================================================
+
+A call counts for what the platform says it was. One that turned out to be of another kind is not used: what did not
+occur within a few more tries than wanted is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..client import Client
+from ..core.model import Phases, StartKind, is_template
+from ..deployment import deploy
+from ..errors import BadFunction, HostError
+from ..report.records import PHASES
+from ..report.starts import Start
+from ..report.timeline import short_name
+from .live import Steps
+from .platform import Setting, running
+from .setup import Prepared
+
+CONTAINER_MB = 2048
+OTHER = "other"
+"""A function that does nothing; its calls end every other resident of the container."""
+
+_OTHER_ACTION = {
+    "exec": {"kind": "python:3", "code": "def main(args):\n    return {}\n"},
+    "limits": {"memory": CONTAINER_MB},
+}
+_MORE_TRIES = 4
+_WAIT_S = 60.0
+_LOOK_EVERY_S = 0.05
+"""There is no way to be told of what changes in ``status``, so it is asked for."""
+_SETTLED_S = 8.0
+"""Pre-loading has come to an end when nothing has changed for so long: longer than the first forecasts take."""
+_SETTLING_S = 120.0
+
+Status = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A platform, and the kinds that are measured on it."""
+
+    setting: Setting
+    kinds: tuple[StartKind, ...]
+
+
+PROBES = (
+    Probe(Setting("cold", retain=True, preload="none", templates=False, ttl_s=0.5), (StartKind.COLD,)),
+    Probe(Setting("kept", retain=True, preload="none", templates=False), (StartKind.PREWARMED, StartKind.WARM)),
+    Probe(Setting("templates", retain=True, preload="none", templates=True), (StartKind.TEMPLATED,)),
+    Probe(Setting("default", retain=True, preload="opportunistic", templates=True), (StartKind.PRELOADED,)),
+)
+
+_RESIDENTS = {
+    "without_templates": Setting("residents", retain=True, preload="opportunistic", templates=False),
+    "with_templates": Setting("residents-templates", retain=True, preload="opportunistic", templates=True),
+}
+
+
+def measure(functions: Sequence[Prepared], folder: Path, cache: Path, repeat: int, steps: Steps) -> list[Start]:
+    """`repeat` starts of every kind of every function, as far as they occur; platforms keep their files in `folder`.
+
+    Raises `HostError` when a platform fails, `BadFunction` when a call does.
+    """
+    starts: list[Start] = []
+    for probe in PROBES:
+        with (
+            running(probe.setting, folder / probe.setting.label, cache, CONTAINER_MB) as platform,
+            platform.client() as client,
+        ):
+            client.put_action(OTHER, _OTHER_ACTION)
+            for each in functions:
+                steps.step(f"{', '.join(probe.kinds)}: {each.name}")
+                _deploy(client, each)
+                starts += provoke(client, each.name, each.request, probe, repeat)
+                client.delete_action(each.name)
+    return starts
+
+
+def residents(functions: Sequence[Prepared], folder: Path, cache: Path, steps: Steps) -> dict[str, int]:
+    """How many functions are resident at once in one idle container of `CONTAINER_MB`, without and with templates.
+
+    Each is called once before, so that the platform knows their sizes by measurement.
+    """
+    counts = {}
+    for name, setting in _RESIDENTS.items():
+        with (
+            running(setting, folder / setting.label, cache, CONTAINER_MB) as platform,
+            platform.client() as client,
+        ):
+            for each in functions:
+                steps.step(f"residents {name.replace('_', ' ')}: {each.name}")
+                _deploy(client, each)
+            for each in functions:
+                _call(client, each.name, json.loads(each.request))
+            steps.step(f"residents {name.replace('_', ' ')}: waiting for pre-loading")
+            counts[name] = most_residents(_looks(client, _SETTLING_S), _SETTLED_S)
+    return counts
+
+
+def provoke(client: Client, function: str, request: bytes, probe: Probe, repeat: int) -> list[Start]:
+    """Starts of one deployed function, up to `repeat` of each of the probe's kinds."""
+    args = json.loads(request)
+    found: dict[StartKind, list[Start]] = {kind: [] for kind in probe.kinds}
+    for _ in range(repeat + _MORE_TRIES):
+        if all(len(starts) >= repeat for starts in found.values()):
+            break
+        if not _set_up(client, function, probe):
+            continue
+        for _ in range(2 if StartKind.WARM in probe.kinds else 1):
+            start = _start(client, function, args)
+            if start.kind in found and len(found[start.kind]) < repeat:
+                found[start.kind].append(start)
+    return [start for starts in found.values() for start in starts]
+
+
+def _set_up(client: Client, function: str, probe: Probe) -> bool:
+    """Bring the platform to where a call is of the wanted kind; False when it did not come to that."""
+    if StartKind.COLD in probe.kinds:
+        return _seen(client, lambda status: not any(_containers(status)))
+    _call(client, OTHER, {})
+    if StartKind.PRELOADED in probe.kinds:
+        return _seen(client, lambda status: is_preloaded(status, function))
+    return True
+
+
+def is_preloaded(status: Status, function: str) -> bool:
+    """Whether a call would find it: pre-loaded into an idle container, and nothing else being loaded."""
+    if any(resident["state"] == "loading" for c in _containers(status) for resident in c["residents"]):
+        return False
+    return any(
+        short_name(resident["function"]) == function
+        and resident["state"] == "loaded"
+        and resident["origin"] == "preload"
+        for container in _containers(status)
+        if container["state"] == "idle"
+        for resident in container["residents"]
+    )
+
+
+def most_residents(looks: Iterator[tuple[float, Status]], settled_s: float) -> int:
+    """The largest number of functions seen loaded at once in an idle container, until nothing changes for so long.
+
+    `looks` are times in seconds and what the status was then.
+    """
+    most = 0
+    before: object = None
+    since_s = 0.0
+    for at_s, status in looks:
+        there = [
+            (container["id"], container["state"], resident["function"], resident["state"])
+            for container in _containers(status)
+            for resident in container["residents"]
+        ]
+        for container in _containers(status):
+            if container["state"] == "idle":
+                loaded = [r for r in container["residents"] if r["state"] == "loaded"]
+                most = max(most, sum(not is_template(resident["function"]) for resident in loaded))
+        if there != before:
+            before, since_s = there, at_s
+        elif at_s - since_s >= settled_s:
+            break
+    return most
+
+
+def _start(client: Client, function: str, args: Mapping[str, Any]) -> Start:
+    activation = _call(client, function, args)
+    annotations = {pair["key"]: pair["value"] for pair in activation["annotations"]}
+    phases = Phases(**{name: float(annotations["phases"].get(name, 0.0)) for name in PHASES})
+    sizes = [
+        resident["bytes"]
+        for container in _containers(client.status())
+        for resident in container["residents"]
+        if short_name(resident["function"]) == function and resident["state"] == "loaded"
+    ]
+    return Start(function, StartKind(annotations["startKind"]), phases, max(sizes, default=None))
+
+
+def _call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+    activation = client.invoke(function, args)
+    if "response" not in activation:
+        raise HostError(f"a call of {function} did not end in time; see the platform's activation {activation}")
+    if not activation["response"]["success"]:
+        raise BadFunction(f"a call of {function} failed: {activation['response']['result']}")
+    return activation
+
+
+def _deploy(client: Client, each: Prepared) -> None:
+    deploy(client, each.folder, each.weights_dir, name=each.name, memory_mb=CONTAINER_MB)
+
+
+def _containers(status: Status) -> Iterator[Mapping[str, Any]]:
+    for node in status["nodes"]:
+        yield from node["containers"]
+
+
+def _seen(client: Client, wanted: Callable[[Status], bool]) -> bool:
+    return any(wanted(status) for _, status in _looks(client, _WAIT_S))
+
+
+def _looks(client: Client, longest_s: float) -> Iterator[tuple[float, Status]]:
+    began = time.monotonic()
+    while (at_s := time.monotonic() - began) < longest_s:
+        yield at_s, client.status()
+        time.sleep(_LOOK_EVERY_S)
