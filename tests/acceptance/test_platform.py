@@ -179,7 +179,6 @@ def test_a_script_keeps_its_state_between_calls(platform: Platform) -> None:
     assert start_kind(again) == "warm"
 
 
-@pytest.mark.xfail(reason="importing __main__ yields the executor's own module", strict=True)
 def test_a_plain_openwhisk_action_runs_unchanged(platform: Platform) -> None:
     code = textwrap.dedent("""
         import os
