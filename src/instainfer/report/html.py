@@ -132,7 +132,7 @@ def _set_up(runs: Sequence[Run], page: Page) -> str:
     missing = f"<p>Not measured (yet): {escape(', '.join(page.missing))}.</p>" if page.missing else ""
     return (
         f"<h2>Set-up</h2><p>The same calls were replayed {times}, open-loop, each time on a fresh platform "
-        f"whose containers may have {page.memory_mb:,} MB in all, which does not hold all functions at once:</p>"
+        f"whose containers may have {page.memory_mb:,} MB in all, too little for a container of every function:</p>"
         f"<ul>{about}</ul>{plain if not all(run.templates for run in runs) else ''}{missing}"
         f"<p>Workload: {escape(page.trace)} Placed inside its minutes with seed {page.seed}.<br>"
         f"Machine: {escape(str(machine['cpu']))}, {machine['cores']} cores, {machine['memory_gb']} GB, "
