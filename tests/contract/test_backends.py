@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 from backend_stages import STAGES, Does, Stage
 
+from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.core.events import ContainerGone, ContainerStartFailed, LoadFailed, LoadFinished, ResidentGone
 from instainfer.core.model import FailureKind
 
@@ -238,6 +240,76 @@ def test_a_crash_in_a_run_ends_run_and_resident_and_nothing_else(play: Play) -> 
         await stage.ran(container, f, "a2")
         await stage.until(lambda: stage.told(4) == ["LoadFinished t/f@1", "RunFinished a2", "ResidentGone t/f@1"])
         await stage.settle(container)
+
+    play(scene)
+
+
+# -- templates -----------------------------------------------------------------------------------------------------
+
+TEMPLATE = "template:t/e"
+
+
+def family(stage: Stage[Any], *names: str) -> list[FunctionSpec]:
+    """Functions that can be forked from one template."""
+    functions = [stage.function(name) for name in names]
+    folders = tuple(function.folder for function in functions)
+    template = TemplateSpec(TEMPLATE, functions[0].python, ("json",), folders)
+    return [replace(function, template=template) for function in functions]
+
+
+def test_a_template_is_loaded_once_and_functions_are_forked_from_it(play: Play) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container = await stage.started()
+        f, g = family(stage, "f", "g")
+        assert f.template is not None
+        container.load_template(f.template)
+        container.load_template(f.template)
+        assert stage.told(1) == []
+        await stage.until_told(f"LoadFinished {TEMPLATE}")
+        container.load_template(f.template)
+        await stage.loaded(container, f, g)
+        assert stage.told(1) == [f"LoadFinished {TEMPLATE}", "LoadFinished t/f@1", "LoadFinished t/g@1"]
+        template = stage.one(LoadFinished, TEMPLATE)
+        assert template.resident_bytes > 0
+        assert template.model_s == 0
+        assert not template.forked
+        assert stage.one(LoadFinished, "t/f@1").forked
+        assert stage.one(LoadFinished, "t/g@1").forked
+
+    play(scene)
+
+
+@pytest.mark.parametrize("asks", ["load", "run"])
+def test_a_function_that_is_asked_for_brings_its_template_which_no_run_ends(play: Play, asks: str) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container = await stage.started()
+        f, g = family(stage, "f", "g")
+        if asks == "load":
+            container.load(f)
+        else:
+            stage.run(container, f, "a1")
+        await stage.until_told("LoadFinished t/f@1")
+        if asks == "run":
+            await stage.until_told("RunFinished a1")
+        before = len(stage.told())
+        assert stage.told(1)[:2] == [f"LoadFinished {TEMPLATE}", "LoadFinished t/f@1"]
+        await stage.ran(container, g, "a2")
+        assert stage.told(before) == ["ResidentGone t/f@1", "LoadFinished t/g@1", "RunFinished a2"]
+
+    play(scene)
+
+
+def test_a_template_that_is_offloaded_goes_once_and_what_was_forked_stays(play: Play) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container = await stage.started()
+        (f,) = family(stage, "f")
+        await stage.loaded(container, f)
+        container.offload(TEMPLATE)
+        container.offload(TEMPLATE)
+        await stage.until_told(f"ResidentGone {TEMPLATE}")
+        assert stage.one(ResidentGone, TEMPLATE).failure is None
+        await stage.ran(container, f, "a1")
+        assert stage.told(3) == [f"ResidentGone {TEMPLATE}", "RunFinished a1"]
 
     play(scene)
 
