@@ -224,7 +224,7 @@ class _Writer:
         calls = len(runs[0].records)
         return html.Page(
             command=options.command,
-            trace=f"{calls} calls of {len(trace.functions)} functions in {trace.minutes} minutes ({trace.source}), "
+            trace=f"{calls} calls of {len(trace.functions)} functions in {trace.duration_s:g} s ({trace.source}), "
             "from half a second before the first call.",
             seed=options.seed,
             memory_mb=options.memory_mb,
