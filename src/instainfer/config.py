@@ -79,14 +79,37 @@ class NodeConfig(_Part):
 
 
 class KeepAliveConfig(_Part):
-    policy: str = Field("fixed", description="when idle containers end")
+    policy: str = Field("fixed", description="when idle containers end: fixed, histogram, greedy_dual or pagurus")
     ttl_s: float = Field(600.0, gt=0, description="fixed: seconds that an idle container is kept")
+    bin_s: float = Field(60.0, gt=0, description="histogram: width of a bin of idle times, in seconds")
+    range_s: float = Field(
+        14_400.0,
+        gt=0,
+        description="histogram: idle times are counted up to so many seconds, for which a container is kept as long "
+        "as they tell little",
+    )
+    head: float = Field(0.05, gt=0, lt=1, description="histogram: share of idle times before a container is back")
+    tail: float = Field(0.99, gt=0, lt=1, description="histogram: share of idle times after which it goes again")
+    forecast: Literal["median", "arima"] = Field(
+        "median", description="histogram: forecast of idle times mostly out of range; arima needs the extra forecast"
+    )
+    zygote_s: float = Field(
+        60.0, gt=0, description="pagurus: idle seconds after which a container is for others, until calls tell better"
+    )
+    lifetime_s: float = Field(
+        900.0, gt=0, description="pagurus: seconds that idle containers, zygotes and helpers are kept"
+    )
 
 
 class PreloadConfig(_Part):
     policy: str = Field("opportunistic", description="opportunistic, or none")
-    predictor: str = Field("poisson", description="when a function is expected to be called next")
+    predictor: str = Field(
+        "poisson",
+        description="when a function is expected to be called next: poisson, histogram, auto, or, with the extra "
+        "forecast, arima or forest",
+    )
     window: int = Field(5, ge=2, description="poisson: arrivals looked back at (W)")
+    members: str = Field("poisson,histogram", description="auto: predictors that it chooses among, with commas between")
     p_load: float = Field(0.06, gt=0, lt=1, description="pre-load when a call is this likely to have come")
     p_offload: float = Field(0.94, gt=0, lt=1, description="a forecast has failed when a call was this likely to come")
     patient: bool = Field(

@@ -58,9 +58,9 @@ def policies(config: Config) -> Policies:
         predictor = catalog.find("predictors", catalog.PREDICTORS, preload.predictor)
         preloader = catalog.find("preloaders", catalog.PRELOADERS, preload.policy)
         keepalive = catalog.find("keepalives", catalog.KEEPALIVES, config.keepalive.policy)
+        return Policies(keepalive(config.keepalive), predictor(preload), preloader(preload))
     except KeyError as error:
         raise BadInput(f"configuration: {error.args[0]}") from error
-    return Policies(keepalive(config.keepalive), predictor(preload), preloader(preload))
 
 
 def node_state(config: Config, at: float) -> NodeState:

@@ -18,6 +18,7 @@ from instainfer.core.model import MIB, is_template, template_key
 from instainfer.core.pool import Container, Origin
 from instainfer.core.ports import (
     ContainerView,
+    Forecast,
     FunctionView,
     KeepAlive,
     NodeView,
@@ -50,6 +51,13 @@ silences_s = st.floats(0.0, 1e5)
 probabilities = st.floats(0.01, 0.99)
 
 BuildPredictor = Callable[[Any], Predictor]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries() -> None:
+    """Libraries behind predictors are imported when one is first built; not on the time of a test's first example."""
+    for build in catalog.PREDICTORS.values():
+        build(PreloadConfig())
 
 
 @predictors
@@ -111,6 +119,19 @@ def test_a_forecast_depends_on_the_arrivals_alone(
     assert again is not None
     at = arrivals[-1] + silence_s
     assert (first.rate(at), first.due_at(0.5)) == (again.rate(at), again.due_at(0.5))
+
+
+@predictors
+@given(arrivals=histories.filter(len), silence_s=silences_s)
+def test_a_forecast_may_build_on_the_one_before(build: BuildPredictor, arrivals: list[float], silence_s: float) -> None:
+    predictor = build(PreloadConfig())
+    before: Forecast | None = None
+    for n in range(1, len(arrivals)):
+        before = predictor.forecast(arrivals[:n], before)
+    forecast, again = predictor.forecast(arrivals, before), predictor.forecast(arrivals, before)
+    assert forecast == again, "what was said before is not changed by being built on"
+    assert forecast is not None
+    assert 0 < forecast.rate(arrivals[-1] + silence_s) < math.inf
 
 
 # -- preloaders ----------------------------------------------------------------------------------------------------

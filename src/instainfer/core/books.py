@@ -191,6 +191,7 @@ class Books:
         for resident in container.residents.values():
             self._count_end(resident)
         self.pool.move(container, ContainerState.GONE, self.at)
+        self.policies.keepalive.ended(container)
         self.room = self.opportunity = True
         if request is not None and request.state is RequestState.RUNNING:
             self.reply(request, 0.0, failure)

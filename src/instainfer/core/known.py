@@ -85,7 +85,7 @@ class Registry:
     def called(self, key: FunctionKey, at: float) -> None:
         known = self.functions[key]
         known.arrivals.append(at)
-        known.forecast = self._predictor.forecast(known.arrivals)
+        known.forecast = self._predictor.forecast(known.arrivals, known.forecast)
         self._uncalled.pop(key, None)
         self._called.pop(key, None)
         self._called[key] = None

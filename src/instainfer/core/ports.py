@@ -35,8 +35,12 @@ class Forecast(Protocol):
 class Predictor(Protocol):
     """When will this function be called next?"""
 
-    def forecast(self, arrivals: Sequence[float]) -> Forecast | None:
-        """From past arrivals, oldest first; None without history."""
+    def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
+        """From a function's past arrivals, oldest first; None without history.
+
+        `before` is what this predictor said after the arrival before the last one. A predictor that learns carries
+        what it has learned in its forecasts and finds it there, so that it has no memory of its own.
+        """
         ...
 
 
@@ -77,6 +81,10 @@ class KeepAlive(Protocol):
 
     def evicted(self, container: Container) -> None:
         """An idle container was given up for room, or taken over by another function."""
+        ...
+
+    def ended(self, container: Container) -> None:
+        """A container is no longer there: it was stopped, for whatever reason, or lost."""
         ...
 
     def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:

@@ -6,18 +6,55 @@ To add a policy of our own: one file in its folder, one line here; the contract 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from ..core.ports import KeepAlive, Predictor, Preloader
 from .keepalive.fixed import Fixed
+from .keepalive.greedy_dual import GreedyDual
+from .keepalive.histogram import HybridHistogram
+from .keepalive.pagurus import Pagurus
+from .predict.arima import Arima
+from .predict.auto import Auto
+from .predict.forest import Forest
+from .predict.histogram import Histogram
 from .predict.poisson import Poisson
 from .preload.none import NoPreloading
 from .preload.opportunistic import Opportunistic
 
+
+def _library_backed(place: str) -> Any:
+    """What makes a fit, from the room that may import libraries, as if another package had added it.
+
+    Raises `HostError` when the library is not installed.
+    """
+    return EntryPoint(place, f"instainfer.forecasting.{place}", "instainfer.forecasting").load()()
+
+
+def _auto(preload: Any) -> Predictor:
+    """Raises `KeyError` for an unknown member, and for itself."""
+    others = {name: build for name, build in PREDICTORS.items() if name != "auto"}
+    names = [name.strip() for name in preload.members.split(",")]
+    return Auto({name: find("predictors", others, name)(preload) for name in names})
+
+
+def _hybrid_histogram(keepalive: Any) -> KeepAlive:
+    return HybridHistogram(
+        bin_s=keepalive.bin_s,
+        range_s=keepalive.range_s,
+        head=keepalive.head,
+        tail=keepalive.tail,
+        forecast=_library_backed("arima:forecaster") if keepalive.forecast == "arima" else None,
+    )
+
+
 #: A policy is built from the part of the configuration that is about its kind.
 PREDICTORS: Final[Mapping[str, Callable[[Any], Predictor]]] = {
     "poisson": lambda preload: Poisson(preload.window),
+    "histogram": lambda preload: Histogram(preload.horizon_s),
+    "arima": lambda preload: Arima(_library_backed("arima:fitter"), preload.horizon_s),
+    "forest": lambda preload: Forest(_library_backed("forest:fitter"), preload.horizon_s),
+    "auto": _auto,
 }
 PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
     "opportunistic": lambda preload: Opportunistic(
@@ -27,6 +64,9 @@ PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
 }
 KEEPALIVES: Final[Mapping[str, Callable[[Any], KeepAlive]]] = {
     "fixed": lambda keepalive: Fixed(keepalive.ttl_s),
+    "histogram": _hybrid_histogram,
+    "greedy_dual": lambda keepalive: GreedyDual(),
+    "pagurus": lambda keepalive: Pagurus(keepalive.zygote_s, keepalive.lifetime_s),
 }
 
 

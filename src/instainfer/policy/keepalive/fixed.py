@@ -29,5 +29,8 @@ class Fixed:
     def evicted(self, container: Container) -> None:
         pass
 
+    def ended(self, container: Container) -> None:
+        pass
+
     def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
         return idle

@@ -52,7 +52,7 @@ class Poisson:
     def __init__(self, window: int = 5) -> None:
         self.window = window
 
-    def forecast(self, arrivals: Sequence[float]) -> Forecast | None:
+    def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
         if not arrivals:
             return None
         count = min(len(arrivals), self.window)
