@@ -21,6 +21,8 @@ memory = "2GB"
 timeout = "500ms"
 logs = "10MB"
 weights = ["models/resnet50.pt"]
+fast_init = true
+template = ["torch", "PIL.Image"]
 [env]
 OMP_NUM_THREADS = "1"
 """
@@ -49,6 +51,8 @@ def test_every_key(tmp_path: Path) -> None:
         timeout_ms=500,
         logs_mb=10,
         weights=("models/resnet50.pt",),
+        fast_init=True,
+        template=("torch", "PIL.Image"),
         env={"OMP_NUM_THREADS": "1"},
     )
 
@@ -82,7 +86,7 @@ def test_units(tmp_path: Path, toml: str, quantity: int) -> None:
 @pytest.mark.parametrize(
     ("toml", "key", "said"),
     [
-        ('colour = "red"', "colour", "allowed: env, handler, logs"),
+        ('colour = "red"', "colour", "allowed: env, fast_init, handler, logs"),
         ("name = 3", "name", "letters"),
         ('name = "a/b"', "name", "letters"),
         ('handler = "handler.py"', "handler", "without .py"),
@@ -105,6 +109,12 @@ def test_units(tmp_path: Path, toml: str, quantity: int) -> None:
         ('weights = ["a/../../b"]', "weights", "inside the folder"),
         ('weights = ["a", "a"]', "weights", "twice"),
         ('weights = [".instainfer/x"]', "weights", "inside the folder"),
+        ("fast_init = 1", "fast_init", "true or false"),
+        ('fast_init = "yes"', "fast_init", "true or false"),
+        ('template = "torch"', "template", '["torch", "PIL.Image"]'),
+        ('template = ["torch", "not-a-module"]', "template", "'not-a-module' is not a module's name"),
+        ('template = ["torch."]', "template", "module's name"),
+        ('template = ["torch", "torch"]', "template", "twice"),
         ('env = "x"', "env", "a table"),
         ("[env]\nA = 1", "env.A", "not a string"),
         ('[env]\n__OW_API_KEY = "x"', "env.__OW_API_KEY", "may set"),

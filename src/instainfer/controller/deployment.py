@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from ..backends.base import FunctionSpec
+from ..backends.base import FunctionSpec, TemplateSpec
 from ..config import LimitsConfig
-from ..core.model import MIB, Function, FunctionKey, Profile
+from ..core.model import MIB, Function, FunctionKey, Profile, template_key
 from ..environments.builder import Environment, Progress
 from ..environments.folders import FunctionFolders, Materialised
 from ..environments.manifest import Manifest
@@ -145,11 +145,16 @@ def _function(action: Action, limits: ActionLimits, code: Materialised, environm
         memory_bytes=memory_bytes,
         timeout_s=limits.timeout / 1000,
         estimate_bytes=min(memory_bytes, 2 * code.weights_bytes + LIBRARIES_GUESS_BYTES),
+        templated=_is_templated(code.manifest),
     )
 
 
 def _spec(action: Action, limits: ActionLimits, code: Materialised, environment: Environment) -> FunctionSpec:
     manifest = code.manifest
+    template = None
+    if _is_templated(manifest):
+        key = template_key(action.namespace, environment.digest)
+        template = TemplateSpec(key, environment.python, manifest.template)
     return FunctionSpec(
         key=action.key,
         folder=code.folder,
@@ -161,4 +166,11 @@ def _spec(action: Action, limits: ActionLimits, code: Materialised, environment:
         timeout_s=limits.timeout / 1000,
         logs_bytes=limits.logs * MIB,
         env=manifest.env,
+        fast_init=manifest.fast_init,
+        template=template,
     )
+
+
+def _is_templated(manifest: Manifest) -> bool:
+    """Not with variables of its own: a template's imports were done without them."""
+    return not manifest.env

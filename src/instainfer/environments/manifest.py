@@ -11,6 +11,8 @@
     timeout = "60s"                    # or "500ms", or 60
     logs = "10MB"
     weights = ["resnet50.pt"]          # stored by content, not part of the code
+    fast_init = true                   # build models without the random initialisation that loading overwrites
+    template = ["torch", "PIL.Image"]  # modules to have imported beforehand; default: as seen in an earlier load
     [env]
     OMP_NUM_THREADS = "1"
 
@@ -59,6 +61,9 @@ class Manifest:
     logs_mb: int | None = None
     weights: tuple[str, ...] = ()
     """Paths inside the folder, with ``/``."""
+    fast_init: bool = False
+    template: tuple[str, ...] = ()
+    """Modules; empty: those that loads of the environment are seen to import."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -81,6 +86,8 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
         timeout_ms=reader.milliseconds("timeout"),
         logs_mb=reader.megabytes("logs"),
         weights=reader.weights(),
+        fast_init=reader.flag("fast_init"),
+        template=reader.template(),
         env=reader.env(),
     )
     reader.finish()
@@ -133,6 +140,14 @@ class _Reader:
             return default
         if not isinstance(value, str) or not fits(value):
             self._refuse(key, f"{value!r} is not one", allowed)
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self._take(key)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            self._refuse(key, f"{value!r} is not one", "true or false")
         return value
 
     def name(self) -> str | None:
@@ -223,6 +238,16 @@ class _Reader:
         if len(set(paths)) < len(paths):
             self._refuse("weights", "a path is there twice", allowed)
         return paths
+
+    def template(self) -> tuple[str, ...]:
+        allowed = 'a list of modules, such as ["torch", "PIL.Image"]'
+        modules = self._strings("template", allowed)
+        for module in modules:
+            if _MODULE.fullmatch(module) is None:
+                self._refuse("template", f"{module!r} is not a module's name", allowed)
+        if len(set(modules)) < len(modules):
+            self._refuse("template", "a module is there twice", allowed)
+        return modules
 
     def env(self) -> dict[str, str]:
         value = self._take("env")

@@ -1,0 +1,46 @@
+"""What a node is told of a function that was put: its template, and whether its models are built for loading."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from support.controllers import archive, standing
+
+from instainfer.backends.base import FunctionSpec, TemplateSpec
+from instainfer.core.model import Function, template_key
+
+
+def registered(home: Path, manifest: str) -> tuple[Function, FunctionSpec]:
+    async def run() -> tuple[Function, FunctionSpec]:
+        async with standing(home) as stand:
+            files = {"handler.py": "def main(args):\n    return {}\n", "function.toml": manifest}
+            code = archive(files)
+            response = await stand.put("f", exec={"kind": "python:3", "code": code, "binary": True})
+            assert response.status_code == 200, response.text
+            ((function, spec, _),) = stand.link.functions.values()
+            return function, spec
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("manifest", "fast_init", "modules"),
+    [("", False, ()), ('fast_init = true\ntemplate = ["json", "os.path"]\n', True, ("json", "os.path"))],
+)
+def test_a_template_is_that_of_namespace_and_environment(
+    tmp_path: Path, manifest: str, fast_init: bool, modules: tuple[str, ...]
+) -> None:
+    function, spec = registered(tmp_path, manifest)
+    assert function.templated
+    assert function.template == template_key(function.namespace, "env-0-own")
+    assert spec.fast_init is fast_init
+    assert spec.template == TemplateSpec(function.template, spec.python, modules)
+
+
+def test_a_function_with_variables_of_its_own_has_no_template(tmp_path: Path) -> None:
+    function, spec = registered(tmp_path, 'template = ["json"]\n[env]\nOMP_NUM_THREADS = "1"\n')
+    assert not function.templated
+    assert spec.template is None
+    assert spec.env == {"OMP_NUM_THREADS": "1"}
