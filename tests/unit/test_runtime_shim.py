@@ -67,6 +67,22 @@ def test_load_is_torch_load_onto_the_cpu_and_mapped_where_it_can_be(
     assert instainfer.load(str(new)) == (str(new), "cpu", {})
 
 
+def test_safetensors_are_mapped_by_their_own_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    module = types.ModuleType("safetensors.torch")
+    module.load_file = lambda path, device="cpu": (path, device)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "safetensors", types.ModuleType("safetensors"))
+    monkeypatch.setitem(sys.modules, "safetensors.torch", module)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"")
+    assert instainfer.load(path) == (path, "cpu")
+    assert instainfer.load(str(path), map_location="meta", weights_only=True, mmap=True) == (str(path), "meta")
+    assert instainfer.load(path, device="cuda:1") == (path, "cuda:1")
+    with pytest.raises(TypeError, match="pickle_module"):
+        instainfer.load(path, pickle_module=None)
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory.*none\.safetensors"):
+        instainfer.load(tmp_path / "none.safetensors")
+
+
 def test_time_counts_as_the_models_from_the_first_load_on(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([10.0, 12.0, 15.0])
     monkeypatch.setattr(shim, "perf_counter", lambda: next(times))

@@ -38,6 +38,8 @@ MESSAGES: list[tuple[Vocabulary, Any]] = [
     (calls.TO_PROCESS, calls.Warm()),
     (calls.FROM_PROCESS, calls.Warmed()),
     (calls.FROM_PROCESS, calls.Born(17)),
+    (calls.FROM_PROCESS, calls.Apart()),
+    (calls.TO_PROCESS, calls.Mapped(2_000_000_017)),
     (calls.FROM_PROCESS, calls.Prepared(1.5, ["own uid: given"])),
     (calls.FROM_PROCESS, calls.Prepared(1.5, [], ["numpy", "numpy.linalg"])),
     (calls.FROM_PROCESS, calls.Unloadable(FAILURE)),

@@ -1,10 +1,16 @@
-"""A function of style ``action``: a module whose ``main(args)`` answers, with an optional ``load()`` before."""
+"""A function of style ``action``: a module whose ``main(args)`` answers, with an optional ``load()`` before.
+
+A module that also has ``warmup()`` gets it called when it was loaded ahead of time and nobody waits: what a first
+request would pay for and a load does not, such as lazily built kernels and pages not yet mapped, is paid there.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import traceback
+from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from time import perf_counter
@@ -17,7 +23,7 @@ from . import shim
 from .answers import encode_answer
 from .executor import Connection
 from .failures import failure_of
-
+from .fast_init import FastInit, FastInitError
 
 _MAIN_NAME = "main__"
 """What a ``__main__.py`` is called once it is imported."""
@@ -44,16 +50,24 @@ def serve(connection: Connection, function: Function, isolation: list[str]) -> N
     session = _Session()
     shim.attach(session)
     try:
-        main = _load(function, session)
+        with FastInit(wanted=function.fast_init):
+            module, main = _load(function, session)
+    except FastInitError as error:
+        connection.send(Unloadable(Failure("load_failed", str(error))))
+        return
     except _Unloadable as error:
         connection.send(Unloadable(error.failure))
         return
+    warmup = getattr(module, "warmup", None)
+    if callable(warmup):
+        connection.warm_up = partial(_warm_up, warmup)
     connection.prepared(session.model_s(), isolation)
     while True:
         _answer(connection, main, function.main)
 
 
-def _load(function: Function, session: shim.Session) -> Any:
+def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
+    """The handler's module and its main function."""
     sys.argv = [function.handler]
     doing = "importing {}.py".format(function.handler)
     try:
@@ -79,7 +93,7 @@ def _load(function: Function, session: shim.Session) -> Any:
             load()
         except Exception as error:
             raise _Unloadable(failure_of(error, "load_failed", "load()")) from None
-    return main
+    return module, main
 
 
 def _import_handler(function: Function) -> ModuleType:
@@ -96,6 +110,15 @@ def _import_handler(function: Function) -> ModuleType:
     sys.modules[_MAIN_NAME] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _warm_up(warmup: Any) -> None:
+    try:
+        warmup()
+    except Exception:
+        # It is the function's code and may fail in any way; the function is loaded all the same.
+        print("warmup() failed:", file=sys.stderr)  # noqa: T201 - into the function's log
+        traceback.print_exc()
 
 
 def _answer(connection: Connection, main: Any, name: str) -> None:

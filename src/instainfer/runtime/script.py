@@ -19,6 +19,7 @@ from . import shim
 from .answers import check_printed, encode_answer
 from .executor import Connection
 from .failures import failure_of
+from .fast_init import FastInit, FastInitError
 
 
 class _Printed:
@@ -52,17 +53,19 @@ class _Printed:
 class _Session(shim.Session):
     """What ``instainfer.*`` does in a script."""
 
-    def __init__(self, connection: Connection, isolation: list[str], printed: _Printed) -> None:
+    def __init__(self, connection: Connection, isolation: list[str], printed: _Printed, fast_init: FastInit) -> None:
         super().__init__()
         self._connection = connection
         self._isolation = isolation
         self._printed = printed
+        self._fast_init = fast_init
         self._began = 0.0
         self.is_prepared = False
         self.owes_answer = False
 
     def receive(self) -> Any:
         if not self.is_prepared:
+            self._end_load()
             self._connection.prepared(self.model_s(), self._isolation)
             self.is_prepared = True
         elif self.owes_answer:
@@ -73,6 +76,13 @@ class _Session(shim.Session):
         args = json.loads(ask.args) if ask.args else {}
         self._began = perf_counter()
         return args
+
+    def _end_load(self) -> None:
+        try:
+            self._fast_init.finish()
+        except FastInitError as error:
+            self.fail(Failure("load_failed", str(error)))
+            raise SystemExit(1) from None
 
     def reply(self, value: Any) -> None:
         if not self.owes_answer:
@@ -104,12 +114,17 @@ def serve(connection: Connection, function: Function, isolation: list[str]) -> N
         connection.send(Unloadable(Failure("load_failed", text)))
         return
     printed = _Printed(sys.stdout)
-    session = _Session(connection, isolation, printed)
+    fast_init = FastInit(wanted=function.fast_init)
+    session = _Session(connection, isolation, printed, fast_init)
     shim.attach(session)
     sys.argv = [path]
     sys.stdout = printed
     try:
-        runpy.run_path(path, run_name="__main__")
+        with fast_init:
+            runpy.run_path(path, run_name="__main__")
+    except FastInitError as error:
+        session.fail(Failure("load_failed", str(error)))
+        return
     except Exception as error:
         kind = "crashed" if session.is_prepared else "load_failed"
         session.fail(failure_of(error, kind, "{}.py".format(function.handler)))

@@ -24,6 +24,8 @@ class Prepare(NamedTuple):
     """For a forked process, in the place of its template's variables."""
     learns: bool = False
     """Whether to say which modules of the environment it has imported."""
+    own_uid: bool = False
+    """For a forked process: whether it can be given a user id of its own (see `Apart`)."""
 
 
 class Ask(NamedTuple):
@@ -35,6 +37,15 @@ class Born(NamedTuple):
     """A process has been forked for this; it leads a group of its own and will be a child of the manager."""
 
     pid: int
+
+
+class Apart(NamedTuple):
+    """A forked process has entered a user namespace of its own and waits for an id in there."""
+
+
+class Mapped(NamedTuple):
+    uid: int
+    """The same inside and outside; also its group's."""
 
 
 class Prepared(NamedTuple):
@@ -72,6 +83,7 @@ class Answered(NamedTuple):
 TO_PROCESS = Vocabulary(
     {
         "prepare": Fields(Prepare, nested={"function": FUNCTION}),
+        "mapped": Fields(Mapped),
         "ask": Fields(Ask, body="args"),
         "warm": Fields(Warm),
     }
@@ -80,6 +92,7 @@ TO_PROCESS = Vocabulary(
 FROM_PROCESS = Vocabulary(
     {
         "born": Fields(Born),
+        "apart": Fields(Apart),
         "prepared": Fields(Prepared),
         "unloadable": Fields(Unloadable, nested={"failure": FAILURE}),
         "warmed": Fields(Warmed),

@@ -7,6 +7,7 @@ line of JSON each, answers are printed.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from time import perf_counter
 from typing import Any
@@ -49,12 +50,19 @@ def attach(session: Session) -> None:
 
 
 def load(path: Any, **options: Any) -> Any:
-    """``torch.load(path)``, onto the CPU and memory-mapped where file and version allow; options are passed on."""
+    """``torch.load(path)`` onto the CPU, or the tensors of a ``.safetensors`` file, in memory that all readers share.
+
+    The file is mapped where its format and PyTorch's version allow, and read otherwise. Replace it to change it, do not
+    write into it. Options are those of ``torch.load``, and ``device`` for safetensors. Raises what ``open`` raises when
+    the file cannot be read.
+    """
     _session.model_begins()
+    if isinstance(path, (str, os.PathLike)) and os.fspath(path).endswith(".safetensors"):
+        return _load_safetensors(path, **options)
     import torch
 
     options.setdefault("map_location", "cpu")
-    if "mmap" not in options and _can_map(path, torch.load):
+    if "mmap" not in options and can_map(path, torch.load):
         options["mmap"] = True
     return torch.load(path, **options)
 
@@ -69,9 +77,9 @@ def reply(value: Any) -> None:
     _session.reply(value)
 
 
-def _can_map(path: Any, torch_load: Any) -> bool:
+def can_map(path: Any, torch_load: Any) -> bool:
+    """Whether ``torch.load`` of this version can map this file."""
     import inspect
-    import os
     import zipfile
 
     return (
@@ -79,3 +87,14 @@ def _can_map(path: Any, torch_load: Any) -> bool:
         and "mmap" in inspect.signature(torch_load).parameters
         and zipfile.is_zipfile(path)
     )
+
+
+def _load_safetensors(
+    path: Any, *, device: Any = None, map_location: Any = "cpu", weights_only: bool = True, mmap: bool = True
+) -> Any:
+    """`weights_only` and `mmap` may be said, as to ``torch.load``; here it is always both."""
+    from safetensors.torch import load_file
+
+    with open(path, "rb"):  # the plain error when it is not there
+        pass
+    return load_file(path, device=map_location if device is None else device)
