@@ -49,6 +49,12 @@ def test_the_manifest_is_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_models_of_pytorch_are_built_for_loading(name: str) -> None:
+    read = read_manifest(FUNCTIONS / name)
+    assert read.fast_init == any(line.startswith("torch==") for line in read.requirements.lines)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_every_package_is_pinned(name: str) -> None:
     requirements = read_manifest(FUNCTIONS / name).requirements
     lines = [*requirements.lines, *requirements.no_deps]
@@ -72,6 +78,7 @@ def test_the_handler_keeps_the_contract(name: str) -> None:
         assert defined == set()
         return
     assert {"load", "main"} <= defined
+    assert ("warmup" in defined) == (name != "filetype")
     # Those with a weights file of their own are those that make_weights.py can write one for.
     assert ("build" in defined) == (name in SEEDED)
     assert read.weights == ((f"{name}.pt",) if name in SEEDED else ())

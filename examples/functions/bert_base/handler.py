@@ -43,6 +43,11 @@ def tokenizer() -> Tokenizer:
     return reader
 
 
+def warmup() -> None:
+    """After a load ahead of time: let the first request find everything ready."""
+    main({"text": "The capital of France is [MASK]."})
+
+
 def main(args: dict[str, Any]) -> dict[str, Any]:
     """Answer one request: the likeliest tokens in the place of ``[MASK]``, best first."""
     text, top = args.get("text"), args.get("top", 5)

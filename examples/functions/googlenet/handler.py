@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from googlenet import TRAINING_ONLY, GoogLeNet
-from imagenet import classify, restore
+from imagenet import classify, restore, warm_up
 
 SIZE = 224
 WEIGHTS = Path(__file__).with_name("googlenet.pt")
@@ -28,6 +28,11 @@ def build() -> torch.nn.Module:
 def load() -> torch.nn.Module:
     """The model with its weights, ready to answer."""
     return restore(build(), WEIGHTS, unused=TRAINING_ONLY)
+
+
+def warmup() -> None:
+    """After a load ahead of time: let the first request find everything ready."""
+    warm_up(load(), SIZE)
 
 
 def main(args: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from imagenet import classify, restore
+from imagenet import classify, restore, warm_up
 from pytorchcv.models.inceptionv3 import inceptionv3
 
 SIZE = 299
@@ -28,6 +28,11 @@ def build() -> torch.nn.Module:
 def load() -> torch.nn.Module:
     """The model with its weights, ready to answer."""
     return restore(build(), WEIGHTS)
+
+
+def warmup() -> None:
+    """After a load ahead of time: let the first request find everything ready."""
+    warm_up(load(), SIZE)
 
 
 def main(args: dict[str, Any]) -> dict[str, Any]:

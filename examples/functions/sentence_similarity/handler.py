@@ -25,15 +25,11 @@ def load() -> BertModel:
     """The model with its weights, ready to answer."""
     folder = get_model_path()
     config = BertConfig.from_json_file(folder / "config.json")
-    with torch.device("meta"):
-        net = BertModel(config)
+    net = BertModel(config)
     weights = load_file(folder / "model.safetensors")
-    # Two buffers are not part of a state_dict in this version of transformers; on the meta device they have no values.
+    # The file is of a time when this buffer was part of a state_dict.
     del weights["embeddings.position_ids"]
-    positions = torch.arange(config.max_position_embeddings).unsqueeze(0)
-    net.embeddings.position_ids = positions
-    net.embeddings.token_type_ids = torch.zeros_like(positions)
-    net.load_state_dict(weights, assign=True)
+    net.load_state_dict(weights)
     tokenizer()
     return net.eval()
 
@@ -44,6 +40,11 @@ def tokenizer() -> Tokenizer:
     reader.no_padding()
     reader.enable_truncation(MAX_TOKENS)
     return reader
+
+
+def warmup() -> None:
+    """After a load ahead of time: let the first request find everything ready."""
+    main({"a": "A cat sits on the mat.", "b": "A kitten is resting on a rug."})
 
 
 def embed(text: str) -> torch.Tensor:
