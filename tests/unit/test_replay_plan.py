@@ -15,12 +15,13 @@ from instainfer.experiments.platform import COMPARISON, Books, chosen
 from instainfer.experiments.replay import PlannedCall
 from instainfer.experiments.workload import plan, sample_request, without_idle_beginning
 from instainfer.traces.azure2019 import Trace, TraceFunction
+from instainfer.traces.counts import Counts
 from instainfer.traces.generate import generate
 
 
 def test_rows_take_the_functions_in_turn_with_their_requests() -> None:
     rows = tuple(TraceFunction("o", "a", f"row{n}", "http", (n + 1,)) for n in range(3))
-    calls = plan(Trace(rows, 1, "test"), 5, ["f", "g"], {"f": b'{"x":1}', "g": b"{}"})
+    calls = plan(Counts(Trace(rows, 1, "test")), 5, ["f", "g"], {"f": b'{"x":1}', "g": b"{}"})
     assert [call.at_s for call in calls] == sorted(call.at_s for call in calls)
     # Rows 0 and 2 (1 + 3 calls) are f, row 1 (2 calls) is g.
     assert sorted((call.function, call.args) for call in calls) == [("f", b'{"x":1}')] * 4 + [("g", b"{}")] * 2
@@ -101,7 +102,7 @@ def test_the_default_seed_calls_every_function_of_both_default_traces() -> None:
         assert all(sum(function.counts) for function in trace.functions)
         assert 19 <= trace.calls / minutes <= 30
         if minutes == 1:
-            calls = plan(trace, DEFAULT_SEED, SHORT, dict.fromkeys(SHORT, b"{}"))
+            calls = plan(Counts(trace), DEFAULT_SEED, SHORT, dict.fromkeys(SHORT, b"{}"))
             assert without_idle_beginning(calls, trace.duration_s)[1] <= 52
 
 

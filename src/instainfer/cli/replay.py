@@ -24,7 +24,10 @@ _AS_IT_IS = "as configured"
 def replay(
     ctx: typer.Context,
     trace_file: Annotated[
-        Path, typer.Argument(metavar="TRACE", help="Azure Functions 2019 layout, .csv or .csv.gz.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="TRACE", help="Azure 2019, Azure 2021, or function,seconds; may be .gz.", show_default=False
+        ),
     ],
     *,
     function: Annotated[
@@ -52,7 +55,7 @@ def replay(
     from ..experiments.platform import Books
     from ..experiments.workload import plan
     from ..report.results import Run, to_json
-    from ..traces.azure2019 import read
+    from ..traces.read import read
 
     trace = read(trace_file)
     if log is not None:

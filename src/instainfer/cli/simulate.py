@@ -96,8 +96,9 @@ def simulate(
     """
     from ..core.model import GIB
     from ..report.chrome import ChromeTrace
-    from ..sim import results
+    from ..report.results import write
     from ..sim.costs import load
+    from ..sim.results import to_json
     from ..sim.run import Watchers, run_simulation
     from ..sim.settings import Settings
     from ..traces.read import read
@@ -134,13 +135,13 @@ def simulate(
         outcome = run_simulation(
             workload, cost_set, settings, watchers, names=function or (), own_durations=durations == "trace"
         )
-    document = results.to_json(outcome)
+    document = to_json(outcome)
     if json_file is None:
         _show(outcome)
     elif str(json_file) == "-":
         print(compact(document))
     else:
-        results.write(document, json_file)
+        write(document, json_file)
 
 
 def keepalive_config(text: str, configured: KeepAliveConfig) -> KeepAliveConfig:

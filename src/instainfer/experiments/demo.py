@@ -25,6 +25,7 @@ from ..report.records import CallRecord, summarise, to_line
 from ..report.results import Run
 from ..traces import azure2019
 from ..traces.azure2019 import Trace
+from ..traces.counts import Counts
 from ..traces.generate import generate
 from . import direct
 from .live import ReplayView, Steps
@@ -95,7 +96,7 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
     cache = load_config().cache_dir.absolute()
     console.rule("set-up", align="left")
     functions = prepare(options.functions, cache, options.weights, console)
-    planned = plan(trace, options.seed, options.functions, {each.name: each.request for each in functions})
+    planned = plan(Counts(trace), options.seed, options.functions, {each.name: each.request for each in functions})
     calls, duration_s = without_idle_beginning(planned, trace.duration_s)
     console.print(_expectation(options, calls, duration_s, len(settings)), highlight=False, soft_wrap=True)
     runs: list[Run] = []

@@ -8,19 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BadFunction, NotFound
-from ..traces.azure2019 import Trace
-from ..traces.placement import place
+from ..traces.workload import Workload
 from .replay import PlannedCall
 
 SAMPLE = "sample.json"
 
 
-def plan(trace: Trace, seed: int, functions: Sequence[str], requests: Mapping[str, bytes]) -> list[PlannedCall]:
+def plan(trace: Workload, seed: int, functions: Sequence[str], requests: Mapping[str, bytes]) -> list[PlannedCall]:
     """The calls of a trace: its rows take the functions in turn, in the order of both."""
     names = [functions[row % len(functions)] for row in range(len(trace.functions))]
     return [
         PlannedCall(arrival.at_s, names[arrival.function], requests[names[arrival.function]])
-        for arrival in place(trace, seed)
+        for arrival in trace.arrivals(seed)
     ]
 
 

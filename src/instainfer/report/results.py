@@ -57,12 +57,13 @@ def _run(run: Run) -> dict[str, Any]:
         "memory_gb_s": run.memory_gb_s,
         "used_gb_s": run.used_gb_s,
         "preloads": dict(run.loads),
-        **_figures(summarise(run.records)),
-        "functions": {name: _figures(summarise(records)) for name, records in by_function(run.records).items()},
+        **figures(summarise(run.records)),
+        "functions": {name: figures(summarise(records)) for name, records in by_function(run.records).items()},
     }
 
 
-def _figures(summary: Summary) -> dict[str, Any]:
+def figures(summary: Summary) -> dict[str, Any]:
+    """What there is to say of a set of calls."""
     return {
         "calls": summary.calls,
         "lost": summary.lost,

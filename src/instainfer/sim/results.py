@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from ..report.records import Summary
-from ..report.results import to_json as document
-from ..report.results import write
+from ..report import results
+from ..report.results import figures
 from .run import Outcome
 from .settings import Settings
-
-__all__ = ["figures", "keepalive", "to_json", "write"]
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -41,7 +36,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "wall_s": outcome.wall_s,
         "events": outcome.events,
     }
-    return {**document([], settings.seed), "runs": [run]}
+    return {**results.to_json([], settings.seed), "runs": [run]}
 
 
 def keepalive(settings: Settings) -> str:
@@ -53,16 +48,3 @@ def keepalive(settings: Settings) -> str:
         f"{name}={value}" for name, value in parameters.items() if name != "ttl_s" and value != fields[name].default
     ]
     return f"{given.policy}:{','.join([f'{given.ttl_s:g}', *changed])}"
-
-
-def figures(summary: Summary) -> Mapping[str, Any]:
-    return {
-        "calls": summary.calls,
-        "lost": summary.lost,
-        "failed": summary.failed,
-        "preload_rate": summary.preload_rate,
-        "start_kinds": dict(summary.start_kinds),
-        "e2e_ms": asdict(summary.e2e) if summary.e2e else None,
-        "startup_ms": asdict(summary.startup) if summary.startup else None,
-        "phases_ms": {name: 1000.0 * value for name, value in asdict(summary.phases_s).items()},
-    }
