@@ -7,14 +7,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from process_world import world
+from template_world import KEY, Environment, Family
 
 from instainfer.core.events import LoadFinished
 from instainfer.runtime import landlock
+from instainfer.runtime.memory import children
 
 PROBE = """
 import os
@@ -138,25 +141,34 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path) -> None:
+@pytest.mark.parametrize("forked", [False, True], ids=["from-nothing", "forked"])
+def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path, forked: bool) -> None:
     python = Path("/usr/bin/python3")
     if not python.exists():
         pytest.skip("needs a Python that every user may run")
+    environment = Environment(open_folder / "environment", python)
 
     async def scenario() -> None:
-        async with world(open_folder, python) as w:
+        async with world(open_folder) as w:
             container = await w.container()
+            specs = Family(w, environment, "json").functions(f=PROBE, g=PROBE)
             uids = set()
-            for name in ("f", "g"):
-                f = w.function(PROBE, name)
-                _, result = await w.run(container, f, name, {"attempts": [("list", "/proc/self/fd")]})
+            for spec in specs:
+                f = spec if forked else replace(spec, template=None)
+                attempts = [("list", "/proc/self/fd"), ("read", "handler.py"), ("write", "/dev/null")]
+                _, result = await w.run(container, f, f.key, {"attempts": attempts})
                 if result["uid"] == 0:
                     pytest.skip(str([line for line in w.backend.isolation() if "own uid" in line]))
                 assert result["scratch"] == 1
-                assert result["attempts"] != ["PermissionError"]
-                assert int(field(result["status"], "CapEff"), 16) == 0
+                assert result["attempts"][1:] == [PROBE, 1]
+                assert result["attempts"][0] != "PermissionError"
+                for capabilities in ("CapEff", "CapPrm", "CapInh", "CapBnd"):
+                    assert int(field(result["status"], capabilities), 16) == 0
                 uids.add(result["uid"])
             assert len(uids) == 2
             assert "system: own uid: given" in w.backend.isolation()
+            assert [e.forked for e in w.events if isinstance(e, LoadFinished) and e.function != KEY] == [forked] * 2
+            (manager,) = children(os.getpid())
+            assert result["uid"] in {os.stat(f"/proc/{pid}").st_uid for pid in children(manager)}
 
     asyncio.run(scenario())

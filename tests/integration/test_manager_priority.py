@@ -107,3 +107,53 @@ def test_a_load_for_a_call_is_never_low(tmp_path: Path) -> None:
             await w.ran()
 
     asyncio.run(scenario())
+
+
+WARMING = """
+done = []
+def warmup():
+    open("gate").read()
+    done.append("warm")
+def main(args): return done
+"""
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_warmup_is_part_of_a_background_load_and_low_until_it_is_joined(tmp_path: Path, joined: bool) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            (manager,) = children(os.getpid())
+            other = w.function("def main(args): return {}\n", "other")
+            await w.run(container, other)
+            (other_pid,) = children(manager)
+            f = w.function(WARMING)
+            gate = Gate(f)
+            container.load(f)
+            await gate.reached()
+            assert w.kinds() == ["LoadFinished", "RunFinished"]
+            (loading,) = set(children(manager)) - {other_pid}
+            assert nice_of_all([loading]) == {LOW}
+            if joined:
+                w.ask(container, f, "a2")
+                await w.wait_for(ResidentGone)
+                assert nice_of_all([loading]) == {NORMAL}
+            gate.open()
+            await w.wait_for(LoadFinished, lambda event: event.function == f.key)
+            assert nice_of_all([loading]) == {NORMAL}
+            if not joined:
+                w.ask(container, f, "a2")
+            await w.ran("a2")
+            assert w.result("a2") == ["warm"]
+
+    asyncio.run(scenario())
+
+
+def test_a_load_for_a_call_is_not_warmed_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            _, result = await w.run(container, w.function(WARMING))
+            assert result == []
+
+    asyncio.run(scenario())

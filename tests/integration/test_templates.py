@@ -349,15 +349,16 @@ def test_shared_memory_is_charged_once(tmp_path: Path, environment: Environment)
             await made(w, container, family.template)
             alone = await w.wait_for(LoadFinished)
             assert alone.resident_bytes > 60 * MIB
-            for spec in specs:
-                await loaded(w, container, spec)
             sizes = {KEY: alone.resident_bytes}
+            for spec in specs:
+                sizes[spec.key] = (await loaded(w, container, spec)).resident_bytes
 
             def is_shared(event: MemoryMeasured) -> bool:
                 sizes.update(event.resident_bytes)
-                return max(sizes.values()) < 30 * MIB
+                return max(sizes.values()) < 30 * MIB and sum(sizes.values()) < 90 * MIB
 
             await w.wait_for(MemoryMeasured, is_shared)
+            assert sum(sizes.values()) > 60 * MIB
             assert 60 * MIB < w.backend.used_bytes() < 110 * MIB
 
     asyncio.run(scenario())

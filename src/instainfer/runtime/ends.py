@@ -20,7 +20,7 @@ class Farewell(NamedTuple):
     failure: Failure | None
     load_failed: bool = False
     again: bool = False
-    """Nothing yet: a template that is to be made anew."""
+    """Nothing yet: it is to be started once more."""
 
 
 class Ends:

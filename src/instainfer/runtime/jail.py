@@ -11,14 +11,22 @@ import os
 import resource
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from . import landlock
-from .linux import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, drop_capabilities, prctl
+from .linux import (
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    bound_capabilities,
+    drop_capabilities,
+    enter_user_namespace,
+    prctl,
+)
 
 _UID_BASE = 2_000_000_000
 """Own ids lie above everything that distributions, containers and directories hand out; the process id is added."""
 
+_OWN_UID = "own uid: given"
 _FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
@@ -53,6 +61,7 @@ def enter(folder: str, scratch: str, environment: str) -> list[str]:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     readable = _needed([folder], environment)
+    bound_capabilities()  # with another uid it could not any more
     return [_take_own_uid(readable, scratch), _drop_privileges(), _restrict_files(readable, scratch)]
 
 
@@ -65,13 +74,21 @@ def enter_template(folders: list[str], scratch: str, environment: str) -> list[s
     return [_FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch)]
 
 
-def narrow(folder: str, scratch: str, environment: str) -> list[str]:
+def narrow(folder: str, scratch: str, environment: str, ask_uid: Callable[[], int] | None) -> list[str]:
     """Give up, after `enter_template` and a fork, what only others that are forked from the same template need.
 
     Between two so forked lies a border that Landlock draws: neither can look into the other's memory, signal it
-    (from ABI 6 on) or reach its files.
+    (from ABI 6 on) or reach its files. `ask_uid` has an id of its own mapped into the user namespace that this process
+    has just entered.
     """
-    return [_FORKED_UID, _drop_privileges(), _restrict_files(_needed([folder], environment), scratch)]
+    readable = _needed([folder], environment)
+    uid = _FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
+    return [uid, _drop_privileges(), _restrict_files(readable, scratch)]
+
+
+def own_uid(pid: int) -> int:
+    """The id that a process gets for itself alone."""
+    return _UID_BASE + pid
 
 
 def _needed(folders: list[str], environment: str) -> list[str]:
@@ -131,22 +148,44 @@ def _linked_files(folder: str) -> Iterator[str]:
 def _take_own_uid(readable: list[str], scratch: str) -> str:
     if os.geteuid() != 0:
         return "own uid: not given (needs root)"
-    ways = [(path, stat.S_IROTH) for path in readable] + [(os.path.dirname(scratch), 0)]
-    closed = next((shut for path, right in ways for shut in _closed_to_others(path, right)), None)
+    closed = _first_closed(readable, scratch)
     if closed is not None:
         return "own uid: not given ({} is closed to other users)".format(closed)
-    uid = _UID_BASE + os.getpid()
+    uid = own_uid(os.getpid())
     try:
         os.chown(scratch, uid, uid)
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-        prctl(PR_SET_DUMPABLE, 1)  # else its own /proc/self would belong to root
+        _become(uid)
     except OSError as error:
         if os.geteuid() == 0:
             os.chown(scratch, 0, 0)
         return "own uid: not given ({})".format(error.strerror)
-    return "own uid: given"
+    return _OWN_UID
+
+
+def _take_mapped_uid(readable: list[str], scratch: str, ask_uid: Callable[[], int]) -> str:
+    """For a process that has lost the right to change its id: in a namespace of its own it has that again."""
+    closed = _first_closed(readable, scratch)
+    if closed is not None:
+        return "{}; {} is closed to other users)".format(_FORKED_UID[:-1], closed)
+    try:
+        enter_user_namespace()
+    except OSError as error:
+        return "{}; no user namespace: {})".format(_FORKED_UID[:-1], error.strerror)
+    _become(ask_uid())
+    return _OWN_UID
+
+
+def _become(uid: int) -> None:
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    prctl(PR_SET_DUMPABLE, 1)  # else its own /proc/self would belong to root
+
+
+def _first_closed(readable: list[str], scratch: str) -> str | None:
+    """The first path on the way to what it needs that other users may not pass."""
+    ways = [(path, stat.S_IROTH) for path in readable] + [(os.path.dirname(scratch), 0)]
+    return next((shut for path, right in ways for shut in _closed_to_others(path, right)), None)
 
 
 def _closed_to_others(path: str, needed: int) -> Iterator[str]:
@@ -165,10 +204,10 @@ def _closed_to_others(path: str, needed: int) -> Iterator[str]:
 
 def _drop_privileges() -> str:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    if os.geteuid() != 0:
-        return "privileges: no new ones"
     try:
-        drop_capabilities()
+        drop_capabilities()  # root's, or those that come with a user namespace
     except OSError as error:
+        if os.geteuid() != 0:
+            return "privileges: no new ones"
         return "privileges: no new ones, but root's capabilities stay ({})".format(error.strerror or error)
     return "privileges: no new ones, no capabilities"

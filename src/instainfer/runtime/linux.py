@@ -17,6 +17,8 @@ PR_SET_NO_NEW_PRIVS = 38
 
 CAP_SYS_NICE = 23
 
+_CLONE_NEWUSER = 0x10000000
+
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s390x": 282}
@@ -42,6 +44,11 @@ def _checked(result: int) -> int:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
+
+
+def enter_user_namespace() -> None:
+    """Give this process a user namespace of its own, with every capability in there. Raises OSError."""
+    _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
 
 
 def flush_c_output() -> None:
@@ -76,14 +83,19 @@ def has_capability(number: int) -> bool:
     return False
 
 
+def bound_capabilities() -> None:
+    """Let no program that is started from here have any capability; without effect where that is not allowed."""
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:
+            break  # not allowed, or the first number that this kernel does not have
+
+
 def drop_capabilities() -> None:
     """Give up every capability for good. Raises OSError, also where the call's number is not known."""
     number = _CAPSET.get(os.uname().machine)
     if number is None:
         raise OSError("capset is not known for {}".format(os.uname().machine))
-    for capability in range(64):
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except OSError:
-            break  # the first number that this kernel does not have
+    bound_capabilities()
     syscall(number, struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))

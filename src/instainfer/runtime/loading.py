@@ -7,10 +7,11 @@ import time
 from itertools import count
 from typing import Any, Protocol
 
-from ..wire.calls import TO_PROCESS, Answered, Born, Prepared, Unloadable, Warm, Warmed
+from ..wire.calls import TO_PROCESS, Answered, Apart, Born, Mapped, Prepared, Unloadable, Warm, Warmed
 from ..wire.forks import Made, Unfit
 from ..wire.framing import ProtocolError
 from ..wire.messages import Failure, Function, Loaded, Measured, Template
+from . import jail
 from .ends import Ends, Farewell
 from .loop import Loop
 from .priority import Priority
@@ -61,6 +62,8 @@ class Loading:
         self._host = host
         self._priority = Priority()
         self._numbers = count(1)
+        self._gives_uids = os.geteuid() == 0
+        """Whether forked processes are given user ids of their own, as far as is known."""
 
     def processes(self) -> list[Process]:
         """All that are there, templates first."""
@@ -136,7 +139,7 @@ class Loading:
         try:
             os.mkdir(scratch, 0o700)
             listening = Listening(self._loop, self.on_message, self._host.on_closed)
-            resident = Resident(function, scratch, template, listening)
+            resident = Resident(function, scratch, listening, template=template, own_uid=self._gives_uids)
         except OSError as error:
             remove_tree(scratch)
             if template is not None:
@@ -178,6 +181,10 @@ class Loading:
     def on_message(self, resident: Resident, message: Any) -> None:
         if isinstance(message, Born) and resident.pid is None:
             self._born(resident, message.pid)
+        elif isinstance(message, Apart) and resident.is_forked and resident.state is State.LOADING:
+            resident.is_apart = True
+            if resident.pid is not None:
+                self._give_uid(resident, resident.pid)
         elif isinstance(message, Answered) and resident.state is State.RUNNING:
             self._host.answered(resident, message)
         elif isinstance(message, Prepared) and resident.state is State.LOADING and resident.prepared is None:
@@ -201,8 +208,32 @@ class Loading:
         resident.is_born(pid)
         if resident.state is State.ENDING:
             resident.end()
-        elif resident.is_background:
+            return
+        if resident.is_background:
             self._priority.lower(pid)
+        if resident.is_apart:
+            self._give_uid(resident, pid)
+
+    def _give_uid(self, resident: Resident, pid: int) -> None:
+        uid = jail.own_uid(pid)
+        try:
+            os.chown(resident.scratch, uid, uid)
+            for ids in ("gid_map", "uid_map"):
+                with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:
+                    mapping.write("{0} {0} 1".format(uid))
+        except OSError:
+            # Not here, it seems; and where it is now, without any id, it can do nothing.
+            self._gives_uids = False
+            self._host.end(Farewell(resident, None, again=True))
+        else:
+            resident.channel.send(TO_PROCESS.encode(Mapped(uid)))
+
+    def start_again(self, process: Process) -> None:
+        """It has been ended for this."""
+        if isinstance(process, TemplateProcess):
+            self.make(process.template, process.is_background)
+        elif isinstance(process, Resident):
+            self.wanted[process.key] = process.function
 
     def not_born(self, process: Process) -> None:
         """It was to be forked and will not be: its template has died, or could not."""

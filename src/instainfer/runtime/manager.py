@@ -281,8 +281,8 @@ class Manager:
             process.clear()
             if self._stopping:
                 continue
-            if isinstance(process, TemplateProcess) and again:
-                self._loading.make(process.template, process.is_background)
+            if again:
+                self._loading.start_again(process)
             elif load_failed and failure is not None:
                 self.load_has_failed(process.key, failure, logs)
             else:

@@ -17,7 +17,13 @@ class Resident(Process):
     whose = "the function"
 
     def __init__(
-        self, function: Function, scratch: str, template: TemplateProcess | None, listening: Listening
+        self,
+        function: Function,
+        scratch: str,
+        listening: Listening,
+        *,
+        template: TemplateProcess | None,
+        own_uid: bool,
     ) -> None:
         """Start the process. Raises OSError when that is not possible (no such interpreter, no memory)."""
         self.function = function
@@ -28,6 +34,8 @@ class Resident(Process):
         self.prepared: Prepared | None = None
         """What it said when it was loaded."""
         self.library_s = 0.0
+        self.is_apart = False
+        """Whether it waits for a user id of its own, which it may say before we know that it is born."""
         super().__init__(function.key, scratch, Log(function.logs_bytes), FROM_PROCESS, listening)
         env = {**self.environment(), **function.env}
         if template is None:
@@ -39,8 +47,13 @@ class Resident(Process):
             scratch,
             env if template is not None else {},
             learns=function.template is not None,
+            own_uid=own_uid,
         )
         self.channel.send(TO_PROCESS.encode(prepare))
+
+    @property
+    def is_forked(self) -> bool:
+        return self.template is not None
 
     def is_prepared(self, message: Prepared) -> None:
         self.prepared = message

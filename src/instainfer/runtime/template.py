@@ -21,10 +21,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from ..wire.calls import FROM_PROCESS, Born, Prepare
+from ..wire.calls import FROM_PROCESS, Apart, Born, Mapped, Prepare
 from ..wire.forks import FORK_FDS, FROM_TEMPLATE, TO_TEMPLATE, Fork, Made, Make, Unfit
 from ..wire.framing import Decoder, Frame
 from . import jail
@@ -183,12 +184,19 @@ def _be_resident(channel: int, manager: int) -> int:
     os.environ.clear()
     os.environ.update(prepare.env)
     _forget_the_template()
-    isolation = jail.narrow(prepare.function.folder, prepare.scratch, environment_folder())
+    ask_uid = partial(_ask_uid, connection) if prepare.own_uid else None
+    isolation = jail.narrow(prepare.function.folder, prepare.scratch, environment_folder(), ask_uid)
     if between != manager:
         _wait_for_end(between)
     if not die_with(manager, signal.SIGKILL):
         return 1
     return serve(connection, prepare, isolation)
+
+
+def _ask_uid(connection: Connection) -> int:
+    connection.send(Apart())
+    mapped: Mapped = connection.receive()
+    return mapped.uid
 
 
 def _forget_the_template() -> None:
