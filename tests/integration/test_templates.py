@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -411,7 +412,7 @@ def test_what_was_forked_outlives_its_template(tmp_path: Path, environment: Envi
 
 
 @pytest.mark.parametrize("asks", ["load", "run"])
-def test_a_template_that_hangs_or_dies_at_the_fork_does_not_keep_a_function_from_its_load(
+def test_a_template_that_dies_at_the_fork_does_not_keep_a_function_from_its_load(
     tmp_path: Path, environment: Environment, asks: str
 ) -> None:
     environment.install(fragile="import os\nos.register_at_fork(before=lambda: os._exit(5))")
@@ -428,6 +429,32 @@ def test_a_template_that_hangs_or_dies_at_the_fork_does_not_keep_a_function_from
                 await w.run(container, f)
             assert "f from nothing" in story(w)
             assert in_short(await w.wait_for(ResidentGone)) == "template gone: crashed"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_cut_short", [False, True])
+def test_a_template_that_hangs_is_ended_when_the_load_is_late(
+    tmp_path: Path, environment: Environment, is_cut_short: bool
+) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            family = Family(w, environment, "calm")
+            (f,) = (replace(spec, timeout_s=0.5) for spec in family.functions(f=PLAIN))
+            template = await made(w, container, family.template)
+            os.kill(template, signal.SIGSTOP)
+            container.load(f)
+            if is_cut_short:
+                await offloaded(w, container, f.key)
+                gone = await w.wait_for(ResidentGone, lambda event: event.function == KEY)
+                assert sorted(story(w)[1:]) == ["f gone", "template gone: crashed"]
+            else:
+                await w.wait_for(LoadFinished, lambda event: event.function == f.key)
+                gone = await w.wait_for(ResidentGone)
+                assert set(story(w)[1:]) == {"template gone: crashed", "f from nothing"}
+            assert gone.failure is not None
+            assert gone.failure.message == "the template did not fork within 0.5 seconds"
 
     asyncio.run(scenario())
 

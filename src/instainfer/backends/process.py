@@ -26,7 +26,7 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import Failure, FailureKind, FunctionKey, ResidentKey
+from ..core.model import Failure, FailureKind, FunctionKey, ResidentKey, is_template
 from ..runtime import jail
 from ..runtime.watch import BUSY_S
 from ..wire import messages
@@ -267,7 +267,8 @@ class ProcessContainer(asyncio.Protocol):
                     message.alive,
                 )
             case messages.Loaded():
-                self._backend.system_isolation = message.isolation
+                if not is_template(message.function):
+                    self._backend.system_isolation = message.isolation
                 self._learn(message)
                 event = LoadFinished(
                     now,
