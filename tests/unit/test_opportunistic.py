@@ -23,7 +23,7 @@ TEMPLATE = "template:t/env"
 
 def every(seconds: float, last: float = AT - 5.0) -> PoissonForecast:
     """Called once in so many seconds."""
-    return PoissonForecast(5, last - 5 * seconds, last)
+    return PoissonForecast(5, last - 5 * seconds, last, 5 * seconds)
 
 
 def view(

@@ -22,7 +22,7 @@ from instainfer.policy.predict.poisson import LONE_GAP_S, Poisson, PoissonForeca
 )
 def test_load_and_offload_times_of_the_paper(per_minute: float, expected: tuple[float, ...]) -> None:
     window_s = 5 / (per_minute / 60)
-    forecast = PoissonForecast(5, 0.0, window_s)
+    forecast = PoissonForecast(5, 0.0, window_s, window_s)
     for p, seconds in zip((0.05, 0.06, 0.85, 0.94), expected, strict=True):
         assert forecast.due_at(p) - window_s == pytest.approx(seconds, rel=0.002, abs=0.006)
 

@@ -207,7 +207,7 @@ class Books:
 
     def estimate_in(self, container: Container, key: ResidentKey) -> int:
         """Bytes that a load is expected to add to a container."""
-        template = None if is_template(key) else self.functions.template_of(self.functions[key].function)
+        template = None if is_template(key) else self.functions[key].template
         return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
 
     def offload(self, resident: Resident, reason: str) -> None:
@@ -249,6 +249,6 @@ class Books:
 
     def worth(self, key: ResidentKey) -> float:
         """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""
-        if is_template(key):
+        if is_template(key) or not self.policies.preloader.active:
             return 0.0
         return self.policies.preloader.worth(self.functions.view(key, self.pool), self.at)

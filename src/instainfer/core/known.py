@@ -15,16 +15,22 @@ from .ports import ContainerView, Forecast, FunctionView, NodeView, Predictor, R
 #: How many functions a plan looks at: of those called latest, and of those never called.
 CANDIDATES, UNCALLED_CANDIDATES = 64, 16
 
+_UNLOADING = ResidentState.UNLOADING
+
 
 @dataclass(slots=True)
 class Known:
     function: Function
     profile: Profile
     arrivals: deque[float]
+    template: ResidentKey | None = None
+    """The key of the template it may be forked from; None when templates are not used for it."""
     forecast: Forecast | None = None
     load_failure: Failure | None = None
     """Why it could not be loaded; pre-loading leaves it alone until a call has shown otherwise."""
     removed: bool = False
+    seen: tuple[Profile, bool, FunctionView] | None = None
+    """Its latest view, with what that was made from beside forecast and copies."""
 
 
 @dataclass(slots=True)
@@ -66,9 +72,9 @@ class Registry:
             self._uncalled[function.key] = None
         else:
             known.function, known.removed, known.load_failure = function, False, None
-        template = self.template_of(function)
-        if template is not None:
-            self.templates.setdefault(template, KnownTemplate(function.namespace)).users.add(function.key)
+        if self._use_templates and function.templated:
+            self.functions[function.key].template = function.template
+            self.templates.setdefault(function.template, KnownTemplate(function.namespace)).users.add(function.key)
 
     def forget(self, key: FunctionKey) -> None:
         function = self.functions.pop(key).function
@@ -77,10 +83,6 @@ class Registry:
         template = self.templates.get(function.template)
         if template is not None:
             template.users.discard(key)
-
-    def template_of(self, function: Function) -> ResidentKey | None:
-        """The key of the template it may be forked from; None when templates are not used for it."""
-        return function.template if self._use_templates and function.templated else None
 
     def called(self, key: FunctionKey, at: float) -> None:
         known = self.functions[key]
@@ -131,22 +133,30 @@ class Registry:
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
         known = self.functions[key]
-        copies = sum(r.state is not ResidentState.UNLOADING for r in pool.by_function.get(key, {}).values())
-        template = self.template_of(known.function)
-        return FunctionView(
+        places = pool.by_function.get(key)
+        copies = 0 if places is None else sum(r.state is not _UNLOADING for r in places.values())
+        forked = known.template is not None and known.template in pool.by_function
+        if known.seen is not None:
+            profile, was_forked, view = known.seen
+            if (
+                profile is known.profile
+                and was_forked is forked
+                and view.forecast is known.forecast
+                and view.copies == copies
+            ):
+                return view
+        view = FunctionView(
             key,
             known.function.namespace,
-            load_s=self.load_s(key, forked=template is not None and template in pool.by_function),
+            load_s=self.load_s(key, forked=forked),
             resident_bytes=self.estimate_bytes(key),
             forked_bytes=self.estimate_bytes(key, forked=True),
             forecast=known.forecast,
             copies=copies,
-            template=template,
+            template=known.template,
         )
-
-    def template_view(self, key: ResidentKey) -> TemplateView:
-        known = self.templates[key]
-        return TemplateView(key, known.namespace, known.profile.library_s, known.profile.resident_bytes)
+        known.seen = (known.profile, forked, view)
+        return view
 
 
 class _Views(Mapping[FunctionKey, FunctionView]):
@@ -166,6 +176,25 @@ class _Views(Mapping[FunctionKey, FunctionView]):
         return len(self._registry.functions)
 
 
+class _TemplateViews(Mapping[ResidentKey, TemplateView]):
+    """Views of the templates that can be made, made when they are asked for."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __getitem__(self, key: ResidentKey) -> TemplateView:
+        known = self._registry.templates[key]
+        if not known.profile.loads or known.load_failure is not None:
+            raise KeyError(key)
+        return TemplateView(key, known.namespace, known.profile.library_s, known.profile.resident_bytes)
+
+    def __iter__(self) -> Iterator[ResidentKey]:
+        return (k for k, t in self._registry.templates.items() if t.profile.loads and t.load_failure is None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
     """What a pre-loading policy may see: idle containers, and what can be loaded into them."""
     return NodeView(
@@ -173,11 +202,7 @@ def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> Nod
         containers=tuple(_container_view(container, pool) for container in pool.idle.values()),
         absent=tuple(registry.view(key, pool) for key in registry.absent(pool)),
         functions=_Views(registry, pool),
-        templates={
-            key: registry.template_view(key)
-            for key, known in registry.templates.items()
-            if known.profile.loads and known.load_failure is None
-        },
+        templates=_TemplateViews(registry),
         load_slots=load_slots,
     )
 

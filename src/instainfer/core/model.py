@@ -166,12 +166,26 @@ class Profile:
         return known.with_bytes(size_bytes, forked=forked)
 
     def with_run(self, compute_s: float) -> Profile:
-        return replace(self, runs=self.runs + 1, compute_s=_mix(self.compute_s, compute_s, self.runs))
+        # On the path of every call, hence without `replace`.
+        return Profile(
+            self.loads,
+            self.library_s,
+            self.resident_bytes,
+            self.forks,
+            self.fork_s,
+            self.forked_bytes,
+            self.models,
+            self.model_s,
+            self.runs + 1,
+            _mix(self.compute_s, compute_s, self.runs),
+        )
 
     def with_bytes(self, size_bytes: int, *, forked: bool) -> Profile:
-        if forked:
-            return replace(self, forked_bytes=_slowly_down(self.forked_bytes, size_bytes))
-        return replace(self, resident_bytes=_slowly_down(self.resident_bytes, size_bytes))
+        old = self.size_bytes(forked=forked)
+        new = _slowly_down(old, size_bytes)
+        if new == old:
+            return self
+        return replace(self, forked_bytes=new) if forked else replace(self, resident_bytes=new)
 
 
 def _slowly_down(old: int, new: int) -> int:

@@ -33,7 +33,7 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
 
 
 def _templated(books: Books, function: Function) -> choose.Take | None:
-    template = books.functions.template_of(function)
+    template = books.functions[function.key].template
     if template is None:
         return None
     spare_s = books.functions.templates[template].profile.library_s

@@ -187,6 +187,9 @@ class PreloadPlan:
 class Preloader(Protocol):
     """Which residents should which idle container hold?"""
 
+    active: bool
+    """False for a policy that never suggests anything and to which nothing is worth anything: it is not asked."""
+
     def plan(self, view: NodeView) -> PreloadPlan: ...
 
     def worth(self, function: FunctionView, at: float) -> float:

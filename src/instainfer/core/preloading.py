@@ -18,7 +18,7 @@ def preload(books: Books) -> None:
     opportunity is kept for later.
     """
     slots = books.settings.max_loads - books.pool.loading
-    if books.queue or slots <= 0 or books.draining:
+    if not books.policies.preloader.active or books.queue or slots <= 0 or books.draining:
         return
     books.opportunity = False
     plan = books.policies.preloader.plan(node_view(books.functions, books.pool, books.at, slots))

@@ -32,20 +32,17 @@ class PoissonForecast:
     count: int
     first_at: float
     last_at: float
+    window_s: float
 
     def rate(self, at: float) -> float:
-        return self.count / max(self._window_s(), at - self.first_at)
+        age_s = at - self.first_at
+        return self.count / (age_s if age_s > self.window_s else self.window_s)
 
     def probability(self, at: float, within_s: float) -> float:
         return -math.expm1(-self.rate(at) * within_s)
 
     def due_at(self, probability: float) -> float:
-        return self.last_at - math.log1p(-probability) * self._window_s() / self.count
-
-    def _window_s(self) -> float:
-        if self.count == 1:
-            return LONE_GAP_S
-        return max(self.last_at - self.first_at, SHORTEST_WINDOW_S)
+        return self.last_at - math.log1p(-probability) * self.window_s / self.count
 
 
 class Poisson:
@@ -56,4 +53,6 @@ class Poisson:
         if not arrivals:
             return None
         count = min(len(arrivals), self.window)
-        return PoissonForecast(count, arrivals[-count], arrivals[-1])
+        first_at, last_at = arrivals[-count], arrivals[-1]
+        window_s = LONE_GAP_S if count == 1 else max(last_at - first_at, SHORTEST_WINDOW_S)
+        return PoissonForecast(count, first_at, last_at, window_s)

@@ -6,6 +6,8 @@ from ...core.ports import FunctionView, NodeView, PreloadPlan
 
 
 class NoPreloading:
+    active = False
+
     def plan(self, view: NodeView) -> PreloadPlan:
         return PreloadPlan()
 

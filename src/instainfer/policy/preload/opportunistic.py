@@ -34,7 +34,7 @@ expected to save its functions, mostly those without a resident of their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...core.lifecycle import ResidentState
@@ -71,6 +71,8 @@ class _Bin:
     """Sum of those rates."""
     room_bytes: int
     """Free now or soon, without ending anybody."""
+    missing: Mapping[ResidentKey, float]
+    """Expected calls, by template, of functions that are nowhere resident; the same for all of a plan."""
     ranked: list[tuple[float, ResidentView]] | None = None
     """Whom to displace first: seconds that each is worth, cheapest byte first."""
 
@@ -87,6 +89,8 @@ class _Place:
 
 class Opportunistic:
     """`p_load`, `p_offload`: probabilities; `horizon_s`: seconds; `hysteresis`: share of what would be displaced."""
+
+    active = True
 
     def __init__(
         self,
@@ -109,7 +113,8 @@ class Opportunistic:
     def plan(self, view: NodeView) -> PreloadPlan:
         offloads = [] if self.patient else list(self._overdue(view))
         leaving = {(s.container, s.function) for s in offloads}
-        bins = [self._bin(container, view, leaving) for container in view.containers]
+        missing = self._missing(view)
+        bins = [self._bin(container, view, leaving, missing) for container in view.containers]
         loads: list[SuggestLoad] = []
         for function in self._candidates(view):
             if len(loads) >= view.load_slots or not bins:
@@ -120,7 +125,7 @@ class Opportunistic:
                 # One suggestion for each container and round: the books have changed when the next round comes.
                 bins = [each for each in bins if each.container is not place.container]
         if not loads and view.load_slots > 0:
-            loads = list(self._templates(view))[:1]
+            loads = list(self._templates(view, missing))[:1]
         return PreloadPlan(tuple(offloads) + tuple(loads), self._next_look(view))
 
     # -- whom ------------------------------------------------------------------------------------------------------
@@ -166,7 +171,13 @@ class Opportunistic:
 
     # -- where -----------------------------------------------------------------------------------------------------
 
-    def _bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[str, ResidentKey]]) -> _Bin:
+    def _bin(
+        self,
+        container: ContainerView,
+        view: NodeView,
+        leaving: set[tuple[str, ResidentKey]],
+        missing: Mapping[ResidentKey, float],
+    ) -> _Bin:
         staying = []
         rates = {}
         room_bytes = container.free_bytes + container.freeing_bytes
@@ -177,7 +188,7 @@ class Opportunistic:
                 staying.append(resident)
                 if not is_template(resident.function):
                     rates[resident.function] = _known_rate(view, resident.function)
-        return _Bin(container, staying, rates, sum(rates.values()), room_bytes)
+        return _Bin(container, staying, rates, sum(rates.values()), room_bytes, missing)
 
     def _best_place(self, function: FunctionView, bins: Sequence[_Bin], view: NodeView) -> _Place | None:
         """Where its value, less that of whom it displaces, is highest; None when it pays nowhere."""
@@ -241,11 +252,7 @@ class Opportunistic:
         return _Place(place.container, need_bytes, value_s, chance, tuple(victims), lost_s)
 
     def _rank(self, place: _Bin, view: NodeView) -> list[tuple[float, ResidentView]]:
-        ranked = [
-            (self._resident_value(view, r, place.neighbours - place.rates.get(r.function, 0.0)), r)
-            for r in place.staying
-            if r.state is ResidentState.LOADED
-        ]
+        ranked = [(self._resident_value(view, r, place), r) for r in place.staying if r.state is ResidentState.LOADED]
         ranked.sort(key=lambda pair: (pair[0] / max(1, pair[1].charged_bytes), pair[1].function))
         return ranked
 
@@ -258,13 +265,14 @@ class Opportunistic:
 
     # -- what it is worth ------------------------------------------------------------------------------------------
 
-    def _resident_value(self, view: NodeView, resident: ResidentView, neighbours: float) -> float:
+    def _resident_value(self, view: NodeView, resident: ResidentView, place: _Bin) -> float:
         if is_template(resident.function):
-            return self._template_value(view, resident.function)
+            return self._template_value(view, resident.function, place.missing)
         function = view.functions.get(resident.function)
         if function is None:
             return 0.0
-        return self._value_s(function, self._chance(_known_rate(view, resident.function), max(0.0, neighbours)))
+        rate = place.rates[resident.function]
+        return self._value_s(function, self._chance(rate, max(0.0, place.neighbours - rate)))
 
     def _value_s(self, function: FunctionView, chance: float) -> float:
         return chance * function.load_s * (SPARE_COPY if function.copies > 1 else 1.0)
@@ -276,9 +284,9 @@ class Opportunistic:
 
     # -- templates -------------------------------------------------------------------------------------------------
 
-    def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
+    def _templates(self, view: NodeView, missing: Mapping[ResidentKey, float]) -> Iterable[SuggestLoad]:
         """Templates for containers that lack them and have room, the most valuable first."""
-        worth = {key: self._template_value(view, key) for key in view.templates}
+        worth = {key: self._template_value(view, key, missing) for key in view.templates}
         for key in sorted(worth, key=lambda k: (-worth[k], k)):
             template = view.templates[key]
             for container in view.containers:
@@ -288,13 +296,19 @@ class Opportunistic:
                     reason = f"a miss here would import for {template.library_s:.2f} s"
                     yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
 
-    def _template_value(self, view: NodeView, key: ResidentKey) -> float:
+    def _missing(self, view: NodeView) -> dict[ResidentKey, float]:
+        """Calls expected within the horizon of functions that are nowhere resident, by their templates."""
+        calls: dict[ResidentKey, float] = {}
+        for function in view.absent:
+            if function.template is not None:
+                chance = self._chance(_rate(function, view.at), 0.0)
+                calls[function.template] = calls.get(function.template, 0.0) + chance
+        return calls
+
+    def _template_value(self, view: NodeView, key: ResidentKey, missing: Mapping[ResidentKey, float]) -> float:
         """Seconds of importing that a template is expected to save within the horizon, over all its functions."""
         template = view.templates.get(key)
-        if template is None:
-            return 0.0
-        missing = sum(self._chance(_rate(f, view.at), 0.0) for f in view.absent if f.template == key)
-        return (missing + TEMPLATE_CHANCE) * template.library_s
+        return 0.0 if template is None else (missing.get(key, 0.0) + TEMPLATE_CHANCE) * template.library_s
 
     # -- words -----------------------------------------------------------------------------------------------------
 
