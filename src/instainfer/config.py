@@ -109,7 +109,10 @@ class PreloadConfig(_Part):
         "forecast, arima or forest",
     )
     window: int = Field(5, ge=2, description="poisson: arrivals looked back at (W)")
-    members: str = Field("poisson,histogram", description="auto: predictors that it chooses among, with commas between")
+    members: str = Field(
+        "histogram,poisson",
+        description="auto: predictors that it chooses among, with commas between; of equals the first is believed",
+    )
     p_load: float = Field(0.06, gt=0, lt=1, description="pre-load when a call is this likely to have come")
     p_offload: float = Field(0.94, gt=0, lt=1, description="a forecast has failed when a call was this likely to come")
     patient: bool = Field(

@@ -19,36 +19,36 @@ from instainfer.policy.predict.histogram import Histogram
 from instainfer.policy.predict.poisson import Poisson
 
 GAP_S = 70.0
-"""In the range from 64 to 76.1 s."""
+"""Between the looks at 60 and at 84.9 s."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """All that it gives to the range of `GAP_S`."""
+    """What it says at the looks at 0 and at 60 s; nobody may ask about other moments."""
 
-    share: float
+    early: float
+    late: float
     last_at: float
 
     def rate(self, at: float) -> float:
-        return self.share
+        return self.late
 
     def probability(self, at: float, within_s: float) -> float:
-        assert at == self.last_at, "asked about another moment than the last call"
-        return 0.1 + self.share if within_s > GAP_S else 0.1
+        return {(0.0, 60.0): self.early, (60.0, 24.85): self.late}[round(at - self.last_at, 6), round(within_s, 2)]
 
     def due_at(self, probability: float) -> float:
         return self.last_at + probability
 
 
 class Claiming:
-    """Gives these shares, one after the other; None for no forecast."""
+    """Says these, one after the other: for the looks at 0 and at 60 s, or for the one at 60 s; None: no forecast."""
 
-    def __init__(self, *shares: float | None) -> None:
-        self.shares = list(shares)
+    def __init__(self, *claims: tuple[float, float] | float | None) -> None:
+        self.claims = [(0.0, claim) if isinstance(claim, float) else claim for claim in claims]
 
     def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
-        share = self.shares[len(arrivals) - 1]
-        return None if share is None else Claim(share, arrivals[-1])
+        claim = self.claims[len(arrivals) - 1]
+        return None if claim is None else Claim(*claim, arrivals[-1])
 
 
 def told(auto: Predictor, moments: Sequence[float]) -> list[AutoForecast]:
@@ -66,20 +66,33 @@ def calls_every(gap_s: float, count: int) -> list[float]:
 
 
 def test_the_worked_example() -> None:
-    auto = Auto({"first": Claiming(0.10, 0.20, 0.5), "second": Claiming(0.50, 0.01, 0.5)})
-    beginning, after_one, after_two = told(auto, calls_every(GAP_S, 3))
+    first, second = Claiming((0.5, 0.2), (0.5, 0.4), 0.5), Claiming((0.375, 0.8), (0.8, 0.05), 0.5)
+    beginning, after_one, after_two = told(Auto({"first": first, "second": second}), calls_every(GAP_S, 3))
     assert beginning.chosen == "first"
     assert [s.mean for s in after_one.standings] == [pytest.approx(2.303, abs=1e-3), pytest.approx(0.693, abs=1e-3)]
     assert after_one.chosen == "second"
-    assert [s.mean for s in after_two.standings] == [pytest.approx(1.95, abs=0.01), pytest.approx(2.70, abs=0.01)]
+    assert [s.mean for s in after_two.standings] == [pytest.approx(1.954, abs=1e-3), pytest.approx(2.659, abs=1e-3)]
     assert after_two.chosen == "first"
 
 
 def test_the_chosen_one_speaks() -> None:
-    auto = Auto({"first": Claiming(0.1, 0.3), "second": Claiming(0.5, 0.7)})
+    auto = Auto({"first": Claiming(0.1, 0.3), "second": Claiming(0.5, (0.6, 0.7))})
     forecast = told(auto, calls_every(GAP_S, 2))[-1]
     assert (forecast.rate(GAP_S), forecast.due_at(0.25)) == (0.7, GAP_S + 0.25)
-    assert forecast.probability(GAP_S, 100.0) == pytest.approx(0.8)
+    assert forecast.probability(GAP_S, 60.0) == 0.6
+
+
+def test_calls_within_the_horizon_are_all_alike() -> None:
+    for gap_s in (0.0, 1.0, 59.9):
+        said = told(Auto({"only": Claiming((0.25, 0.9), 0.5)}), calls_every(gap_s, 2))
+        assert said[-1].standings[0].charge == pytest.approx(-math.log(0.25))
+
+
+def test_a_silence_longer_than_the_last_look_is_judged_up_to_that() -> None:
+    auto = Auto({"poisson": Poisson(), "histogram": Histogram()})
+    poisson, histogram = told(auto, [0.0, 1e7])[-1].standings
+    assert 0.0 < histogram.charge < WORST
+    assert poisson.charge == pytest.approx(WORST)
 
 
 def test_a_charge_is_bounded_and_old_ones_are_forgotten() -> None:

@@ -83,15 +83,6 @@ def test_calls_at_one_instant_are_a_gap_of_the_first_range() -> None:
     assert forecast.probability(0.0, 1 / 16) == pytest.approx((3 + 1 / 82) / 4)
 
 
-@pytest.mark.parametrize(
-    ("gap_s", "low_s", "high_s"),
-    [(0.0, 0.0, 1 / 16), (64.0, 64.0, 64 * 2**0.25), (300.0, 256.0, EDGE_S), (1e6, 65_536.0, math.inf)],
-)
-def test_ranges(gap_s: float, low_s: float, high_s: float) -> None:
-    assert ages.edges_around(gap_s) == pytest.approx((low_s, high_s))
-    assert ages.RANGES == 82
-
-
 def test_logarithms_of_gaps_fill_the_same_table() -> None:
     gaps_s = [0.0, 0.3, 70.0, 70.0, 1e6]
     assert ages.from_logs(0.0, 60.0, ages.logs_of(gaps_s)) == ages.from_gaps(0.0, 60.0, gaps_s)

@@ -35,7 +35,7 @@ def _auto(preload: Any) -> Predictor:
     """Raises `KeyError` for an unknown member, and for itself."""
     others = {name: build for name, build in PREDICTORS.items() if name != "auto"}
     names = [name.strip() for name in preload.members.split(",")]
-    return Auto({name: find("predictors", others, name)(preload) for name in names})
+    return Auto({name: find("predictors", others, name)(preload) for name in names}, preload.horizon_s)
 
 
 def _hybrid_histogram(keepalive: Any) -> KeepAlive:

@@ -107,9 +107,3 @@ def _forecast(last_at: float, horizon_s: float, ranges: Iterable[int]) -> AgeFor
         count += 1
     seen = islice(accumulate(weights, initial=count), 1, RANGES)
     return AgeForecast(last_at, horizon_s, count + 1.0, [s + unseen for s, unseen in zip(seen, _UNSEEN, strict=True)])
-
-
-def edges_around(gap_s: float) -> tuple[float, float]:
-    """Where the range of a gap begins and ends; the end may be ``inf``."""
-    n = bisect_right(EDGES_S, gap_s)
-    return (EDGES_S[n - 1] if n else 0.0), (EDGES_S[n] if n < len(EDGES_S) else math.inf)

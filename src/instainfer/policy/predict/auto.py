@@ -1,24 +1,27 @@
-"""Several predictors at once, each judged by what it said: the best so far is believed.
+"""Several predictors at once, each judged by what it says as time goes by: the best so far is believed.
 
-Algorithm. All members forecast every next call. When it comes, each is charged -ln P, with the probability that it
-had given, at the call before, to the range of `ages` in which the gap has turned out to lie (the logarithmic score of
-an outcome out of `RANGES`, hence a proper one: who says what it believes does best). Charges are averaged with
-weights that fall by `FORGETTING` with every call, so that what counts is about the last twenty calls. The member with
-the least mean charge speaks until the next call; of equals, the one that is named first. A member that has no
-forecast yet is not judged, and cannot speak.
+Algorithm. All members forecast every next call. The silence is looked at when it is 0 s old, when it is as old as the
+horizon H, and from then on whenever it has become longer by half an octave (the square root of two). Each time a
+member says how probable a call is before the next look, given that none has come. When the call is there, the member
+is charged -ln P, where P is the product of what it had said for what came true: for none before each look, and for one
+after the last. That is the logarithmic score, a proper one: who says what it believes does best. Calls within H are
+all alike to it, since what is called so soon is still resident. Charges are averaged with weights that fall by
+`FORGETTING` with every call, so that what counts is about the last hundred. The member with the least mean charge
+speaks until the next call; of equals, the one that is named first. A member that has no forecast yet is not judged,
+and cannot speak.
 
-Worked example. Two members. The gap turns out to be 70 s, in the range from 64 to 76.1 s, to which the first had given
-0.10 and the second 0.50: charges 2.30 and 0.69; the second speaks. The next gap had 0.20 and 0.01 at the two:
-charges 1.61 and 4.61. The means are (0.95 x 2.30 + 1.61) / 1.95 = 1.95 and (0.95 x 0.69 + 4.61) / 1.95 = 2.70; now the
-first one speaks.
+Worked example. H = 60 s, two members. The gap is 70 s, between the looks at 60 and 84.9 s. The first had said 0.5 for a
+call within 60 s and then 0.2: P = 0.5 x 0.2, charge 2.30. The second had said 0.375 and 0.8: P = 0.625 x 0.8, charge
+0.69; it speaks. The next gap is like that too; they had said 0.5 and 0.4, and 0.8 and 0.05: charges 1.61 and 4.61. The
+means are (0.99 x 2.30 + 1.61) / 1.99 = 1.95 and (0.99 x 0.69 + 4.61) / 1.99 = 2.66; now the first one speaks.
 
 Sources. Dawid, "Present position and potential developments: the prequential approach" (1984), for judging forecasts
 by the sequence of their outcomes alone; Gneiting and Raftery, "Strictly Proper Scoring Rules" (2007); following the
 leader with forgetting is a simple case of prediction with expert advice (Cesa-Bianchi and Lugosi, 2006).
 
-Caveats. What is judged is the forecast at the moment of a call, not how it ages in silence, and what a good forecast
-is worth depends on memory and neighbours, which no score knows. One charge is at most `WORST`, so that a member is not
-condemned for one surprise.
+Caveats. What a good forecast is worth depends on memory and neighbours, which no score knows. A function that is
+called in bursts has few long silences to judge by: the first of them cost what the wrong member costs. One charge is
+at most `WORST`, so that a member is not condemned for one surprise.
 """
 
 from __future__ import annotations
@@ -29,10 +32,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...core.ports import Forecast, Predictor
-from .ages import edges_around
 
-FORGETTING: Final = 0.95
+FORGETTING: Final = 0.99
 WORST: Final = 7.0
+LOOKS: Final = 21
+"""After the first one; the last is 1,024 horizons after the call."""
+_WORST_PROBABILITY: Final = math.exp(-WORST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +75,19 @@ class AutoForecast:
 
 
 class Auto:
-    """`members`: predictors by name, at least one; of equals the first is believed."""
+    """`members`: predictors by name, at least one; `horizon_s`: sooner calls are all alike."""
 
-    def __init__(self, members: Mapping[str, Predictor]) -> None:
+    def __init__(self, members: Mapping[str, Predictor], horizon_s: float = 60.0) -> None:
         self.names = tuple(members)
         self.members = tuple(members.values())
+        self.looks_s = tuple(horizon_s * 2.0 ** (n / 2) for n in range(LOOKS))
 
     def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
         standings = (Standing(),) * len(self.members)
         said: tuple[Forecast | None, ...] = (None,) * len(self.members)
         if isinstance(before, AutoForecast) and len(arrivals) > 1:
             said = before.members
-            standings = _judged(before, arrivals[-2], arrivals[-1] - arrivals[-2])
+            standings = self._judged(before, arrivals[-2], arrivals[-1] - arrivals[-2])
         forecasts = tuple(m.forecast(arrivals, was) for m, was in zip(self.members, said, strict=True))
         able = [(standings[n].mean, n, forecast) for n, forecast in enumerate(forecasts) if forecast is not None]
         if not able:
@@ -89,17 +95,20 @@ class Auto:
         _, chosen, best = min(able, key=lambda each: each[:2])
         return AutoForecast(self.names[chosen], best, forecasts, standings)
 
+    def _judged(self, before: AutoForecast, last_at: float, gap_s: float) -> tuple[Standing, ...]:
+        """The standings, once the call has come that was forecast at `last_at`."""
+        return tuple(
+            standing if forecast is None else standing.with_charge(self._charge(forecast, last_at, gap_s))
+            for forecast, standing in zip(before.members, before.standings, strict=True)
+        )
 
-def _judged(before: AutoForecast, last_at: float, gap_s: float) -> tuple[Standing, ...]:
-    """The standings, once the call has come that was forecast at `last_at`."""
-    low_s, high_s = edges_around(gap_s)
-    return tuple(
-        standing if forecast is None else standing.with_charge(_charge(forecast, last_at, low_s, high_s))
-        for forecast, standing in zip(before.members, before.standings, strict=True)
-    )
-
-
-def _charge(forecast: Forecast, last_at: float, low_s: float, high_s: float) -> float:
-    until = 1.0 if high_s == math.inf else forecast.probability(last_at, high_s)
-    probability = until - forecast.probability(last_at, low_s)
-    return -math.log(max(probability, math.exp(-WORST)))
+    def _charge(self, forecast: Forecast, last_at: float, gap_s: float) -> float:
+        true, age_s = 1.0, 0.0
+        for look_s in self.looks_s:
+            called = forecast.probability(last_at + age_s, look_s - age_s)
+            if gap_s < look_s:
+                true *= called
+                break
+            true *= 1.0 - called
+            age_s = look_s
+        return -math.log(max(true, _WORST_PROBABILITY))
