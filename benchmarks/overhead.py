@@ -73,10 +73,10 @@ class Caller:
     async def call(self) -> None:
         self.writer.write(self.request)
         head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n", maxsplit=1)[0])
+        body = await self.reader.readexactly(length)
         if not head.startswith(b"HTTP/1.1 200"):
             raise SystemExit(f"a call failed:\n{head.decode()}\n{body.decode()}")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n", maxsplit=1)[0])
-        await self.reader.readexactly(length)
 
 
 def latencies_ms(address: tuple[str, int], request: bytes, calls: int) -> list[float]:

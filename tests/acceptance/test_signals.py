@@ -241,7 +241,6 @@ def test_an_idle_function_that_is_killed_is_noticed_and_loaded_anew(platform: Pl
     assert again.json()["response"]["result"]["pid"] != pid
 
 
-@pytest.mark.xfail(reason="a request is handed to a process that has ended already", strict=True)
 def test_a_function_that_is_killed_before_its_call_arrives_is_loaded_anew(
     platform: Platform, elsewhere: ThreadPoolExecutor
 ) -> None:

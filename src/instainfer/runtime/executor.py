@@ -7,6 +7,7 @@ reads ahead: while a request is answered the next one stays in the socket.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepare, Prepared, Unloadable, Warm, Warmed
 from ..wire.framing import Decoder, Frame
 from ..wire.messages import Failure
-from . import imported, jail
+from . import imported, jail, mapped
 from .linux import die_with, flush_c_output
 
 _READ_BYTES = 65536
@@ -33,17 +34,26 @@ class Connection:
         self._env: dict[str, str] = {}
         self._learns = False
         self._known_modules: frozenset[str] = frozenset()
+        self.folder = ""
+        """The function's."""
+        self._mapped: list[tuple[int, int]] = []
         self.warm_up: Callable[[], None] = lambda: None
         """What is done when the manager finds that there is time for it."""
 
     def receive(self) -> Any:
         """The next message. When the manager is gone this process ends at once."""
         while not self._frames:
+            self._wait()
             data = self._sock.recv(_READ_BYTES)
             if not data:
                 os._exit(0)
             self._frames = self._decoder.feed(data)
         return TO_PROCESS.decode(self._frames.pop(0))
+
+    def _wait(self) -> None:
+        """Until something has come; meanwhile see to it that mapped weights stay in memory."""
+        while self._mapped and not select.select([self._sock], [], [], mapped.REFRESH_S)[0]:
+            mapped.refresh(self._mapped)
 
     def receive_ask(self) -> Ask:
         """The next request, with its variables in the environment in the place of the previous one's."""
@@ -70,6 +80,7 @@ class Connection:
     def prepared(self, model_s: float, isolation: list[str]) -> None:
         """The function is loaded."""
         modules = imported.of_environment(self._known_modules) if self._learns else []
+        self._mapped = mapped.weights_in(self.folder)
         self.send(Prepared(model_s, isolation, modules))
 
     def learn(self) -> None:
@@ -104,6 +115,7 @@ def serve(connection: Connection, prepare: Prepare, isolation: list[str]) -> int
     function = prepare.function
     sys.path.insert(0, function.folder)
     os.chdir(function.folder)
+    connection.folder = function.folder
     if prepare.learns:
         connection.learn()
     if function.style == "action":

@@ -51,6 +51,11 @@ def enter_user_namespace() -> None:
     _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
 
 
+def advise(address: int, length: int, advice: int) -> None:
+    """Tell the kernel what pages will be needed for; what it makes of it is its own affair."""
+    _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), ctypes.c_int(advice))
+
+
 def flush_c_output() -> None:
     """Write out what C code has left in the buffers of its ``stdout`` and ``stderr``."""
     _libc.fflush(None)

@@ -172,7 +172,8 @@ class Manager:
         if resident is None:
             self._loading.wanted.pop(run.function, None)
             self._loading.load(function, background=False)
-        elif resident.state is State.READY:
+        elif resident.state is State.READY and resident.channel.is_open:
+            # Not to one whose end has been seen already: its death comes as a signal, and it is loaded anew.
             resident.state = State.RUNNING
             resident.begin()
             resident.channel.send(TO_PROCESS.encode(Ask(run.env, run.args)))
