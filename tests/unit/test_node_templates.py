@@ -11,6 +11,7 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.errors import IllegalEvent
 from instainfer.core.model import MIB, Failure, FailureKind, StartKind, template_key
+from instainfer.core.ports import NodeView, PreloadPlan
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 T = template_key("t", "env")
@@ -144,3 +145,26 @@ def test_a_template_of_another_namespace_is_impossible() -> None:
     node = with_template()
     with pytest.raises(IllegalEvent):
         made(node, 3.0, "node-c1", template_key("u", "env"))
+
+
+class Valuing(Opportunistic):
+    """Knows what residents are worth and loads nothing."""
+
+    def plan(self, view: NodeView) -> PreloadPlan:
+        return PreloadPlan()
+
+
+def test_without_memory_a_container_with_the_template_is_taken_over_rather_than_one_without() -> None:
+    node = CheckedNode(1024, keys=(A, B, C), preloader=Valuing())
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(10.0, "b1", B)
+    node.started(10.4, "node-c2")
+    made(node, 11.6, "node-c2")
+    forked(node, 11.7, "node-c2", B)
+    node.ran(12.0, "node-c2", "b1", mib=20)
+    # Both residents are worth more than the template saves, and there is no memory for a third container.
+    books = node.node.books
+    for key in (A, B):
+        books.functions[key].profile = books.functions[key].profile.with_load(0.0, 900.0, 20 * MIB, forked=True)
+    run = only(node.call(20.0, "c1", C), d.Run)
+    assert (run.container, run.start_kind) == ("node-c2", StartKind.TEMPLATED)

@@ -79,37 +79,60 @@ def own(pool: Pool, function: Function) -> Take | None:
     return None
 
 
-def templated(pool: Pool, function: Function, worth: Worth, template: ResidentKey, spare_s: float) -> Take | None:
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A function may be forked from a template."""
+
+    template: ResidentKey
+    spare_s: float
+    """Seconds of importing that this saves."""
+
+
+def templated(pool: Pool, function: Function, worth: Worth, fork: Fork) -> Take | None:
     """An idle container with the function's template: its own, or the one with least to lose.
 
-    `spare_s`: seconds that a template saves; another's container is taken only if it loses less than that.
+    Another's container is taken only if it loses less than the template saves.
     """
     best: tuple[bool, float, Container] | None = None
-    for container, resident in pool.residents_of(template):
+    for container, resident in pool.residents_of(fork.template):
         if container.state is not ContainerState.IDLE or resident.state is not ResidentState.LOADED:
             continue
         if not usable(container, function):
             continue
         foreign, lost_s = container.owner != function.key, loss(container, function.key, worth)
-        if (not foreign or lost_s < spare_s) and (best is None or (foreign, lost_s) < best[:2]):
+        if (not foreign or lost_s < fork.spare_s) and (best is None or (foreign, lost_s) < best[:2]):
             best = (foreign, lost_s, container)
     return None if best is None else Take(best[2], StartKind.TEMPLATED)
 
 
 def elsewhere(
-    pool: Pool, function: Function, worth: Worth, order: Callable[[Sequence[Container]], Sequence[Container]]
+    pool: Pool,
+    function: Function,
+    worth: Worth,
+    order: Callable[[Sequence[Container]], Sequence[Container]],
+    fork: Fork | None,
 ) -> Choice:
     """A new container, another's, or room for a new one."""
     if free := next((c for c in pool.idle.values() if c.owner is None and usable(c, function)), None):
-        return Take(free, StartKind.PREWARMED)
+        return _take(pool, free, fork)
     if pool.ledger.free_bytes >= function.memory_bytes:
         return Create()
     victims = order(list(pool.idle.values()))
     takeable = [c for c in victims if usable(c, function)]
     if takeable:
+
+        def cost_s(container: Container) -> float:
+            spared_s = fork.spare_s if fork is not None and pool.template_in(container, fork.template) else 0.0
+            return loss(container, function.key, worth) - spared_s
+
         # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
-        return Take(min(takeable, key=lambda c: loss(c, function.key, worth)), StartKind.PREWARMED)
+        return _take(pool, min(takeable, key=cost_s), fork)
     return make_room(pool, function, victims)
+
+
+def _take(pool: Pool, container: Container, fork: Fork | None) -> Take:
+    forks = fork is not None and pool.template_in(container, fork.template)
+    return Take(container, StartKind.TEMPLATED if forks else StartKind.PREWARMED)
 
 
 def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:

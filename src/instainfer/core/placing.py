@@ -14,10 +14,11 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     choice: choose.Choice | None = choose.holding(books.pool, function, books.worth)
     if choice is None and _is_patient(books, request):
         return False
+    fork = _fork(books, function.key)
     if choice is None:
-        choice = _templated(books, function) or choose.own(books.pool, function)
+        choice = _templated(books, function, fork) or choose.own(books.pool, function)
     if choice is None and may_take_memory:
-        choice = choose.elsewhere(books.pool, function, books.worth, books.policies.keepalive.eviction_order)
+        choice = choose.elsewhere(books.pool, function, books.worth, books.policies.keepalive.eviction_order, fork)
     match choice:
         case choose.Take(container, start_kind):
             books.run(request, container, start_kind)
@@ -32,12 +33,15 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     return False
 
 
-def _templated(books: Books, function: Function) -> choose.Take | None:
-    template = books.functions[function.key].template
+def _fork(books: Books, key: FunctionKey) -> choose.Fork | None:
+    template = books.functions[key].template
     if template is None:
         return None
-    spare_s = books.functions.templates[template].profile.library_s
-    return choose.templated(books.pool, function, books.worth, template, spare_s)
+    return choose.Fork(template, books.functions.templates[template].profile.library_s)
+
+
+def _templated(books: Books, function: Function, fork: choose.Fork | None) -> choose.Take | None:
+    return None if fork is None else choose.templated(books.pool, function, books.worth, fork)
 
 
 def drain_queue(books: Books) -> None:
@@ -66,7 +70,7 @@ def _is_patient(books: Books, request: Request) -> bool:
     known = books.functions[request.function]
     if not books.settings.retain:
         return False
-    forked = _templated(books, known.function) is not None
+    forked = _templated(books, known.function, _fork(books, request.function)) is not None
     start_s = books.functions.load_s(request.function, forked=forked)
     if not forked and books.pool.ledger.free_bytes >= known.function.memory_bytes:
         start_s += books.container_start_s
