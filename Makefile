@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -e '.[report,forecast]' --group dev
 	@touch $@
 
-demo: $(STAMP) ## deploy real functions, replay a trace three times, show what pre-loading saves (DEMO='--full' for all)
+demo: $(STAMP) ## deploy real functions, replay a trace on four platforms, show what is saved (DEMO='--full' for all)
 	$(BIN)/instainfer demo $(DEMO)
 
 test: $(STAMP) ## every test; the first run builds the example functions' environments (TESTS='tests/unit' for some)

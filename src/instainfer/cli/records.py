@@ -23,7 +23,14 @@ PHASES = {
 STATUSES = ("success", "application error", "action developer error", "whisk internal error")
 """OpenWhisk's words for the status codes 0 to 3."""
 
-START_COLOURS = {"cold": "red", "prewarmed": "yellow", "joined": "magenta", "preloaded": "green", "warm": "cyan"}
+START_COLOURS = {
+    "cold": "red",
+    "prewarmed": "yellow",
+    "templated": "blue",
+    "joined": "magenta",
+    "preloaded": "green",
+    "warm": "cyan",
+}
 
 
 def annotation(record: Record, key: str) -> Any:
