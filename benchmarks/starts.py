@@ -40,7 +40,7 @@ def measure(options: argparse.Namespace, console: Console) -> dict[str, Any]:
             call = direct.measure(each.python, each.folder, each.request, each.weights_dir)
             if call is not None:
                 calls[each.name] = DirectCall(call.library_s, call.model_s, call.first_s)
-        residents = starts.residents(functions, folder, cache, steps)
+        residents = {mb: starts.residents(functions, folder, cache, mb, steps) for mb in (1024, 2048)}
     return document(options.functions, found, calls, residents, this_machine())
 
 

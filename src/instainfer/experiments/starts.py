@@ -96,23 +96,27 @@ def measure(functions: Sequence[Prepared], folder: Path, cache: Path, repeat: in
     return starts
 
 
-def residents(functions: Sequence[Prepared], folder: Path, cache: Path, steps: Steps) -> dict[str, int]:
-    """How many functions are resident at once in one idle container of `CONTAINER_MB`, without and with templates.
+def residents(
+    functions: Sequence[Prepared], folder: Path, cache: Path, container_mb: int, steps: Steps
+) -> dict[str, int]:
+    """How many functions are resident at once in one idle container of that size, without and with templates.
 
-    Each is called once before, so that the platform knows their sizes by measurement.
+    Each is called once before, so that the platform knows their sizes by measurement. One that does not even fit alone
+    is not resident.
     """
     counts = {}
     for name, setting in _RESIDENTS.items():
+        what = f"residents in {container_mb} MB {name.replace('_', ' ')}"
         with (
-            running(setting, folder / setting.label, cache, CONTAINER_MB) as platform,
+            running(setting, folder / f"{setting.label}-{container_mb}", cache, container_mb) as platform,
             platform.client() as client,
         ):
             for each in functions:
-                steps.step(f"residents {name.replace('_', ' ')}: {each.name}")
-                _deploy(client, each)
+                steps.step(f"{what}: {each.name}")
+                _deploy(client, each, container_mb)
             for each in functions:
-                _call(client, each.name, json.loads(each.request))
-            steps.step(f"residents {name.replace('_', ' ')}: waiting for pre-loading")
+                client.invoke(each.name, json.loads(each.request))
+            steps.step(f"{what}: waiting for pre-loading")
             counts[name] = most_residents(_looks(client, _SETTLING_S), _SETTLED_S)
     return counts
 
@@ -204,8 +208,8 @@ def _call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str
     return activation
 
 
-def _deploy(client: Client, each: Prepared) -> None:
-    deploy(client, each.folder, each.weights_dir, name=each.name, memory_mb=CONTAINER_MB)
+def _deploy(client: Client, each: Prepared, memory_mb: int = CONTAINER_MB) -> None:
+    deploy(client, each.folder, each.weights_dir, name=each.name, memory_mb=memory_mb)
 
 
 def _containers(status: Status) -> Iterator[Mapping[str, Any]]:

@@ -46,10 +46,10 @@ def document(
     functions: Sequence[str],
     starts: Sequence[Start],
     direct: Mapping[str, DirectCall],
-    residents: Mapping[str, int],
+    residents: Mapping[int, Mapping[str, int]],
     machine: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything for programs; `residents` are the counts ``without_templates`` and ``with_templates``."""
+    """Everything for programs; `residents`: by MB of the container, the counts ``without_`` and ``with_templates``."""
     groups = _groups(functions, starts)
     measured = {name: {kind: _figures(found) for kind, found in kinds.items()} for name, kinds in groups.items()}
     return {
@@ -64,7 +64,7 @@ def document(
             "resnet50_templated_ms": _p50(measured, "resnet50", StartKind.TEMPLATED),
             **_preloaded(starts),
             "preloaded_vs_direct": _median(_over_direct(groups, direct)),
-            "residents_in_2048MB": dict(residents),
+            **{f"residents_in_{mb}MB": dict(counts) for mb, counts in residents.items()},
         },
         "machine": dict(machine),
     }
@@ -92,7 +92,6 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
 
 
 def _summary(summary: Mapping[str, Any]) -> Table:
-    residents = summary["residents_in_2048MB"]
     table = plain("In short", "")
     table.add_column("", justify="right")
     rows = {
@@ -103,9 +102,14 @@ def _summary(summary: Mapping[str, Any]) -> Table:
         "preloaded start-up, p50": _with(summary["preloaded_p50_ms"], " ms"),
         "preloaded start-up, p99": _with(summary["preloaded_p99_ms"], " ms"),
         "preloaded call over direct call, median over functions": _with(summary["preloaded_vs_direct"], "x"),
-        "functions in an idle container of 2048 MB without templates": _with(residents.get("without_templates"), ""),
-        "functions in an idle container of 2048 MB with templates": _with(residents.get("with_templates"), ""),
     }
+    for key, counts in summary.items():
+        if key.startswith("residents_in_"):
+            size = key.removeprefix("residents_in_")
+            rows[f"functions in an idle container of {size} without templates"] = _with(
+                counts.get("without_templates"), ""
+            )
+            rows[f"functions in an idle container of {size} with templates"] = _with(counts.get("with_templates"), "")
     for name, value in rows.items():
         table.add_row(name, value)
     return table
