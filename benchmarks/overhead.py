@@ -48,9 +48,9 @@ def running_platform(folder: Path) -> Iterator[str]:
     )
     assert process.stdout is not None
     try:
-        while not ready.exists():
-            if not process.stdout.readline():
-                raise SystemExit(f"the platform ended with status {process.wait()} before it was ready")
+        # Its first word comes when it is ready.
+        if not process.stdout.readline():
+            raise SystemExit(f"the platform ended with status {process.wait()} before it was ready")
         yield json.loads(ready.read_text())["api_host"]
     finally:
         process.send_signal(signal.SIGTERM)

@@ -135,15 +135,16 @@ class _Platform:
         return 0
 
     def _say_hello(self, url: str, backend: Backend, ready_file: Path | None) -> None:
+        if ready_file is not None:
+            # Before the first word: whoever has read that finds the file.
+            partial = ready_file.with_name(ready_file.name + ".partial")
+            partial.write_text(json.dumps({"api_host": url, "pid": os.getpid()}))
+            partial.replace(ready_file)
         node = self.config.node
         self.announce(f"InstaInfer answers at {url}; the key is in {self.config.home / 'credentials'}")
         self.announce(f"memory for containers: {node.memory_mb} MB, made by the {backend.name} backend")
         for line in backend.isolation():
             self.announce(line)
-        if ready_file is not None:
-            partial = ready_file.with_name(ready_file.name + ".partial")
-            partial.write_text(json.dumps({"api_host": url, "pid": os.getpid()}))
-            partial.replace(ready_file)
 
     def _signalled(self) -> None:
         self.signals += 1
