@@ -9,6 +9,7 @@ import pytest
 
 from instainfer.core.model import Phases, StartKind
 from instainfer.report.online import ACCURACY, Sketch, Tally
+from instainfer.report.records import HISTOGRAM_STEP, Latency, histogram
 
 
 @pytest.mark.parametrize("draw", [lambda rng: rng.lognormvariate(-3, 2), lambda rng: rng.uniform(0.001, 9)])
@@ -52,6 +53,30 @@ def test_tallies_merge_to_what_one_would_have_counted() -> None:
     assert counted.e2e is not None
     assert (merged.e2e.p50, merged.e2e.p99) == (counted.e2e.p50, counted.e2e.p99)
     assert merged.phases_s.queue == pytest.approx(counted.phases_s.queue)
+
+
+def test_histograms_are_those_of_the_values_within_a_step_and_add_up() -> None:
+    rng, sketch = random.Random(3), Sketch()
+    values = [rng.lognormvariate(-3, 2) for _ in range(2000)] + [0.0] * 7
+    for value in values:
+        sketch.add(value)
+    latency = sketch.latency()
+    assert latency is not None
+    ends = [end for end, _ in latency.histogram]
+    assert ends == sorted(set(ends))
+    assert ends[0] == 0.001
+    assert sum(count for _, count in latency.histogram) == len(values)
+    for end, _ in latency.histogram[:: len(ends) // 7]:
+        below = sum(count for other, count in latency.histogram if other <= end)
+        lowest = sum(1000 * value <= end / HISTOGRAM_STEP**2 for value in values)
+        assert lowest <= below <= sum(1000 * value <= end * HISTOGRAM_STEP for value in values)
+    exact = Latency.of(values)
+    assert exact is not None
+    assert {end for end, _ in exact.histogram} & set(ends), "the same buckets"
+    assert Latency.of([0.0015, 0.0015, 0.5]).histogram == histogram([(1.5, 2), (500.0, 1)])  # type: ignore[union-attr]
+    assert [count for _, count in histogram([(1.5, 2), (500.0, 1)])] == [2, 1]
+    for (end, _), value in zip(histogram([(1.5, 2), (500.0, 1)]), (1.5, 500.0), strict=True):
+        assert value <= end <= value * HISTOGRAM_STEP
 
 
 def test_nothing_at_all_has_figures_too() -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ..core.model import Phases, StartKind
-from .records import START_KINDS, Latency, Summary
+from .records import START_KINDS, Latency, Summary, histogram
 
 ACCURACY = 0.005
 """Largest relative error of a quantile."""
@@ -53,13 +53,20 @@ class Sketch:
             rank -= self.buckets[bucket]
             if rank < 0:
                 break
-        return 0.0 if bucket == _NONE else 2 * _GAMMA**bucket / (_GAMMA + 1)
+        return _middle_s(bucket)
 
     def latency(self) -> Latency | None:
         if self.count == 0:
             return None
         mean_s = self.total_s / self.count
-        return Latency(*(1000.0 * value for value in (mean_s, *map(self.quantile, (0.50, 0.95, 0.99)))))
+        figures = (1000.0 * value for value in (mean_s, *map(self.quantile, (0.50, 0.95, 0.99))))
+        counted = histogram((1000.0 * _middle_s(bucket), count) for bucket, count in self.buckets.items())
+        return Latency(*figures, histogram=counted)
+
+
+def _middle_s(bucket: int) -> float:
+    """The duration that stands for all in a bucket."""
+    return 0.0 if bucket == _NONE else 2 * _GAMMA**bucket / (_GAMMA + 1)
 
 
 class Tally:

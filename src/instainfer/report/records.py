@@ -10,8 +10,8 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias
 
 from ..core.model import NO_TIME, Phases, StartKind
 
@@ -90,14 +90,38 @@ def quantile(ascending: Sequence[float], q: float) -> float:
     return ascending[below] + (position - below) * (ascending[above] - ascending[below])
 
 
+HISTOGRAM_STEP = 1.02
+"""Each bucket of a histogram ends this much later than the one before it, as a factor."""
+_SHORTEST_MS = 0.001
+"""Where the first bucket ends; shorter durations are in it too."""
+
+
+Histogram: TypeAlias = tuple[tuple[float, int], ...]
+"""How durations are distributed: pairs of the end of a bucket in ms and its count, ascending, without empty ones."""
+
+
+def histogram(counted_ms: Iterable[tuple[float, int]]) -> Histogram:
+    """Durations in ms, each with how often it occurred, in buckets of `HISTOGRAM_STEP`.
+
+    A bucket's end is above its durations by `HISTOGRAM_STEP` at most. Buckets are the same for all samples, so that
+    histograms can be added up.
+    """
+    counts: Counter[int] = Counter()
+    for value_ms, count in counted_ms:
+        steps = math.log(value_ms / _SHORTEST_MS, HISTOGRAM_STEP) if value_ms > _SHORTEST_MS else 0.0
+        counts[math.ceil(steps - 1e-9)] += count
+    return tuple((float(f"{_SHORTEST_MS * HISTOGRAM_STEP**bucket:.6g}"), counts[bucket]) for bucket in sorted(counts))
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The four figures of a sample of durations, in milliseconds."""
+    """The figures of a sample of durations, in milliseconds."""
 
     mean: float
     p50: float
     p95: float
     p99: float
+    histogram: Histogram = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, durations_s: Iterable[float]) -> Latency | None:
@@ -106,7 +130,8 @@ class Latency:
         if not values:
             return None
         mean = math.fsum(values) / len(values)
-        return cls(mean, quantile(values, 0.50), quantile(values, 0.95), quantile(values, 0.99))
+        counted = histogram((value, 1) for value in values)
+        return cls(mean, quantile(values, 0.50), quantile(values, 0.95), quantile(values, 0.99), counted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from .records import CallRecord, Summary, by_function, summarise
+from .records import CallRecord, Latency, Summary, by_function, summarise
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,21 @@ def figures(summary: Summary) -> dict[str, Any]:
         "failed": summary.failed,
         "preload_rate": summary.preload_rate,
         "start_kinds": dict(summary.start_kinds),
-        "e2e_ms": asdict(summary.e2e) if summary.e2e else None,
-        "startup_ms": asdict(summary.startup) if summary.startup else None,
+        "e2e_ms": _latency(summary.e2e),
+        "startup_ms": _latency(summary.startup),
+        "e2e_histogram_ms": _histogram(summary.e2e),
+        "startup_histogram_ms": _histogram(summary.startup),
         "phases_ms": {name: 1000.0 * value for name, value in asdict(summary.phases_s).items()},
     }
+
+
+def _latency(latency: Latency | None) -> dict[str, float] | None:
+    return {name: getattr(latency, name) for name in ("mean", "p50", "p95", "p99")} if latency else None
+
+
+def _histogram(latency: Latency | None) -> list[list[float]]:
+    """Pairs of the end of a bucket and its count."""
+    return [list(pair) for pair in latency.histogram] if latency else []
 
 
 def this_machine() -> dict[str, Any]:
