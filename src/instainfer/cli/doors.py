@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from ..client import Client, Json
     from ..config import Config
     from ..deployment import Progress
+    from ..experiments.campaign import Folder, Tally, Watcher
     from ..experiments.demo import Options
     from ..experiments.replay import PlannedCall
+    from ..experiments.runs import Run
     from ..report.records import CallRecord
 
 
@@ -76,6 +78,12 @@ def _demo(options: Options, console: Console) -> dict[str, Any]:
     return run_demo(options, console)
 
 
+def _live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Console, *, again: bool) -> Tally:
+    from ..experiments.live_runs import run_live
+
+    return run_live(runs, folder, watcher, console, again=again)
+
+
 def _connect(api_host: str, auth: str) -> Client:
     from ..client import Client
 
@@ -101,6 +109,8 @@ class Doors:
     """Calls, where to, and for at least how many seconds."""
     demo: Callable[[Options, Console], dict[str, Any]] = _demo
     """`instainfer.experiments.demo.run_demo`."""
+    live: Callable[..., Tally] = _live
+    """`instainfer.experiments.live_runs.run_live`."""
     tick: Callable[[float], None] = time.sleep
     """Waits between two looks of ``status --watch``."""
 

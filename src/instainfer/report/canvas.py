@@ -7,7 +7,9 @@ people with any colour vision can tell apart.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import HostError
@@ -44,6 +46,42 @@ def function_colours(functions: Sequence[str]) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How one of several systems is drawn, the same in every figure of a report."""
+
+    colour: str
+    dash: str
+    """Of lines."""
+    marker: str
+    fill: str
+    """Of bars."""
+    hatch: str
+
+
+_FAMILIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255", "#777777")
+_MARKERS = "osD^vPX*"
+_LINES = {"solid": ("-", 0.0, ""), "dashed": ("--", 0.55, ""), "dotted": (":", 0.8, "////")}
+"""By the name of a line: its dashes, how pale the bars are, and how they are hatched."""
+
+
+def styles(members: Iterable[tuple[str, str, str]]) -> dict[str, Style]:
+    """A style for each of (label, family, line): a family shares its colour, its members differ in their lines."""
+    known: dict[str, str] = {}
+    result = {}
+    for label, family, line in members:
+        colour = known.setdefault(family, _FAMILIES[len(known) % len(_FAMILIES)])
+        dash, pale, hatch = _LINES[line]
+        marker = _MARKERS[list(known).index(family) % len(_MARKERS)]
+        result[label] = Style(colour, dash, marker, _paler(colour, pale), hatch)
+    return result
+
+
+def _paler(colour: str, share: float) -> str:
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
+
+
 def new_figure(height_in: float) -> Figure:
     """Raises `HostError` when matplotlib is missing."""
     try:
@@ -64,3 +102,8 @@ def svg(figure: Figure, name: str) -> str:
         figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Raises `OSError`."""
+    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})

@@ -14,7 +14,7 @@ from .results import Run
 from .tables import FIGURES, is_rival, ms
 from .timeline import Timeline
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #222; background: #fff; max-width: 68rem;
   margin: 2rem auto 4rem; padding: 0 1.2rem; }
@@ -22,6 +22,7 @@ h1 { font-size: 1.7rem; margin-bottom: .4rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 0; padding-top: .7rem; border-top: 1px solid #ddd; }
 div.finding { font-size: 1.05rem; background: #f4f8f6; border-left: 4px solid #009e73; padding: .2rem 1rem; }
 div.finding p { margin: .5rem 0; }
+h3 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
 p.caption { color: #555; margin: .2rem 0 .9rem; max-width: 56rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; line-height: 1.3; }
 th, td { padding: .28rem .55rem; text-align: right; white-space: nowrap; }
@@ -98,7 +99,7 @@ def render(runs: Sequence[Run], page: Page) -> str:
     body = "\n".join(parts)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>InstaInfer report</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{body}\n'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n{body}\n'
         "</body></html>\n"
     )
 

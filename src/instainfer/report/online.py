@@ -59,9 +59,9 @@ class Sketch:
         if self.count == 0:
             return None
         mean_s = self.total_s / self.count
-        figures = (1000.0 * value for value in (mean_s, *map(self.quantile, (0.50, 0.95, 0.99))))
+        mean, p50, p95, p99 = (1000.0 * value for value in (mean_s, *map(self.quantile, (0.50, 0.95, 0.99))))
         counted = histogram((1000.0 * _middle_s(bucket), count) for bucket, count in self.buckets.items())
-        return Latency(*figures, histogram=counted)
+        return Latency(mean, p50, p95, p99, counted)
 
 
 def _middle_s(bucket: int) -> float:

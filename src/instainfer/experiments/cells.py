@@ -1,0 +1,89 @@
+"""The results of a campaign as a table to look things up in: by workload, system and point, seeds pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ..errors import BadInput
+from ..report.pooled import Document, Pooled, pool
+from .campaign import Campaign
+from .scenario import Point, Report
+
+
+class Cells:
+    def __init__(self, campaign: Campaign) -> None:
+        self.scenario = campaign.scenario
+        self._documents: dict[tuple[str, str], list[tuple[Point, list[Document]]]] = {}
+        for entry in campaign.entries:
+            places = self._documents.setdefault((entry.workload, entry.system), [])
+            documents = next((found for point, found in places if point == entry.point), None)
+            if documents is None:
+                documents = []
+                places.append((entry.point, documents))
+            if entry.id in campaign.documents:
+                documents.append(campaign.documents[entry.id])
+        self._pooled: dict[int, Pooled] = {}
+
+    @property
+    def workloads(self) -> list[str]:
+        return [each.label for each in self.scenario.workload]
+
+    def systems(self, report: Report) -> list[str]:
+        """Those that a report shows, in the scenario's order."""
+        return [each.label for each in self.scenario.system if not report.systems or each.label in report.systems]
+
+    def reference(self, report: Report) -> str:
+        return report.reference or self.scenario.reference_label
+
+    def find(self, report: Report, workload: str, system: str, at: Mapping[str, Any] | None = None) -> Pooled | None:
+        """A system's figures where it agrees with `at`, or else with the report's ``at``; None: not made yet.
+
+        Raises `BadInput` when it was run at several such points: the report must say which is meant.
+        """
+        wanted = report.at if at is None else at
+        places = [(point, found) for point, found in self._documents.get((workload, system), []) if _at(point, wanted)]
+        if len(places) > 1:
+            parameters = sorted({parameter for point, _ in places for parameter in point} - set(wanted))
+            raise BadInput(
+                f"{self.scenario.name}: the report {report.title!r} must say under `at` which value of "
+                f"{', '.join(parameters)} it means for {system}"
+            )
+        return self._pool(places[0][1]) if places else None
+
+    def along(
+        self, report: Report, workload: str, system: str, parameter: str
+    ) -> Iterator[tuple[Point, list[tuple[Any, Pooled]]]]:
+        """A system's figures along a parameter, once for each point of its other parameters."""
+        others: list[tuple[Point, list[tuple[Any, Pooled]]]] = []
+        for point, documents in self._documents.get((workload, system), []):
+            rest = {name: value for name, value in point.items() if name != parameter}
+            pooled = self._pool(documents)
+            if parameter not in point or pooled is None or not _at(rest, report.at):
+                continue
+            series = next((found for other, found in others if other == rest), None)
+            if series is None:
+                series = []
+                others.append((rest, series))
+            series.append((point[parameter], pooled))
+        yield from others
+
+    def facts(self, workload: str) -> Iterable[Mapping[str, Any]]:
+        """What each run on a workload says of it, one for each seed and point that had another."""
+        seen: list[Mapping[str, Any]] = []
+        for (label, _), places in self._documents.items():
+            for _, documents in places if label == workload else ():
+                seen += [each["workload"] for each in documents if each["workload"] not in seen]
+        return seen
+
+    def _pool(self, documents: list[Document]) -> Pooled | None:
+        if not documents:
+            return None
+        key = id(documents)
+        if key not in self._pooled:
+            self._pooled[key] = pool(documents)
+        return self._pooled[key]
+
+
+def _at(point: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(point[name] == value for name, value in wanted.items() if name in point)

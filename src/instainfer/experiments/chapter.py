@@ -1,0 +1,65 @@
+"""What the chapters of a campaign's report have in common: their form, the words for what is shown, parts of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..report.canvas import Style, styles
+from ..report.grid import Grid, number, ratio, times
+from ..report.pooled import Metric, Pooled
+from .cells import Cells
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAPER = "the paper"
+
+UNITS: Mapping[Metric, str] = {"e2e": "end-to-end latency, s", "startup": "start-up latency, s"}
+WORDS: Mapping[Metric, str] = {"e2e": "end-to-end", "startup": "start-up"}
+_PARAMETERS = {
+    "keepalive.ttl_s": "keep-alive, s",
+    "memory_gb": "memory for containers, GB",
+    "nodes": "nodes",
+    "preload.p_load": "P_load",
+    "preload.p_offload": "P_offload",
+    "preload.window": "W",
+    "workload.calls_per_minute": "calls per minute",
+    "workload.functions": "functions",
+    "workload.scale": "scale of the rates",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    title: str
+    caption: str
+    grids: Sequence[Grid]
+    draw: Callable[[], Figure] | None = None
+    """Raises `HostError` when matplotlib is missing."""
+    findings: Sequence[str] = field(default=())
+
+
+def word(parameter: str) -> str:
+    """What a parameter is called in tables and along axes."""
+    return _PARAMETERS.get(parameter, parameter)
+
+
+def value_text(value: object) -> str:
+    """A value of a parameter."""
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def system_styles(cells: Cells) -> dict[str, Style]:
+    return styles((each.label, each.family or each.label, each.line) for each in cells.scenario.system)
+
+
+def mean(found: Pooled | None, metric: Metric) -> float | None:
+    return found.whole.mean_ms(metric) if found is not None else None
+
+
+def with_speedup(value: float | None, base: float | None) -> str:
+    """A mean in ms, and how many times lower than `base` it is, as the paper's tables say it."""
+    gain = ratio(base, value)
+    return number(value) if gain is None or value == base else f"{number(value)} ({times(gain)})"

@@ -1,0 +1,101 @@
+"""A scenario on real platforms: each run replays its workload on a fresh one, with the example functions.
+
+A live platform is configured as the demo's are (`experiments.platform`), so that a scenario may vary the baseline, the
+pre-loading policy, templates, memory and how long containers are kept, and nothing else.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+
+from ..config import load_config
+from ..errors import BadInput
+from ..examples import PAPER, example
+from ..report import results
+from .campaign import Document, Folder, Tally, Watcher, run_campaign
+from .demo import _deploy_all, _measure
+from .platform import Setting, running
+from .runs import Run, document
+from .setup import Prepared, prepare
+from .sources import source
+from .workload import plan, without_idle_beginning
+
+_MB = 1024
+_FOLDER = "live"
+"""Of the platform that is running, or that has failed."""
+
+
+def run_live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Console, *, again: bool) -> Tally:
+    """Make what is missing of a scenario's runs on real platforms, one after the other; see `run_campaign`.
+
+    Raises `BadInput` for what a live platform cannot be told or a function that is not an example, and what
+    `experiments.setup.prepare` raises.
+    """
+    for run in runs:
+        for key, why in unheard(run):
+            raise BadInput(f"{run.system}: a live run cannot have {key}: {why}; leave --live away or take it out")
+    names = list(dict.fromkeys(name for run in runs for name in _names(run)))
+    for name in names:
+        example(name)
+    minutes = sum(source(run.setup.workload, run.seed, run.folder).workload.duration_s for run in runs) / 60.0
+    console.print(f"{len(runs)} live runs take about as long as their workloads: {minutes:,.0f} min", highlight=False)
+    cache = load_config().cache_dir.absolute()
+    prepared = {each.name: each for each in prepare(names, cache, None, console)}
+    make = partial(_make, folder=folder.path / _FOLDER, prepared=prepared, cache=cache, console=console)
+    return run_campaign([replace(run, live=True) for run in runs], folder, watcher, again=again, make=make)
+
+
+def unheard(run: Run) -> Iterator[tuple[str, str]]:
+    """What a live platform would not be told of: keys with the reason."""
+    system = run.setup.system
+    if system.keepalive.policy != "fixed":
+        yield f"keepalive.policy = {system.keepalive.policy!r}", "only fixed is set up"
+    for room, settable in (("keepalive", {"policy", "ttl_s"}), ("preload", {"policy"})):
+        for name in _changed(getattr(system, room)):
+            if name not in settable:
+                yield f"{room}.{name}", "its platforms are given the default"
+    if system.fast_init not in (None, system.templates):
+        yield "fast_init", "its platforms have it with templates, and not without"
+    if run.setup.nodes != 1:
+        yield f"nodes = {run.setup.nodes}", "its platforms are one node each"
+    if run.durations != "costs":
+        yield f"durations = {run.durations!r}", "functions take as long as they take"
+
+
+def _changed(part: BaseModel) -> list[str]:
+    return [name for name, field in type(part).model_fields.items() if getattr(part, name) != field.default]
+
+
+def _names(run: Run) -> Sequence[str]:
+    return run.setup.workload.names or PAPER
+
+
+def _make(run: Run, folder: Path, prepared: Mapping[str, Prepared], cache: Path, console: Console) -> Document:
+    system = run.setup.system
+    setting = Setting(
+        run.system,
+        retain=system.baseline == "fair",
+        preload=system.preload.policy,
+        templates=system.templates,
+        ttl_s=system.keepalive.ttl_s,
+    )
+    made = source(run.setup.workload, run.seed, run.folder)
+    names = _names(run)
+    planned = plan(made.workload, run.seed, names, {name: prepared[name].request for name in names})
+    calls, duration_s = without_idle_beginning(planned, made.workload.duration_s)
+    console.rule(run.name, align="left")
+    place = folder / run.id
+    shutil.rmtree(place, ignore_errors=True)
+    with running(setting, place, cache, int(run.setup.memory_gb * _MB)) as platform:
+        _deploy_all(platform, [prepared[name] for name in dict.fromkeys(names)], console)
+        found: dict[str, Any] = results.to_json([_measure(platform, setting, calls, duration_s, console)], run.seed)
+    shutil.rmtree(place, ignore_errors=True)
+    return document(run, found, made.facts)

@@ -1,0 +1,152 @@
+"""Chapters of what changes with a parameter: curves along it, and the front of memory against latency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..report import curves
+from ..report.canvas import Style, styles
+from ..report.front import Place, Reading, latency_at, memory_at
+from ..report.grid import NOTHING, Grid, number
+from ..report.pooled import Pooled
+from .cells import Cells
+from .chapter import PAPER, UNITS, WORDS, Chapter, system_styles, value_text, word
+from .scenario import Report
+
+
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """A system along a parameter."""
+
+    label: str
+    system: str
+    alone: bool
+    """There is no other parameter that its points differ in."""
+    found: Sequence[tuple[Any, Pooled]]
+
+
+def sweep(cells: Cells, report: Report) -> Chapter:
+    """Mean latency along a parameter."""
+    values = next(each.values for each in cells.scenario.sweep if each.parameter == report.x)
+    panels, rows, drawn = [], [], []
+    for workload in cells.workloads:
+        series = {}
+        for curve in _curves(cells, report, workload):
+            means = {value: found.whole.mean_ms(report.metric) for value, found in curve.found}
+            series[curve.label] = [(value, mean) for value, mean in means.items() if mean is not None]
+            rows.append([workload, curve.label, *(number(means.get(value)) for value in values)])
+            if curve.label in report.published:
+                rows.append(["", f"  {PAPER}", *map(number, report.published[curve.label])])
+            drawn.append(curve)
+        panels.append((workload, series))
+    head = ["workload", f"{word(report.x)}:", *map(value_text, values)]
+    grid = Grid(f"{report.title}: mean {WORDS[report.metric]} latency (ms)", head, rows, texts=2)
+    look = _styles(cells, drawn)
+    return Chapter(
+        report.title,
+        report.caption,
+        [grid],
+        lambda: curves.lines(panels, look, word(report.x), UNITS[report.metric], log=report.log),
+    )
+
+
+def front(cells: Cells, report: Report) -> Chapter:
+    """Memory against mean start-up latency along a parameter, and the two readings against one point of a baseline."""
+    baseline = _Baseline(cells.reference(report), report.at)
+    panels: list[tuple[str, dict[str, list[Place]]]] = []
+    at: dict[str, Place] = {}
+    readings, points, drawn = [], [], []
+    findings: list[str] = []
+    names: dict[str, list[str]] = {}
+    for workload in cells.workloads:
+        base = _place(cells.find(report, workload, baseline.system))
+        series = {}
+        for curve in _curves(cells, report, workload):
+            pairs = [(value, place) for value, found in curve.found if (place := _place(found)) is not None]
+            places = series[curve.label] = [place for _, place in pairs]
+            names[curve.label] = [value_text(value) for value, _ in pairs]
+            drawn.append(curve)
+            for value, place in pairs:
+                points.append([workload, curve.label, value_text(value), number(place.memory), number(place.latency)])
+            if base is not None:
+                memory, latency = memory_at(places, base.latency), latency_at(places, base.memory)
+                told = [_read(memory, "GB·s"), _share(memory, base.memory), _read(latency, "ms")]
+                readings.append([workload, curve.label, *told, _share(latency, base.latency)])
+                if curve.system != baseline.system:
+                    findings += baseline.sentences(f"{workload}: {curve.label}", base, memory, latency)
+        panels.append((workload, series))
+        if base is not None:
+            at[workload] = base
+    note = (
+        f"its: that of {baseline}. Between points curves are straight; ≤: the whole curve is better, and its end was "
+        "read; not reached: no part of the curve is as good."
+    )
+    head = ["workload", "system", "memory at its latency", "of its memory", "latency at its memory", "of its latency"]
+    look = _styles(cells, drawn)
+    grids = [
+        Grid(f"{report.title}: readings", head, readings, texts=2, note=note),
+        Grid(
+            f"{report.title}: points",
+            ["workload", "system", word(report.x), "memory, GB·s", "mean start-up, ms"],
+            points,
+            texts=2,
+        ),
+    ]
+    return Chapter(
+        report.title, report.caption, grids, lambda: curves.fronts(panels, look, at, names, str(baseline)), findings
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Baseline:
+    """What the curves of a front are held against."""
+
+    system: str
+    point: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return ", ".join([self.system, *(f"{word(name)}: {value_text(value)}" for name, value in self.point.items())])
+
+    def sentences(self, who: str, base: Place, memory: Reading | None, latency: Reading | None) -> Iterator[str]:
+        if memory is None:
+            yield f"{who} does not reach the mean start-up latency of {self}, {number(base.latency)} ms."
+        else:
+            share = f"{'at most ' if memory.bound else ''}{memory.value / base.memory:.0%}"
+            yield f"{who} needs {share} of the memory of {self} for its start-up latency of {number(base.latency)} ms."
+        if latency is None:
+            yield f"{who} does not get by with its memory, {number(base.memory)} GB·s."
+        else:
+            memory_used = f"{'less than ' if latency.bound else ''}its memory"
+            yield f"With {memory_used}, {number(base.memory)} GB·s, it has {number(latency.value)} ms."
+
+
+def _curves(cells: Cells, report: Report, workload: str) -> Iterator[_Curve]:
+    for system in cells.systems(report):
+        for rest, found in cells.along(report, workload, system, report.x):
+            told = [f"{word(name)} = {value_text(value)}" for name, value in rest.items()]
+            yield _Curve(", ".join([system, *told]), system, not rest, found)
+
+
+def _styles(cells: Cells, drawn: Sequence[_Curve]) -> dict[str, Style]:
+    """A system looks as everywhere; where one has several curves, each has a colour of its own."""
+    if all(curve.alone for curve in drawn):
+        return system_styles(cells)
+    return styles((label, label, "solid") for label in dict.fromkeys(curve.label for curve in drawn))
+
+
+def _place(found: Pooled | None) -> Place | None:
+    if found is None or found.whole.startup_ms is None:
+        return None
+    return Place(found.memory_gb_s, found.whole.startup_ms)
+
+
+def _read(reading: Reading | None, unit: str) -> str:
+    if reading is None:
+        return "not reached"
+    return f"{'≤ ' if reading.bound else ''}{number(reading.value)} {unit}"
+
+
+def _share(reading: Reading | None, of: float) -> str:
+    return NOTHING if reading is None or not of else f"{'≤ ' if reading.bound else ''}{reading.value / of:.0%}"

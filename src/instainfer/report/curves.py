@@ -1,0 +1,255 @@
+"""Figures that compare systems on one or several workloads: a panel for each workload, a style for each system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from .canvas import PHASE_COLOURS, WIDTH_IN, Style, new_figure
+from .front import Place
+from .pooled import shares
+from .records import PHASES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Series: TypeAlias = Mapping[str, Any]
+Panels: TypeAlias = Sequence[tuple[str, Series]]
+"""Titles, and what belongs to each system by its label."""
+Styles: TypeAlias = Mapping[str, Style]
+
+_FLOOR_MS = 0.1
+"""Where a logarithmic axis shows what took hardly any time."""
+_LEGEND_INCHES = 0.24
+_GREY = "#555555"
+
+
+def function_bars(panels: Panels, functions: Sequence[str], styles: Styles, unit: str) -> Figure:
+    """A group of bars for each function, a bar in it for each system; values in ms by the function's name."""
+    figure = new_figure(0.6 + 2.1 * len(panels) + _legend_height(panels))
+    all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, series) in zip(all_axes, panels, strict=True):
+        width = 0.84 / max(1, len(series))
+        for number, (label, values) in enumerate(series.items()):
+            style = styles[label]
+            places = [group - 0.42 + (number + 0.5) * width for group in range(len(functions))]
+            heights = [(values.get(name) or 0.0) / 1000.0 for name in functions]
+            axes.bar(places, heights, width, label=label, **_bar(style))
+        axes.set_ylabel(unit)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        axes.set_xticks(range(len(functions)), functions, fontsize=9)
+        axes.set_xlim(-0.5, len(functions) - 0.5)
+        axes.tick_params(axis="x", length=0)
+        _tidy(axes, "y")
+    _legend(figure, all_axes[0])
+    return figure
+
+
+def cdfs(panels: Panels, styles: Styles, unit: str) -> Figure:
+    """The share of calls that took at most so long; histograms by system."""
+    figure = new_figure(2.9 + _legend_height(panels))
+    from matplotlib.ticker import PercentFormatter
+
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, series) in zip(all_axes, panels, strict=True):
+        for label, histogram in series.items():
+            points = shares(histogram)
+            times_s = [max(_FLOOR_MS, end_ms) / 1000.0 for end_ms, _ in points]
+            heights = [share for _, share in points]
+            style = styles[label]
+            axes.step(
+                times_s[:1] + times_s,
+                [0.0, *heights] if heights else [],
+                where="post",
+                color=style.colour,
+                linestyle=style.dash,
+                linewidth=1.7,
+                label=label,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(_plain_numbers())
+        axes.xaxis.set_minor_formatter(_plain_numbers(sparse=True))
+        axes.tick_params(axis="x", which="minor", labelsize=7)
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        _tidy(axes, "both")
+    figure.supxlabel(f"{unit} (logarithmic)", fontsize=10)
+    all_axes[0].set_ylabel("share of calls")
+    _legend(figure, all_axes[0])
+    return figure
+
+
+def phase_stacks(panels: Panels) -> Figure:
+    """Mean seconds of each phase, one stack for each system; phases in ms by name."""
+    rows = max(len(series) for _, series in panels)
+    figure = new_figure(0.9 + 0.27 * rows)
+    all_axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
+    for axes, (title, series) in zip(all_axes, panels, strict=True):
+        labels, places = list(series), range(len(series))
+        left = [0.0] * len(labels)
+        for phase in PHASES:
+            widths = [series[label][phase] / 1000.0 for label in labels]
+            axes.barh(places, widths, left=left, height=0.78, color=PHASE_COLOURS[phase], label=phase)
+            left = [before + width for before, width in zip(left, widths, strict=True)]
+        for place, total in zip(places, left, strict=True):
+            axes.annotate(f"{total:.2f}", (total, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+        axes.set_yticks(places, labels, fontsize=8)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.margins(x=0.12)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        axes.tick_params(axis="y", length=0)
+        _tidy(axes, "x")
+    figure.supxlabel("mean seconds of a call", fontsize=10)
+    _legend(figure, all_axes[0], columns=len(PHASES))
+    return figure
+
+
+def memory_bars(panels: Panels, styles: Styles) -> Figure:
+    """What containers reserved over time, and of it what was in use; (GB·s, GB·s) by system."""
+    rows = max(len(series) for _, series in panels)
+    figure = new_figure(0.9 + 0.27 * rows)
+    all_axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
+    for axes, (title, series) in zip(all_axes, panels, strict=True):
+        labels, places = list(series), range(len(series))
+        limits, used = ([series[label][part] / 1000.0 for label in labels] for part in (0, 1))
+        colours = [styles[label].colour for label in labels]
+        pale = [styles[label].fill for label in labels]
+        axes.barh(places, limits, height=0.78, color="#e4e4e4", edgecolor=colours, linewidth=1.0, label="limits")
+        axes.barh(places, used, height=0.44, color=pale, label="in use")
+        for place, value in zip(places, limits, strict=True):
+            axes.annotate(f"{value:,.0f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+        axes.set_yticks(places, labels, fontsize=8)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.margins(x=0.14)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        axes.tick_params(axis="y", length=0)
+        _tidy(axes, "x")
+    figure.supxlabel("1000 GB·s: limits of all containers (outer bar), in use (inner bar)", fontsize=10)
+    return figure
+
+
+def lines(panels: Panels, styles: Styles, x_label: str, unit: str, *, log: bool) -> Figure:
+    """A curve for each system, pairs of x and ms."""
+    figure = new_figure(3.3 + _legend_height(panels))
+    all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, series) in zip(all_axes, panels, strict=True):
+        for label, points in series.items():
+            style = styles[label]
+            xs, ys = [x for x, _ in points], [y / 1000.0 for _, y in points]
+            axes.plot(xs, ys, style.dash, marker=style.marker, markersize=4.5, color=style.colour, label=label)
+        _span_axis(axes, [y for points in series.values() for _, y in points])
+        xs = sorted({x for points in series.values() for x, _ in points})
+        if log:
+            axes.set_xscale("log")
+            axes.minorticks_off()
+        axes.set_xticks(xs, [f"{x:,g}" for x in xs], rotation=30 if len(xs) > 7 else 0)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        _tidy(axes, "both")
+    figure.supxlabel(x_label + (" (logarithmic)" if log else ""), fontsize=10)
+    all_axes[0].set_ylabel(f"mean {unit}")
+    _legend(figure, all_axes[0])
+    return figure
+
+
+def fronts(
+    panels: Panels, styles: Styles, at: Mapping[str, Place], names: Mapping[str, Sequence[str]], reference: str
+) -> Figure:
+    """Mean start-up latency over memory: a curve of `Place` for each system, named at its ends.
+
+    `at` has the point of the baseline by panel, and `names` what the points of a system are called, by its label.
+    """
+    figure = new_figure(4.4 + _legend_height(panels))
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, series) in zip(all_axes, panels, strict=True):
+        for label, curve in series.items():
+            style = styles[label]
+            xs, ys = [place.memory / 1000.0 for place in curve], [place.latency / 1000.0 for place in curve]
+            axes.plot(
+                xs, ys, style.dash, marker=style.marker, markersize=4.5, color=style.colour, label=label, linewidth=1.7
+            )
+            told = names[label]
+            for end in sorted({0, len(curve) - 1}) if curve else []:
+                axes.annotate(
+                    told[end],
+                    (xs[end], ys[end]),
+                    (0, 6),
+                    textcoords="offset points",
+                    fontsize=7,
+                    color=style.colour,
+                    ha="left" if end == 0 else "right",
+                )
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain_numbers())
+        axes.yaxis.set_minor_formatter(_plain_numbers(sparse=True))
+        axes.tick_params(axis="y", which="minor", labelsize=7)
+        if title in at:
+            place = at[title]
+            axes.axvline(place.memory / 1000.0, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+            axes.axhline(place.latency / 1000.0, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+            axes.annotate(
+                reference,
+                (1.0, place.latency / 1000.0),
+                (-2, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                fontsize=7,
+                color=_GREY,
+                ha="right",
+            )
+        axes.set_xlim(left=0)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+        _tidy(axes, "both")
+    figure.supxlabel("limits of all containers, 1000 GB·s", fontsize=10)
+    all_axes[0].set_ylabel("mean start-up latency, s (logarithmic)")
+    _legend(figure, all_axes[0])
+    return figure
+
+
+def _bar(style: Style) -> dict[str, Any]:
+    return {"color": style.fill, "edgecolor": style.colour, "hatch": style.hatch, "linewidth": 0.6}
+
+
+def _span_axis(axes: Axes, values_ms: Sequence[float]) -> None:
+    """From zero; logarithmic when the values differ so much that the small ones could not be read."""
+    if values_ms and min(values_ms) > 0 and max(values_ms) > 20 * min(values_ms):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain_numbers())
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def _plain_numbers(*, sparse: bool = False) -> Any:
+    """Numbers without powers of ten; `sparse`: those only that begin with 2 or 5."""
+    from matplotlib.ticker import FuncFormatter
+
+    def form(value: float, _place: Any) -> str:
+        text = f"{value:,g}"
+        return "" if sparse and text.lstrip("0.,")[:1] not in ("2", "5") else text
+
+    return FuncFormatter(form)
+
+
+def _tidy(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
+    axes.grid(True, axis=grid, alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, axes: Axes, columns: int | None = None) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        columns = columns if columns is not None else _columns(labels)
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """As many as fit beside each other."""
+    longest_in = 0.62 + 0.075 * max(map(len, labels))
+    return max(1, min(len(labels), int(WIDTH_IN / longest_in)))
+
+
+def _legend_height(panels: Panels) -> float:
+    labels = list(panels[0][1]) if panels else []
+    return _LEGEND_INCHES * -(-len(labels) // _columns(labels)) if labels else 0.0

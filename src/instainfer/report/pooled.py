@@ -1,0 +1,150 @@
+"""Runs that differ in their seed alone, as one: counts added up, means over all calls, distributions merged.
+
+What is pooled are documents in the form of ``results.json`` (`report.results`), each with one run, so that simulated
+and live runs are told in the same words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from ..core.model import StartKind
+from .records import PHASES, Histogram
+
+Document: TypeAlias = Mapping[str, Any]
+Metric: TypeAlias = Literal["e2e", "startup"]
+
+READY = (StartKind.WARM, StartKind.PRELOADED)
+"""Starts that found their function resident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of all calls, or those of one function."""
+
+    calls: int
+    bad: int
+    """Failed or lost."""
+    e2e_ms: float | None
+    """Mean over the calls that succeeded; None when there was none."""
+    startup_ms: float | None
+    start_kinds: Mapping[str, int]
+
+    @classmethod
+    def of(cls, parts: Sequence[Figures]) -> Figures:
+        """Of several sets of calls together."""
+        kinds: Counter[str] = Counter()
+        for part in parts:
+            kinds.update(part.start_kinds)
+        good = [(part, part.calls - part.bad) for part in parts]
+        return cls(
+            calls=sum(part.calls for part in parts),
+            bad=sum(part.bad for part in parts),
+            e2e_ms=_mean((part.e2e_ms, count) for part, count in good if part.e2e_ms is not None),
+            startup_ms=_mean((part.startup_ms, count) for part, count in good if part.startup_ms is not None),
+            start_kinds=dict(kinds),
+        )
+
+    def mean_ms(self, metric: Metric) -> float | None:
+        return self.e2e_ms if metric == "e2e" else self.startup_ms
+
+    @property
+    def ready(self) -> float:
+        """Share of the calls that found their function resident, whoever had put it there."""
+        return self._share(READY)
+
+    @property
+    def preloaded(self) -> float:
+        """Share of the calls that found their function put there by pre-loading."""
+        return self._share((StartKind.PRELOADED,))
+
+    def _share(self, kinds: Iterable[str]) -> float:
+        return sum(self.start_kinds.get(kind, 0) for kind in kinds) / self.calls if self.calls else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """One system on one workload under several seeds."""
+
+    whole: Figures
+    functions: Mapping[str, Figures]
+    of_seeds: Sequence[Figures]
+    """The same as `whole`, of each run."""
+    phases_ms: Mapping[str, float]
+    """Means over the calls that succeeded."""
+    e2e_histogram: Histogram
+    startup_histogram: Histogram
+    memory_gb_s: float
+    """Container limits over time, mean over the runs."""
+    used_gb_s: float
+    minutes: float
+    """Of all runs together."""
+
+    def histogram(self, metric: Metric) -> Histogram:
+        return self.e2e_histogram if metric == "e2e" else self.startup_histogram
+
+
+def pool(documents: Sequence[Document]) -> Pooled:
+    """There must be one document at least."""
+    runs = [document["runs"][0] for document in documents]
+    names = sorted({name for run in runs for name in run["functions"]})
+    return Pooled(
+        whole=_figures(runs),
+        functions={
+            name: _figures([run["functions"][name] for run in runs if name in run["functions"]]) for name in names
+        },
+        of_seeds=[_figures([run]) for run in runs],
+        phases_ms={phase: _mean((run["phases_ms"][phase], _good(run)) for run in runs) or 0.0 for phase in PHASES},
+        e2e_histogram=_merged(run["e2e_histogram_ms"] for run in runs),
+        startup_histogram=_merged(run["startup_histogram_ms"] for run in runs),
+        memory_gb_s=math.fsum(run["memory_gb_s"] for run in runs) / len(runs),
+        used_gb_s=math.fsum(run["used_gb_s"] for run in runs) / len(runs),
+        minutes=math.fsum(document["workload"]["duration_s"] for document in documents) / 60.0,
+    )
+
+
+def shares(histogram: Histogram) -> list[tuple[float, float]]:
+    """The cumulative distribution: ends of buckets in ms, and the share of durations up to there."""
+    total = sum(count for _, count in histogram)
+    seen, result = 0, []
+    for end_ms, count in histogram:
+        seen += count
+        result.append((end_ms, seen / total))
+    return result
+
+
+def _figures(parts: Iterable[Mapping[str, Any]]) -> Figures:
+    return Figures.of(
+        [
+            Figures(
+                calls=part["calls"],
+                bad=part["failed"] + part["lost"],
+                e2e_ms=part["e2e_ms"]["mean"] if part["e2e_ms"] else None,
+                startup_ms=part["startup_ms"]["mean"] if part["startup_ms"] else None,
+                start_kinds=part["start_kinds"],
+            )
+            for part in parts
+        ]
+    )
+
+
+def _good(part: Mapping[str, Any]) -> int:
+    return int(part["calls"] - part["failed"] - part["lost"])
+
+
+def _mean(weighted: Iterable[tuple[float, int]]) -> float | None:
+    pairs = list(weighted)
+    weight = sum(count for _, count in pairs)
+    return math.fsum(value * count for value, count in pairs) / weight if weight else None
+
+
+def _merged(histograms: Iterable[Sequence[Sequence[float]]]) -> Histogram:
+    counts: Counter[float] = Counter()
+    for histogram in histograms:
+        for end_ms, count in histogram:
+            counts[end_ms] += int(count)
+    return tuple(sorted(counts.items()))
