@@ -6,11 +6,12 @@ Sources, strongest first: command line, environment (``INSTAINFER_NODE__MEMORY_M
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -78,8 +79,14 @@ class NodeConfig(_Part):
     backend: str = Field("process", description="how containers are made: process, or memory for tests")
 
 
-class KeepAliveConfig(_Part):
-    policy: str = Field("fixed", description="when idle containers end: fixed, histogram, greedy_dual or pagurus")
+class KeepAlivePolicyConfig(_Part):
+    """A policy and the parameters of all of them."""
+
+    policy: str = Field(
+        "fixed",
+        description="when idle containers end: fixed, histogram, greedy_dual or pagurus. A namespace may differ in any "
+        "of these: keepalive.namespaces.NAME.policy",
+    )
     ttl_s: float = Field(600.0, gt=0, description="fixed: seconds that an idle container is kept")
     bin_s: float = Field(60.0, gt=0, description="histogram: width of a bin of idle times, in seconds")
     range_s: float = Field(
@@ -99,6 +106,33 @@ class KeepAliveConfig(_Part):
     lifetime_s: float = Field(
         900.0, gt=0, description="pagurus: seconds that idle containers, zygotes and helpers are kept"
     )
+
+
+class NamespacesConfig(BaseModel):
+    """One part for each namespace that has its own policy; the keys are the names of namespaces."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, KeepAlivePolicyConfig]
+
+    def items(self) -> list[tuple[str, KeepAlivePolicyConfig]]:
+        return sorted(self.__pydantic_extra__.items())
+
+    def __str__(self) -> str:
+        return "+".join(f"{name}:{part.policy}" for name, part in self.items())
+
+
+class KeepAliveConfig(KeepAlivePolicyConfig):
+    namespaces: NamespacesConfig = Field(NamespacesConfig())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherited(cls, given: Any) -> Any:
+        """What a namespace's part does not say is as it is for the others."""
+        if not isinstance(given, Mapping) or not isinstance(parts := given.get("namespaces"), Mapping):
+            return given
+        common = {key: value for key, value in given.items() if key != "namespaces"}
+        own = {name: common | dict(part) if isinstance(part, Mapping) else part for name, part in parts.items()}
+        return {**given, "namespaces": own}
 
 
 class PreloadConfig(_Part):

@@ -37,7 +37,16 @@ preload_settings = st.sampled_from([PreloadConfig(), PreloadConfig(patient=False
 
 predictors = pytest.mark.parametrize("build", catalog.PREDICTORS.values(), ids=catalog.PREDICTORS)
 preloaders = pytest.mark.parametrize("build", catalog.PRELOADERS.values(), ids=catalog.PRELOADERS)
-keepalives = pytest.mark.parametrize("build", catalog.KEEPALIVES.values(), ids=catalog.KEEPALIVES)
+
+
+def _mixed(config: KeepAliveConfig) -> KeepAlive:
+    """Two namespaces with policies of their own."""
+    own = {"t": {"policy": "greedy_dual"}, "u": {"policy": "pagurus"}}
+    return catalog.keepalive(KeepAliveConfig.model_validate({**config.model_dump(), "namespaces": own}))
+
+
+_KEEPALIVES = {**catalog.KEEPALIVES, "by namespace": _mixed}
+keepalives = pytest.mark.parametrize("build", _KEEPALIVES.values(), ids=_KEEPALIVES)
 
 # -- predictors ----------------------------------------------------------------------------------------------------
 

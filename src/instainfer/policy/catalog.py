@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from ..core.ports import KeepAlive, Predictor, Preloader
+from .keepalive.by_namespace import ByNamespace
 from .keepalive.fixed import Fixed
 from .keepalive.greedy_dual import GreedyDual
 from .keepalive.histogram import HybridHistogram
@@ -82,3 +83,22 @@ def find(kind: str, known: Mapping[str, Callable[..., Any]], name: str) -> Calla
         added: Callable[..., Any] = found[name].load()
         return added
     raise KeyError(f"no policy {name!r} among the {kind}; there are: {', '.join(sorted({*known, *found}))}")
+
+
+def keepalive(config: Any) -> KeepAlive:
+    """The policy that this part of the configuration names, and another one for each namespace that differs.
+
+    Raises `KeyError`, with the names there are, for an unknown policy.
+    """
+
+    def built(part: Any) -> KeepAlive:
+        policy: KeepAlive = find("keepalives", KEEPALIVES, part.policy)(part)
+        return policy
+
+    default, own = built(config), {}
+    for namespace, part in config.namespaces.items():
+        try:
+            own[namespace] = built(part)
+        except KeyError as error:
+            raise KeyError(f"namespace {namespace}: {error.args[0]}") from error
+    return ByNamespace(default, own) if own else default

@@ -9,7 +9,7 @@ from typing import Any
 from ..config import KeepAliveConfig, PreloadConfig
 from ..core.model import GIB
 from ..core.node import NodeSettings, NodeState
-from ..core.ports import Policies
+from ..core.ports import KeepAlive, Policies
 from ..errors import BadInput
 from ..policy import catalog
 
@@ -48,10 +48,16 @@ class Settings:
     def policies(self) -> Policies:
         """A fresh set: policies may learn, and nodes do not share what they know."""
         return Policies(
-            _find("keepalives", catalog.KEEPALIVES, self.keepalive.policy)(self.keepalive),
+            self._keepalive(),
             _find("predictors", catalog.PREDICTORS, self.preload.predictor)(self.preload),
             _find("preloaders", catalog.PRELOADERS, self.preload.policy)(self.preload),
         )
+
+    def _keepalive(self) -> KeepAlive:
+        try:
+            return catalog.keepalive(self.keepalive)
+        except KeyError as error:
+            raise BadInput(error.args[0]) from None
 
 
 def _find(kind: str, known: Any, name: str) -> Callable[..., Any]:
