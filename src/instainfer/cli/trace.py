@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,12 @@ Seed = Annotated[int, typer.Option(metavar="N", help="The same seed, the same re
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where it goes; .gz compresses it.")]
 
 
+class Layout(StrEnum):
+    CALLS = "calls"
+    COUNTS = "counts"
+    TIMES = "times"
+
+
 class Class(StrEnum):
     PREDICTABLE = "predictable"
     NORMAL = "normal"
@@ -38,6 +45,9 @@ def info(
     *,
     classes: Annotated[
         bool, typer.Option("--classes", help="Also count the classes of arrivals, which looks at every call.")
+    ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Also put it beside what was published about Azure 2019.")
     ] = False,
     seed: Seed = 1,
     as_json: Json = False,
@@ -59,6 +69,10 @@ def info(
 
         kinds = Counter(classify(each.cov) for each in gaps(workload, seed))
         facts["classes"] = {kind.value: kinds[kind] for kind in ArrivalClass}
+    if published:
+        from ..traces.compare import compare
+
+        facts["published"] = [line._asdict() for line in compare(workload, seed)]
     if as_json:
         emit_json(facts)
         return
@@ -70,6 +84,11 @@ def info(
     if classes:
         rows = [(name, f"{count:,}") for name, count in facts["classes"].items()]
         show("", table(["CoV of gaps", "functions"], rows, right=["functions"]))
+    if published:
+        lines = [
+            (line["of"], line["what"], f"{line['here']:.1%}", f"{line['published']:.1%}") for line in facts["published"]
+        ]
+        show("", table(["share of", "with", "here", "Azure 2019"], lines, right=["here", "Azure 2019"]))
 
 
 @app.command()
@@ -129,6 +148,77 @@ def generate(
     made = make(minutes, functions, seed)
     azure2019.write(made, out)
     note(f"{made.calls:,} calls of {functions:,} functions in {seconds(made.duration_s)}: {out}")
+
+
+@app.command()
+def population(
+    *,
+    out: Out,
+    functions: Annotated[int, typer.Option(metavar="N", min=1, help="How many there are.")] = 500,
+    minutes: Annotated[int, typer.Option(metavar="N", min=1, help="How long they are called.")] = 240,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            metavar="calls|counts|times",
+            help="Each call with its duration (Azure 2021), counts per minute (Azure 2019), or function,seconds.",
+        ),
+    ] = Layout.CALLS,
+    series: Annotated[
+        bool,
+        typer.Option("--series", help="Also write FILE_durations.csv and FILE_memory.csv, as Azure 2019 has them."),
+    ] = False,
+    min_per_day: Annotated[
+        float, typer.Option(metavar="N", min=0, help="Leave out functions that are called less often.")
+    ] = 0.0,
+    max_per_day: Annotated[
+        float | None, typer.Option(metavar="N", help="Leave out functions that are called more often.")
+    ] = None,
+    max_per_minute: Annotated[
+        float, typer.Option(metavar="N", min=0.001, help="Slow busier functions down to so many calls on average.")
+    ] = 60.0,
+    start_hour: Annotated[
+        int, typer.Option(metavar="N", min=0, max=23, help="Hour of the day at which it begins.")
+    ] = 0,
+    seed: Seed = 1,
+) -> None:
+    """Make up functions like those of Azure 2019, and their calls: rates, triggers, regularity, durations, hours.
+
+    They follow what was published; `trace info --published` puts a trace beside
+    it. A few functions have nearly all the calls: --max-per-minute slows them
+    down, and it is said how many.
+
+    For a day of functions that are called once an hour to once a minute:
+    instainfer trace population -o day.csv.gz --minutes 1440 --min-per-day 24 --max-per-day 1440
+    """
+    from ..traces import azure2019, timestamps
+    from ..traces.population import population as draw
+    from ..traces.population import to_counts
+    from ..traces.population_files import write_calls, write_series
+
+    drawn = draw(
+        functions,
+        minutes * 60.0,
+        seed,
+        min_per_day=min_per_day,
+        max_per_day=math.inf if max_per_day is None else max_per_day,
+        max_per_minute=max_per_minute,
+        start_hour=start_hour,
+    )
+    match layout:
+        case Layout.CALLS:
+            write_calls(drawn, out)
+        case Layout.COUNTS:
+            azure2019.write(to_counts(drawn), out)
+        case Layout.TIMES:
+            timestamps.write(drawn, out, seed)
+    note(f"{drawn.calls:,} calls of {functions:,} functions in {seconds(drawn.duration_s)}: {out}")
+    if drawn.slowed:
+        note(
+            f"{len(drawn.slowed):,} functions would be called more than {max_per_minute:g} times a minute and are "
+            f"slowed down to that, which leaves {drawn.calls_kept:.1%} of all calls (--max-per-minute)"
+        )
+    if series:
+        note("beside it: " + ", ".join(str(path) for path in write_series(drawn, out)))
 
 
 @app.command()

@@ -1,0 +1,100 @@
+"""What a population is written as, besides the layouts that any trace can have.
+
+Its calls go into the layout of Azure 2021, with the times and durations that counts per minute lose. Durations and
+memory go into two series that Azure 2019 has beside its counts, for the tools that want them; we do not read them.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from array import array
+from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from pathlib import Path
+from statistics import NormalDist
+
+from . import azure2021
+from .population import Member, Population
+from .text import create_text
+
+DURATION_COLUMNS = (
+    *("HashOwner", "HashApp", "HashFunction", "Average", "Count", "Minimum", "Maximum"),
+    *(f"percentile_Average_{percent}" for percent in (0, 1, 25, 50, 75, 99, 100)),
+)
+MEMORY_COLUMNS = (
+    *("HashOwner", "HashApp", "SampleCount", "AverageAllocatedMb"),
+    *(f"AverageAllocatedMb_pct{percent}" for percent in (1, 5, 25, 50, 75, 95, 99, 100)),
+)
+
+_MEMORY_SIGMA = 0.055
+"""Of the logarithm of an application's memory from minute to minute: the median of 500 in the release, by quartiles."""
+
+
+def write_calls(drawn: Population, path: Path) -> None:
+    """Write a row for each call, in the order of their ends, as Azure 2021 has them."""
+    running: list[tuple[float, int, float]] = []
+    with create_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+
+        def end(number: int, end_s: float, duration_s: float) -> None:
+            member = drawn.members[number]
+            writer.writerow((member.app, member.name, f"{end_s:.6f}", f"{duration_s:.6f}"))
+
+        writer.writerow(azure2021.COLUMNS)
+        for at_s, number, duration_s in drawn.arrivals(0):
+            while running and running[0][0] <= at_s:
+                ended_s, who, lasted_s = heappop(running)
+                end(who, ended_s, lasted_s)
+            if duration_s is not None:
+                heappush(running, (at_s + duration_s, number, duration_s))
+        while running:
+            ended_s, who, lasted_s = heappop(running)
+            end(who, ended_s, lasted_s)
+
+
+def write_series(drawn: Population, path: Path) -> tuple[Path, Path]:
+    """Write the durations of the functions that were called, and the memory of their applications; returns where.
+
+    ``trace.csv.gz`` has ``trace_durations.csv.gz`` and ``trace_memory.csv.gz`` beside it. Durations are those of the
+    calls, in milliseconds (Azure's percentiles are of averages over 30 seconds). A sample of the memory is a minute in
+    which something was called.
+    """
+    durations = [array("d") for _ in drawn.members]
+    minutes: dict[str, set[int]] = {}
+    for at_s, number, duration_s in drawn.arrivals(0):
+        durations[number].append(1000 * (duration_s or 0.0))
+        minutes.setdefault(drawn.members[number].app, set()).add(int(at_s // 60))
+    called = [(member, sorted(times_ms)) for member, times_ms in zip(drawn.members, durations, strict=True) if times_ms]
+    durations_path, memory_path = (_beside(path, series) for series in ("durations", "memory"))
+    _write(durations_path, DURATION_COLUMNS, (_durations(member, times_ms) for member, times_ms in called))
+    apps = {member.app: member for member, _ in called}
+    _write(memory_path, MEMORY_COLUMNS, (_memory(member, len(minutes[app])) for app, member in apps.items()))
+    return durations_path, memory_path
+
+
+def _durations(member: Member, times_ms: Sequence[float]) -> list[object]:
+    count = len(times_ms)
+    ranks = (max(0, math.ceil(share * count) - 1) for share in (0, 0.01, 0.25, 0.5, 0.75, 0.99, 1))
+    figures = (math.fsum(times_ms) / count, count, times_ms[0], times_ms[-1], *(times_ms[rank] for rank in ranks))
+    return [member.owner, member.app, member.name, *(round(figure, 3) for figure in figures)]
+
+
+def _memory(member: Member, samples: int) -> list[object]:
+    # The greatest of n samples is about the quantile n / (n + 1).
+    shares = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, samples / (samples + 1))
+    spread = NormalDist(-(_MEMORY_SIGMA**2) / 2, _MEMORY_SIGMA)
+    quantiles = (member.memory_mb * math.exp(spread.inv_cdf(min(share, shares[-1]))) for share in shares)
+    return [member.owner, member.app, samples, round(member.memory_mb, 3), *(round(mb, 3) for mb in quantiles)]
+
+
+def _beside(path: Path, series: str) -> Path:
+    stem, dot, suffixes = path.name.partition(".csv")
+    return path.with_name(f"{stem}_{series}{dot or '.csv'}{suffixes}")
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with create_text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
