@@ -35,7 +35,9 @@ from instainfer.policy import catalog
 
 preload_settings = st.sampled_from([PreloadConfig(), PreloadConfig(patient=False), PreloadConfig(hysteresis=0.0)])
 
-predictors = pytest.mark.parametrize("build", catalog.PREDICTORS.values(), ids=catalog.PREDICTORS)
+FORECASTING = {name: build for name, build in catalog.PREDICTORS.items() if name != "none"}
+"""Of the one that never says anything there is nothing to be asked; see `test_who_predicts_nothing`."""
+predictors = pytest.mark.parametrize("build", FORECASTING.values(), ids=FORECASTING)
 preloaders = pytest.mark.parametrize("build", catalog.PRELOADERS.values(), ids=catalog.PRELOADERS)
 
 
@@ -355,3 +357,7 @@ def test_there_is_a_policy_of_each_kind() -> None:
     assert catalog.PREDICTORS
     assert catalog.PRELOADERS
     assert catalog.KEEPALIVES
+
+
+def test_who_predicts_nothing() -> None:
+    assert catalog.PREDICTORS["none"](PreloadConfig()).forecast([1.0, 2.0, 3.0]) is None

@@ -15,11 +15,15 @@ from .errors import InternalError
 from .known import Registry
 from .ledger import Ledger
 from .lifecycle import ContainerState, ResidentState
+from .lookout import Lookout
 from .model import ActivationId, Failure, Function, FunctionKey, ResidentKey, StartKind, is_template
 from .pool import Container, Origin, Pool, Resident
 from .ports import Policies, Use
 from .requests import Request, RequestState
 from .wakes import Wakes
+
+#: Worths change with the silence, slowly; calls must not pay for reckoning them all anew.
+LOSS_BELIEVED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Books:
         self.draining = False
         self.preloads = PreloadCounts()
         self.wakes = Wakes()
+        self.lookout = Lookout()
         self.prewarms: dict[FunctionKey, float] = {}
         """When functions are to have a container again."""
         self.container_start_s = 0.5
@@ -103,6 +108,11 @@ class Books:
             request.state, request.container, request.placed_at = RequestState.STARTING, container.id, self.at
             request.start_kind = StartKind.COLD
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
+
+    @property
+    def starved(self) -> bool:
+        """A request waits for room; one that waits for its own function's process does not."""
+        return any(request.patient_until <= self.at for request in self.queue)
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand the request over; every other function of the container ends before user code sees it."""
@@ -154,8 +164,7 @@ class Books:
         self._keep(container, after_call)
         self.shrink(container)
         self.room = True
-        if container.planned != container.version:
-            self.opportunity = True
+        self.opportunity = True
 
     def _keep(self, container: Container, after_call: bool) -> None:
         """Ask the keep-alive policy how long."""
@@ -252,3 +261,17 @@ class Books:
         if is_template(key) or not self.policies.preloader.active:
             return 0.0
         return self.policies.preloader.worth(self.functions.view(key, self.pool), self.at)
+
+    def loss(self, container: Container) -> float:
+        """Expected seconds that a call of another function would cost an idle container's residents.
+
+        What was found last is believed for `LOSS_BELIEVED_S` while nothing in the container changes.
+        """
+        if container.loss_version != container.version or self.at >= container.loss_until:
+            lost_s = 0.0
+            for resident in container.residents.values():
+                if not resident.is_template and resident.state is not ResidentState.UNLOADING:
+                    lost_s += self.worth(resident.function)
+            container.loss_s, container.loss_version = lost_s, container.version
+            container.loss_until = self.at + LOSS_BELIEVED_S
+        return container.loss_s

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 from .lifecycle import ContainerState, ResidentState
@@ -22,6 +23,12 @@ from .pool import Container, Origin, Pool
 
 #: Seconds that a resident is worth, by its key.
 Worth: TypeAlias = Callable[[ResidentKey], float]
+
+#: Seconds that a call of a function which is not there would cost a container's residents.
+Loss: TypeAlias = Callable[[Container], float]
+
+#: How many containers are compared, the longest idle first, so that a call costs the same on a node with thousands.
+COMPARED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,19 @@ Choice: TypeAlias = Take | Create | MakeRoom | Wait
 
 def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
     """An idle container in which the function is loaded, or else loading; of several, the one with least to lose."""
+    places = pool.by_function.get(function.key)
+    if places is None:
+        return None
     best: tuple[bool, float, Container, Origin] | None = None
-    for container, resident in pool.residents_of(function.key):
+    for id_, resident in places.items():
+        container = pool.containers[id_]
         if container.state is not ContainerState.IDLE or container.limit_bytes < function.memory_bytes:
             continue
         if resident.state not in (ResidentState.LOADED, ResidentState.LOADING):
             continue
-        key = (resident.state is ResidentState.LOADING, loss(container, function.key, worth))
+        # What the others are worth matters only where there is a choice.
+        loses_s = _others(container, function.key, worth) if len(places) > 1 else 0.0
+        key = (resident.state is ResidentState.LOADING, loses_s)
         if best is None or key < best[:2]:
             best = (*key, container, resident.origin)
     if best is None:
@@ -88,42 +101,47 @@ class Fork:
     """Seconds of importing that this saves."""
 
 
-def templated(pool: Pool, function: Function, worth: Worth, fork: Fork) -> Take | None:
+def templated(pool: Pool, function: Function, loss: Loss, fork: Fork) -> Take | None:
     """An idle container with the function's template: its own, or the one with least to lose.
 
     Another's container is taken only if it loses less than the template saves.
     """
-    best: tuple[bool, float, Container] | None = None
-    for container, resident in pool.residents_of(fork.template):
-        if container.state is not ContainerState.IDLE or resident.state is not ResidentState.LOADED:
-            continue
-        if not usable(container, function):
-            continue
-        foreign, lost_s = container.owner != function.key, loss(container, function.key, worth)
-        if (not foreign or lost_s < fork.spare_s) and (best is None or (foreign, lost_s) < best[:2]):
-            best = (foreign, lost_s, container)
-    return None if best is None else Take(best[2], StartKind.TEMPLATED)
+    places = pool.forkable.get(fork.template)
+    if places is None:
+        return None
+    mine = [c for c in pool.owned.get(function.key, {}).values() if c.id in places and usable(c, function)]
+    if mine:
+        return Take(min(mine, key=loss), StartKind.TEMPLATED)
+    best: Container | None = None
+    least_s = fork.spare_s
+    for container in islice(places.values(), COMPARED):
+        if usable(container, function) and (lost_s := loss(container)) < least_s:
+            best, least_s = container, lost_s
+            if lost_s <= 0.0:
+                break
+    return None if best is None else Take(best, StartKind.TEMPLATED)
 
 
 def elsewhere(
     pool: Pool,
     function: Function,
-    worth: Worth,
+    loss: Loss,
     order: Callable[[Sequence[Container]], Sequence[Container]],
     fork: Fork | None,
 ) -> Choice:
     """A new container, another's, or room for a new one."""
-    if free := next((c for c in pool.idle.values() if c.owner is None and usable(c, function)), None):
+    unowned = pool.unowned.get(function.namespace, {})
+    if free := next((c for c in unowned.values() if usable(c, function)), None):
         return _take(pool, free, fork)
     if pool.ledger.free_bytes >= function.memory_bytes:
         return Create()
     victims = order(list(pool.idle.values()))
-    takeable = [c for c in victims if usable(c, function)]
+    takeable = list(islice((c for c in victims if usable(c, function)), COMPARED))
     if takeable:
 
         def cost_s(container: Container) -> float:
             spared_s = fork.spare_s if fork is not None and pool.template_in(container, fork.template) else 0.0
-            return loss(container, function.key, worth) - spared_s
+            return loss(container) - spared_s
 
         # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
         return _take(pool, min(takeable, key=cost_s), fork)
@@ -156,12 +174,10 @@ def usable(container: Container, function: Function) -> bool:
     )
 
 
-def loss(container: Container, function: FunctionKey, worth: Worth) -> float:
+def _others(container: Container, function: FunctionKey, worth: Worth) -> float:
     """Seconds that running `function` here is expected to cost the container's other residents."""
-    if len(container.residents) <= (function in container.residents):
-        return 0.0
     return sum(
         worth(r.function)
         for r in container.residents.values()
-        if r.function != function and r.state is not ResidentState.UNLOADING
+        if r.function != function and not r.is_template and r.state is not ResidentState.UNLOADING
     )

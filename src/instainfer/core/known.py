@@ -99,15 +99,16 @@ class Registry:
         keeps a plan's cost the same for a hundred functions and for ten thousand.
         """
         for keys, most in ((reversed(self._called), CANDIDATES), (iter(self._uncalled), UNCALLED_CANDIDATES)):
-            missing = (key for key in keys if self._is_absent(key, pool))
+            missing = (key for key in keys if self.is_absent(key, pool))
             yield from islice(missing, most)
 
-    def _is_absent(self, key: FunctionKey, pool: Pool) -> bool:
+    def is_absent(self, key: FunctionKey, pool: Pool) -> bool:
+        """Whether it could be resident and is not."""
         places = pool.by_function.get(key)
         if places is not None and any(r.state is not ResidentState.UNLOADING for r in places.values()):
             return False
-        known = self.functions[key]
-        return not known.removed and known.load_failure is None
+        known = self.functions.get(key)
+        return known is not None and not known.removed and known.load_failure is None
 
     # -- costs -----------------------------------------------------------------------------------------------------
 
@@ -159,7 +160,7 @@ class Registry:
         return view
 
 
-class _Views(Mapping[FunctionKey, FunctionView]):
+class Views(Mapping[FunctionKey, FunctionView]):
     """Views of all functions, made when they are asked for."""
 
     def __init__(self, registry: Registry, pool: Pool) -> None:
@@ -176,7 +177,7 @@ class _Views(Mapping[FunctionKey, FunctionView]):
         return len(self._registry.functions)
 
 
-class _TemplateViews(Mapping[ResidentKey, TemplateView]):
+class TemplateViews(Mapping[ResidentKey, TemplateView]):
     """Views of the templates that can be made, made when they are asked for."""
 
     def __init__(self, registry: Registry) -> None:
@@ -196,18 +197,19 @@ class _TemplateViews(Mapping[ResidentKey, TemplateView]):
 
 
 def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
-    """What a pre-loading policy may see: idle containers, and what can be loaded into them."""
+    """What a pre-loading policy may see: all idle containers, and what can be loaded into them."""
     return NodeView(
-        at=at,
-        containers=tuple(_container_view(container, pool) for container in pool.idle.values()),
-        absent=tuple(registry.view(key, pool) for key in registry.absent(pool)),
-        functions=_Views(registry, pool),
-        templates=_TemplateViews(registry),
-        load_slots=load_slots,
+        at,
+        tuple(container_view(container, pool) for container in pool.idle.values()),
+        tuple(registry.view(key, pool) for key in registry.absent(pool)),
+        Views(registry, pool),
+        TemplateViews(registry),
+        load_slots,
     )
 
 
-def _container_view(container: Container, pool: Pool) -> ContainerView:
+def container_view(container: Container, pool: Pool) -> ContainerView:
+    """One idle container; the same object while nothing in it changes."""
     if isinstance(container.view, ContainerView):
         return container.view
     residents = tuple(
@@ -215,6 +217,6 @@ def _container_view(container: Container, pool: Pool) -> ContainerView:
         for r in container.residents.values()
     )
     free_bytes, freeing_bytes = pool.ledger.free_in(container.id), pool.freeing_in(container)
-    view = ContainerView(container.id, container.namespace, free_bytes, freeing_bytes, residents)
+    view = ContainerView(container.id, container.namespace, free_bytes, freeing_bytes, residents, container.owner)
     container.view = view
     return view

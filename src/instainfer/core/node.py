@@ -89,6 +89,7 @@ class NodeState:
         self.books.functions.register(event.function, event.profile)
         # A template's process may only read the folders of functions it was made for.
         self._end_templates(event.function.template, "a function has come that it does not know")
+        self.books.lookout.thorough_at = event.at
         self.books.opportunity = True
 
     def _end_templates(self, template: ResidentKey, reason: str) -> None:
@@ -306,6 +307,9 @@ class NodeState:
             what, _, key = name.partition(" ")
             if what == "request":
                 books.room = books.room or key in books.requests
+            elif what == "due":
+                books.pool.missed[key] = None
+                books.opportunity = True
             elif what == "prewarm":
                 self._prewarm(key, event.at)
             elif (container := books.pool.idle.get(key)) is not None:

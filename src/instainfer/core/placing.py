@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from . import choose
 from .books import Books
-from .model import Function, FunctionKey
+from .known import Known
+from .model import FunctionKey
 from .requests import Request
 
 
 def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     """Give the request a container, or begin to make one; False if it has to wait."""
-    function = books.functions[request.function].function
+    known = books.functions[request.function]
+    function = known.function
     choice: choose.Choice | None = choose.holding(books.pool, function, books.worth)
-    if choice is None and _is_patient(books, request):
-        return False
-    fork = _fork(books, function.key)
     if choice is None:
-        choice = _templated(books, function, fork) or choose.own(books.pool, function)
-    if choice is None and may_take_memory:
-        choice = choose.elsewhere(books.pool, function, books.worth, books.policies.keepalive.eviction_order, fork)
+        if books.at < request.patient_until:
+            return False
+        fork = _fork(books, known)
+        templated = choose.templated(books.pool, function, books.loss, fork) if fork is not None else None
+        if request.patient_until == 0.0 and _is_patient(books, request, known, forked=templated is not None):
+            return False
+        choice = templated or choose.own(books.pool, function)
+        if choice is None and may_take_memory:
+            choice = choose.elsewhere(books.pool, function, books.loss, books.policies.keepalive.eviction_order, fork)
     match choice:
         case choose.Take(container, start_kind):
             books.run(request, container, start_kind)
@@ -33,15 +38,10 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     return False
 
 
-def _fork(books: Books, key: FunctionKey) -> choose.Fork | None:
-    template = books.functions[key].template
-    if template is None:
+def _fork(books: Books, known: Known) -> choose.Fork | None:
+    if known.template is None:
         return None
-    return choose.Fork(template, books.functions.templates[template].profile.library_s)
-
-
-def _templated(books: Books, function: Function, fork: choose.Fork | None) -> choose.Take | None:
-    return None if fork is None else choose.templated(books.pool, function, books.worth, fork)
+    return choose.Fork(known.template, books.functions.templates[known.template].profile.library_s)
 
 
 def drain_queue(books: Books) -> None:
@@ -63,14 +63,10 @@ def drain_queue(books: Books) -> None:
     books.queue.extendleft(reversed(waiting))
 
 
-def _is_patient(books: Books, request: Request) -> bool:
+def _is_patient(books: Books, request: Request, known: Known, *, forked: bool) -> bool:
     """Whether a busy container that has the function is expected to be free before a new start would be ready."""
-    if request.patient_until > 0:
-        return books.at < request.patient_until
-    known = books.functions[request.function]
-    if not books.settings.retain:
+    if not books.settings.retain or request.function not in books.pool.by_function:
         return False
-    forked = _templated(books, known.function, _fork(books, request.function)) is not None
     start_s = books.functions.load_s(request.function, forked=forked)
     if not forked and books.pool.ledger.free_bytes >= known.function.memory_bytes:
         start_s += books.container_start_s

@@ -44,10 +44,10 @@ class Resident:
     """Whether a call has used it."""
     forked: bool = False
     """Whether it was forked from a template; known once it is loaded."""
+    is_template: bool = field(init=False)
 
-    @property
-    def is_template(self) -> bool:
-        return is_template(self.function)
+    def __post_init__(self) -> None:
+        self.is_template = is_template(self.function)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,9 +71,13 @@ class Container:
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
     version: int = 0
     """Counts changes of what it holds."""
-    planned: int = -1
-    """The version for which a plan found nothing to do; `known.node_view` keeps the view of the latest version."""
     view: object = None
+    """The latest version as policies see it, if somebody has looked."""
+    loss_s: float = 0.0
+    """What a call of another function would cost its residents, as `Books.loss` found it last."""
+    loss_version: int = -1
+    loss_until: float = 0.0
+    """Until when that is believed while nothing changes."""
 
 
 class Pool:
@@ -82,12 +86,20 @@ class Pool:
         self.containers: dict[ContainerId, Container] = {}
         self.idle: dict[ContainerId, Container] = {}
         """Idle containers, the longest idle first."""
+        self.unowned: dict[str, dict[ContainerId, Container]] = {}
+        """Idle containers that are kept for nobody, by namespace."""
+        self.forkable: dict[ResidentKey, dict[ContainerId, Container]] = {}
+        """Idle containers in which a template is loaded, by template."""
         self.by_function: dict[ResidentKey, dict[ContainerId, Resident]] = {}
         """Where each function and template is, in any state but GONE."""
         self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Idle containers by owner."""
+        self.changed: dict[ContainerId, None] = {}
+        """Containers in which something has changed since a pre-load plan looked at them."""
+        self.missed: dict[FunctionKey, None] = {}
+        """Functions that have lost a resident since."""
         self.loading = 0
-        """Residents being loaded."""
+        """Pre-loads under way; what calls have loaded for themselves is not counted."""
         self.stopping_bytes = 0
         """Limits of containers that were told to stop and have not been reported gone."""
 
@@ -100,17 +112,13 @@ class Pool:
         if state not in CONTAINER_TRANSITIONS[container.state]:
             raise InternalError(f"container {container.id} cannot go from {container.state} to {state}")
         if container.state is ContainerState.IDLE:
-            del self.idle[container.id]
-            if container.owner is not None:
-                self.owned[container.owner].pop(container.id)
+            self._leave_idle(container)
         elif container.state is ContainerState.STOPPING:
             self.stopping_bytes -= container.limit_bytes
         container.state = state
         if state is ContainerState.IDLE:
             container.idle_since = at
-            self.idle[container.id] = container
-            if container.owner is not None:
-                self.owned.setdefault(container.owner, {})[container.id] = container
+            self._enter_idle(container)
         elif state is ContainerState.STOPPING:
             self.stopping_bytes += container.limit_bytes
         elif state is ContainerState.GONE:
@@ -118,12 +126,34 @@ class Pool:
                 self.shift(resident, ResidentState.GONE)
             self.ledger.close(container.id, at)
             del self.containers[container.id]
+            self.changed.pop(container.id, None)
+
+    def _enter_idle(self, container: Container) -> None:
+        self.idle[container.id] = container
+        if container.owner is not None:
+            self.owned.setdefault(container.owner, {})[container.id] = container
+        else:
+            self.unowned.setdefault(container.namespace, {})[container.id] = container
+        for resident in container.residents.values():
+            if _forkable(resident):
+                self.forkable.setdefault(resident.function, {})[container.id] = container
+
+    def _leave_idle(self, container: Container) -> None:
+        del self.idle[container.id]
+        if container.owner is not None:
+            _strike(self.owned, container.owner, container)
+        else:
+            _strike(self.unowned, container.namespace, container)
+        for resident in container.residents.values():
+            if _forkable(resident):
+                _strike(self.forkable, resident.function, container)
 
     def disown(self, container: Container) -> None:
         """An idle container is no longer kept for anybody."""
         if container.owner is not None:
-            self.owned[container.owner].pop(container.id)
+            _strike(self.owned, container.owner, container)
             container.owner = None
+            self.unowned.setdefault(container.namespace, {})[container.id] = container
 
     def add(self, resident: Resident, estimate_bytes: int) -> None:
         container = self.containers[resident.container]
@@ -133,7 +163,7 @@ class Pool:
         self.by_function.setdefault(resident.function, {})[container.id] = resident
         self.ledger.charge(container.id, resident.function, estimate_bytes)
         self._touch(container)
-        self.loading += resident.state is ResidentState.LOADING
+        self.loading += _preloading(resident)
 
     def shift(self, resident: Resident, state: ResidentState) -> None:
         """Change a resident's state; GONE strikes it off every book."""
@@ -141,11 +171,19 @@ class Pool:
             raise InternalError(
                 f"{resident.function} in container {resident.container} cannot go from {resident.state} to {state}"
             )
-        self.loading -= resident.state is ResidentState.LOADING
+        container = self.containers[resident.container]
+        self.loading -= _preloading(resident)
+        if resident.is_template and container.state is ContainerState.IDLE:
+            if state is ResidentState.LOADED:
+                self.forkable.setdefault(resident.function, {})[container.id] = container
+            elif resident.state is ResidentState.LOADED:
+                _strike(self.forkable, resident.function, container)
         resident.state = state
-        self._touch(self.containers[resident.container])
+        self._touch(container)
+        if not resident.is_template and state in (ResidentState.UNLOADING, ResidentState.GONE):
+            self.missed[resident.function] = None
         if state is ResidentState.GONE:
-            del self.containers[resident.container].residents[resident.function]
+            del container.residents[resident.function]
             places = self.by_function[resident.function]
             del places[resident.container]
             if not places:
@@ -162,6 +200,7 @@ class Pool:
     def _touch(self, container: Container) -> None:
         container.version += 1
         container.view = None
+        self.changed[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
         for container, resident in self.by_function.get(function, {}).items():
@@ -194,7 +233,7 @@ class Pool:
                 {c.id for c in self.containers.values() if c.state is ContainerState.IDLE},
                 set(self.idle),
             ),
-            ("loads", self._count(ResidentState.LOADING), self.loading),
+            ("pre-loads", self._preloads(), self.loading),
             (
                 "stopping bytes",
                 sum(c.limit_bytes for c in self.containers.values() if c.state is ContainerState.STOPPING),
@@ -209,6 +248,16 @@ class Pool:
                 "owned containers",
                 {(c.owner, c.id) for c in self.idle.values() if c.owner is not None},
                 {(f, c) for f, places in self.owned.items() for c in places},
+            ),
+            (
+                "unowned containers",
+                {(c.namespace, c.id) for c in self.idle.values() if c.owner is None},
+                {(n, c) for n, places in self.unowned.items() for c in places},
+            ),
+            (
+                "templates to fork from",
+                {(r.function, c.id) for c in self.idle.values() for r in c.residents.values() if _forkable(r)},
+                {(t, c) for t, places in self.forkable.items() for c in places},
             ),
         ):
             if counted != kept:
@@ -229,5 +278,20 @@ class Pool:
         if kept > limit_bytes and len(container.residents) > 1 and container.state is ContainerState.IDLE:
             raise InternalError(f"container {container.id} keeps {kept} bytes above its limit of {limit_bytes}")
 
-    def _count(self, state: ResidentState) -> int:
-        return sum(r.state is state for c in self.containers.values() for r in c.residents.values())
+    def _preloads(self) -> int:
+        return sum(_preloading(r) for c in self.containers.values() for r in c.residents.values())
+
+
+def _preloading(resident: Resident) -> bool:
+    return resident.state is ResidentState.LOADING and resident.origin is Origin.PRELOAD
+
+
+def _forkable(resident: Resident) -> bool:
+    return resident.is_template and resident.state is ResidentState.LOADED
+
+
+def _strike(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:
+    places = index[key]
+    del places[container.id]
+    if not places:
+        del index[key]

@@ -142,19 +142,33 @@ class ContainerView:
     freeing_bytes: int
     """Charged to residents that are being ended."""
     residents: tuple[ResidentView, ...]
+    owner: FunctionKey | None = None
+    """The function that keep-alive holds it for."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
+    """What a plan looks at.
+
+    A *thorough* view has everything, as far as a plan can bear it. Between those, a view has what has changed since the
+    last plan and what that may concern, so that planning costs the same on a node with thousands of containers.
+    """
+
     at: float
     containers: tuple[ContainerView, ...]
+    """Idle containers; unless thorough, those that have changed."""
     absent: tuple[FunctionView, ...]
-    """Candidates: functions without a resident, those called latest first. Not all of them where there are many."""
+    """Candidates: functions without a resident; unless thorough, those that have become candidates."""
     functions: Mapping[FunctionKey, FunctionView]
     """Every function; to be asked for those that are resident somewhere."""
     templates: Mapping[ResidentKey, TemplateView]
     load_slots: int
     """Loads that may be begun now."""
+    thorough: bool = True
+    others: tuple[ContainerView, ...] = ()
+    """Unless thorough: some more idle containers, the longest idle, for the new candidates."""
+    waiting: tuple[FunctionView, ...] = ()
+    """Unless thorough: candidates for whom the last plan found no place; to be tried in `containers` only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +195,11 @@ class SuggestOffload:
 class PreloadPlan:
     suggestions: tuple[SuggestLoad | SuggestOffload, ...] = ()
     wake_at: float | None = None
-    """When the next forecast falls due; the plan is made anew then."""
+    """When to look at everything again although nothing has happened."""
+    waiting: tuple[FunctionKey, ...] = ()
+    """Candidates that found no place, those to be tried first first."""
+    later: tuple[tuple[float, FunctionKey], ...] = ()
+    """Candidates that are not due yet, with the moments at which they will be."""
 
 
 class Preloader(Protocol):

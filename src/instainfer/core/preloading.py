@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .books import Books
 from .decisions import Load
-from .known import node_view
 from .lifecycle import ResidentState
 from .model import ResidentKey, is_template
 from .pool import Origin
@@ -14,18 +13,21 @@ from .ports import SuggestLoad, SuggestOffload
 def preload(books: Books) -> None:
     """Ask the policy what should be where, and do of it what the books allow.
 
-    Opportunistic means free: nothing is loaded while a request waits. Then, and while enough is being loaded, the
-    opportunity is kept for later.
+    Opportunistic means free: nothing is loaded while a request waits for room. Then, and while enough is being loaded,
+    the opportunity is kept for later.
     """
     slots = books.settings.max_loads - books.pool.loading
-    if not books.policies.preloader.active or books.queue or slots <= 0 or books.draining:
+    if not books.policies.preloader.active or slots <= 0 or books.draining or books.starved:
         return
     books.opportunity = False
-    plan = books.policies.preloader.plan(node_view(books.functions, books.pool, books.at, slots))
-    books.wakes.plan_at = plan.wake_at
-    if not plan.suggestions:
-        for container in books.pool.idle.values():
-            container.planned = container.version
+    view = books.lookout.look(books.functions, books.pool, books.at, slots)
+    if not view.containers and not view.absent:
+        return
+    plan = books.policies.preloader.plan(view)
+    books.lookout.planned(plan)
+    books.wakes.plan_at = books.lookout.thorough_at
+    for when, key in plan.later:
+        books.wakes.arm(when, f"due {key}")
     for suggestion in plan.suggestions:
         if isinstance(suggestion, SuggestOffload):
             rejection = _follow_offload(books, suggestion)
@@ -52,7 +54,7 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
         return "not loaded: the container is not idle or the function is gone"
     if container.namespace != namespace or suggestion.function in container.residents:
         return "not loaded: it must not be there, or is there already"
-    if books.queue or books.pool.loading >= books.settings.max_loads:
+    if books.starved or books.pool.loading >= books.settings.max_loads:
         return "not loaded: requests wait, or enough is being loaded"
     need_bytes = books.estimate_in(container, suggestion.function)
     if books.pool.ledger.free_in(container.id) >= need_bytes:

@@ -1,44 +1,27 @@
 """Opportunistic pre-loading: which residents should which idle container hold? (SoCC 2024, section 4.)
 
-A function becomes a candidate when its forecast says that a call will have come with probability P_load. Idle
-containers are knapsacks: a resident weighs its bytes and is worth the seconds of loading that it is expected to save.
-We fill them greedily by value for each byte, displacing residents of clearly lower value.
+*When.* A function becomes a candidate when its forecast says that a call will have come with probability P_load. When
+the silence has lasted until P_offload the prediction was wrong. The paper off-loads the resident then. Measured, that
+hurts: the memory is idle anyway, with a window of five calls the moment comes after half the window's length, and the
+next call is a miss. By default such a resident therefore stays, and only its worth falls with its rate until somebody
+who is worth clearly more wants the room (``patient``). ``patient = False`` gives the paper's rule, and an overdue
+function is not loaded again before its next call.
 
-When the silence has lasted until P_offload the prediction was wrong. The paper off-loads the resident then. Measured,
-that hurts: the memory is idle anyway, with a window of five calls the moment comes after half the window's length, and
-the next call is a miss. By default such a resident therefore stays, and only its worth falls with its rate until
-somebody who is worth clearly more wants the room (``patient``). ``patient = False`` gives the paper's rule, and an
-overdue function is not loaded again before its next call.
-
-The paper values a resident by P(called within a horizon) x load seconds wherever it is. But a call for *any* resident
-of a container ends all others in it, so the value depends on the neighbours: with lambda the function's own rate and
-mu the sum of its neighbours' rates, it is used before it is ended, and within the horizon H, with probability
-
-    lambda / (lambda + mu) x (1 - exp(-(lambda + mu) H))
-
-which is the paper's value when there are no neighbours. A place where this probability is below `MIN_CHANCE` is not
-worth the load: it would burn CPU to be ended again.
-
-Worked example. ResNet-50 (load 2 s, called once a minute, H = 60 s) alone: 2 x 0.63 = 1.26 s. Beside a function that
-is called every five seconds: lambda / (lambda + mu) = 1/13, hence 0.15 s. It goes into the other container.
-
-A function that was never called has a small prior rate, so that otherwise empty memory is used; being worth least it
-is the first to make room. Its neighbours are not thought to be in danger from it. A second copy of a resident helps
-only when two calls overlap: copies are worth `SPARE_COPY` of a single one, and none is loaded on purpose.
+*Where.* Idle containers are knapsacks: a resident weighs its bytes and is worth the seconds of loading that it is
+expected to save there (`valuation`). They are filled by value for each byte, displacing residents of clearly lower
+value (`packing`).
 
 Templates come last: when every function that is wanted has its place, idle containers with room get the templates of
-the environments that may be called there, so that a miss is fast too. A template is worth the imports that it is
-expected to save its functions, mostly those without a resident of their own.
+the environments that may be called there, so that a miss is fast too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from ...core.lifecycle import ResidentState
-from ...core.model import ResidentKey, is_template
+from ...core.model import ContainerId, ResidentKey, is_template
 from ...core.pool import Origin
 from ...core.ports import (
     ContainerView,
@@ -49,46 +32,18 @@ from ...core.ports import (
     SuggestLoad,
     SuggestOffload,
 )
+from .improving import improve
+from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
+from .valuation import missing, once, rate, saves_s, template_s
 
-PRIOR_RATE_PER_S = 1 / 1800.0
-MIN_CHANCE = 0.02
-SPARE_COPY = 0.1
-TEMPLATE_CHANCE = 0.05
-"""Expected misses of a template's functions that are resident elsewhere, or that nobody has in view."""
 LOOKS_PER_HORIZON = 6
-
-
-@dataclass(slots=True)
-class _Bin:
-    """An idle container, as one plan sees it."""
-
-    container: ContainerView
-    staying: list[ResidentView]
-    """Functions that would be ended by a call of another, and templates."""
-    rates: dict[ResidentKey, float]
-    """Calls per second of the functions among them."""
-    neighbours: float
-    """Sum of those rates."""
-    room_bytes: int
-    """Free now or soon, without ending anybody."""
-    missing: Mapping[ResidentKey, float]
-    """Expected calls, by template, of functions that are nowhere resident; the same for all of a plan."""
-    ranked: list[tuple[float, ResidentView]] | None = None
-    """Whom to displace first: seconds that each is worth, cheapest byte first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    container: ContainerView
-    need_bytes: int
-    value_s: float
-    chance: float
-    victims: tuple[ResidentView, ...]
-    lost_s: float
+BELIEVED_S = 5.0
+"""How long a container's rates are believed while nothing in it changes."""
 
 
 class Opportunistic:
-    """`p_load`, `p_offload`: probabilities; `horizon_s`: seconds; `hysteresis`: share of what would be displaced."""
+    """`p_load`, `p_offload`: probabilities; `horizon_s`: seconds; `hysteresis`: share of what would be displaced;
+    `max_residents`: functions in one container, 0 for any number."""
 
     active = True
 
@@ -100,41 +55,63 @@ class Opportunistic:
         hysteresis: float = 0.2,
         *,
         patient: bool = True,
+        max_residents: int = 0,
     ) -> None:
         self.p_load = p_load
         self.p_offload = p_offload
         self.horizon_s = horizon_s
         self.hysteresis = hysteresis
         self.patient = patient
+        self.max_residents = max_residents or UNLIMITED
+        self._bins: dict[ContainerId, _Kept] = {}
+        self._misses: dict[ResidentKey, float] = {}
+        """As the last thorough plan saw them."""
 
     def worth(self, function: FunctionView, at: float) -> float:
-        return self._value_s(function, self._chance(_rate(function, at), 0.0))
+        each = rate(function, at)
+        return each * saves_s(function) * once(each, self.horizon_s)
 
     def plan(self, view: NodeView) -> PreloadPlan:
+        if view.thorough:
+            self._misses = missing(view.absent, view.at, self.horizon_s)
+            here = {container.id for container in view.containers}
+            self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
         offloads = [] if self.patient else list(self._overdue(view))
         leaving = {(s.container, s.function) for s in offloads}
-        missing = self._missing(view)
-        bins = [self._bin(container, view, leaving, missing) for container in view.containers]
-        loads: list[SuggestLoad] = []
-        for function in self._candidates(view):
-            if len(loads) >= view.load_slots or not bins:
-                break
-            place = self._best_place(function, bins, view)
-            if place is not None:
-                loads.append(self._suggest(function, place))
-                # One suggestion for each container and round: the books have changed when the next round comes.
-                bins = [each for each in bins if each.container is not place.container]
-        if not loads and view.load_slots > 0:
-            loads = list(self._templates(view, missing))[:1]
-        return PreloadPlan(tuple(offloads) + tuple(loads), self._next_look(view))
+        changed = [self._bin(container, view, leaving) for container in view.containers]
+        fresh = self._items(view.absent, view.at)
+        waiting = self._items(view.waiting, view.at)
+        suggestions: list[SuggestLoad] = []
+        left: list[Item] = []
+        if view.load_slots > 0:
+            suggestions, left = self._pack(view, changed, fresh, waiting)
+            if not suggestions and view.thorough:
+                suggestions = list(self._templates(view))[: view.load_slots]
+        return PreloadPlan(
+            (*offloads, *suggestions),
+            self._next_look(view),
+            tuple(item.key for item in left),
+            tuple(self._later(view)),
+        )
 
     # -- whom ------------------------------------------------------------------------------------------------------
 
-    def _candidates(self, view: NodeView) -> list[FunctionView]:
-        """Functions that should be resident and are not, the most valuable byte first."""
-        wanted = [f for f in view.absent if self._is_due(f, view.at)]
-        wanted.sort(key=lambda f: (-self.worth(f, view.at) / max(1, f.resident_bytes), f.key))
-        return wanted
+    def _items(self, functions: Iterable[FunctionView], at: float) -> list[Item]:
+        """Functions that should be resident and are not."""
+        return [
+            Item(
+                f.key,
+                f.namespace,
+                rate(f, at),
+                f.load_s,
+                f.resident_bytes,
+                f.forked_bytes,
+                f.template,
+                welcome=f.forecast is None,
+            )
+            for f in functions
+            if self._is_due(f, at)
+        ]
 
     def _is_due(self, function: FunctionView, at: float) -> bool:
         forecast = function.forecast
@@ -156,183 +133,169 @@ class Opportunistic:
                         container.id, function.key, f"not called although P(call) has passed {self.p_offload:g}"
                     )
 
+    def _later(self, view: NodeView) -> Iterable[tuple[float, ResidentKey]]:
+        """Candidates that are not due yet, and when they will be."""
+        for function in view.absent:
+            if function.forecast is not None and view.at < (when := function.forecast.due_at(self.p_load)) < math.inf:
+                yield when, function.key
+
     def _next_look(self, view: NodeView) -> float | None:
-        """When the plan may come out differently although nothing has happened."""
-        moments = [f.forecast.due_at(self.p_load) for f in view.absent if f.forecast is not None]
+        """When everything has to be looked at anew although nothing has happened."""
+        moments: list[float] = []
         if not self.patient:
             residents = (view.functions.get(r.function) for c in view.containers for r in c.residents)
             moments += [
                 f.forecast.due_at(self.p_offload) for f in residents if f is not None and f.forecast is not None
             ]
-        if view.absent and view.containers:
+        if view.thorough and view.absent and view.containers:
             # Those that are resident lose worth while they are silent.
             moments.append(view.at + self.horizon_s / LOOKS_PER_HORIZON)
-        return min((m for m in moments if m > view.at), default=None)
+        return min((m for m in moments if view.at < m < math.inf), default=None)
 
     # -- where -----------------------------------------------------------------------------------------------------
 
-    def _bin(
-        self,
-        container: ContainerView,
-        view: NodeView,
-        leaving: set[tuple[str, ResidentKey]],
-        missing: Mapping[ResidentKey, float],
-    ) -> _Bin:
-        staying = []
-        rates = {}
-        room_bytes = container.free_bytes + container.freeing_bytes
-        for resident in container.residents:
-            if (container.id, resident.function) in leaving:
-                room_bytes += resident.charged_bytes
-            elif resident.state is not ResidentState.UNLOADING:
-                staying.append(resident)
-                if not is_template(resident.function):
-                    rates[resident.function] = _known_rate(view, resident.function)
-        return _Bin(container, staying, rates, sum(rates.values()), room_bytes, missing)
-
-    def _best_place(self, function: FunctionView, bins: Sequence[_Bin], view: NodeView) -> _Place | None:
-        """Where its value, less that of whom it displaces, is highest; None when it pays nowhere."""
-        own_rate = _rate(function, view.at)
-        best: _Place | None = None
-        gain_s = 0.0
-        quietest: _Bin | None = None
-        full: list[_Bin] = []
-        for each in bins:
-            if each.container.namespace != function.namespace or any(
-                r.function == function.key for r in each.container.residents
-            ):
-                continue
-            if each.room_bytes < self._need_bytes(function, each):
-                full.append(each)
-            elif quietest is None or each.neighbours < quietest.neighbours:
-                quietest = each
-        if quietest is not None and (
-            function.forecast is None or own_rate >= MIN_CHANCE * (own_rate + quietest.neighbours)
-        ):
-            chance = self._chance(own_rate, quietest.neighbours)
-            gain_s = chance * function.load_s
-            best = _Place(quietest.container, self._need_bytes(function, quietest), gain_s, chance, (), 0.0)
-        # A function without history is welcome wherever there is room; it must not push anyone out.
-        if function.forecast is None:
-            return best
-        for each in full:
-            place = self._displacing(function, own_rate, each, view, gain_s)
-            if place is not None:
-                best, gain_s = place, place.value_s - place.lost_s
-        return best
-
-    def _displacing(
-        self, function: FunctionView, own_rate: float, place: _Bin, view: NodeView, better_than_s: float
-    ) -> _Place | None:
-        """Its value in a full container, and whom it displaces there: all that are needed, and cheap enough."""
-        if place.ranked is None:
-            place.ranked = self._rank(place, view)
-        most_s = self._chance(own_rate, 0.0) * function.load_s - better_than_s
-        room_bytes, need_bytes = place.room_bytes, self._need_bytes(function, place)
-        victims: list[ResidentView] = []
-        lost_s, neighbours = 0.0, place.neighbours
-        for value_s, resident in place.ranked:
-            if room_bytes >= need_bytes:
+    def _pack(
+        self, view: NodeView, changed: list[Bin], fresh: list[Item], waiting: list[Item]
+    ) -> tuple[list[SuggestLoad], list[Item]]:
+        """What to load, and the items that found no place, those of most value per byte first."""
+        others = [self._bin(container, view, set()) for container in view.others] if fresh else []
+        packing = Packing([*changed, *others], self.horizon_s, self.hysteresis)
+        nowhere_else = {id(item) for item in waiting}
+        changed_ids = {each.id for each in changed}
+        items = sorted([*fresh, *waiting], key=self._density)
+        placed: list[Placed] = []
+        left: list[Item] = []
+        for n, item in enumerate(items):
+            if len(placed) >= view.load_slots or not packing.bins:
+                left += items[n:]
                 break
-            if resident.function == function.template:
+            bins = packing.bins
+            if others and id(item) in nowhere_else:
+                bins = [each for each in bins if each.id in changed_ids]
+            found = packing.place(item, bins)
+            if found is None:
+                left.append(item)
+            else:
+                placed.append(found)
+        free = [each for each in placed if not each.victims and not each.item.welcome]
+        eager = [item for item in left if not item.welcome]
+        if free and eager and view.load_slots > 1:
+            kept = [each for each in placed if each.victims or each.item.welcome]
+            better = improve(packing, free, eager)[: view.load_slots - len(kept)]
+            placed = [*kept, *better]
+            here = {each.item.key for each in placed}
+            left = [item for item in items if item.key not in here]
+        return [self._suggest(each) for each in placed], left
+
+    def _density(self, item: Item) -> tuple[float, ResidentKey]:
+        return -item.rate * item.saves_s * once(item.rate, self.horizon_s) / max(1, item.plain_bytes), item.key
+
+    def _bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
+        kept = self._bins.get(container.id)
+        if kept is None or kept.view is not container or not kept.at <= view.at < kept.at + BELIEVED_S or leaving:
+            kept = _Kept(container, view.at, self._new_bin(container, view, leaving))
+            self._bins[container.id] = kept
+        return kept.copy()
+
+    def _new_bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
+        room_bytes = container.free_bytes + container.freeing_bytes
+        rates = weight = 0.0
+        functions = 0
+        ready: list[ResidentKey] = []
+        staying: list[tuple[ResidentView, float, float]] = []
+        for resident in container.residents:
+            if resident.state is ResidentState.UNLOADING:
                 continue
-            victims.append(resident)
-            room_bytes += resident.charged_bytes
-            neighbours -= place.rates.get(resident.function, 0.0)
-            lost_s += value_s
-            if lost_s >= most_s:
-                return None
-        neighbours = max(0.0, neighbours)
-        chance = self._chance(own_rate, neighbours)
-        value_s = chance * function.load_s
-        if room_bytes < need_bytes or own_rate < MIN_CHANCE * (own_rate + neighbours):
-            return None
-        if value_s <= lost_s * (1 + self.hysteresis) or value_s - lost_s <= better_than_s:
-            return None
-        return _Place(place.container, need_bytes, value_s, chance, tuple(victims), lost_s)
-
-    def _rank(self, place: _Bin, view: NodeView) -> list[tuple[float, ResidentView]]:
-        ranked = [(self._resident_value(view, r, place), r) for r in place.staying if r.state is ResidentState.LOADED]
-        ranked.sort(key=lambda pair: (pair[0] / max(1, pair[1].charged_bytes), pair[1].function))
-        return ranked
-
-    def _need_bytes(self, function: FunctionView, place: _Bin) -> int:
-        """Less beside a template that it can be forked from."""
-        if function.template is None:
-            return function.resident_bytes
-        forked = any(r.function == function.template and r.state is ResidentState.LOADED for r in place.staying)
-        return function.forked_bytes if forked else function.resident_bytes
-
-    # -- what it is worth ------------------------------------------------------------------------------------------
-
-    def _resident_value(self, view: NodeView, resident: ResidentView, place: _Bin) -> float:
-        if is_template(resident.function):
-            return self._template_value(view, resident.function, place.missing)
-        function = view.functions.get(resident.function)
-        if function is None:
-            return 0.0
-        rate = place.rates[resident.function]
-        return self._value_s(function, self._chance(rate, max(0.0, place.neighbours - rate)))
-
-    def _value_s(self, function: FunctionView, chance: float) -> float:
-        return chance * function.load_s * (SPARE_COPY if function.copies > 1 else 1.0)
-
-    def _chance(self, rate: float, neighbours: float) -> float:
-        """Probability of being called before a neighbour is, and within the horizon."""
-        together = rate + neighbours
-        return 0.0 if together <= 0 else rate / together * -math.expm1(-together * self.horizon_s)
+            if leaving and (container.id, resident.function) in leaving:
+                room_bytes += resident.charged_bytes
+                continue
+            each = saves = 0.0
+            if is_template(resident.function):
+                if resident.state is ResidentState.LOADED:
+                    ready.append(resident.function)
+            else:
+                functions += 1
+                function = view.functions.get(resident.function)
+                if function is not None and function.forecast is not None:
+                    each, saves = function.forecast.rate(view.at), saves_s(function)
+                    rates += each
+                    weight += each * saves
+            if resident.state is ResidentState.LOADED:
+                staying.append((resident, each, saves))
+        g = once(rates, self.horizon_s)
+        loaded = [
+            Resident(
+                r.function,
+                r.charged_bytes,
+                each,
+                saves,
+                template_s(view, r.function, self._misses) if is_template(r.function) else 0.0,
+                is_template=is_template(r.function),
+            )
+            for r, each, saves in staying
+        ]
+        loaded.sort(key=lambda r: (r.density(g), r.key))
+        return Bin(
+            container.id,
+            container.namespace,
+            room_bytes,
+            frozenset(r.function for r in container.residents),
+            frozenset(ready),
+            rates,
+            weight,
+            loaded,
+            loaded[0].density(g) if loaded else math.inf,
+            self.max_residents - functions,
+            g,
+        )
 
     # -- templates -------------------------------------------------------------------------------------------------
 
-    def _templates(self, view: NodeView, missing: Mapping[ResidentKey, float]) -> Iterable[SuggestLoad]:
-        """Templates for containers that lack them and have room, the most valuable first."""
-        worth = {key: self._template_value(view, key, missing) for key in view.templates}
+    def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
+        """Templates for containers that lack them and have room, the most valuable first; one for each container."""
+        worth = {key: template_s(view, key, self._misses) for key in view.templates}
+        taken: set[ContainerId] = set()
         for key in sorted(worth, key=lambda k: (-worth[k], k)):
             template = view.templates[key]
             for container in view.containers:
                 if container.namespace != template.namespace or container.free_bytes < template.resident_bytes:
                     continue
-                if all(r.function != key for r in container.residents):
+                if container.id not in taken and all(r.function != key for r in container.residents):
+                    taken.add(container.id)
                     reason = f"a miss here would import for {template.library_s:.2f} s"
                     yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
 
-    def _missing(self, view: NodeView) -> dict[ResidentKey, float]:
-        """Calls expected within the horizon of functions that are nowhere resident, by their templates."""
-        calls: dict[ResidentKey, float] = {}
-        for function in view.absent:
-            if function.template is not None:
-                chance = self._chance(_rate(function, view.at), 0.0)
-                calls[function.template] = calls.get(function.template, 0.0) + chance
-        return calls
-
-    def _template_value(self, view: NodeView, key: ResidentKey, missing: Mapping[ResidentKey, float]) -> float:
-        """Seconds of importing that a template is expected to save within the horizon, over all its functions."""
-        template = view.templates.get(key)
-        return 0.0 if template is None else (missing.get(key, 0.0) + TEMPLATE_CHANCE) * template.library_s
-
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def _suggest(self, function: FunctionView, place: _Place) -> SuggestLoad:
-        if function.forecast is None:
+    def _suggest(self, placed: Placed) -> SuggestLoad:
+        item = placed.item
+        if item.welcome:
             why = "never called yet, memory is idle"
         else:
-            why = f"P(used within {self.horizon_s:g} s) = {place.chance:.2f}, saves {function.load_s:.2f} s"
-        if place.victims:
-            why += f"; displaces {', '.join(v.function for v in place.victims)} worth {place.lost_s:.2f} s"
+            why = f"P(used within {self.horizon_s:g} s) = {placed.chance:.2f}, saves {item.saves_s:.2f} s"
+        if placed.victims:
+            why += f"; displaces {', '.join(v.key for v in placed.victims)} worth {placed.lost_s:.2f} s"
         return SuggestLoad(
-            place.container.id,
-            function.key,
-            place.need_bytes,
-            place.value_s,
-            tuple(v.function for v in place.victims),
+            placed.bin.id,
+            item.key,
+            item.bytes_in(placed.bin),
+            placed.chance * item.saves_s,
+            tuple(v.key for v in placed.victims),
             why,
         )
 
 
-def _rate(function: FunctionView, at: float) -> float:
-    return PRIOR_RATE_PER_S if function.forecast is None else function.forecast.rate(at)
+class _Kept:
+    """A container as it was packed last: what `Bin` is made from, while the view of it is the same."""
 
+    __slots__ = ("_bin", "at", "view")
 
-def _known_rate(view: NodeView, key: ResidentKey) -> float:
-    function = view.functions.get(key)
-    return 0.0 if function is None or function.forecast is None else function.forecast.rate(view.at)
+    def __init__(self, view: ContainerView, at: float, each: Bin) -> None:
+        self.view = view
+        self.at = at
+        self._bin = each
+
+    def copy(self) -> Bin:
+        """For one plan, which changes its books."""
+        b = self._bin
+        return Bin(b.id, b.namespace, b.room_bytes, b.holds, b.ready, b.rate, b.weight, b.loaded, b.least, b.seats, b.g)

@@ -1,0 +1,75 @@
+"""What the next pre-load plan looks at.
+
+A plan for everything costs functions times containers; calls cannot pay for that. So everything is looked at from time
+to time (*thorough*), when the policy asks for it, and between those only what is new: containers that have changed,
+functions that have lost their place or have fallen due, and of those that found none before the most wanted ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from .known import Registry, TemplateViews, Views, container_view, node_view
+from .model import FunctionKey
+from .pool import Pool
+from .ports import NodeView, PreloadPlan
+
+SMALL: Final = (16, 64)
+"""Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
+FRESH: Final = 24
+"""New candidates in one look; more wait for the next."""
+OTHERS: Final = 16
+"""Containers that new candidates are tried in beside those that have changed."""
+WAITING: Final = 8
+"""Candidates without a place that are tried in containers that have changed."""
+
+
+@dataclass(slots=True)
+class Lookout:
+    thorough_at: float | None = 0.0
+    """When everything is to be looked at again."""
+    waiting: tuple[FunctionKey, ...] = ()
+    """Candidates for whom the last plans found no place, the most wanted first."""
+    full: bool = True
+    """The look that is being taken is thorough."""
+
+    def look(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
+        small = len(pool.idle) <= SMALL[0] and len(registry.functions) <= SMALL[1]
+        self.full = small or (self.thorough_at is not None and self.thorough_at <= at)
+        if self.full:
+            pool.missed.clear()
+            pool.changed.clear()
+            return node_view(registry, pool, at, load_slots)
+        changed = [pool.idle[id_] for id_ in pool.changed if id_ in pool.idle]
+        for container in changed:
+            del pool.changed[container.id]
+        fresh = list(islice(pool.missed, FRESH))
+        for key in fresh:
+            del pool.missed[key]
+        fresh = [key for key in fresh if registry.is_absent(key, pool)]
+        waiting = [key for key in self.waiting[:WAITING] if key not in fresh and registry.is_absent(key, pool)]
+        others = islice(pool.idle.values(), OTHERS) if fresh else ()
+        seen = {container.id for container in changed}
+        return NodeView(
+            at,
+            tuple(container_view(container, pool) for container in changed),
+            tuple(registry.view(key, pool) for key in fresh),
+            Views(registry, pool),
+            TemplateViews(registry),
+            load_slots,
+            thorough=False,
+            others=tuple(container_view(container, pool) for container in others if container.id not in seen),
+            waiting=tuple(registry.view(key, pool) for key in waiting),
+        )
+
+    def planned(self, plan: PreloadPlan) -> None:
+        """Take note of what a plan says about the next ones."""
+        if self.full:
+            self.thorough_at, self.waiting = plan.wake_at, plan.waiting
+            return
+        untried = self.waiting[WAITING:]
+        self.waiting = (*plan.waiting, *(key for key in untried if key not in plan.waiting))[: 4 * WAITING]
+        if plan.wake_at is not None and (self.thorough_at is None or plan.wake_at < self.thorough_at):
+            self.thorough_at = plan.wake_at

@@ -1,0 +1,60 @@
+"""Each container for its own function only: pre-loading without the scheduler (the ablation NS of SoCC 2024, Fig. 15).
+
+An idle container gets the function back that it served last, when that function's forecast falls due; nothing else is
+ever loaded into it, and nothing is displaced.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ...core.lifecycle import ResidentState
+from ...core.model import is_template
+from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
+from .valuation import once, rate, saves_s
+
+
+class Own:
+    active = True
+
+    def __init__(self, p_load: float = 0.06, horizon_s: float = 60.0) -> None:
+        self.p_load = p_load
+        self.horizon_s = horizon_s
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        each = rate(function, at)
+        return each * saves_s(function) * once(each, self.horizon_s)
+
+    def plan(self, view: NodeView) -> PreloadPlan:
+        loads: list[SuggestLoad] = []
+        later: list[float] = []
+        for container in view.containers:
+            function = self._wanted(container, view)
+            if function is None:
+                continue
+            due_at = -math.inf if function.forecast is None else function.forecast.due_at(self.p_load)
+            if due_at > view.at:
+                later.append(due_at)
+            elif len(loads) < view.load_slots:
+                loads.append(self._suggest(container, function, view.at))
+            else:
+                later.append(math.nextafter(view.at, math.inf))
+        return PreloadPlan(tuple(loads), min((when for when in later if when < math.inf), default=None))
+
+    def _wanted(self, container: ContainerView, view: NodeView) -> FunctionView | None:
+        function = view.functions.get(container.owner) if container.owner is not None else None
+        if function is None or any(r.function == function.key for r in container.residents):
+            return None
+        others = any(
+            not is_template(r.function) and r.state is not ResidentState.UNLOADING for r in container.residents
+        )
+        need_bytes = self._bytes(container, function)
+        return None if others or container.free_bytes + container.freeing_bytes < need_bytes else function
+
+    def _suggest(self, container: ContainerView, function: FunctionView, at: float) -> SuggestLoad:
+        need_bytes = self._bytes(container, function)
+        return SuggestLoad(container.id, function.key, need_bytes, self.worth(function, at), (), "served here last")
+
+    def _bytes(self, container: ContainerView, function: FunctionView) -> int:
+        ready = any(r.function == function.template and r.state is ResidentState.LOADED for r in container.residents)
+        return function.forked_bytes if ready else function.resident_bytes

@@ -1,0 +1,245 @@
+"""Which items should which bin hold, so that the sum of values grows? Multiple knapsacks with neighbours.
+
+The value of a bin is that of `valuation`: g(Lambda) x W, with Lambda the sum of its items' rates and W that of rate x
+seconds saved. The problem is NP-hard already without neighbours (SoCC 2024, section 4.2, gives it to a dynamic program,
+its successor to a greedy by value per byte). Ours, in two steps:
+
+1. *Greedy*: items in the order of value per byte; each goes where it adds most, of the `LOOKED_AT` quietest bins with
+   room (`Packing.insert`). Where it fits nowhere, or adds little, it may displace residents that are there already:
+   the cheapest per byte first, all that are needed or none, and only if the sum grows by more than `hysteresis` of
+   what is lost (`Packing.displace`).
+2. *Local improvement* (`improving.improve`), where several items were placed at once.
+
+Victims are complete sets, and a bin in which somebody is to be ended takes nobody else in the same plan.
+
+In tests the result is held against the exact optimum.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ...core.model import ContainerId, ResidentKey
+from .valuation import once
+
+LOOKED_AT: Final = 6
+"""Bins with room that an item is tried in; the quietest ones, since noise is what takes value away."""
+MIN_CHANCE: Final = 0.02
+"""Where an item would be called before its neighbours more rarely than that, it is not worth the load: it would burn
+CPU to be ended again."""
+UNLIMITED: Final = 1 << 30
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A function that wants a place."""
+
+    key: ResidentKey
+    namespace: str
+    rate: float
+    saves_s: float
+    plain_bytes: int
+    forked_bytes: int
+    """What it takes beside its template."""
+    template: ResidentKey | None = None
+    welcome: bool = False
+    """Never called: it takes what is free, pushes nobody out, and its neighbours are not thought to mind."""
+
+    def bytes_in(self, place: Bin) -> int:
+        if self.template is not None and self.template in place.ready:
+            return self.forked_bytes
+        return self.plain_bytes
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """Something in a bin that can be ended."""
+
+    key: ResidentKey
+    size_bytes: int
+    rate: float
+    """0 for a function that was never called, and for a template, which calls do not end."""
+    saves_s: float
+    fixed_s: float = 0.0
+    """What it is worth wherever it is: a template's value."""
+    is_template: bool = False
+
+    def density(self, g: float) -> float:
+        """What a byte of it is worth in a bin with that g."""
+        return (self.rate * self.saves_s * g + self.fixed_s) / max(1, self.size_bytes)
+
+
+@dataclass(slots=True, eq=False)
+class Bin:
+    """An idle container, as a plan sees it."""
+
+    id: ContainerId
+    namespace: str
+    room_bytes: int
+    """Free now or soon, without ending anybody."""
+    holds: frozenset[ResidentKey]
+    """Everything in it, in whatever state."""
+    ready: frozenset[ResidentKey]
+    """Templates that can be forked from."""
+    rate: float
+    """Lambda: of the functions that stay and have been called before."""
+    weight: float
+    """W: the sum of their rates x seconds saved."""
+    loaded: list[Resident]
+    """Those that may be displaced, the cheapest byte first."""
+    least: float
+    """Value of their cheapest byte; ``inf`` where nobody can be displaced."""
+    seats: int = UNLIMITED
+    """Functions it may hold besides."""
+    g: float = 0.0
+    """g(Lambda) as it is now."""
+
+    def put(self, item: Item, horizon_s: float) -> None:
+        self.room_bytes -= item.bytes_in(self)
+        self.seats -= 1
+        if not item.welcome:
+            self.rate += item.rate
+            self.weight += item.rate * item.saves_s
+            self.g = once(self.rate, horizon_s)
+
+    def take_out(self, item: Item, horizon_s: float) -> None:
+        """The inverse of `put`."""
+        self.room_bytes += item.bytes_in(self)
+        self.seats += 1
+        if not item.welcome:
+            self.rate = max(0.0, self.rate - item.rate)
+            self.weight = max(0.0, self.weight - item.rate * item.saves_s)
+            self.g = once(self.rate, horizon_s)
+
+
+@dataclass(slots=True, eq=False)
+class Placed:
+    item: Item
+    bin: Bin
+    adds_s: float
+    """By how much the sum of values grows."""
+    victims: tuple[Resident, ...] = ()
+    lost_s: float = 0.0
+    """What the victims were worth; part of `adds_s`."""
+
+    @property
+    def chance(self) -> float:
+        """Probability of being used within the horizon, as it was found when it was placed."""
+        return self.item.rate * self.bin.g
+
+
+class Packing:
+    """A plan in the making: items go into `bins` one by one, and the bins' books are kept."""
+
+    def __init__(self, bins: Iterable[Bin], horizon_s: float, hysteresis: float) -> None:
+        self.horizon_s = horizon_s
+        self.hysteresis = hysteresis
+        self.bins = sorted(bins, key=loudness)
+        """The quietest first."""
+
+    def place(self, item: Item, bins: Sequence[Bin] | None = None) -> Placed | None:
+        """Put an item where the sum of values grows most; None where that is nowhere."""
+        looked_at = self.bins if bins is None else bins
+        placed = self.insert(item, looked_at)
+        if not item.welcome:
+            placed = self.displace(item, looked_at, placed)
+        if placed is not None:
+            self.enter(placed)
+        return placed
+
+    def insert(self, item: Item, bins: Sequence[Bin]) -> Placed | None:
+        """The best place that is free."""
+        best: Bin | None = None
+        gain_s = 0.0
+        tries = LOOKED_AT
+        for each in bins:
+            if each.room_bytes < item.forked_bytes or each.room_bytes < item.bytes_in(each) or not _may_go(item, each):
+                continue
+            if not item.welcome and item.rate < MIN_CHANCE * (item.rate + each.rate):
+                break  # the next ones are louder still
+            adds_s = self.gain(item, each)
+            if adds_s > gain_s:
+                best, gain_s = each, adds_s
+            tries -= 1
+            if tries == 0:
+                break
+        return None if best is None else Placed(item, best, gain_s)
+
+    def gain(self, item: Item, place: Bin) -> float:
+        """By how much the bin's value grows by an item."""
+        if item.welcome:
+            return item.rate * item.saves_s * place.g
+        weight = place.weight + item.rate * item.saves_s
+        return weight * once(place.rate + item.rate, self.horizon_s) - place.weight * place.g
+
+    def loses(self, item: Item, place: Bin) -> float:
+        """By how much the bin's value would shrink without an item of it."""
+        weight = max(0.0, place.weight - item.rate * item.saves_s)
+        return place.weight * place.g - weight * once(max(0.0, place.rate - item.rate), self.horizon_s)
+
+    def displace(self, item: Item, bins: Sequence[Bin], best: Placed | None) -> Placed | None:
+        """A better place than `best` among the full ones, at the cost of who is there; else `best`."""
+        most_s = item.rate * item.saves_s * once(item.rate, self.horizon_s)
+        better_than_s = 0.0 if best is None else best.adds_s
+        for each in bins:
+            if not each.loaded:
+                continue
+            lacks_bytes = item.bytes_in(each) - each.room_bytes
+            if lacks_bytes <= 0 and each.seats > 0:
+                continue
+            # The cheapest bytes there cost at least so much.
+            if most_s - max(0, lacks_bytes) * each.least * (1 + self.hysteresis) <= better_than_s:
+                continue
+            if not _may_go(item, each, seats=1):
+                continue
+            found = self._victims(item, each, most_s - better_than_s)
+            if found is not None and found.adds_s > better_than_s:
+                best, better_than_s = found, found.adds_s
+        return best
+
+    def _victims(self, item: Item, place: Bin, most_s: float) -> Placed | None:
+        lacks_bytes = item.bytes_in(place) - place.room_bytes
+        seats, rate, weight, lost_s = place.seats, place.rate, place.weight, 0.0
+        victims: list[Resident] = []
+        for resident in place.loaded:
+            if lacks_bytes <= 0 and seats > 0:
+                break
+            if resident.key == item.template or (lacks_bytes <= 0 and resident.is_template):
+                continue
+            victims.append(resident)
+            lacks_bytes -= resident.size_bytes
+            seats += not resident.is_template
+            rate -= resident.rate
+            weight -= resident.rate * resident.saves_s
+            lost_s += resident.rate * resident.saves_s * place.g + resident.fixed_s
+            if lost_s >= most_s:
+                return None
+        rate = max(0.0, rate) + item.rate
+        if lacks_bytes > 0 or seats <= 0 or item.rate < MIN_CHANCE * rate:
+            return None
+        weight = max(0.0, weight) + item.rate * item.saves_s
+        fixed_s = sum(victim.fixed_s for victim in victims)
+        adds_s = weight * once(rate, self.horizon_s) - fixed_s - place.weight * place.g
+        if adds_s <= self.hysteresis * lost_s:
+            return None
+        return Placed(item, place, adds_s, tuple(victims), lost_s)
+
+    def enter(self, placed: Placed) -> None:
+        """Keep the bins' books; one in which somebody is to be ended first is done with."""
+        place = placed.bin
+        self.bins.remove(place)
+        if not placed.victims:
+            place.put(placed.item, self.horizon_s)
+            insort(self.bins, place, key=loudness)
+
+
+def loudness(place: Bin) -> tuple[float, ContainerId]:
+    """What bins are sorted by."""
+    return place.rate, place.id
+
+
+def _may_go(item: Item, place: Bin, seats: int = 0) -> bool:
+    return place.namespace == item.namespace and place.seats + seats > 0 and item.key not in place.holds

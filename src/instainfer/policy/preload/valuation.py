@@ -1,0 +1,65 @@
+"""What a resident is worth in its place: the objective of the packing.
+
+The paper values a resident by P(called within a horizon) x load seconds wherever it is. But a call for *any* resident
+of a container ends all others in it, so the value depends on the neighbours. With lambda_i the residents' own rates and
+Lambda their sum, resident i is the first to be called, and within the horizon H, with probability
+
+    lambda_i x g(Lambda),    g(Lambda) = (1 - exp(-Lambda H)) / Lambda,
+
+which is the paper's value when there are no neighbours. A container is therefore worth g(Lambda) x sum(lambda_i x
+load_i): two sums tell everything, and what a newcomer adds, or a victim takes away, is known in constant time.
+
+Worked example. ResNet-50 (load 2 s, called once a minute, H = 60 s) alone: 2 x 0.63 = 1.26 s. Beside a function that
+is called every five seconds: 2 x (1/60) x g(13/60) = 0.15 s. It goes into the other container.
+
+A function that was never called has a small prior rate, so that otherwise empty memory is used; being worth least it
+is the first to make room. A second copy of a resident helps only when two calls overlap: copies are worth `SPARE_COPY`
+of a single one, and none is loaded on purpose. A template is worth the imports that it is expected to save its
+functions, mostly those without a resident of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from ...core.model import ResidentKey
+from ...core.ports import FunctionView, NodeView
+
+PRIOR_RATE_PER_S = 1 / 1800.0
+SPARE_COPY = 0.1
+TEMPLATE_CHANCE = 0.05
+"""Expected misses of a template's functions that are resident elsewhere, or that nobody has in view."""
+
+
+def once(rate_per_s: float, horizon_s: float) -> float:
+    """g(Lambda): seconds within the horizon during which nobody has been called yet, in the mean."""
+    if rate_per_s <= 0.0:
+        return horizon_s
+    return -math.expm1(-rate_per_s * horizon_s) / rate_per_s
+
+
+def rate(function: FunctionView, at: float) -> float:
+    """Calls per second expected of it."""
+    return PRIOR_RATE_PER_S if function.forecast is None else function.forecast.rate(at)
+
+
+def saves_s(function: FunctionView) -> float:
+    """Seconds that its next call saves when it is resident."""
+    return function.load_s * SPARE_COPY if function.copies > 1 else function.load_s
+
+
+def missing(functions: Iterable[FunctionView], at: float, horizon_s: float) -> dict[ResidentKey, float]:
+    """Calls expected within the horizon, by template."""
+    calls: dict[ResidentKey, float] = {}
+    for function in functions:
+        if function.template is not None:
+            chance = -math.expm1(-rate(function, at) * horizon_s)
+            calls[function.template] = calls.get(function.template, 0.0) + chance
+    return calls
+
+
+def template_s(view: NodeView, key: ResidentKey, misses: Mapping[ResidentKey, float]) -> float:
+    """Seconds of importing that a template is expected to save within the horizon, over all its functions."""
+    template = view.templates.get(key)
+    return 0.0 if template is None else (misses.get(key, 0.0) + TEMPLATE_CHANCE) * template.library_s
