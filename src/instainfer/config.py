@@ -136,11 +136,13 @@ class KeepAliveConfig(KeepAlivePolicyConfig):
 
 
 class PreloadConfig(_Part):
-    policy: str = Field("opportunistic", description="opportunistic, or none")
+    policy: str = Field(
+        "opportunistic", description="opportunistic; own: a container reloads only its own function; or none"
+    )
     predictor: str = Field(
         "poisson",
-        description="when a function is expected to be called next: poisson, histogram, auto, or, with the extra "
-        "forecast, arima or forest",
+        description="when a function is expected to be called next: poisson, histogram, auto, none (nothing is "
+        "forecast), or, with the extra forecast, arima or forest",
     )
     window: int = Field(5, ge=2, description="poisson: arrivals looked back at (W)")
     members: str = Field(
@@ -154,6 +156,7 @@ class PreloadConfig(_Part):
     )
     horizon_s: float = Field(60.0, gt=0, description="a resident's value is for calls within so many seconds")
     max_loads: int = Field(1, ge=1, description="pre-loads at a time")
+    max_residents: int = Field(0, ge=0, description="functions in one container; 0: any number that fits")
     hysteresis: float = Field(
         0.2, ge=0, description="a newcomer must be worth this much more, as a share, than what it displaces"
     )

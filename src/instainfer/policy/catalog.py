@@ -19,9 +19,11 @@ from .predict.arima import Arima
 from .predict.auto import Auto
 from .predict.forest import Forest
 from .predict.histogram import Histogram
+from .predict.none import NoPredictor
 from .predict.poisson import Poisson
 from .preload.none import NoPreloading
 from .preload.opportunistic import Opportunistic
+from .preload.own import Own
 
 
 def _library_backed(place: str) -> Any:
@@ -56,11 +58,18 @@ PREDICTORS: Final[Mapping[str, Callable[[Any], Predictor]]] = {
     "arima": lambda preload: Arima(_library_backed("arima:fitter"), preload.horizon_s),
     "forest": lambda preload: Forest(_library_backed("forest:fitter"), preload.horizon_s),
     "auto": _auto,
+    "none": lambda preload: NoPredictor(),
 }
 PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
     "opportunistic": lambda preload: Opportunistic(
-        preload.p_load, preload.p_offload, preload.horizon_s, preload.hysteresis, patient=preload.patient
+        preload.p_load,
+        preload.p_offload,
+        preload.horizon_s,
+        preload.hysteresis,
+        patient=preload.patient,
+        max_residents=preload.max_residents,
     ),
+    "own": lambda preload: Own(preload.p_load, preload.horizon_s),
     "none": lambda preload: NoPreloading(),
 }
 KEEPALIVES: Final[Mapping[str, Callable[[Any], KeepAlive]]] = {
