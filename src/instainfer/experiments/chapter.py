@@ -19,16 +19,16 @@ PAPER = "the paper"
 UNITS: Mapping[Metric, str] = {"e2e": "end-to-end latency, s", "startup": "start-up latency, s"}
 WORDS: Mapping[Metric, str] = {"e2e": "end-to-end", "startup": "start-up"}
 _PARAMETERS = {
-    "keepalive.ttl_s": "keep-alive, s",
-    "memory_gb": "memory for containers, GB",
-    "nodes": "nodes",
-    "preload.p_load": "P_load",
-    "preload.p_offload": "P_offload",
-    "preload.window": "W",
-    "workload.calls_per_minute": "calls per minute",
-    "workload.functions": "functions",
-    "workload.scale": "scale of the rates",
+    "keepalive.ttl_s": ("keep-alive", "s"),
+    "memory_gb": ("memory for containers", "GB"),
+    "preload.p_load": ("P_load", ""),
+    "preload.p_offload": ("P_offload", ""),
+    "preload.window": ("W", ""),
+    "workload.calls_per_minute": ("calls per minute", ""),
+    "workload.functions": ("functions", ""),
+    "workload.scale": ("scale of the rates", ""),
 }
+"""Their names and units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,23 @@ class Chapter:
 
 
 def word(parameter: str) -> str:
-    """What a parameter is called in tables and along axes."""
-    return _PARAMETERS.get(parameter, parameter)
+    """What a parameter is called above columns and along axes."""
+    name, unit = _PARAMETERS.get(parameter, (parameter, ""))
+    return f"{name}, {unit}" if unit else name
 
 
 def value_text(value: object) -> str:
     """A value of a parameter."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def told(point: Mapping[str, object]) -> str:
+    """Parameters with their values: W = 10, keep-alive = 600 s."""
+    parts = []
+    for parameter, value in point.items():
+        name, unit = _PARAMETERS.get(parameter, (parameter, ""))
+        parts.append(f"{name} = {value_text(value)} {unit}".strip())
+    return ", ".join(parts)
 
 
 def system_styles(cells: Cells) -> dict[str, Style]:

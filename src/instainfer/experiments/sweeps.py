@@ -12,7 +12,7 @@ from ..report.front import Place, Reading, latency_at, memory_at
 from ..report.grid import NOTHING, Grid, number
 from ..report.pooled import Pooled
 from .cells import Cells
-from .chapter import PAPER, UNITS, WORDS, Chapter, system_styles, value_text, word
+from .chapter import PAPER, UNITS, WORDS, Chapter, system_styles, told, value_text, word
 from .scenario import Report
 
 
@@ -66,16 +66,16 @@ def front(cells: Cells, report: Report) -> Chapter:
         for curve in _curves(cells, report, workload):
             pairs = [(value, place) for value, found in curve.found if (place := _place(found)) is not None]
             places = series[curve.label] = [place for _, place in pairs]
-            names[curve.label] = [value_text(value) for value, _ in pairs]
+            names[curve.label] = [told({report.x: value}).rpartition(" = ")[2] for value, _ in pairs]
             drawn.append(curve)
             for value, place in pairs:
                 points.append([workload, curve.label, value_text(value), number(place.memory), number(place.latency)])
             if base is not None:
                 memory, latency = memory_at(places, base.latency), latency_at(places, base.memory)
-                told = [_read(memory, "GB·s"), _share(memory, base.memory), _read(latency, "ms")]
-                readings.append([workload, curve.label, *told, _share(latency, base.latency)])
+                read = [_read(memory, "GB·s"), _share(memory, base.memory), _read(latency, "ms")]
+                readings.append([workload, curve.label, *read, _share(latency, base.latency)])
                 if curve.system != baseline.system:
-                    findings += baseline.sentences(f"{workload}: {curve.label}", base, memory, latency)
+                    findings.append(baseline.sentence(f"{workload}: {curve.label}", base, memory, latency))
         panels.append((workload, series))
         if base is not None:
             at[workload] = base
@@ -107,26 +107,25 @@ class _Baseline:
     point: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return ", ".join([self.system, *(f"{word(name)}: {value_text(value)}" for name, value in self.point.items())])
+        return f"{self.system} ({told(self.point)})" if self.point else self.system
 
-    def sentences(self, who: str, base: Place, memory: Reading | None, latency: Reading | None) -> Iterator[str]:
+    def sentence(self, who: str, base: Place, memory: Reading | None, latency: Reading | None) -> str:
+        """The two readings of a curve in words."""
         if memory is None:
-            yield f"{who} does not reach the mean start-up latency of {self}, {number(base.latency)} ms."
+            first = f"does not reach the mean start-up latency of {self}, {number(base.latency)} ms"
         else:
             share = f"{'at most ' if memory.bound else ''}{memory.value / base.memory:.0%}"
-            yield f"{who} needs {share} of the memory of {self} for its start-up latency of {number(base.latency)} ms."
+            first = f"has the mean start-up latency of {self}, {number(base.latency)} ms, with {share} of its memory"
         if latency is None:
-            yield f"{who} does not get by with its memory, {number(base.memory)} GB·s."
-        else:
-            memory_used = f"{'less than ' if latency.bound else ''}its memory"
-            yield f"With {memory_used}, {number(base.memory)} GB·s, it has {number(latency.value)} ms."
+            return f"{who} {first}, and does not get by with its {number(base.memory)} GB·s."
+        less = "less than " if latency.bound else ""
+        return f"{who} {first}, and {number(latency.value)} ms with {less}its {number(base.memory)} GB·s."
 
 
 def _curves(cells: Cells, report: Report, workload: str) -> Iterator[_Curve]:
     for system in cells.systems(report):
         for rest, found in cells.along(report, workload, system, report.x):
-            told = [f"{word(name)} = {value_text(value)}" for name, value in rest.items()]
-            yield _Curve(", ".join([system, *told]), system, not rest, found)
+            yield _Curve(", ".join([system, *([told(rest)] if rest else [])]), system, not rest, found)
 
 
 def _styles(cells: Cells, drawn: Sequence[_Curve]) -> dict[str, Style]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .canvas import PHASE_COLOURS, WIDTH_IN, Style, new_figure
@@ -22,6 +23,9 @@ Styles: TypeAlias = Mapping[str, Style]
 _FLOOR_MS = 0.1
 """Where a logarithmic axis shows what took hardly any time."""
 _LEGEND_INCHES = 0.24
+_STEPS = 24
+_WIDE, _NARROW = 5.0, 1.3
+"""Ratios of the largest to the smallest value at which an axis is logarithmic, and does not begin at zero."""
 _GREY = "#555555"
 
 
@@ -132,14 +136,15 @@ def memory_bars(panels: Panels, styles: Styles) -> Figure:
 
 def lines(panels: Panels, styles: Styles, x_label: str, unit: str, *, log: bool) -> Figure:
     """A curve for each system, pairs of x and ms."""
-    figure = new_figure(3.3 + _legend_height(panels))
+    figure = new_figure(3.7 + _legend_height(panels))
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    every = [y for _, series in panels for points in series.values() for _, y in points]
+    form = _span_axis(all_axes[0], every)
     for axes, (title, series) in zip(all_axes, panels, strict=True):
         for label, points in series.items():
             style = styles[label]
             xs, ys = [x for x, _ in points], [y / 1000.0 for _, y in points]
             axes.plot(xs, ys, style.dash, marker=style.marker, markersize=4.5, color=style.colour, label=label)
-        _span_axis(axes, [y for points in series.values() for _, y in points])
         xs = sorted({x for points in series.values() for x, _ in points})
         if log:
             axes.set_xscale("log")
@@ -148,7 +153,7 @@ def lines(panels: Panels, styles: Styles, x_label: str, unit: str, *, log: bool)
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         _tidy(axes, "both")
     figure.supxlabel(x_label + (" (logarithmic)" if log else ""), fontsize=10)
-    all_axes[0].set_ylabel(f"mean {unit}")
+    all_axes[0].set_ylabel(f"mean {unit}{form}")
     _legend(figure, all_axes[0])
     return figure
 
@@ -156,29 +161,30 @@ def lines(panels: Panels, styles: Styles, x_label: str, unit: str, *, log: bool)
 def fronts(
     panels: Panels, styles: Styles, at: Mapping[str, Place], names: Mapping[str, Sequence[str]], reference: str
 ) -> Figure:
-    """Mean start-up latency over memory: a curve of `Place` for each system, named at its ends.
+    """Mean start-up latency over memory: a curve of `Place` for each system, straight between its points.
 
-    `at` has the point of the baseline by panel, and `names` what the points of a system are called, by its label.
+    `at` has the point of the baseline by panel, `reference` its name, and `names` what the points of a system are
+    called, by its label; the ends are.
     """
     figure = new_figure(4.4 + _legend_height(panels))
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, series) in zip(all_axes, panels, strict=True):
-        for label, curve in series.items():
+        for label, curve in ((label, curve) for label, curve in series.items() if curve):
             style = styles[label]
+            between = [(place.memory / 1000.0, place.latency / 1000.0) for place in _between(curve)]
+            axes.plot(*zip(*between, strict=True), style.dash, color=style.colour, linewidth=1.7)
             xs, ys = [place.memory / 1000.0 for place in curve], [place.latency / 1000.0 for place in curve]
-            axes.plot(
-                xs, ys, style.dash, marker=style.marker, markersize=4.5, color=style.colour, label=label, linewidth=1.7
-            )
-            told = names[label]
-            for end in sorted({0, len(curve) - 1}) if curve else []:
+            axes.plot(xs, ys, style.marker, markersize=4.5, color=style.colour)
+            axes.plot([], [], style.dash, marker=style.marker, markersize=4.5, color=style.colour, label=label)
+            for end, offset, side in ((0, (-6, 5), "right"), (len(curve) - 1, (6, 3), "left")):
                 axes.annotate(
-                    told[end],
+                    names[label][end],
                     (xs[end], ys[end]),
-                    (0, 6),
+                    offset,
                     textcoords="offset points",
                     fontsize=7,
                     color=style.colour,
-                    ha="left" if end == 0 else "right",
+                    ha=side,
                 )
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_plain_numbers())
@@ -207,17 +213,34 @@ def fronts(
     return figure
 
 
+def _between(curve: Sequence[Place]) -> Iterator[Place]:
+    """Many places along a curve: what is straight where numbers are linear is bent on a logarithmic axis."""
+    for (memory, latency), (next_memory, next_latency) in pairwise(curve):
+        for step in range(_STEPS):
+            share = step / _STEPS
+            yield Place(memory + share * (next_memory - memory), latency + share * (next_latency - latency))
+    yield curve[-1]
+
+
 def _bar(style: Style) -> dict[str, Any]:
     return {"color": style.fill, "edgecolor": style.colour, "hatch": style.hatch, "linewidth": 0.6}
 
 
-def _span_axis(axes: Axes, values_ms: Sequence[float]) -> None:
-    """From zero; logarithmic when the values differ so much that the small ones could not be read."""
-    if values_ms and min(values_ms) > 0 and max(values_ms) > 20 * min(values_ms):
+def _span_axis(axes: Axes, values_ms: Sequence[float]) -> str:
+    """From zero, unless the values could not be told apart then; returns what is to be said of the axis."""
+    least, most = min(values_ms, default=0.0) / 1000.0, max(values_ms, default=0.0) / 1000.0
+    if least > 0 and most > _WIDE * least:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_plain_numbers())
-    else:
-        axes.set_ylim(bottom=0)
+        axes.yaxis.set_minor_formatter(_plain_numbers(sparse=True))
+        axes.tick_params(axis="y", which="minor", labelsize=7)
+        return " (logarithmic)"
+    if least > 0 and most < _NARROW * least:
+        room = max(0.3 * (most - least), 0.02 * most)
+        axes.set_ylim(least - room, most + room)
+        return " (not from zero)"
+    axes.set_ylim(0, 1.08 * most or 1.0)
+    return ""
 
 
 def _plain_numbers(*, sparse: bool = False) -> Any:
@@ -241,12 +264,14 @@ def _legend(figure: Figure, axes: Axes, columns: int | None = None) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         columns = columns if columns is not None else _columns(labels)
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=8, handlelength=2.8
+        )
 
 
 def _columns(labels: Sequence[str]) -> int:
     """As many as fit beside each other."""
-    longest_in = 0.62 + 0.075 * max(map(len, labels))
+    longest_in = 0.7 + 0.075 * max(map(len, labels))
     return max(1, min(len(labels), int(WIDTH_IN / longest_in)))
 
 
