@@ -1,18 +1,20 @@
 """What things take in a simulated world, and its form on disk.
 
 A cost file is one JSON object. Times are seconds, sizes bytes, and a member that is neither known nor required is
-refused; what follows shows all of them::
+refused; what follows shows all of them. `instainfer profile` measures such a set::
 
     {
       "name": "measured here",
-      "source": "benchmarks/starts.py, 2 cores",
-      "container_s": 0.53,             create a container
-      "stop_s": 0.1,                   stop one
-      "end_s": 0.01,                   end a resident
-      "handoff_s": 0.002,              messages of a run on their way
+      "source": "instainfer profile, 2 cores",
+      "container_s": 0.03,             create a container
+      "stop_s": 0.01,                  stop one that is empty
+      "end_s": 0.002,                  end a resident; its memory comes on top:
+      "end_s_per_gib": 0.08,           free a GiB, when a resident or a container ends
+      "handoff_s": 0.001,              messages of a run on their way
       "noise_sigma": 0.0,              see below
+      "cores": 2,                      see below; 0 or absent: as many as are wanted
       "environments": {
-        "torch": {"library_s": 1.3, "template_bytes": 230000000}
+        "torch": {"library_s": 1.3, "template_bytes": 150000000}
       },
       "functions": {
         "resnet50": {
@@ -21,10 +23,18 @@ refused; what follows shows all of them::
           "library_s": 1.3,            imports, from nothing
           "fork_s": 0.02,              the same, from a template
           "model_s": 0.47,             build and load the model as it is written
-          "fast_model_s": 0.07,        the same without random initialisation; optional
-          "compute_s": 0.08,           one call
-          "resident_bytes": 350000000, loaded from nothing
-          "forked_bytes": 120000000    forked from a template
+          "compute_s": 0.06,           one call
+          "resident_bytes": 280000000, loaded from nothing
+          "forked_bytes": 48000000,    what one forked from a template adds to it
+                                       all that follow are optional:
+          "fast_model_s": 0.07,        its model without random initialisation
+          "first_compute_s": 0.08,     the first call after a load from nothing, if nothing has warmed it up
+          "forked_first_compute_s": 0.09,  the same after a load from a template
+          "warmup_s": 0.09,            what a load ahead of a call does beyond loading; absent: it has no warm-up
+          "estimate_bytes": 560000000, what the platform takes its size for, before it has been loaded
+          "templated": true,           whether it may be forked from a template
+          "load_cores": 1.0,           how many processors a load keeps busy
+          "compute_cores": 2.0         and a call
         }
       }
     }
@@ -32,7 +42,7 @@ refused; what follows shows all of them::
 Durations are exact unless `noise_sigma` is above 0: then each is multiplied by a lognormal factor of mean 1 whose
 logarithm has that standard deviation, drawn from the run's seed.
 
-A limit: loads and runs do not slow each other down. On few cores, under load, real ones do.
+Loads and runs slow each other down as `instainfer.sim.cpu` says when `cores` is given, else not at all.
 """
 
 from __future__ import annotations
@@ -48,6 +58,7 @@ from ..errors import BadInput, NotFound
 
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Cores: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,10 +74,26 @@ class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forked_bytes: Bytes
     fast_model_s: Seconds | None = None
     """None: the function does not ask for fast initialisation."""
+    first_compute_s: Seconds | None = None
+    """The first call of a process that nothing has warmed up; None: as any other."""
+    forked_first_compute_s: Seconds | None = None
+    """The same of a process that was forked from a template; None: as of any other."""
+    warmup_s: Seconds | None = None
+    """None: it has no warm-up, so that a load ahead of its first call does not make that faster."""
+    estimate_bytes: Bytes | None = None
+    """None: its size is known from the beginning."""
+    templated: bool = True
+    load_cores: Cores = 1.0
+    compute_cores: Cores = 1.0
 
     def model(self, *, fast: bool) -> float:
         """Seconds of its model on a platform that honours fast initialisation or does not."""
         return self.fast_model_s if fast and self.fast_model_s is not None else self.model_s
+
+    def first_compute(self, *, forked: bool) -> float:
+        """Seconds of the first call of a process that nothing has warmed up."""
+        first_s = self.compute_s if self.first_compute_s is None else self.first_compute_s
+        return self.forked_first_compute_s if forked and self.forked_first_compute_s is not None else first_s
 
 
 class EnvironmentCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,8 +112,11 @@ class CostSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
     stop_s: Seconds = 0.0
     end_s: Seconds = 0.0
+    end_s_per_gib: Seconds = 0.0
+    """The kernel takes the pages of a process back one by one: ending 700 MB takes 30 times as long as ending 8."""
     handoff_s: Seconds = 0.0
     noise_sigma: Seconds = 0.0
+    cores: Cores = 0.0
 
     def check(self) -> str | None:
         """What is wrong with it as a whole; None if nothing is."""

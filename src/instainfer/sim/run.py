@@ -269,5 +269,6 @@ def simulated(workload: Workload, costs: CostSet, settings: Settings, names: Seq
 def _function(name: str, like: str, namespace: str, costs: CostSet) -> Simulated:
     each = costs.functions[like]
     key: FunctionKey = f"{namespace}/{name}@0.0.1"
-    function = Function(key, namespace, each.environment, each.memory_bytes, _TIMEOUT_S, each.resident_bytes)
+    estimate_bytes = each.resident_bytes if each.estimate_bytes is None else each.estimate_bytes
+    function = Function(key, namespace, each.environment, each.memory_bytes, _TIMEOUT_S, estimate_bytes, each.templated)
     return Simulated(name, function, like, each)

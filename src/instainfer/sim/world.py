@@ -4,6 +4,9 @@ The contract is that of `instainfer.backends.base`, kept as the memory backend k
 resident first (one `ResidentGone` for each) and begins when all of them are gone; a load cut short reports only
 `ResidentGone`; a function that is forked waits for its template, which is made when it is not there; after a stop
 nothing is reported but `ContainerGone`. Nothing is decided here.
+
+A load ahead of a call ends with the function's warm-up, if it has one; a call that joins before that begins does
+without. The first call of a process that nothing has warmed up takes as long as the costs say of first calls.
 """
 
 from __future__ import annotations
@@ -36,10 +39,11 @@ from ..core.events import (
     RunFinished,
     TimerFired,
 )
-from ..core.model import ActivationId, ContainerId, Function, FunctionKey, Profile, ResidentKey, is_template
+from ..core.model import GIB, ActivationId, ContainerId, Function, Profile, ResidentKey, is_template
 from ..core.node import NodeState
 from ..core.story import Entry
-from .costs import CostSet, EnvironmentCosts, FunctionCosts
+from .costs import CostSet, FunctionCosts
+from .cpu import Cores, Plenty, Processors
 from .engine import Engine, Rank, Timer, cancel
 
 _REPORT = int(Rank.REPORT)
@@ -59,20 +63,40 @@ class Durations:
         return seconds * math.exp(self._draw(-0.5 * self._sigma**2, self._sigma))
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A function, or a template, on a platform that is configured in a certain way."""
+
+    library_s: float
+    model_s: float
+    load_cores: float
+    size_bytes: int
+    """Of what a load adds."""
+    first_s: float | None = None
+    """The first call when nothing has warmed it up; None: as any other."""
+    warmup_s: float | None = None
+    compute_s: float = 0.0
+    compute_cores: float = 1.0
+    template: ResidentKey | None = None
+
+
 class _Resident:
     """One function or template in one container, loading or loaded."""
 
-    __slots__ = ("forked_from", "key", "library_s", "loaded", "loading", "model_s", "size_bytes")
+    __slots__ = ("background", "is_cold", "key", "known", "library_s", "loaded", "loading", "model_s")
 
-    def __init__(self, key: ResidentKey, size_bytes: int, forked_from: ResidentKey | None) -> None:
+    def __init__(self, key: ResidentKey, known: _Known, *, background: bool) -> None:
         self.key = key
-        self.size_bytes = size_bytes
-        self.forked_from = forked_from
+        self.known = known
+        self.background = background
+        """No call waits for its load."""
         self.loaded = False
-        self.loading: Timer | None = None
-        """None: it waits for its template, or is loaded."""
+        self.loading: Any = None
+        """Work for the processors; None: it waits for its template, or is loaded."""
         self.library_s = self.model_s = 0.0
         """What this load takes."""
+        self.is_cold = known.first_s is not None
+        """Nothing has warmed it up."""
 
 
 class _Container:
@@ -86,13 +110,6 @@ class _Container:
         """Handed over and not computing yet."""
         self.alive = True
         """Until it is told to stop; whatever was under way is then never heard of again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    costs: FunctionCosts
-    model_s: float
-    template: ResidentKey | None
 
 
 class World:
@@ -122,8 +139,8 @@ class World:
         self._fast_init = fast_init
         self._compute_s = compute_s
         self._on_entry = on_entry
-        self._functions: dict[FunctionKey, _Known] = {}
-        self._templates: dict[ResidentKey, EnvironmentCosts] = {}
+        self._cpu: Processors = Cores(engine, costs.cores) if costs.cores else Plenty(engine)
+        self._known: dict[ResidentKey, _Known] = {}
         self._containers: dict[ContainerId, _Container] = {}
         self._alarm: Timer | None = None
         self._used_bytes = 0
@@ -146,8 +163,21 @@ class World:
         template = None
         if self.state.books.settings.templates and function.templated:
             template = function.template
-            self._templates[template] = self._costs.environments[costs.environment]
-        self._functions[function.key] = _Known(costs, costs.model(fast=self._fast_init), template)
+            environment = self._costs.environments[costs.environment]
+            self._known[template] = _Known(environment.library_s, 0.0, costs.load_cores, environment.template_bytes)
+        forked = template is not None
+        first_s = costs.first_compute(forked=forked)
+        self._known[function.key] = _Known(
+            costs.fork_s if forked else costs.library_s,
+            costs.model(fast=self._fast_init),
+            costs.load_cores,
+            costs.forked_bytes if forked else costs.resident_bytes,
+            first_s if first_s != costs.compute_s else None,
+            costs.warmup_s,
+            costs.compute_s,
+            costs.compute_cores,
+            template,
+        )
         self.feed(FunctionRegistered(self._engine.now, function, profile))
 
     def feed(self, event: Event) -> None:
@@ -173,16 +203,18 @@ class World:
     def _stop(self, decision: StopContainer) -> None:
         container = self._containers[decision.container]
         container.alive = False
-        self._engine.after(self._take(self._costs.stop_s), _REPORT, partial(self._gone, container))
+        size_bytes = 0
+        for resident in container.residents.values():
+            size_bytes += resident.known.size_bytes
+            if resident.loading is not None:
+                self._cpu.give_up(resident.loading)
+        seconds = self._costs.stop_s + self._costs.end_s_per_gib * size_bytes / GIB
+        self._engine.after(self._take(seconds), _REPORT, partial(self._gone, container))
 
     def _load(self, decision: Load) -> None:
         container = self._containers[decision.container]
-        if decision.function in container.residents:
-            return
-        if is_template(decision.function):
-            self._begin_template(container, decision.function)
-        else:
-            self._begin_function(container, decision.function)
+        if decision.function not in container.residents:
+            self._begin(container, decision.function)
 
     def _offload(self, decision: Offload) -> None:
         container = self._containers[decision.container]
@@ -194,6 +226,9 @@ class World:
         container.run = decision
         for key in [key for key in container.residents if key != decision.function and not is_template(key)]:
             self._end(container, key)
+        resident = container.residents.get(decision.function)
+        if resident is not None and not resident.loaded:
+            self._bring_forward(container, resident)
         self._continue_run(container)
 
     def _wake_at(self, decision: WakeAt) -> None:
@@ -212,38 +247,60 @@ class World:
             self.feed(ContainerStarted(self._engine.now, container.id))
 
     def _gone(self, container: _Container) -> None:
-        self._use(-sum(resident.size_bytes for resident in container.residents.values()))
+        self._use(-sum(resident.known.size_bytes for resident in container.residents.values()))
         del self._containers[container.id]
         self.feed(ContainerGone(self._engine.now, container.id))
 
     # -- loads and ends --------------------------------------------------------------------------------------------
 
-    def _begin_function(self, container: _Container, key: FunctionKey) -> None:
-        known = self._functions[key]
-        template = known.template
-        size_bytes = known.costs.resident_bytes if template is None else known.costs.forked_bytes
-        resident = self._add(container, _Resident(key, size_bytes, template))
-        resident.library_s = self._take(known.costs.library_s if template is None else known.costs.fork_s)
+    def _begin(self, container: _Container, key: ResidentKey) -> None:
+        """Load a function or a template; makes the template first that a function is forked from."""
+        known = self._known[key]
+        resident = container.residents[key] = _Resident(key, known, background=container.run is None)
+        self._use(known.size_bytes)
+        resident.library_s = self._take(known.library_s)
         resident.model_s = self._take(known.model_s)
+        template = known.template
         if template is not None and template not in container.residents:
-            self._begin_template(container, template)
+            self._begin(container, template)
         if template is None or container.residents[template].loaded:
             self._go_on(container, resident)
 
-    def _begin_template(self, container: _Container, key: ResidentKey) -> None:
-        costs = self._templates[key]
-        resident = self._add(container, _Resident(key, costs.template_bytes, None))
-        resident.library_s = self._take(costs.library_s)
-        self._go_on(container, resident)
-
     def _go_on(self, container: _Container, resident: _Resident) -> None:
-        seconds = resident.library_s + resident.model_s
-        resident.loading = self._engine.after(seconds, _REPORT, partial(self._loaded, container, resident))
+        resident.loading = self._cpu.begin(
+            resident.library_s + resident.model_s,
+            resident.known.load_cores,
+            partial(self._prepared, container, resident),
+            background=resident.background,
+        )
 
-    def _loaded(self, container: _Container, resident: _Resident) -> None:
+    def _bring_forward(self, container: _Container, resident: _Resident) -> None:
+        """A call waits for what was begun in the background."""
+        resident.background = False
+        if resident.loading is not None:
+            self._cpu.hurry(resident.loading)
+        elif (template := container.residents.get(resident.known.template or "")) is not None:
+            self._bring_forward(container, template)
+
+    def _prepared(self, container: _Container, resident: _Resident, stretch: float = 1.0) -> None:
+        """Loaded, and not warmed up. It took `stretch` times as long as it does alone."""
+        if stretch != 1.0:
+            resident.library_s *= stretch
+            resident.model_s *= stretch
+        known = resident.known
+        if known.warmup_s is not None and resident.background and container.alive:
+            resident.is_cold = False
+            loaded = partial(self._loaded, container, resident)
+            seconds = self._take(known.warmup_s)
+            resident.loading = self._cpu.begin(seconds, known.compute_cores, loaded, background=True)
+        else:
+            self._loaded(container, resident)
+
+    def _loaded(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
         if not container.alive:
             return
         resident.loading, resident.loaded = None, True
+        known = resident.known
         self.feed(
             LoadFinished(
                 self._engine.now,
@@ -251,30 +308,39 @@ class World:
                 resident.key,
                 resident.library_s,
                 resident.model_s,
-                resident.size_bytes,
-                resident.forked_from is not None,
+                known.size_bytes,
+                known.template is not None,
             )
         )
         if is_template(resident.key) and container.alive:
             for other in container.residents.values():
-                if other.forked_from == resident.key and not other.loaded and other.loading is None:
+                if other.known.template == resident.key and not other.loaded and other.loading is None:
                     self._go_on(container, other)
         self._continue_run(container)
 
     def _end(self, container: _Container, key: ResidentKey) -> None:
         resident = container.residents.pop(key)
         if resident.loading is not None:
-            cancel(resident.loading)
+            self._cpu.give_up(resident.loading)
         container.ending.add(key)
-        self._engine.after(self._take(self._costs.end_s), _REPORT, partial(self._ended, container, resident))
+        seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.known.size_bytes / GIB
+        self._engine.after(self._take(seconds), _REPORT, partial(self._ended, container, resident))
 
     def _ended(self, container: _Container, resident: _Resident) -> None:
-        self._use(-resident.size_bytes)
+        self._use(-resident.known.size_bytes)
         if not container.alive:
             return
         container.ending.discard(resident.key)
         self.feed(ResidentGone(self._engine.now, container.id, resident.key))
+        if is_template(resident.key):
+            self._make_again(container, resident.key)
         self._continue_run(container)
+
+    def _make_again(self, container: _Container, template: ResidentKey) -> None:
+        """A template was ended while functions waited to be forked from it."""
+        waiting = any(each.known.template == template and not each.loaded for each in container.residents.values())
+        if waiting and template not in container.residents and container.alive:
+            self._begin(container, template)
 
     # -- runs ------------------------------------------------------------------------------------------------------
 
@@ -285,24 +351,27 @@ class World:
             return
         resident = container.residents.get(run.function)
         if resident is None:
-            self._begin_function(container, run.function)
+            self._begin(container, run.function)
         elif resident.loaded:
             container.run = None
-            own_s = self._compute_s(run.activation)
-            compute_s = self._take(self._functions[run.function].costs.compute_s if own_s is None else own_s)
+            known = resident.known
+            compute_s = self._compute_s(run.activation)
+            if compute_s is None:
+                compute_s = known.first_s if resident.is_cold and known.first_s is not None else known.compute_s
+            resident.is_cold = False
+            compute_s = self._take(compute_s)
             seconds = self._take(self._costs.handoff_s) + compute_s
-            self._engine.after(seconds, _REPORT, partial(self._ran, container, run, resident, compute_s))
+            ran = partial(self._ran, container, run, resident, compute_s)
+            self._cpu.begin(seconds, known.compute_cores, ran)
 
-    def _ran(self, container: _Container, run: Run, resident: _Resident, compute_s: float) -> None:
+    def _ran(
+        self, container: _Container, run: Run, resident: _Resident, compute_s: float, stretch: float = 1.0
+    ) -> None:
         if container.alive:
-            self.feed(RunFinished(self._engine.now, container.id, run.activation, compute_s, resident.size_bytes))
+            compute_s *= stretch
+            self.feed(RunFinished(self._engine.now, container.id, run.activation, compute_s, resident.known.size_bytes))
 
     # -- memory ----------------------------------------------------------------------------------------------------
-
-    def _add(self, container: _Container, resident: _Resident) -> _Resident:
-        container.residents[resident.key] = resident
-        self._use(resident.size_bytes)
-        return resident
 
     def _use(self, more_bytes: int) -> None:
         now = self._engine.now

@@ -1,0 +1,205 @@
+"""One node's simulated containers: warm-ups, first calls, ends by size, and processors that are not enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import msgspec
+import pytest
+
+from instainfer.config import PreloadConfig
+from instainfer.core.decisions import Decision, Load, Offload, Run, StartContainer, StopContainer
+from instainfer.core.events import Event, LoadFinished, ResidentGone, TimerFired
+from instainfer.core.model import GIB, MIB, Function, StartKind
+from instainfer.core.node import NodeState
+from instainfer.core.story import Entry
+from instainfer.report.records import CallRecord
+from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
+from instainfer.sim.cpu import BACKGROUND_SHARE
+from instainfer.sim.engine import Engine
+from instainfer.sim.run import Watchers, run_simulation
+from instainfer.sim.settings import Settings
+from instainfer.sim.world import Durations, World
+from instainfer.traces.percall import PerCall
+from instainfer.traces.workload import Arrival, Row
+
+FUNCTION = FunctionCosts(
+    environment="env",
+    memory_bytes=GIB,
+    library_s=4.0,
+    fork_s=0.5,
+    model_s=2.0,
+    compute_s=1.0,
+    resident_bytes=512 * MIB,
+    forked_bytes=256 * MIB,
+    first_compute_s=1.5,
+    forked_first_compute_s=1.25,
+    warmup_s=3.0,
+)
+COSTS = CostSet(
+    name="round figures",
+    container_s=0.5,
+    functions={"a": FUNCTION, "b": FUNCTION},
+    environments={"env": EnvironmentCosts(library_s=4.0, template_bytes=128 * MIB)},
+)
+PLAIN = Settings(preload=PreloadConfig(policy="none"), templates=False, memory_bytes=GIB)
+PRELOADING = replace(PLAIN, preload=PreloadConfig())
+
+
+def simulate(
+    settings: Settings, *calls: tuple[float, str], costs: CostSet = COSTS
+) -> tuple[list[CallRecord], list[Entry]]:
+    names = list(costs.functions)
+    workload = PerCall("a test", [Arrival(at_s, names.index(name)) for at_s, name in calls])
+    workload.functions, workload.duration_s = [Row("o", "p", name) for name in names], 200.0
+    records: list[CallRecord] = []
+    entries: list[Entry] = []
+    run_simulation(workload, costs, settings, Watchers(record=records.append, entry=entries.append))
+    return sorted(records, key=lambda record: record.sent_s), entries
+
+
+def loads(entries: Sequence[Entry]) -> list[LoadFinished]:
+    return [entry.event for entry in entries if isinstance(entry.event, LoadFinished)]
+
+
+def with_function(**changes: object) -> CostSet:
+    function = msgspec.structs.replace(FUNCTION, **changes)
+    return msgspec.structs.replace(COSTS, functions={"a": function, "b": function})
+
+
+def test_the_first_call_after_a_load_takes_as_long_as_first_calls_do() -> None:
+    records, _ = simulate(PLAIN, (10.0, "a"), (30.0, "a"))
+    assert [record.phases.compute for record in records] == [1.5, 1.0]
+    records, _ = simulate(replace(PLAIN, templates=True), (10.0, "a"), (30.0, "b"), (50.0, "b"))
+    assert [record.start_kind for record in records] == [StartKind.COLD, StartKind.TEMPLATED, StartKind.WARM]
+    assert [record.phases.compute for record in records] == [1.25, 1.25, 1.0]
+
+
+def test_a_pre_load_ends_with_its_warm_up_and_its_first_call_is_like_any() -> None:
+    records, entries = simulate(PRELOADING, (10.0, "a"), (60.0, "b"))
+    assert records[1].start_kind is StartKind.PRELOADED
+    assert records[1].phases.compute == 1.0
+    pre_load = loads(entries)[1]
+    assert (pre_load.library_s, pre_load.model_s) == (4.0, 2.0)
+    # The first call ends at 18 s.
+    assert pre_load.at == 18.0 + 4.0 + 2.0 + 3.0
+
+
+def test_without_a_warm_up_a_pre_loaded_function_has_its_first_call_before_it() -> None:
+    records, entries = simulate(PRELOADING, (10.0, "a"), (60.0, "b"), costs=with_function(warmup_s=None))
+    assert records[1].phases.compute == 1.5
+    assert loads(entries)[1].at == 18.0 + 4.0 + 2.0
+
+
+@pytest.mark.parametrize(("at_s", "waited_s", "compute_s"), [(19.0, 5.0, 1.5), (25.0, 2.0, 1.0)])
+def test_a_call_that_joins_a_load_does_without_the_warm_up_unless_that_has_begun(
+    at_s: float, waited_s: float, compute_s: float
+) -> None:
+    records, _ = simulate(PRELOADING, (10.0, "a"), (at_s, "b"))
+    assert records[1].start_kind is StartKind.JOINED
+    assert records[1].startup_s == pytest.approx(waited_s)
+    assert records[1].phases.compute == compute_s
+
+
+def test_what_ends_takes_as_long_as_its_memory_wants() -> None:
+    costs = msgspec.structs.replace(COSTS, end_s=0.25, end_s_per_gib=2.0, stop_s=0.5)
+    records, entries = simulate(PLAIN, (10.0, "a"), (30.0, "b"), costs=costs)
+    # Half a GB.
+    assert records[1].phases.handoff == pytest.approx(0.25 + 1.0)
+    assert [entry.event.at for entry in entries if isinstance(entry.event, ResidentGone)] == [31.25]
+    short = replace(PLAIN, keepalive=PLAIN.keepalive.model_copy(update={"ttl_s": 5.0}))
+    _, entries = simulate(short, (10.0, "a"), costs=costs)
+    assert entries[-1].event.at == pytest.approx(18.0 + 5.0 + 0.5 + 1.0)
+
+
+def test_calls_that_want_the_same_cores_take_longer() -> None:
+    costs = msgspec.structs.replace(with_function(compute_cores=2.0), cores=2.0)
+    two = replace(PLAIN, memory_bytes=2 * GIB)
+    calls = ((10.0, "a"), (30.0, "b"), (60.0, "a"), (60.5, "b"))
+    alone, _ = simulate(two, *calls, costs=msgspec.structs.replace(costs, cores=0.0))
+    assert [record.phases.compute for record in alone] == [1.5, 1.5, 1.0, 1.0]
+    records, _ = simulate(two, *calls, costs=costs)
+    assert [record.phases.compute for record in records] == pytest.approx([1.5, 1.5, 1.5, 1.5])
+
+
+def test_loads_that_are_slowed_down_say_so() -> None:
+    costs = msgspec.structs.replace(COSTS, cores=1.0)
+    records, entries = simulate(replace(PLAIN, memory_bytes=2 * GIB), (10.0, "a"), (10.0, "b"), costs=costs)
+    assert [(event.library_s, event.model_s) for event in loads(entries)] == [(8.0, 4.0)] * 2
+    assert [record.phases.libraries for record in records] == [8.0, 8.0]
+
+
+class Script:
+    """In the place of a node: decides what it is given, and remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.books = SimpleNamespace(settings=SimpleNamespace(templates=True))
+        self.decisions: list[Decision] = []
+        self.told: list[Event] = []
+
+    def handle(self, event: Event) -> list[Decision]:
+        self.told.append(event)
+        decisions, self.decisions = self.decisions, []
+        return decisions
+
+
+class Scene:
+    def __init__(self, costs: CostSet) -> None:
+        self.engine = Engine()
+        self.script = Script()
+        self.world = World(self.engine, cast(NodeState, self.script), costs, Durations(0.0, ""))
+        for name, each in costs.functions.items():
+            function = Function(f"guest/{name}", "guest", "env", GIB, 60.0, GIB)
+            self.template = function.template
+            self.world.register(function, each)
+        for container in ("c1", "c2"):
+            self.decide(0.0, StartContainer(container, "guest", GIB, ""))
+
+    def decide(self, at_s: float, *decisions: Decision) -> None:
+        self.engine.advance(at_s)
+        self.script.decisions = list(decisions)
+        self.world.feed(TimerFired(at_s))
+
+    def finish(self) -> list[Event]:
+        while self.engine.step():
+            pass
+        return self.script.told
+
+
+def test_a_pre_load_gives_way_to_a_call_and_is_brought_forward_by_its_own() -> None:
+    costs = msgspec.structs.replace(with_function(fork_s=0.0, forked_first_compute_s=None), cores=1.0)
+    scene = Scene(costs)
+    scene.decide(1.0, Load("c1", "guest/a", ""))
+    # The template is there at 5 s. b's run in c2 waits for one of its own, loads and computes for 7.5 s from now on.
+    scene.decide(6.0, Run("c2", "1", "guest/b", StartKind.PREWARMED))
+    scene.engine.advance(13.4)
+    loaded = [event.function for event in scene.script.told if isinstance(event, LoadFinished)]
+    assert loaded == [scene.template, scene.template, "guest/b"]
+    # Of a's 2 s one was done; beside b it got next to nothing; from here on each has half the core.
+    scene.decide(13.4, Run("c1", "2", "guest/a", StartKind.JOINED))
+    finished = {e.function: e.at for e in scene.finish() if isinstance(e, LoadFinished)}
+    assert finished["guest/b"] == pytest.approx(6.0 + 4.0 + 2.0)
+    done_s = 1.0 + BACKGROUND_SHARE * 7.4
+    # b ends at 13.6 s, since its last 0.1 s takes twice as long.
+    assert finished["guest/a"] == pytest.approx(13.6 + (2.0 - done_s - 0.1), abs=1e-6)
+
+
+def test_a_function_that_waits_for_a_template_gets_another_when_that_is_ended() -> None:
+    scene = Scene(msgspec.structs.replace(COSTS, end_s=0.25))
+    scene.decide(1.0, Load("c1", "guest/a", ""))
+    scene.decide(3.0, Offload("c1", scene.template, ""))
+    told = [(type(event), event.at) for event in scene.finish() if isinstance(event, LoadFinished | ResidentGone)]
+    # The next template is there 4 s after the end of the first; forking, the model and the warm-up take 5.5 s more.
+    assert told == [(ResidentGone, 3.25), (LoadFinished, 7.25), (LoadFinished, 12.75)]
+
+
+def test_what_a_stopped_container_was_loading_keeps_no_processor() -> None:
+    scene = Scene(msgspec.structs.replace(with_function(fork_s=0.0), cores=1.0))
+    scene.decide(1.0, Load("c1", "guest/a", ""))
+    scene.decide(2.0, StopContainer("c1", ""))
+    scene.decide(3.0, Load("c2", "guest/b", ""))
+    finished = [event.at for event in scene.finish() if isinstance(event, LoadFinished)]
+    assert finished == [7.0, 12.0]
