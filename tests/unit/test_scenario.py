@@ -151,6 +151,7 @@ def test_the_same_seed_gives_every_system_the_same_calls(folder: Path) -> None:
         ('x = "memory_gb"', 'x = "nodes"', "the report 'Memory' names the sweep 'nodes'; there are: preload.window"),
         ('x = "memory_gb"', "", "the report 'Memory' needs x"),
         ('kind = "sweep"', 'kind = "groups"', "the report 'Memory' needs bands"),
+        ('x = "memory_gb"', 'x = "memory_gb"\npublished = { his = [1] }', "published, names the system 'his'"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "there are two of the seed 1"),
         ("seeds = [1, 2]", "seeds = 1", "seeds: Input should be a valid tuple"),
         ("seeds = [1, 2]", "seeds = [1", "s.toml is not valid TOML"),

@@ -210,12 +210,22 @@ class Scenario(_Part):
             named = [report.reference] if report.reference else []
             _known("system", [*report.systems, *named], labels, where)
             _known("sweep", [*([report.x] if report.x else []), *report.at], swept, where)
+            self._published(report, where)
             if report.kind in ("sweep", "front") and not report.x:
                 raise ValueError(f"{where} needs x: one of {', '.join(swept) or 'the sweeps, of which there are none'}")
             if report.kind == "groups" and not report.bands:
                 raise ValueError(f"{where} needs bands, say {{ hot = 2.5, rare = 0 }}")
         _known("system", [self.reference] if self.reference else [], labels, "reference")
         return self
+
+    def _published(self, report: Report, where: str) -> None:
+        """What is printed is printed of something here: a workload, or a system, at a point perhaps."""
+        systems, workloads = [each.label for each in self.system], [each.label for each in self.workload]
+        if report.kind in ("functions", "predictors"):
+            _known("workload", report.published, workloads, f"{where}, published,")
+        else:
+            named = [key for key in report.published if not any(key.startswith(f"{label}, ") for label in systems)]
+            _known("system", named, systems, f"{where}, published,")
 
     @property
     def reference_label(self) -> str:

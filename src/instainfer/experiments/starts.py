@@ -40,10 +40,7 @@ CONTAINER_MB = 2048
 OTHER = "other"
 """A function that does nothing; its calls end every other resident of the container."""
 
-_OTHER_ACTION = {
-    "exec": {"kind": "python:3", "code": "def main(args):\n    return {}\n"},
-    "limits": {"memory": CONTAINER_MB},
-}
+_OTHER_CODE = "def main(args):\n    return {}\n"
 _MORE_TRIES = 4
 _WAIT_S = 60.0
 _LOOK_EVERY_S = 0.05
@@ -76,21 +73,30 @@ _RESIDENTS = {
 }
 
 
-def measure(functions: Sequence[Prepared], folder: Path, cache: Path, repeat: int, steps: Steps) -> list[Start]:
+def measure(
+    functions: Sequence[Prepared],
+    folder: Path,
+    cache: Path,
+    repeat: int,
+    steps: Steps,
+    *,
+    container_mb: int = CONTAINER_MB,
+) -> list[Start]:
     """`repeat` starts of every kind of every function, as far as they occur; platforms keep their files in `folder`.
 
-    Raises `HostError` when a platform fails, `BadFunction` when a call does.
+    A platform's files are in the folder of its probe's label. Raises `HostError` when a platform fails, `BadFunction`
+    when a call does.
     """
     starts: list[Start] = []
     for probe in PROBES:
         with (
-            running(probe.setting, folder / probe.setting.label, cache, CONTAINER_MB) as platform,
+            running(probe.setting, folder / probe.setting.label, cache, container_mb) as platform,
             platform.client() as client,
         ):
-            client.put_action(OTHER, _OTHER_ACTION)
+            deploy_other(client, container_mb)
             for each in functions:
                 steps.step(f"{', '.join(probe.kinds)}: {each.name}")
-                _deploy(client, each)
+                deploy_into(client, each, container_mb)
                 starts += provoke(client, each.name, each.request, probe, repeat)
                 client.delete_action(each.name)
     return starts
@@ -113,7 +119,7 @@ def residents(
         ):
             for each in functions:
                 steps.step(f"{what}: {each.name}")
-                _deploy(client, each, container_mb)
+                deploy_into(client, each, container_mb)
             for each in functions:
                 client.invoke(each.name, json.loads(each.request))
             steps.step(f"{what}: waiting for pre-loading")
@@ -141,7 +147,7 @@ def _set_up(client: Client, function: str, probe: Probe) -> bool:
     """Bring the platform to where a call is of the wanted kind; False when it did not come to that."""
     if StartKind.COLD in probe.kinds:
         return _seen(client, lambda status: not any(_containers(status)))
-    _call(client, OTHER, {})
+    call(client, OTHER, {})
     if StartKind.PRELOADED in probe.kinds:
         return _seen(client, lambda status: is_preloaded(status, function))
     return True
@@ -187,19 +193,26 @@ def most_residents(looks: Iterator[tuple[float, Status]], settled_s: float) -> i
 
 
 def _start(client: Client, function: str, args: Mapping[str, Any]) -> Start:
-    activation = _call(client, function, args)
-    annotations = {pair["key"]: pair["value"] for pair in activation["annotations"]}
-    phases = Phases(**{name: float(annotations["phases"].get(name, 0.0)) for name in PHASES})
+    activation = call(client, function, args)
+    kind, phases = told(activation)
     sizes = [
         resident["bytes"]
         for container in _containers(client.status())
         for resident in container["residents"]
         if short_name(resident["function"]) == function and resident["state"] == "loaded"
     ]
-    return Start(function, StartKind(annotations["startKind"]), phases, max(sizes, default=None))
+    return Start(function, kind, phases, max(sizes, default=None))
 
 
-def _call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+def told(activation: Mapping[str, Any]) -> tuple[StartKind, Phases]:
+    """What an activation's record says of how it went."""
+    annotations = {pair["key"]: pair["value"] for pair in activation["annotations"]}
+    phases = Phases(**{name: float(annotations["phases"].get(name, 0.0)) for name in PHASES})
+    return StartKind(annotations["startKind"]), phases
+
+
+def call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An activation's record. Raises `BadFunction` when it fails, `HostError` when it does not end in time."""
     activation = client.invoke(function, args)
     if "response" not in activation:
         raise HostError(f"a call of {function} did not end in time; see the platform's activation {activation}")
@@ -208,8 +221,14 @@ def _call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str
     return activation
 
 
-def _deploy(client: Client, each: Prepared, memory_mb: int = CONTAINER_MB) -> None:
-    deploy(client, each.folder, each.weights_dir, name=each.name, memory_mb=memory_mb)
+def deploy_into(client: Client, each: Prepared, container_mb: int) -> None:
+    """Deploy a function with the container's size as its limit, so that any container can take it."""
+    deploy(client, each.folder, each.weights_dir, name=each.name, memory_mb=container_mb)
+
+
+def deploy_other(client: Client, container_mb: int) -> None:
+    limits = {"memory": container_mb}
+    client.put_action(OTHER, {"exec": {"kind": "python:3", "code": _OTHER_CODE}, "limits": limits})
 
 
 def _containers(status: Status) -> Iterator[Mapping[str, Any]]:

@@ -24,6 +24,7 @@ _FLOOR_MS = 0.1
 """Where a logarithmic axis shows what took hardly any time."""
 _LEGEND_INCHES = 0.24
 _STEPS = 24
+_FEWEST_ROWS = 4
 _WIDE, _NARROW = 5.0, 1.3
 """Ratios of the largest to the smallest value at which an axis is logarithmic, and does not begin at zero."""
 _GREY = "#555555"
@@ -43,7 +44,7 @@ def function_bars(panels: Panels, functions: Sequence[str], styles: Styles, unit
         axes.set_ylabel(unit)
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.set_xticks(range(len(functions)), functions, fontsize=9)
-        axes.set_xlim(-0.5, len(functions) - 0.5)
+        axes.set_xlim(-0.5, max(1, len(functions)) - 0.5)
         axes.tick_params(axis="x", length=0)
         _tidy(axes, "y")
     _legend(figure, all_axes[0])
@@ -87,7 +88,7 @@ def cdfs(panels: Panels, styles: Styles, unit: str) -> Figure:
 
 def phase_stacks(panels: Panels) -> Figure:
     """Mean seconds of each phase, one stack for each system; phases in ms by name."""
-    rows = max(len(series) for _, series in panels)
+    rows = max(_FEWEST_ROWS, *(len(series) for _, series in panels))
     figure = new_figure(0.9 + 0.27 * rows)
     all_axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
     for axes, (title, series) in zip(all_axes, panels, strict=True):
@@ -112,7 +113,7 @@ def phase_stacks(panels: Panels) -> Figure:
 
 def memory_bars(panels: Panels, styles: Styles) -> Figure:
     """What containers reserved over time, and of it what was in use; (GB·s, GB·s) by system."""
-    rows = max(len(series) for _, series in panels)
+    rows = max(_FEWEST_ROWS, *(len(series) for _, series in panels))
     figure = new_figure(0.9 + 0.27 * rows)
     all_axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
     for axes, (title, series) in zip(all_axes, panels, strict=True):
