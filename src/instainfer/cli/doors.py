@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from ..deployment import Progress
     from ..experiments.campaign import Folder, Tally, Watcher
     from ..experiments.demo import Options
+    from ..experiments.profile import Options as ProfileOptions
     from ..experiments.replay import PlannedCall
     from ..experiments.runs import Run
     from ..report.records import CallRecord
+    from ..sim.costs import CostSet
 
 
 class Serve(Protocol):
@@ -84,6 +86,12 @@ def _live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Consol
     return run_live(runs, folder, watcher, console, again=again)
 
 
+def _profile(options: ProfileOptions, console: Console) -> CostSet:
+    from ..experiments.profile import profile
+
+    return profile(options, console)
+
+
 def _connect(api_host: str, auth: str) -> Client:
     from ..client import Client
 
@@ -109,6 +117,8 @@ class Doors:
     """Calls, where to, and for at least how many seconds."""
     demo: Callable[[Options, Console], dict[str, Any]] = _demo
     """`instainfer.experiments.demo.run_demo`."""
+    profile: Callable[[ProfileOptions, Console], CostSet] = _profile
+    """`instainfer.experiments.profile.profile`."""
     live: Callable[..., Tally] = _live
     """`instainfer.experiments.live_runs.run_live`."""
     tick: Callable[[float], None] = time.sleep

@@ -13,7 +13,21 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import InstaInferError, InternalError
-from . import activations, config, demo, deploy, experiment, functions, invoke, replay, simulate, status, trace, up
+from . import (
+    activations,
+    config,
+    demo,
+    deploy,
+    experiment,
+    functions,
+    invoke,
+    profile,
+    replay,
+    simulate,
+    status,
+    trace,
+    up,
+)
 from .exit_codes import EPILOG, ExitCode, exit_code_of
 from .output import complain
 
@@ -81,6 +95,7 @@ app.command()(status.status)
 app.command()(replay.replay)
 app.command()(demo.demo)
 app.command()(simulate.simulate)
+app.command()(profile.profile)
 app.add_typer(trace.app, name="trace")
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(config.app, name="config")

@@ -1,0 +1,87 @@
+"""``instainfer profile``: what things cost on this machine, for ``instainfer simulate --costs``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import BadInput
+from .doors import Doors
+from .output import console, note, show, table
+from .settings import configuration
+from .values import seconds, size
+
+if TYPE_CHECKING:
+    from ..sim.costs import CostSet, FunctionCosts
+
+
+def profile(
+    ctx: typer.Context,
+    functions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME|DIR",
+            help="Example functions by name, others by folder; default: every example.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the cost set there; default: to standard output.", show_default=False),
+    ] = None,
+    repeat: Annotated[int, typer.Option(metavar="N", min=1, help="Starts of each kind; medians are taken.")] = 5,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Real weights; default: the folder's own, of examples seeded ones."),
+    ] = None,
+) -> None:
+    """Measure what things cost on this machine, as a cost set for `instainfer simulate --costs`.
+
+    Functions are deployed on private platforms and called until every kind of start has been seen. A folder is as for
+    `instainfer deploy`, with a sample.json: the request of its calls. Leave the machine alone meanwhile. Every example,
+    five times each, takes about a quarter of an hour, and the first time as long again for environments and weights.
+    """
+    configuration()  # a mistake in it is said now, and not after the set-up
+    from ..experiments.profile import Options
+    from ..sim.costs import dump
+
+    if out is not None:
+        _make(out)
+    costs = ctx.ensure_object(Doors).profile(Options(tuple(functions or ()), repeat, weights), console(sys.stderr))
+    if out is None:
+        sys.stdout.write(dump(costs).decode())
+    else:
+        out.write_bytes(dump(costs))
+        _show(costs)
+        note(f"written to {out}; simulate with it: instainfer simulate TRACE --costs {out}")
+
+
+def _make(out: Path) -> None:
+    """Find out before everything is measured, and not after it, whether it can be written."""
+    try:
+        with out.open("ab"):
+            pass
+    except OSError as error:
+        raise BadInput(f"cannot write {out}: {error.strerror}; give another file with --out") from None
+
+
+def _show(costs: CostSet) -> None:
+    columns = ("libraries", "forked", "model", "fast", "compute", "resident", "forked adds")
+    rows = [(name, *_cells(each)) for name, each in costs.functions.items()]
+    end_s = costs.end_s + costs.end_s_per_gib / 4
+    show(
+        table(["function", *columns], rows, right=columns),
+        "",
+        f"container {seconds(costs.container_s)}, hand-off {seconds(costs.handoff_s)}, "
+        f"end of 256 MB {seconds(end_s)}, spread {costs.noise_sigma:.0%}",
+    )
+
+
+def _cells(each: FunctionCosts) -> tuple[str, ...]:
+    fast = seconds(each.fast_model_s) if each.fast_model_s is not None else "–"
+    times = (seconds(value) for value in (each.library_s, each.fork_s, each.model_s))
+    return (*times, fast, seconds(each.compute_s), size(each.resident_bytes), size(each.forked_bytes))

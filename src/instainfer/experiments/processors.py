@@ -1,0 +1,99 @@
+"""How many processors a function keeps busy, while it is loaded and while it computes.
+
+The kernel counts the processor time of every process. What a platform's processes have gained in the course of a call,
+over how long its load or its compute phase took, is the mean number of processors that were busy with it. A function
+that waits (for a disk, or for another service) keeps none busy, and one whose threads wait for each other by spinning
+keeps all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..client import Client
+from ..runtime.memory import family
+from .live import Steps
+from .platform import Platform, Setting, running
+from .setup import Prepared
+from .starts import OTHER, call, deploy_into, deploy_other, told
+
+_SETTING = Setting("processors", retain=True, preload="none", templates=False)
+_LEAST_S = 0.5
+"""The kernel tells processor time in hundredths of a second: calls are repeated until they have taken so long."""
+_MOST_CALLS = 20
+_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Mean numbers of processors."""
+
+    load: float
+    compute: float
+
+
+def measure(
+    functions: Sequence[Prepared], folder: Path, cache: Path, container_mb: int, steps: Steps
+) -> dict[str, Busy]:
+    """Of each function, by name. Raises `HostError` when the platform fails, `BadFunction` when a call does."""
+    found = {}
+    with (
+        running(_SETTING, folder / _SETTING.label, cache, container_mb) as platform,
+        platform.client() as client,
+    ):
+        deploy_other(client, container_mb)
+        for each in functions:
+            steps.step(f"processors: {each.name}")
+            deploy_into(client, each, container_mb)
+            found[each.name] = _busy(platform, client, each)
+            client.delete_action(each.name)
+    return found
+
+
+def _busy(platform: Platform, client: Client, each: Prepared) -> Busy:
+    args = json.loads(each.request)
+    call(client, OTHER, {})
+    before = _used(platform)
+    _, first = told(call(client, each.name, args))
+    loaded = _used(platform)
+    computed_s = 0.0
+    for _ in range(_MOST_CALLS):
+        computed_s += told(call(client, each.name, args))[1].compute
+        if computed_s >= _LEAST_S:
+            break
+    compute = _gained(loaded, _used(platform)) / max(computed_s, _TICK_S)
+    load_s = first.libraries + first.model
+    load = (_gained(before, loaded) - compute * first.compute) / max(load_s, _TICK_S)
+    return Busy(_of_all(load), _of_all(compute))
+
+
+def _used(platform: Platform) -> dict[int, float]:
+    """Seconds of processor time that each process below the platform's own has used."""
+    root = platform_pid(platform)
+    return {pid: _process_s(pid) for pid in family([root]) if pid != root}
+
+
+def platform_pid(platform: Platform) -> int:
+    """The platform's own process, as it has said itself."""
+    return int(json.loads((platform.folder / "ready.json").read_bytes())["pid"])
+
+
+def _process_s(pid: int) -> float:
+    try:
+        # The name, in brackets, may hold anything; utime and stime are the 14th and 15th fields of the line.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
+
+
+def _gained(before: dict[int, float], after: dict[int, float]) -> float:
+    return sum(max(0.0, used_s - before.get(pid, 0.0)) for pid, used_s in after.items())
+
+
+def _of_all(cores: float) -> float:
+    return round(min(max(cores, 0.0), float(len(os.sched_getaffinity(0)))), 2)

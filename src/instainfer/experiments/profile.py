@@ -1,0 +1,155 @@
+"""What things cost on this machine: real functions on private platforms, measured, and written as a cost set.
+
+Each kind of start is provoked as in `experiments.starts`, whose platforms have room for one container, so that one
+thing happens at a time; `sim.observed` reads what came of it from their stories. Everything has been called once
+before on a platform that is not read: files are in the kernel's cache by then, and templates know what to import.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from .. import __version__
+from ..config import load_config
+from ..core.model import MIB
+from ..core.story import Entry, load_entry
+from ..environments.manifest import Manifest, read_manifest
+from ..errors import BadInput, InternalError
+from ..examples import example, examples_dir
+from ..report.results import this_machine
+from ..sim.costs import CostSet
+from ..sim.observed import Known, Observer
+from . import processors, starts
+from .live import Steps
+from .platform import Setting, running
+from .setup import Prepared, prepare
+from .workload import sample_request
+
+_FIRST = Setting("first", retain=True, preload="none", templates=True)
+_SECOND_CALLS = 2
+"""Of every function before anything is measured: what the first load has imported, the second one's template has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to measure."""
+
+    functions: tuple[str, ...] = ()
+    """Names of example functions, and folders of others; none: every example function."""
+    repeat: int = 5
+    """Starts of each kind."""
+    weights: Path | None = None
+    """Folder of real weights, instead of seeded ones for examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """A function to be measured."""
+
+    prepared: Prepared
+    manifest: Manifest
+    memory_mb: int
+    """Its own limit."""
+
+
+def profile(options: Options, console: Console) -> CostSet:
+    """Measure, and say on `console` how it goes.
+
+    Raises `NotFound` and `BadFunction` for what is no function or has no request, `EnvironmentBuildError` and
+    `HostError` when the set-up or a platform fails, `BadInput` when something of a function never came to be measured.
+    """
+    cache = load_config().cache_dir.absolute()
+    functions = prepared(options.functions, cache, options.weights, console)
+    with tempfile.TemporaryDirectory(prefix="instainfer-profile-") as folder, Steps(console, "measuring") as steps:
+        return measure(functions, Path(folder), cache, options.repeat, steps)
+
+
+def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: int, steps: Steps) -> CostSet:
+    """The cost set of functions that are ready to be deployed; platforms keep their files in `folder`."""
+    ready = [each.prepared for each in functions]
+    container_mb = max(starts.CONTAINER_MB, *(each.memory_mb for each in functions))
+    _call_all_once(ready, folder, cache, container_mb, steps)
+    starts.measure(ready, folder, cache, repeat, steps, container_mb=container_mb)
+    busy = processors.measure(ready, folder, cache, container_mb, steps)
+    observer = Observer()
+    for probe in starts.PROBES:
+        # A platform with templates honours fast_init too.
+        observer.read(_story(folder / probe.setting.label / "story.jsonl"), fast=probe.setting.templates)
+    known = {
+        each.prepared.name: Known(
+            each.memory_mb * MIB,
+            fast=each.manifest.fast_init,
+            load_cores=busy[each.prepared.name].load,
+            compute_cores=busy[each.prepared.name].compute,
+        )
+        for each in functions
+    }
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    machine = this_machine()
+    source = (
+        f"instainfer {__version__} profile, {today}, {repeat} of each kind of start; {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}, Linux {machine['kernel']}"
+    )
+    return observer.costs(known, name=f"measured {today}", source=source, cores=float(machine["cores"]))
+
+
+def prepared(names: Iterable[str], cache: Path, weights: Path | None, console: Console) -> list[Profiled]:
+    """Functions by the names of examples or by their folders, ready to be deployed; without names all examples."""
+    chosen = list(names) or sorted(path.name for path in (examples_dir() / "functions").iterdir() if path.is_dir())
+    default_mb = load_config().limits.default_memory_mb
+    result: list[Profiled] = []
+    for name in chosen:
+        folder = Path(name)
+        ready = _own(folder, weights) if folder.is_dir() else _example(name, cache, weights, console)
+        if any(ready.name == other.prepared.name for other in result):
+            raise BadInput(f"two functions are named {ready.name}; name each once")
+        manifest = read_manifest(ready.folder)
+        result.append(Profiled(ready, manifest, manifest.memory_mb or default_mb))
+    return result
+
+
+def _own(folder: Path, weights: Path | None) -> Prepared:
+    """A user's function: its environment is built when it is deployed."""
+    name = read_manifest(folder).name or folder.resolve().name
+    return Prepared(name, folder, Path(), weights or folder, sample_request(folder))
+
+
+def _example(name: str, cache: Path, weights: Path | None, console: Console) -> Prepared:
+    if weights is None:
+        for path in read_manifest(example(name)).weights:
+            # Weights are made by the example that they are named after; another one may share them.
+            owner = Path(path).stem
+            if owner != name:
+                weights = prepare([owner], cache, None, console)[0].weights_dir
+    (ready,) = prepare([name], cache, weights, console)
+    return ready
+
+
+def _call_all_once(functions: Sequence[Prepared], folder: Path, cache: Path, container_mb: int, steps: Steps) -> None:
+    with (
+        running(_FIRST, folder / _FIRST.label, cache, container_mb) as platform,
+        platform.client() as client,
+    ):
+        for each in functions:
+            steps.step(f"first calls: {each.name}")
+            starts.deploy_into(client, each, container_mb)
+        for _ in range(_SECOND_CALLS):
+            for each in functions:
+                steps.step(f"first calls: {each.name}")
+                starts.call(client, each.name, json.loads(each.request))
+
+
+def _story(path: Path) -> Iterator[Entry]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                yield load_entry(line)
+            except ValueError as error:
+                raise InternalError(f"{path}, line {number}: not an entry of a story: {error}") from error

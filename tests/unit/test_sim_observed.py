@@ -1,0 +1,177 @@
+"""From stories back to costs: what was simulated with a cost set is read as that cost set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from instainfer.config import KeepAliveConfig, PreloadConfig
+from instainfer.core import decisions, events
+from instainfer.core.model import GIB, MIB, Function, Phases, StartKind
+from instainfer.core.story import Entry
+from instainfer.errors import BadInput
+from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
+from instainfer.sim.observed import Known, Observer
+from instainfer.sim.run import Watchers, run_simulation
+from instainfer.sim.settings import Settings
+from instainfer.traces.percall import PerCall
+from instainfer.traces.workload import Arrival, Row
+
+COSTS = CostSet(
+    name="as simulated",
+    source="a test",
+    container_s=0.41,
+    stop_s=0.05,
+    end_s=0.004,
+    end_s_per_gib=0.08,
+    handoff_s=0.002,
+    cores=2.0,
+    environments={
+        "torch": EnvironmentCosts(library_s=1.31, template_bytes=200 * MIB),
+        "onnx": EnvironmentCosts(library_s=0.23, template_bytes=50 * MIB),
+    },
+    functions={
+        "a": FunctionCosts(
+            environment="torch",
+            memory_bytes=GIB,
+            library_s=1.37,
+            fork_s=0.021,
+            model_s=0.53,
+            compute_s=0.083,
+            resident_bytes=300 * MIB,
+            forked_bytes=120 * MIB,
+            fast_model_s=0.07,
+            first_compute_s=0.11,
+            forked_first_compute_s=0.12,
+            warmup_s=0.13,
+            estimate_bytes=500 * MIB,
+            load_cores=1.2,
+            compute_cores=2.0,
+        ),
+        "b": FunctionCosts(
+            environment="onnx",
+            memory_bytes=GIB,
+            library_s=0.29,
+            fork_s=0.013,
+            model_s=0.11,
+            compute_s=0.031,
+            resident_bytes=200 * MIB,
+            forked_bytes=90 * MIB,
+            first_compute_s=0.061,
+            forked_first_compute_s=0.062,
+            estimate_bytes=300 * MIB,
+        ),
+    },
+)
+KNOWN = {
+    "a": Known(GIB, fast=True, load_cores=1.2, compute_cores=2.0),
+    "b": Known(GIB),
+}
+FROM_NOTHING = Settings(
+    preload=PreloadConfig(policy="none"),
+    keepalive=KeepAliveConfig(ttl_s=50.0),
+    templates=False,
+    fast_init=False,
+    memory_bytes=GIB,
+)
+FROM_TEMPLATES = replace(FROM_NOTHING, templates=True, fast_init=True)
+PRELOADING = replace(FROM_TEMPLATES, preload=PreloadConfig())
+
+
+def story(settings: Settings, costs: CostSet = COSTS) -> list[Entry]:
+    """Calls of both in turn, far enough from each other, and silences in which the container ends."""
+    at_s = [10.0 * n for n in range(1, 9)] + [10.0 * n for n in range(20, 28)]
+    workload = PerCall("a test", [Arrival(at, n % 4 // 2) for n, at in enumerate(at_s)])
+    workload.functions, workload.duration_s = [Row("o", "p", name) for name in costs.functions], 400.0
+    entries: list[Entry] = []
+    run_simulation(workload, costs, settings, Watchers(entry=entries.append))
+    return entries
+
+
+def observed(stories: Sequence[tuple[Settings, bool]], costs: CostSet = COSTS) -> CostSet:
+    observer = Observer()
+    for settings, fast in stories:
+        observer.read(story(settings, costs), fast=fast)
+    return observer.costs(KNOWN, name=COSTS.name, source=COSTS.source, cores=2.0)
+
+
+ALL = ((FROM_NOTHING, False), (FROM_TEMPLATES, True), (PRELOADING, True))
+
+
+def numbers(value: object, where: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from numbers(inner, f"{where}.{key}")
+    else:
+        yield where, value
+
+
+def test_costs_are_read_back_from_what_they_led_to() -> None:
+    found = dict(numbers(msgspec.to_builtins(observed(ALL))))
+    wanted = dict(numbers(msgspec.to_builtins(COSTS)))
+    # The straight line through the ends goes exactly through them, but for rounding to microseconds.
+    assert found == pytest.approx(wanted, abs=2e-6)
+
+
+def test_a_function_without_a_warm_up_is_told_by_its_first_call_after_a_pre_load() -> None:
+    found = observed(ALL).functions
+    assert (found["a"].warmup_s, found["b"].warmup_s) == (pytest.approx(0.13), None)
+
+
+def test_the_spread_of_what_was_measured_is_the_noise() -> None:
+    noisy = msgspec.structs.replace(COSTS, noise_sigma=0.2)
+    found = observed(ALL, noisy)
+    assert found.noise_sigma == pytest.approx(0.2, rel=0.2)
+    assert found.functions["a"].library_s == pytest.approx(1.37, rel=0.3)
+    assert observed(ALL).noise_sigma == 0.0
+
+
+def test_without_templates_what_was_seen_stands_for_what_was_not() -> None:
+    found = observed(((FROM_NOTHING, False),))
+    assert found.functions["a"].fork_s == found.functions["a"].library_s == pytest.approx(1.37)
+    assert found.functions["a"].forked_bytes == 300 * MIB
+    assert found.functions["a"].fast_model_s is None
+    assert found.environments["torch"] == EnvironmentCosts(library_s=1.37, template_bytes=0)
+
+
+def test_what_cannot_be_done_without_is_named() -> None:
+    observer = Observer()
+    observer.read(story(FROM_NOTHING), fast=False)
+    with pytest.raises(BadInput, match="c is in none of the stories"):
+        observer.costs({"c": Known(GIB)}, name="", source="")
+    with pytest.raises(BadInput, match="a is larger than its memory limit"):
+        observer.costs({"a": Known(MIB)}, name="", source="")
+    empty = Observer()
+    empty.read(story(FROM_NOTHING)[:2], fast=False)
+    with pytest.raises(BadInput, match="the stories lack a call of a"):
+        empty.costs(KNOWN, name="", source="")
+
+
+def test_a_forked_resident_is_charged_with_what_it_adds() -> None:
+    """The node charges shared pages in parts: the template falls from 150 to 90 as 105 come."""
+    function = Function("guest/f@0.0.1", "guest", "env", GIB, 60.0, GIB)
+    key, template = function.key, function.template
+    ended = decisions.Reply("1", key, "c1", StartKind.PRELOADED, Phases(handoff=0.001, compute=0.1))
+    entries = [
+        Entry(events.FunctionRegistered(0.0, function), (decisions.StartContainer("c1", "guest", GIB, ""),)),
+        Entry(events.ContainerStarted(1.0, "c1"), (decisions.Load("c1", key, ""),)),
+        Entry(events.LoadFinished(3.0, "c1", template, 2.0, 0.0, 150 * MIB), ()),
+        Entry(events.MemoryMeasured(3.4, "c1", ((template, 90 * MIB),)), ()),
+        Entry(events.LoadFinished(3.5, "c1", key, 0.1, 0.2, 100 * MIB, forked=True), ()),
+        Entry(events.RequestArrived(4.0, "1", key), (decisions.Run("c1", "1", key, StartKind.PRELOADED),)),
+        Entry(events.RunFinished(4.1, "c1", "1", 0.1, 105 * MIB), (ended,)),
+        Entry(events.TimerFired(5.0), (decisions.Offload("c1", key, ""),)),
+        Entry(events.ResidentGone(5.01, "c1", key), ()),
+    ]
+    observer = Observer()
+    observer.read(entries, fast=False)
+    found = observer.costs({"f": Known(GIB)}, name="", source="")
+    costs = found.functions["f"]
+    assert costs.forked_bytes == 45 * MIB
+    assert found.environments["env"] == EnvironmentCosts(library_s=2.0, template_bytes=150 * MIB)
+    # From the moment its template was there.
+    assert costs.warmup_s == pytest.approx(0.2)
+    assert found.end_s == pytest.approx(0.01)
