@@ -238,6 +238,7 @@ def test_a_bar_on_a_terminal_says_failures_only(tmp_path: Path) -> None:
         ("preload = { p_load = 0.5 }", "preload.p_load"),
         ("fast_init = false", "fast_init"),
         ('[[sweep]]\nparameter = "nodes"\nvalues = [2]', "nodes = 2"),
+        ('[[sweep]]\nparameter = "memory_gb"\nvalues = [1.5]', "memory_gb = 1.5"),
     ],
 )
 def test_what_a_live_run_would_not_heed_is_named(line: str, key: str) -> None:

@@ -53,6 +53,9 @@ def run(
             "-j", "--jobs", metavar="N", min=1, help="Runs at a time; default: one per core.", show_default=False
         ),
     ] = None,
+    costs: Annotated[
+        str, typer.Option(metavar="paper|FILE", help="What things take, instead of the scenario's.", show_default=False)
+    ] = "",
     live: Annotated[
         bool, typer.Option("--live", help="On real platforms with the example functions, one run after the other.")
     ] = False,
@@ -67,14 +70,15 @@ def run(
     from ..experiments.reporting import check
     from ..experiments.runs import runs
     from ..experiments.scenario import find, parse
+    from ..sim.costs import load
 
     path = find(scenario)
     text = _text(path)
     parsed = parse(text, str(path))
-    planned = list(runs(parsed, path.parent))
+    planned = list(runs(parsed, path.parent, load(costs) if costs else None))
     check(parsed, planned)
     target = out if out is not None else Path("out") / parsed.name
-    options = [*(["--live"] if live else []), "--out", str(target)]
+    options = [*(["--costs", costs] if costs else []), *(["--live"] if live else []), "--out", str(target)]
     folder = Folder(target, text, shlex.join(["instainfer", "experiment", "run", scenario, *options]))
     view = CampaignView(console(sys.stderr), lines=live)
     with view.shown():

@@ -21,7 +21,7 @@ from ..errors import BadInput
 from ..examples import PAPER, example
 from ..report import results
 from .campaign import Document, Folder, Tally, Watcher, run_campaign
-from .demo import _deploy_all, _measure
+from .demo import CONTAINER_MB, _deploy_all, _measure
 from .platform import Setting, running
 from .runs import Run, document
 from .setup import Prepared, prepare
@@ -30,7 +30,7 @@ from .workload import plan, without_idle_beginning
 
 _MB = 1024
 _FOLDER = "live"
-"""Of the platform that is running, or that has failed."""
+"""Of platforms that are running, that have failed, or whose calls have."""
 
 
 def run_live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Console, *, again: bool) -> Tally:
@@ -49,7 +49,7 @@ def run_live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Con
     console.print(f"{len(runs)} live runs take about as long as their workloads: {minutes:,.0f} min", highlight=False)
     cache = load_config().cache_dir.absolute()
     prepared = {each.name: each for each in prepare(names, cache, None, console)}
-    make = partial(_make, folder=folder.path / _FOLDER, prepared=prepared, cache=cache, console=console)
+    make = partial(_make, folder=folder.path.absolute() / _FOLDER, prepared=prepared, cache=cache, console=console)
     return run_campaign([replace(run, live=True) for run in runs], folder, watcher, again=again, make=make)
 
 
@@ -64,8 +64,12 @@ def unheard(run: Run) -> Iterator[tuple[str, str]]:
                 yield f"{room}.{name}", "its platforms are given the default"
     if system.fast_init not in (None, system.templates):
         yield "fast_init", "its platforms have it with templates, and not without"
+    if system.replace:
+        yield "replace", "its platforms are given the default"
     if run.setup.nodes != 1:
         yield f"nodes = {run.setup.nodes}", "its platforms are one node each"
+    if run.setup.memory_gb * _MB < CONTAINER_MB:
+        yield f"memory_gb = {run.setup.memory_gb:g}", f"one container there has {CONTAINER_MB:,} MB"
     if run.durations != "costs":
         yield f"durations = {run.durations!r}", "functions take as long as they take"
 
@@ -97,5 +101,6 @@ def _make(run: Run, folder: Path, prepared: Mapping[str, Prepared], cache: Path,
     with running(setting, place, cache, int(run.setup.memory_gb * _MB)) as platform:
         _deploy_all(platform, [prepared[name] for name in dict.fromkeys(names)], console)
         found: dict[str, Any] = results.to_json([_measure(platform, setting, calls, duration_s, console)], run.seed)
-    shutil.rmtree(place, ignore_errors=True)
+    if found["runs"][0]["failed"] + found["runs"][0]["lost"] == 0:
+        shutil.rmtree(place, ignore_errors=True)
     return document(run, found, made.facts)

@@ -78,6 +78,7 @@ class Run:
             retain=system.baseline == "fair",
             templates=system.templates,
             fast_init=system.templates if system.fast_init is None else system.fast_init,
+            replace=system.replace,
             memory_bytes=int(self.setup.memory_gb * GIB),
             nodes=self.setup.nodes,
             seed=self.seed,
@@ -87,12 +88,12 @@ class Run:
         return settings
 
 
-def runs(scenario: Scenario, folder: Path) -> Iterator[Run]:
+def runs(scenario: Scenario, folder: Path, costs: CostSet | None = None) -> Iterator[Run]:
     """Every run of a scenario whose file is in `folder`; those on one workload follow each other.
 
-    Raises `BadInput` and `NotFound` for a value, a trace or costs that cannot be had.
+    `costs`: instead of the scenario's. Raises `BadInput` and `NotFound` for a value or costs that cannot be had.
     """
-    costs = _costs(scenario.costs, folder)
+    costs = costs if costs is not None else _costs(scenario.costs, folder)
     for workload in scenario.workload:
         for seed in scenario.seeds:
             for system in scenario.system:

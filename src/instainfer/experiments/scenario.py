@@ -120,6 +120,8 @@ class System(_Part):
     templates: bool = True
     fast_init: bool | None = None
     """None: as `templates`."""
+    replace: bool = False
+    """As ``node.replace``."""
 
     @field_validator("keepalive", mode="before")
     @classmethod
@@ -247,6 +249,7 @@ PARAMETERS: tuple[str, ...] = (
     "baseline",
     "templates",
     "fast_init",
+    "replace",
     "memory_gb",
     "nodes",
     *(f"workload.{name}" for name in ("calls_per_minute", "functions", "minutes", "scale")),

@@ -17,6 +17,7 @@ from ..traces import read as traces
 from ..traces.classes import ArrivalClass, classify
 from ..traces.counts import Counts
 from ..traces.generate import Arrivals, generate
+from ..traces.population import Population, population
 from ..traces.select import Selection, gaps, select
 from ..traces.workload import Workload
 from .scenario import Drawn, Generated, TraceFile
@@ -94,8 +95,6 @@ def _made(described: Generated, seed: int) -> Workload:
 
 
 def _drawn(described: Drawn, seed: int) -> Workload:
-    from ..traces.population import Population, population
-
     everybody = population(
         described.of,
         described.minutes * 60.0,
