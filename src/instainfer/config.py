@@ -75,6 +75,11 @@ class NodeConfig(_Part):
     fast_init: bool = Field(
         True, description="honour fast_init of functions; false: build every model as it is written"
     )
+    replace: bool = Field(
+        False,
+        description="when a call has taken another function's container, create one for that function again in the "
+        "background: more memory, less latency",
+    )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
     backend: str = Field("process", description="how containers are made: process, or memory for tests")
 

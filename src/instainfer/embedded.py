@@ -57,8 +57,7 @@ def policies(config: Config) -> Policies:
     try:
         predictor = catalog.find("predictors", catalog.PREDICTORS, preload.predictor)
         preloader = catalog.find("preloaders", catalog.PRELOADERS, preload.policy)
-        keepalive = catalog.find("keepalives", catalog.KEEPALIVES, config.keepalive.policy)
-        return Policies(keepalive(config.keepalive), predictor(preload), preloader(preload))
+        return Policies(catalog.keepalive(config.keepalive), predictor(preload), preloader(preload))
     except KeyError as error:
         raise BadInput(f"configuration: {error.args[0]}") from error
 
@@ -71,6 +70,7 @@ def node_state(config: Config, at: float) -> NodeState:
         max_loads=config.preload.max_loads,
         retain=node.retain,
         templates=node.templates and node.retain,
+        replace=node.replace,
     )
     return NodeState(settings, policies(config), at=at)
 

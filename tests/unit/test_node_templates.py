@@ -168,3 +168,28 @@ def test_without_memory_a_container_with_the_template_is_taken_over_rather_than_
         books.functions[key].profile = books.functions[key].profile.with_load(0.0, 900.0, 20 * MIB, forked=True)
     run = only(node.call(20.0, "c1", C), d.Run)
     assert (run.container, run.start_kind) == ("node-c2", StartKind.TEMPLATED)
+
+
+def test_who_lost_a_container_gets_another_in_the_background_where_that_is_asked_for() -> None:
+    node = with_template(replace=True)
+    decisions = node.call(5.0, "b1", B)
+    assert only(decisions, d.Run).container == "node-c1"
+    none(decisions, d.StartContainer)
+    assert only(decisions, d.WakeAt).when == 5.0
+    new = only(node.tell(e.TimerFired(5.0)), d.StartContainer)
+    assert new.container != "node-c1"
+    assert node.node.books.pool.containers[new.container].owner == A
+
+
+def test_nothing_is_replaced_by_default_nor_where_memory_is_full() -> None:
+    node = with_template()
+    node.call(5.0, "b1", B)
+    none(node.tell(e.TimerFired(5.0)), d.StartContainer)
+    node = CheckedNode(512, replace=True)
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    made(node, 1.6, "node-c1")
+    forked(node, 1.7, "node-c1", A)
+    node.ran(2.0, "node-c1", "a1", mib=20)
+    node.call(5.0, "b1", B)
+    none(node.tell(e.TimerFired(5.0)), d.StartContainer)

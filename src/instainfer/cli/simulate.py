@@ -60,6 +60,13 @@ def simulate(
             metavar="on|off", help="Build models without random initialisation, where the costs say how long it takes."
         ),
     ] = Switch.ON,
+    replace: Annotated[
+        Switch,
+        typer.Option(
+            metavar="on|off",
+            help="A function whose container another's call has taken gets a new one: see node.replace.",
+        ),
+    ] = Switch.OFF,
     predictor: Annotated[str, typer.Option(metavar="P", help="When a function is expected to be called.")] = "poisson",
     memory_gb: Annotated[float, typer.Option(metavar="N", help="Memory for containers, on each node.", min=0.1)] = 10.0,
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Machines; each function has its home.")] = 1,
@@ -113,6 +120,7 @@ def simulate(
         retain=baseline is Baseline.FAIR,
         templates=templates is Switch.ON,
         fast_init=fast_init is Switch.ON,
+        replace=replace is Switch.ON,
         memory_bytes=int(memory_gb * GIB),
         nodes=nodes,
         seed=seed,

@@ -39,6 +39,10 @@ class NodeSettings:
     """A request may be overtaken by ones that need no new memory, until it has waited this long."""
     templates: bool = True
     """Fork residents from templates of their environments."""
+    replace: bool = False
+    """When a call has taken another function's container, create one for that function again, ahead of its next call.
+    Off: functions share what containers there are (least memory). On: each has its own, as under keep-alive alone, and
+    the call that came too early for it does not wait for it (least latency)."""
     guess_load_s: float = 1.0
     """Seconds of loading assumed of a function that has never been loaded."""
     history: int = 64
@@ -122,6 +126,9 @@ class Books:
                 self.pool.shift(other, ResidentState.UNLOADING)
         if container.state is ContainerState.IDLE and container.owner not in (None, request.function):
             self.policies.keepalive.evicted(container)
+            if self.settings.replace and container.owner is not None and start_kind is not StartKind.PRELOADED:
+                self.prewarms[container.owner] = self.at
+                self.wakes.arm(self.at, f"prewarm {container.owner}")
         self.pool.move(container, ContainerState.BUSY, self.at)
         container.owner, container.running = request.function, request.activation
         if request.state is RequestState.QUEUED:

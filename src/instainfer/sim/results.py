@@ -18,6 +18,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "keepalive": keepalive(settings),
         "preload": settings.preload.policy,
         "templates": settings.templates and settings.retain,
+        "replace": settings.replace,
         "memory_gb_s": outcome.memory_gb_s,
         "used_gb_s": outcome.used_gb_s,
         "preloads": dict(outcome.preloads),

@@ -24,6 +24,8 @@ class Settings:
     """False: a function's process ends with its call (the paper's stateless baseline)."""
     templates: bool = True
     fast_init: bool = True
+    replace: bool = False
+    """As ``node.replace``."""
     memory_bytes: int = 10 * GIB
     """For containers, on each node."""
     nodes: int = 1
@@ -42,6 +44,7 @@ class Settings:
             max_loads=self.preload.max_loads,
             retain=self.retain,
             templates=self.templates and self.retain,
+            replace=self.replace,
         )
         return NodeState(node, self.policies(), name)
 

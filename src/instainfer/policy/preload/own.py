@@ -13,6 +13,8 @@ from ...core.model import is_template
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
 from .valuation import once, rate, saves_s
 
+LOOKS_PER_HORIZON = 6
+
 
 class Own:
     active = True
@@ -38,7 +40,7 @@ class Own:
             elif len(loads) < view.load_slots:
                 loads.append(self._suggest(container, function, view.at))
             else:
-                later.append(math.nextafter(view.at, math.inf))
+                later.append(view.at + self.horizon_s / LOOKS_PER_HORIZON)
         return PreloadPlan(tuple(loads), min((when for when in later if when < math.inf), default=None))
 
     def _wanted(self, container: ContainerView, view: NodeView) -> FunctionView | None:
@@ -49,7 +51,7 @@ class Own:
             not is_template(r.function) and r.state is not ResidentState.UNLOADING for r in container.residents
         )
         need_bytes = self._bytes(container, function)
-        return None if others or container.free_bytes + container.freeing_bytes < need_bytes else function
+        return None if others or container.free_bytes < need_bytes else function
 
     def _suggest(self, container: ContainerView, function: FunctionView, at: float) -> SuggestLoad:
         need_bytes = self._bytes(container, function)
