@@ -237,6 +237,7 @@ def test_a_bar_on_a_terminal_says_failures_only(tmp_path: Path) -> None:
         ("keepalive = { bin_s = 30 }", "keepalive.bin_s"),
         ("preload = { p_load = 0.5 }", "preload.p_load"),
         ("fast_init = false", "fast_init"),
+        ("replace = true", "replace"),
         ('[[sweep]]\nparameter = "nodes"\nvalues = [2]', "nodes = 2"),
         ('[[sweep]]\nparameter = "memory_gb"\nvalues = [1.5]', "memory_gb = 1.5"),
     ],

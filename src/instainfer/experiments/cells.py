@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import BadInput
@@ -53,20 +53,22 @@ class Cells:
 
     def along(
         self, report: Report, workload: str, system: str, parameter: str
-    ) -> Iterator[tuple[Point, list[tuple[Any, Pooled]]]]:
-        """A system's figures along a parameter, once for each point of its other parameters."""
-        others: list[tuple[Point, list[tuple[Any, Pooled]]]] = []
+    ) -> list[tuple[Point, list[tuple[Any, Pooled | None]]]]:
+        """A system's figures along a parameter, once for each point of its other ones that the report's ``at`` allows.
+
+        None: not made yet.
+        """
+        curves: list[tuple[Point, list[tuple[Any, Pooled | None]]]] = []
         for point, documents in self._documents.get((workload, system), []):
             rest = {name: value for name, value in point.items() if name != parameter}
-            pooled = self._pool(documents)
-            if parameter not in point or pooled is None or not _at(rest, report.at):
+            if parameter not in point or not _at(rest, report.at):
                 continue
-            series = next((found for other, found in others if other == rest), None)
-            if series is None:
-                series = []
-                others.append((rest, series))
-            series.append((point[parameter], pooled))
-        yield from others
+            found = next((each for other, each in curves if other == rest), None)
+            if found is None:
+                found = []
+                curves.append((rest, found))
+            found.append((point[parameter], self._pool(documents)))
+        return curves
 
     def facts(self, workload: str) -> Iterable[Mapping[str, Any]]:
         """What each run on a workload says of it, one for each seed and point that had another."""

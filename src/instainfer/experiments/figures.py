@@ -64,7 +64,7 @@ def _latency(cells: Cells, report: Report) -> Chapter:
             row += [with_speedup(mean(each, metric), mean(base[w], metric)) for each, w in _zip(found, cells)]
         row.append("/".join(f"{100 * each.whole.ready:.0f}" if each else NOTHING for each in found))
         row.append("/".join(f"{100 * each.whole.preloaded:.0f}" if each else NOTHING for each in found))
-        row.append(f"{sum(each.whole.bad for each in found if each):,}")
+        row.append(f"{sum(each.whole.bad for each in found if each):,}" if any(found) else NOTHING)
         rows.append(row)
         if system in report.published:
             rows.append(_published_latency(report, system, reference, len(cells.workloads)))
@@ -144,11 +144,11 @@ def _memory(cells: Cells, report: Report) -> Chapter:
         series = {}
         for system in cells.systems(report):
             found = cells.find(report, workload, system)
-            if found is None:
-                continue
-            series[system] = (found.memory_gb_s, found.used_gb_s)
-            share = ratio(found.memory_gb_s, base.memory_gb_s if base else None)
-            row = [workload, system, number(found.memory_gb_s), times(share), number(found.used_gb_s)]
+            limits, used = (found.memory_gb_s, found.used_gb_s) if found else (None, None)
+            if limits is not None and used is not None:
+                series[system] = (limits, used)
+            share = ratio(limits, base.memory_gb_s if base else None)
+            row = [workload, system, number(limits), times(share), number(used)]
             rows.append([*row, *([number(report.published.get(system))] if report.published else [])])
         panels.append((workload, series))
     head = ["workload", "system", "limits, GB·s", f"times {reference}", "in use, GB·s"]
@@ -210,10 +210,9 @@ def _groups(cells: Cells, report: Report) -> Chapter:
     for workload in cells.workloads:
         for system in cells.systems(report):
             found = cells.find(report, workload, system)
-            for band, figures in _bands(found, report.bands).items() if found else ():
-                share = (figures.functions, f"{figures.whole.calls:,}", percent(figures.whole.ready))
-                row = [workload, system, band, f"{share[0]:,}", *share[1:], percent(figures.whole.preloaded)]
-                row += [number(figures.whole.mean_ms(metric)) for metric in UNITS]
+            bands = _bands(found, report.bands) if found is not None else {}
+            for band in report.bands:
+                row = [workload, system, band, *(bands[band].cells() if band in bands else [NOTHING] * 6)]
                 printed = report.published.get(system, {}).get(band)
                 rows.append([*row, *([percent(printed)] if report.published else [])])
     head = ["workload", "system", "group", "functions", "calls", "ready", "pre-loaded", "E2E, ms", "W+L, ms"]
@@ -244,6 +243,11 @@ _BUILDERS: Mapping[str, Callable[[Cells, Report], Chapter]] = {
 class _Band:
     functions: int
     whole: Figures
+
+    def cells(self) -> list[str]:
+        means = (number(self.whole.mean_ms(metric)) for metric in UNITS)
+        counts = (f"{self.functions:,}", f"{self.whole.calls:,}")
+        return [*counts, percent(self.whole.ready), percent(self.whole.preloaded), *means]
 
 
 def _bands(found: Pooled, bands: Mapping[str, float]) -> dict[str, _Band]:

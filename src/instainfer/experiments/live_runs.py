@@ -66,6 +66,8 @@ def unheard(run: Run) -> Iterator[tuple[str, str]]:
         yield "fast_init", "its platforms have it with templates, and not without"
     if system.replace:
         yield "replace", "its platforms are given the default"
+    if system.replace:
+        yield "replace", "its platforms are given the default"
     if run.setup.nodes != 1:
         yield f"nodes = {run.setup.nodes}", "its platforms are one node each"
     if run.setup.memory_gb * _MB < CONTAINER_MB:

@@ -52,6 +52,8 @@ def report(campaign: Campaign, out: Path) -> Written:
     try:
         (out / "tables.md").write_text(markdown(campaign, told), encoding="utf-8")
         (out / "figures").mkdir(exist_ok=True)
+        for earlier in (out / "figures").iterdir():
+            earlier.unlink()
         sections = []
         for place, chapter in enumerate(told):
             drawn, name = "", f"{place:02d}-{_file_name(chapter.title)}"

@@ -12,7 +12,7 @@ from ..report.front import Place, Reading, latency_at, memory_at
 from ..report.grid import NOTHING, Grid, number
 from ..report.pooled import Pooled
 from .cells import Cells
-from .chapter import PAPER, UNITS, WORDS, Chapter, system_styles, told, value_text, word
+from .chapter import PAPER, UNITS, WORDS, Chapter, mean, system_styles, told, value_text, word
 from .scenario import Report
 
 
@@ -24,7 +24,8 @@ class _Curve:
     system: str
     alone: bool
     """There is no other parameter that its points differ in."""
-    found: Sequence[tuple[Any, Pooled]]
+    found: Sequence[tuple[Any, Pooled | None]]
+    """By the parameter's value; None: not made yet."""
 
 
 def sweep(cells: Cells, report: Report) -> Chapter:
@@ -32,10 +33,11 @@ def sweep(cells: Cells, report: Report) -> Chapter:
     values = next(each.values for each in cells.scenario.sweep if each.parameter == report.x)
     panels, rows, drawn = [], [], []
     for workload in cells.workloads:
-        series = {}
+        series: dict[str, list[tuple[Any, float]]] = {}
         for curve in _curves(cells, report, workload):
-            means = {value: found.whole.mean_ms(report.metric) for value, found in curve.found}
-            series[curve.label] = [(value, mean) for value, mean in means.items() if mean is not None]
+            means = {value: mean(found, report.metric) for value, found in curve.found}
+            points = [(value, mean_ms) for value, mean_ms in means.items() if mean_ms is not None]
+            series |= {curve.label: points} if points else {}
             rows.append([workload, curve.label, *(number(means.get(value)) for value in values)])
             if curve.label in report.published:
                 rows.append(["", f"  {PAPER}", *map(number, report.published[curve.label])])
