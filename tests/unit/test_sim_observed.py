@@ -129,8 +129,9 @@ def test_the_spread_of_what_was_measured_is_the_noise() -> None:
     assert observed(ALL).noise_sigma == 0.0
 
 
-def test_without_templates_what_was_seen_stands_for_what_was_not() -> None:
+def test_a_template_that_was_never_made_is_none_to_count_on() -> None:
     found = observed(((FROM_NOTHING, False),))
+    assert not found.functions["a"].templated
     assert found.functions["a"].fork_s == found.functions["a"].library_s == pytest.approx(1.37)
     assert found.functions["a"].forked_bytes == 300 * MIB
     assert found.functions["a"].fast_model_s is None

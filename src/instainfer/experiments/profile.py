@@ -78,10 +78,7 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
     _call_all_once(ready, folder, cache, container_mb, steps)
     starts.measure(ready, folder, cache, repeat, steps, container_mb=container_mb)
     busy = processors.measure(ready, folder, cache, container_mb, steps)
-    observer = Observer()
-    for probe in starts.PROBES:
-        # A platform with templates honours fast_init too.
-        observer.read(_story(folder / probe.setting.label / "story.jsonl"), fast=probe.setting.templates)
+    observer = read_stories(folder, starts.PROBES)
     known = {
         each.prepared.name: Known(
             each.memory_mb * MIB,
@@ -98,6 +95,15 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
         f"{machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}, Linux {machine['kernel']}"
     )
     return observer.costs(known, name=f"measured {today}", source=source, cores=float(machine["cores"]))
+
+
+def read_stories(folder: Path, probes: Iterable[starts.Probe]) -> Observer:
+    """What `starts.measure` has left in its folder."""
+    observer = Observer()
+    for probe in probes:
+        # A platform with templates honours fast_init too.
+        observer.read(_story(folder / probe.setting.label / "story.jsonl"), fast=probe.setting.templates)
+    return observer
 
 
 def prepared(names: Iterable[str], cache: Path, weights: Path | None, console: Console) -> list[Profiled]:

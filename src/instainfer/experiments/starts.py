@@ -80,15 +80,16 @@ def measure(
     repeat: int,
     steps: Steps,
     *,
+    probes: Sequence[Probe] = PROBES,
     container_mb: int = CONTAINER_MB,
 ) -> list[Start]:
     """`repeat` starts of every kind of every function, as far as they occur; platforms keep their files in `folder`.
 
-    A platform's files are in the folder of its probe's label. Raises `HostError` when a platform fails, `BadFunction`
-    when a call does.
+    A platform's files are in the folder of its setting's label. Raises `HostError` when a platform fails,
+    `BadFunction` when a call does.
     """
     starts: list[Start] = []
-    for probe in PROBES:
+    for probe in probes:
         with (
             running(probe.setting, folder / probe.setting.label, cache, container_mb) as platform,
             platform.client() as client,

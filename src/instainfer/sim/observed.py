@@ -40,6 +40,10 @@ from .costs import CostSet, EnvironmentCosts, FunctionCosts
 _LOADED_FOR_IT = (StartKind.COLD, StartKind.PREWARMED, StartKind.TEMPLATED)
 _NOTABLE_S = 0.005
 """Shorter durations are mostly made of the host's noise, and too short to matter."""
+_NOTABLE_GIB = 1 / 16
+"""Sizes that differ by less do not show what memory does to the time of an end."""
+_ALIKE = 1.05
+"""Durations that differ by less are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,10 @@ class Observer:
         model_names = ("model",) if known.fast else ("model", "fast model")
         compute_s = _needed(of("compute", "preloaded compute", "first", "forked first"), f"a call of {name}")
         resident = _needed(of("resident", "forked"), f"a load of {name}")
-        warm_up_s, preloaded_s = of("warm-up"), of("preloaded compute")
         first_s, forked_first_s = of("first"), of("forked first")
+        warm_up_s, preloaded_s = of("warm-up"), of("preloaded compute")
+        if not _warms_up(warm_up_s, preloaded_s, compute_s, forked_first_s or first_s):
+            warm_up_s = None
         return FunctionCosts(
             environment=function.environment,
             memory_bytes=known.memory_bytes,
@@ -172,11 +178,11 @@ class Observer:
             compute_s=_round(compute_s),
             first_compute_s=_maybe(first_s),
             forked_first_compute_s=_maybe(forked_first_s),
-            warmup_s=_maybe(warm_up_s) if _warms_up(preloaded_s, compute_s, forked_first_s or first_s) else None,
+            warmup_s=_maybe(warm_up_s),
             resident_bytes=int(resident),
             forked_bytes=int(_needed(of("added", "forked", "resident"), f"a load of {name}")),
             estimate_bytes=function.estimate_bytes,
-            templated=function.templated,
+            templated=function.templated and bool(self._samples[function.environment].of["template library"]),
             load_cores=known.load_cores,
             compute_cores=known.compute_cores,
         )
@@ -200,8 +206,9 @@ class Observer:
                 # As a simulation will have it, and not as it was booked.
                 size_bytes = functions[name].forked_bytes if forked else functions[name].resident_bytes
             points.append((size_bytes / GIB, statistics.median(ends.seconds)))
-        if len({size for size, _ in points}) < 2:
-            return (points[0][1] if points else 0.0), 0.0
+        sizes = [size for size, _ in points]
+        if not points or max(sizes) - min(sizes) < _NOTABLE_GIB:
+            return (statistics.median(seconds for _, seconds in points) if points else 0.0), 0.0
         slope, end_s = statistics.linear_regression(*zip(*points, strict=True))
         if slope <= 0:
             return statistics.fmean(seconds for _, seconds in points), 0.0
@@ -380,9 +387,16 @@ def _compute(start_kind: StartKind, *, forked: bool) -> str:
     return "compute" if start_kind is StartKind.WARM else "joined compute"
 
 
-def _warms_up(preloaded_s: float | None, compute_s: float, first_s: float | None) -> bool:
-    """Whether the first call of a pre-loaded function is rather like any other than like a first one."""
-    return preloaded_s is not None and (first_s is None or preloaded_s <= (compute_s + first_s) / 2)
+def _warms_up(warm_up_s: float | None, preloaded_s: float | None, compute_s: float, first_s: float | None) -> bool:
+    """Whether a function has a warm-up.
+
+    One that has takes about as long for it as for a call, and its first call after a pre-load is rather like any other
+    than like a first one. Where those two are the same, it makes no difference.
+    """
+    if warm_up_s is None or preloaded_s is None:
+        return False
+    between_s = (compute_s + max(compute_s, first_s or 0.0)) / 2
+    return warm_up_s >= compute_s / 2 and preloaded_s <= _ALIKE * between_s
 
 
 def _name(key: ResidentKey) -> str:

@@ -1,0 +1,74 @@
+"""The same calls at the same times, on a live platform and in a simulation of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import KeepAliveConfig, load_config
+from ..core.model import MIB
+from ..deployment import deploy
+from ..report.records import CallRecord
+from ..sim.costs import CostSet
+from ..sim.run import Watchers, run_simulation
+from ..sim.settings import Settings
+from ..traces.percall import PerCall
+from ..traces.workload import Arrival, Row
+from .platform import Platform, Setting, running
+from .profile import Profiled
+from .replay import PlannedCall, Watcher, replay
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What both are given."""
+
+    functions: Sequence[Profiled]
+    calls: Sequence[PlannedCall]
+    duration_s: float
+    memory_mb: int
+
+
+@contextlib.contextmanager
+def ready(scene: Scene, setting: Setting, folder: Path, cache: Path) -> Iterator[Platform]:
+    """A fresh platform with the functions deployed, which have their own memory limits; its files are in `folder`.
+
+    Raises `HostError` when it fails.
+    """
+    with running(setting, folder, cache, scene.memory_mb) as platform:
+        with platform.client() as client:
+            for each in scene.functions:
+                function = each.prepared
+                deploy(client, function.folder, function.weights_dir, name=function.name, memory_mb=each.memory_mb)
+        yield platform
+
+
+async def live(scene: Scene, platform: Platform, watcher: Watcher | None = None) -> list[CallRecord]:
+    """The calls on a platform that is `ready`, in the order of sending."""
+    return await replay(scene.calls, platform.api_host, platform.auth, scene.duration_s, watcher)
+
+
+def simulated(scene: Scene, setting: Setting, costs: CostSet, *, seed: int = 1) -> list[CallRecord]:
+    """Simulate the calls on such a platform, in the order of sending; `seed` draws the noise of the costs."""
+    names = [each.prepared.name for each in scene.functions]
+    workload = PerCall(
+        "the calls of a replay", (Arrival(call.at_s, names.index(call.function)) for call in scene.calls)
+    )
+    workload.functions = [Row("", "", name) for name in names]
+    workload.duration_s = scene.duration_s
+    config = load_config()
+    settings = Settings(
+        keepalive=KeepAliveConfig(policy="fixed", ttl_s=setting.ttl_s),
+        preload=config.preload.model_copy(update={"policy": setting.preload}),
+        retain=setting.retain,
+        templates=setting.templates,
+        fast_init=setting.templates,
+        memory_bytes=scene.memory_mb * MIB,
+        max_queue=config.node.max_queue,
+        seed=seed,
+    )
+    records: list[CallRecord] = []
+    run_simulation(workload, costs, settings, Watchers(record=records.append))
+    return sorted(records, key=lambda record: int(record.activation_id))
