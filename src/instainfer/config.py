@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -190,6 +190,12 @@ class Config(BaseSettings):
     keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
     preload: PreloadConfig = Field(default_factory=PreloadConfig)
     environments: EnvironmentsConfig = Field(default_factory=EnvironmentsConfig)
+
+    @field_validator("home", "cache", mode="after")
+    @classmethod
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        """Containers work in folders of their own, where a relative path would mean another place."""
+        return None if folder is None else folder.absolute()
 
     @property
     def cache_dir(self) -> Path:
