@@ -159,7 +159,12 @@ class PreloadConfig(_Part):
     patient: bool = Field(
         True, description="off-load a resident whose forecast has failed when its room is wanted; false: at once"
     )
-    horizon_s: float = Field(60.0, gt=0, description="a resident's value is for calls within so many seconds")
+    horizon_s: float = Field(
+        10.0,
+        gt=0,
+        description="a resident's value is for calls within so many seconds; a long one makes all that are called "
+        "often look alike",
+    )
     max_loads: int = Field(1, ge=1, description="pre-loads at a time")
     max_residents: int = Field(0, ge=0, description="functions in one container; 0: any number that fits")
     hysteresis: float = Field(

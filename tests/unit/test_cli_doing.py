@@ -50,7 +50,7 @@ def test_up_turns_its_options_into_a_configuration(run: Run, tmp_path: Path) -> 
     result = run("up", *options.split(), "--ready-file", "r.json", serve=served)
     config = served.config
     assert (result.exit_code, result.stdout) == (0, "listening\nstopped\n")
-    assert (config.server.port, config.server.host, config.home) == (0, "0.0.0.0", Path("h"))
+    assert (config.server.port, config.server.host, config.home) == (0, "0.0.0.0", Path("h").absolute())
     assert (config.node.memory_mb, config.node.retain) == (10240, False)
     assert (config.keepalive.ttl_s, config.preload.policy) == (30.0, "none")
     assert served.files == (Path("s.jsonl"), Path("r.json"))

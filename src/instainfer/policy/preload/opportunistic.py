@@ -36,7 +36,8 @@ from .improving import improve
 from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
 from .valuation import missing, once, rate, saves_s, template_s
 
-LOOKS_PER_HORIZON = 6
+LOOK_EVERY_S = 10.0
+"""How often everything is looked at: those that are resident lose worth while they are silent."""
 BELIEVED_S = 5.0
 """How long a container's rates are believed while nothing in it changes."""
 
@@ -148,8 +149,7 @@ class Opportunistic:
                 f.forecast.due_at(self.p_offload) for f in residents if f is not None and f.forecast is not None
             ]
         if view.thorough and view.absent and view.containers:
-            # Those that are resident lose worth while they are silent.
-            moments.append(view.at + self.horizon_s / LOOKS_PER_HORIZON)
+            moments.append(view.at + LOOK_EVERY_S)
         return min((m for m in moments if view.at < m < math.inf), default=None)
 
     # -- where -----------------------------------------------------------------------------------------------------

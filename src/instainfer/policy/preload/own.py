@@ -13,7 +13,7 @@ from ...core.model import is_template
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
 from .valuation import once, rate, saves_s
 
-LOOKS_PER_HORIZON = 6
+LOOK_EVERY_S = 10.0
 
 
 class Own:
@@ -40,7 +40,7 @@ class Own:
             elif len(loads) < view.load_slots:
                 loads.append(self._suggest(container, function, view.at))
             else:
-                later.append(view.at + self.horizon_s / LOOKS_PER_HORIZON)
+                later.append(view.at + LOOK_EVERY_S)
         return PreloadPlan(tuple(loads), min((when for when in later if when < math.inf), default=None))
 
     def _wanted(self, container: ContainerView, view: NodeView) -> FunctionView | None:
