@@ -357,7 +357,7 @@ def test_shared_memory_is_charged_once(tmp_path: Path, environment: Environment)
             def is_shared(event: MemoryMeasured) -> bool:
                 sizes.update(event.resident_bytes)
                 # One that could not be read in this round counts as nothing: wait for a round in which all were.
-            return min(sizes.values()) > 0 and max(sizes.values()) < 30 * MIB and sum(sizes.values()) < 90 * MIB
+                return min(sizes.values()) > 0 and max(sizes.values()) < 30 * MIB and sum(sizes.values()) < 90 * MIB
 
             await w.wait_for(MemoryMeasured, is_shared)
             assert sum(sizes.values()) > 60 * MIB
