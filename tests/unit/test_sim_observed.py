@@ -10,7 +10,7 @@ import pytest
 
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core import decisions, events
-from instainfer.core.model import GIB, MIB, Function, Phases, StartKind
+from instainfer.core.model import GIB, MIB, Failure, FailureKind, Function, Phases, StartKind
 from instainfer.core.story import Entry
 from instainfer.errors import BadInput
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
@@ -66,6 +66,7 @@ COSTS = CostSet(
         ),
     },
 )
+LOST = Failure(FailureKind.CONTAINER_LOST, "")
 KNOWN = {
     "a": Known(GIB, fast=True, load_cores=1.2, compute_cores=2.0),
     "b": Known(GIB),
@@ -176,3 +177,21 @@ def test_a_forked_resident_is_charged_with_what_it_adds() -> None:
     # From the moment its template was there.
     assert costs.warmup_s == pytest.approx(0.2)
     assert found.end_s == pytest.approx(0.01)
+
+
+def test_a_container_that_is_lost_tells_nothing_of_ends() -> None:
+    function = Function("guest/f@0.0.1", "guest", "env", GIB, 60.0, GIB)
+    failed = decisions.Reply("1", function.key, "c1", StartKind.COLD, Phases(handoff=9.0), LOST)
+    entries = [
+        Entry(events.FunctionRegistered(0.0, function), (decisions.StartContainer("c1", "guest", GIB, ""),)),
+        Entry(events.ContainerStarted(1.0, "c1"), (decisions.Run("c1", "1", function.key, StartKind.COLD),)),
+        Entry(events.LoadFinished(3.0, "c1", function.key, 1.5, 0.5, MIB), ()),
+        Entry(events.ContainerGone(9.0, "c1", LOST), (failed,)),
+    ]
+    observer = Observer()
+    observer.read(entries, fast=False)
+    with pytest.raises(BadInput, match="the stories lack a call of f"):
+        observer.costs({"f": Known(GIB)}, name="", source="")
+    observer.read(story(FROM_NOTHING), fast=False)
+    found = observer.costs({"a": KNOWN["a"]}, name="", source="")
+    assert found.stop_s == pytest.approx(COSTS.stop_s, abs=2e-6)

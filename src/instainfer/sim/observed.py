@@ -17,27 +17,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from ..core.decisions import Load, Offload, Reply, Run, StartContainer, StopContainer
-from ..core.events import (
-    ContainerGone,
-    ContainerStarted,
-    FunctionRegistered,
-    LoadFailed,
-    LoadFinished,
-    MemoryMeasured,
-    ResidentGone,
-    RunFinished,
-)
-from ..core.model import GIB, ContainerId, Function, FunctionKey, ResidentKey, StartKind, is_template
+from ..core.model import GIB, Function
 from ..core.story import Entry
 from ..errors import BadInput
 from .costs import CostSet, EnvironmentCosts, FunctionCosts
+from .reading import Reading, name_of
 
-_LOADED_FOR_IT = (StartKind.COLD, StartKind.PREWARMED, StartKind.TEMPLATED)
 _NOTABLE_S = 0.005
 """Shorter durations are mostly made of the host's noise, and too short to matter."""
 _NOTABLE_GIB = 1 / 16
@@ -77,32 +65,11 @@ class _Samples:
         return next((statistics.median(self.of[name]) for name in names if self.of[name]), None)
 
 
-@dataclass(slots=True)
-class _Resident:
-    forked: bool = False
-    size_bytes: int = 0
-    added_bytes: int | None = None
-    """Forked: what it added to its template, when it was the only one."""
-    alone_bytes: int = 0
-    """Template: its size when nothing had been forked from it."""
-
-
-@dataclass(slots=True)
-class _Container:
-    asked_at: float
-    residents: dict[ResidentKey, _Resident] = field(default_factory=dict)
-    loads: dict[ResidentKey, float] = field(default_factory=dict)
-    """Loads ahead of calls, and when each was asked for."""
-    ends: dict[ResidentKey, float] = field(default_factory=dict)
-    run: Run | None = None
-    stopped_at: float | None = None
-
-
 class Observer:
     """Reads stories, and makes a cost set of them."""
 
     def __init__(self) -> None:
-        self.functions: dict[FunctionKey, Function] = {}
+        self._functions: dict[str, Function] = {}
         self._samples: dict[str, _Samples] = defaultdict(_Samples)
         """By function's name, template's environment, and ``""`` for the platform itself."""
         self._ends: dict[tuple[str, bool], _Ended] = defaultdict(_Ended)
@@ -110,18 +77,21 @@ class Observer:
 
     def read(self, entries: Iterable[Entry], *, fast: bool) -> None:
         """One platform's story, from its beginning; `fast` tells whether that platform honoured ``fast_init``."""
-        story = _Reading(self, fast=fast)
+        story = Reading(self, fast=fast)
         for entry in entries:
             story.take(entry)
         story.finish()
 
+    def registered(self, function: Function) -> None:
+        self._functions[name_of(function.key)] = function
+
     def sample(self, whose: str, what: str, value: float) -> None:
         self._samples[whose].of[what].append(value)
 
-    def ended(self, name: str, seconds: float, resident: _Resident) -> None:
-        ends = self._ends[name, resident.forked]
+    def ended(self, name: str, seconds: float, forked: bool, size_bytes: int) -> None:
+        ends = self._ends[name, forked]
         ends.seconds.append(seconds)
-        ends.sizes_bytes.append(resident.size_bytes)
+        ends.sizes_bytes.append(size_bytes)
 
     def stopped(self, seconds: float, size_bytes: int) -> None:
         self._stops.append((seconds, size_bytes))
@@ -158,7 +128,7 @@ class Observer:
     def _function(self, name: str, known: Known) -> FunctionCosts:
         samples = self._samples[name]
         of = samples.median
-        function = next((f for f in self.functions.values() if _name(f.key) == name), None)
+        function = self._functions.get(name)
         if function is None:
             raise BadInput(f"{name} is in none of the stories; deploy it and call it, each kind of start once at least")
         model_names = ("model",) if known.fast else ("model", "fast model")
@@ -217,174 +187,21 @@ class Observer:
         return end_s, slope
 
     def _noise(self, known: Collection[str]) -> float:
-        """Standard deviation of the logarithms of durations around their means."""
-        squares, freedom = 0.0, 0
-        for name in ("", *known):
-            for what, values in self._samples[name].of.items():
-                if len(values) < 2 or min(values) < _NOTABLE_S or what in _NO_DURATIONS:
-                    continue
-                logarithms = [math.log(value) for value in values]
-                mean = statistics.fmean(logarithms)
-                squares += sum((value - mean) ** 2 for value in logarithms)
-                freedom += len(values) - 1
-        return math.sqrt(squares / freedom) if freedom else 0.0
+        """Standard deviation of the logarithms of durations: the median over everything that was measured repeatedly.
+
+        Not that of all together, which a few seconds in which the host did something else would decide.
+        """
+        spreads = [
+            statistics.stdev(map(math.log, values))
+            for name in ("", *known)
+            for what, values in self._samples[name].of.items()
+            if len(values) > 1 and min(values) >= _NOTABLE_S and what not in _NO_DURATIONS
+        ]
+        return statistics.median(spreads) if spreads else 0.0
 
 
 _NO_DURATIONS = frozenset({"resident", "forked", "added", "template bytes", "handoff", "warm-up"})
 """Sizes, and what is left when others have been taken off."""
-
-
-class _Reading:
-    """One story as it is read."""
-
-    def __init__(self, observer: Observer, *, fast: bool) -> None:
-        self._observer = observer
-        self._model = "fast model" if fast else "model"
-        self._containers: dict[ContainerId, _Container] = {}
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            FunctionRegistered: self._on_registered,
-            ContainerStarted: self._on_started,
-            ContainerGone: self._on_gone,
-            LoadFinished: self._on_loaded,
-            LoadFailed: self._on_not_loaded,
-            ResidentGone: self._on_ended,
-            RunFinished: self._on_ran,
-            MemoryMeasured: self._on_measured,
-        }
-
-    def take(self, entry: Entry) -> None:
-        event = entry.event
-        handler = self._handlers.get(type(event))
-        if handler is not None:
-            handler(event)
-        for decision in entry.decisions:
-            match decision:
-                case StartContainer():
-                    self._containers[decision.container] = _Container(event.at)
-                case StopContainer():
-                    self._containers[decision.container].stopped_at = event.at
-                case Load():
-                    self._containers[decision.container].loads[decision.function] = event.at
-                case Offload():
-                    self._end(self._containers[decision.container], decision.function, event.at)
-                case Run():
-                    container = self._containers[decision.container]
-                    container.run = decision
-                    for key in decision.ends:
-                        self._end(container, key, event.at)
-                case Reply():
-                    self._on_reply(decision)
-
-    def finish(self) -> None:
-        for container in self._containers.values():
-            for key, resident in container.residents.items():
-                self._note_size(key, resident)
-
-    def _end(self, container: _Container, key: ResidentKey, at: float) -> None:
-        container.loads.pop(key, None)
-        if key in container.residents:  # else its load is cut short
-            container.ends[key] = at
-
-    # -- events ----------------------------------------------------------------------------------------------------
-
-    def _on_registered(self, event: FunctionRegistered) -> None:
-        self._observer.functions[event.function.key] = event.function
-
-    def _on_started(self, event: ContainerStarted) -> None:
-        self._observer.sample("", "container", event.at - self._containers[event.container].asked_at)
-
-    def _on_gone(self, event: ContainerGone) -> None:
-        container = self._containers.pop(event.container)
-        if container.stopped_at is not None and event.failure is None:
-            size_bytes = sum(resident.size_bytes for resident in container.residents.values())
-            self._observer.stopped(event.at - container.stopped_at, size_bytes)
-        for key, resident in container.residents.items():
-            self._note_size(key, resident)
-
-    def _on_loaded(self, event: LoadFinished) -> None:
-        container, name, sample = self._containers[event.container], _name(event.function), self._observer.sample
-        resident = _Resident(event.forked, event.resident_bytes)
-        container.residents[event.function] = resident
-        asked_at = container.loads.pop(event.function, None)
-        if is_template(event.function):
-            resident.alone_bytes = event.resident_bytes
-            sample(name, "template library", event.library_s)
-            sample(name, "template bytes", event.resident_bytes)
-            for key in container.loads:
-                container.loads[key] = event.at  # what is forked from it has waited for it
-            return
-        sample(name, "fork" if event.forked else "library", event.library_s)
-        sample(name, self._model, event.model_s)
-        if asked_at is not None and container.run is None:
-            sample(name, "warm-up", max(0.0, event.at - asked_at - event.library_s - event.model_s))
-        self._weigh(container)
-
-    def _on_not_loaded(self, event: LoadFailed) -> None:
-        self._containers[event.container].loads.pop(event.function, None)
-
-    def _on_ended(self, event: ResidentGone) -> None:
-        container = self._containers[event.container]
-        resident = container.residents.pop(event.function, None)
-        asked_at = container.ends.pop(event.function, None)
-        if resident is not None:
-            self._note_size(event.function, resident)
-            if asked_at is not None:
-                self._observer.ended(_name(event.function), event.at - asked_at, resident)
-
-    def _on_ran(self, event: RunFinished) -> None:
-        container = self._containers[event.container]
-        run = container.run
-        resident = container.residents.get(run.function) if run is not None else None
-        if run is None or resident is None or event.failure is not None:
-            return
-        self._observer.sample(_name(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
-        resident.size_bytes = event.resident_bytes
-        self._weigh(container)
-
-    def _on_reply(self, reply: Reply) -> None:
-        container = self._containers[reply.container]
-        run, container.run = container.run, None
-        if run is not None and not run.ends and run.start_kind in (StartKind.WARM, StartKind.PRELOADED):
-            self._observer.sample("", "handoff", reply.phases.handoff)
-
-    def _on_measured(self, event: MemoryMeasured) -> None:
-        container = self._containers[event.container]
-        for key, size_bytes in event.resident_bytes:
-            if key in container.residents:
-                container.residents[key].size_bytes = size_bytes
-        self._weigh(container)
-
-    # -- sizes -----------------------------------------------------------------------------------------------------
-
-    def _weigh(self, container: _Container) -> None:
-        """What a forked resident has added, if it is the only one and its template was measured beside it."""
-        forked = [(key, resident) for key, resident in container.residents.items() if resident.forked]
-        if len(forked) != 1:
-            return
-        key, resident = forked[0]
-        function = self._observer.functions.get(key)
-        template = container.residents.get(function.template) if function is not None else None
-        # A template is measured anew for each that is forked from it, just before that is reported.
-        if template is not None and template.size_bytes < template.alone_bytes:
-            added_bytes = template.size_bytes + resident.size_bytes - template.alone_bytes
-            resident.added_bytes = max(0, added_bytes)
-
-    def _note_size(self, key: ResidentKey, resident: _Resident) -> None:
-        """The size that it was booked with last."""
-        if is_template(key):
-            return
-        name, sample = _name(key), self._observer.sample
-        sample(name, "forked" if resident.forked else "resident", resident.size_bytes)
-        if resident.added_bytes is not None:
-            sample(name, "added", resident.added_bytes)
-
-
-def _compute(start_kind: StartKind, *, forked: bool) -> str:
-    if start_kind in _LOADED_FOR_IT:
-        return "forked first" if forked else "first"
-    if start_kind is StartKind.PRELOADED:
-        return "preloaded compute"
-    return "compute" if start_kind is StartKind.WARM else "joined compute"
 
 
 def _warms_up(warm_up_s: float | None, preloaded_s: float | None, compute_s: float, first_s: float | None) -> bool:
@@ -397,11 +214,6 @@ def _warms_up(warm_up_s: float | None, preloaded_s: float | None, compute_s: flo
         return False
     between_s = (compute_s + max(compute_s, first_s or 0.0)) / 2
     return warm_up_s >= compute_s / 2 and preloaded_s <= _ALIKE * between_s
-
-
-def _name(key: ResidentKey) -> str:
-    """A function's name, or a template's environment."""
-    return key.rpartition("/")[2].partition("@")[0]
 
 
 def _needed(value: float | None, what: str) -> float:

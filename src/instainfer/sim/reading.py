@@ -1,0 +1,233 @@
+"""One node's story, read from its beginning: what took how long, and how large it was.
+
+What is asked for is a decision, that it is there an event: the time between them is what it took. Samples go to an
+`observed.Observer` under these names, in seconds and bytes:
+
+==========================================  =========================================================================
+of the platform                             container, handoff
+of a template's environment                 template library, template bytes
+of a function                               library, fork, model, fast model, warm-up; compute, preloaded compute,
+                                            joined compute, first, forked first; resident, forked, added
+==========================================  =========================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..core.decisions import Load, Offload, Reply, Run, StartContainer, StopContainer
+from ..core.events import (
+    ContainerGone,
+    ContainerStarted,
+    FunctionRegistered,
+    LoadFailed,
+    LoadFinished,
+    MemoryMeasured,
+    ResidentGone,
+    RunFinished,
+)
+from ..core.model import ContainerId, Function, FunctionKey, ResidentKey, StartKind, is_template
+from ..core.story import Entry
+
+_LOADED_FOR_IT = (StartKind.COLD, StartKind.PREWARMED, StartKind.TEMPLATED)
+
+
+class Sink(Protocol):
+    """Where it all goes."""
+
+    def registered(self, function: Function) -> None: ...
+
+    def sample(self, whose: str, what: str, value: float) -> None:
+        """`whose`: a function's name, an environment, or ``""`` for the platform."""
+        ...
+
+    def ended(self, name: str, seconds: float, forked: bool, size_bytes: int) -> None: ...
+
+    def stopped(self, seconds: float, size_bytes: int) -> None:
+        """A container, in which so much was loaded."""
+        ...
+
+
+@dataclass(slots=True)
+class _Resident:
+    forked: bool = False
+    size_bytes: int = 0
+    added_bytes: int | None = None
+    """Forked: what it added to its template, when it was the only one."""
+    alone_bytes: int = 0
+    """Template: its size when nothing had been forked from it."""
+
+
+@dataclass(slots=True)
+class _Container:
+    asked_at: float
+    residents: dict[ResidentKey, _Resident] = field(default_factory=dict)
+    loads: dict[ResidentKey, float] = field(default_factory=dict)
+    """Loads ahead of calls, and when each was asked for."""
+    ends: dict[ResidentKey, float] = field(default_factory=dict)
+    run: Run | None = None
+    stopped_at: float | None = None
+
+
+class Reading:
+    """One story as it is read; `fast` tells whether its platform honoured ``fast_init``."""
+
+    def __init__(self, sink: Sink, *, fast: bool) -> None:
+        self._sink = sink
+        self._functions: dict[FunctionKey, Function] = {}
+        self._model = "fast model" if fast else "model"
+        self._containers: dict[ContainerId, _Container] = {}
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            FunctionRegistered: self._on_registered,
+            ContainerStarted: self._on_started,
+            ContainerGone: self._on_gone,
+            LoadFinished: self._on_loaded,
+            LoadFailed: self._on_not_loaded,
+            ResidentGone: self._on_ended,
+            RunFinished: self._on_ran,
+            MemoryMeasured: self._on_measured,
+        }
+
+    def take(self, entry: Entry) -> None:
+        event = entry.event
+        handler = self._handlers.get(type(event))
+        if handler is not None:
+            handler(event)
+        for decision in entry.decisions:
+            match decision:
+                case StartContainer():
+                    self._containers[decision.container] = _Container(event.at)
+                case StopContainer():
+                    self._containers[decision.container].stopped_at = event.at
+                case Load():
+                    self._containers[decision.container].loads[decision.function] = event.at
+                case Offload():
+                    self._end(self._containers[decision.container], decision.function, event.at)
+                case Run():
+                    container = self._containers[decision.container]
+                    container.run = decision
+                    for key in decision.ends:
+                        self._end(container, key, event.at)
+                case Reply():
+                    self._on_reply(decision)
+
+    def finish(self) -> None:
+        for container in self._containers.values():
+            for key, resident in container.residents.items():
+                self._note_size(key, resident)
+
+    def _end(self, container: _Container, key: ResidentKey, at: float) -> None:
+        container.loads.pop(key, None)
+        if key in container.residents:  # else its load is cut short
+            container.ends[key] = at
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _on_registered(self, event: FunctionRegistered) -> None:
+        self._functions[event.function.key] = event.function
+        self._sink.registered(event.function)
+
+    def _on_started(self, event: ContainerStarted) -> None:
+        self._sink.sample("", "container", event.at - self._containers[event.container].asked_at)
+
+    def _on_gone(self, event: ContainerGone) -> None:
+        container = self._containers.pop(event.container)
+        if container.stopped_at is not None and event.failure is None:
+            size_bytes = sum(resident.size_bytes for resident in container.residents.values())
+            self._sink.stopped(event.at - container.stopped_at, size_bytes)
+        for key, resident in container.residents.items():
+            self._note_size(key, resident)
+
+    def _on_loaded(self, event: LoadFinished) -> None:
+        container, name, sample = self._containers[event.container], name_of(event.function), self._sink.sample
+        resident = _Resident(event.forked, event.resident_bytes)
+        container.residents[event.function] = resident
+        asked_at = container.loads.pop(event.function, None)
+        if is_template(event.function):
+            resident.alone_bytes = event.resident_bytes
+            sample(name, "template library", event.library_s)
+            sample(name, "template bytes", event.resident_bytes)
+            for key in container.loads:
+                container.loads[key] = event.at  # what is forked from it has waited for it
+            return
+        sample(name, "fork" if event.forked else "library", event.library_s)
+        sample(name, self._model, event.model_s)
+        if asked_at is not None and container.run is None:
+            sample(name, "warm-up", max(0.0, event.at - asked_at - event.library_s - event.model_s))
+        self._weigh(container)
+
+    def _on_not_loaded(self, event: LoadFailed) -> None:
+        self._containers[event.container].loads.pop(event.function, None)
+
+    def _on_ended(self, event: ResidentGone) -> None:
+        container = self._containers[event.container]
+        resident = container.residents.pop(event.function, None)
+        asked_at = container.ends.pop(event.function, None)
+        if resident is not None:
+            self._note_size(event.function, resident)
+            if asked_at is not None:
+                self._sink.ended(name_of(event.function), event.at - asked_at, resident.forked, resident.size_bytes)
+
+    def _on_ran(self, event: RunFinished) -> None:
+        container = self._containers[event.container]
+        run = container.run
+        resident = container.residents.get(run.function) if run is not None else None
+        if run is None or resident is None or event.failure is not None:
+            return
+        self._sink.sample(name_of(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
+        resident.size_bytes = event.resident_bytes
+        self._weigh(container)
+
+    def _on_reply(self, reply: Reply) -> None:
+        container = self._containers.get(reply.container)
+        if container is None:
+            return  # it was lost, and the call with it
+        run, container.run = container.run, None
+        if run is not None and not run.ends and run.start_kind in (StartKind.WARM, StartKind.PRELOADED):
+            self._sink.sample("", "handoff", reply.phases.handoff)
+
+    def _on_measured(self, event: MemoryMeasured) -> None:
+        container = self._containers[event.container]
+        for key, size_bytes in event.resident_bytes:
+            if key in container.residents:
+                container.residents[key].size_bytes = size_bytes
+        self._weigh(container)
+
+    # -- sizes -----------------------------------------------------------------------------------------------------
+
+    def _weigh(self, container: _Container) -> None:
+        """What a forked resident has added, if it is the only one and its template was measured beside it."""
+        forked = [(key, resident) for key, resident in container.residents.items() if resident.forked]
+        if len(forked) != 1:
+            return
+        key, resident = forked[0]
+        function = self._functions.get(key)
+        template = container.residents.get(function.template) if function is not None else None
+        # A template is measured anew for each that is forked from it, just before that is reported.
+        if template is not None and template.size_bytes < template.alone_bytes:
+            added_bytes = template.size_bytes + resident.size_bytes - template.alone_bytes
+            resident.added_bytes = max(0, added_bytes)
+
+    def _note_size(self, key: ResidentKey, resident: _Resident) -> None:
+        """The size that it was booked with last."""
+        if is_template(key):
+            return
+        name, sample = name_of(key), self._sink.sample
+        sample(name, "forked" if resident.forked else "resident", resident.size_bytes)
+        if resident.added_bytes is not None:
+            sample(name, "added", resident.added_bytes)
+
+
+def _compute(start_kind: StartKind, *, forked: bool) -> str:
+    if start_kind in _LOADED_FOR_IT:
+        return "forked first" if forked else "first"
+    if start_kind is StartKind.PRELOADED:
+        return "preloaded compute"
+    return "compute" if start_kind is StartKind.WARM else "joined compute"
+
+
+def name_of(key: ResidentKey) -> str:
+    """A function's name, or a template's environment."""
+    return key.rpartition("/")[2].partition("@")[0]
