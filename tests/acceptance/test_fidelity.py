@@ -12,9 +12,8 @@ import contextlib
 import json
 import random
 import textwrap
-import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -25,6 +24,7 @@ from instainfer.core.model import MIB
 from instainfer.experiments import fidelity, starts
 from instainfer.experiments.live import Steps
 from instainfer.experiments.platform import Setting, chosen
+from instainfer.experiments.processors import watched
 from instainfer.experiments.profile import Profiled, prepared, read_stories
 from instainfer.experiments.replay import PlannedCall
 from instainfer.report.records import SUCCESS, CallRecord
@@ -42,8 +42,6 @@ MEMORY_MB = 256
 SETTINGS = chosen(["keep-alive", "instainfer+templates"])
 PROBES = tuple(probe for probe in starts.PROBES if probe.setting.label in {"kept", "templates"})
 """Enough where nothing is to be warmed up."""
-BUSY = 0.1
-"""Share of the time that processes here wait for a processor: on a busier host, live runs are not what they are."""
 
 HANDLER = """
 import time
@@ -134,24 +132,6 @@ def live(scene: fidelity.Scene, folder: Path, cache: Path) -> dict[Setting, list
         return dict(zip(SETTINGS, asyncio.run(all_of_them()), strict=True))
 
 
-@contextlib.contextmanager
-def watched() -> Iterator[list[float]]:
-    """Afterwards, the share of the time in which something here was waiting for a processor; nothing if not known."""
-    share: list[float] = []
-    began, before = time.monotonic(), waited_s()
-    yield share
-    if before is not None and (after := waited_s()) is not None:
-        share.append((after - before) / (time.monotonic() - began))
-
-
-def waited_s() -> float | None:
-    try:
-        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
-    except OSError:
-        return None
-    return int(some.rpartition("total=")[2]) / 1e6
-
-
 @pytest.mark.timeout(180)
 def test_a_simulation_with_measured_costs_is_close_to_the_live_run(
     tmp_path: Path, cache: Path, functions: list[Profiled]
@@ -166,6 +146,6 @@ def test_a_simulation_with_measured_costs_is_close_to_the_live_run(
     for setting in SETTINGS:
         assert {record.status for record in records[setting]} == {SUCCESS}
         found = compare(records[setting], fidelity.simulated(scene, setting, costs))
-        if not found.is_close and any(share > BUSY for share in waiting):
-            pytest.skip(f"the host is too busy to tell: something waited for a processor {waiting[0]:.0%} of the time")
+        if not found.is_close and waiting.is_long:
+            pytest.skip(f"the host is too busy to tell: a processor was waited for {waiting.share:.0%} of the time")
         assert found.is_close, json.dumps({"setting": setting.label, **found.to_json()}, indent=2)

@@ -49,6 +49,7 @@ def test_a_file_and_a_table_for_people(run: Run, tmp_path: Path) -> None:
     assert load(str(tmp_path / "costs.json")) == load("paper")
     assert "vgg19" in result.stdout
     assert "2.41 s" in result.stdout
+    assert load("paper").source in result.stderr
     assert "instainfer simulate TRACE --costs costs.json" in result.stderr
 
 

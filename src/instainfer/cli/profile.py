@@ -57,6 +57,7 @@ def profile(
     else:
         out.write_bytes(dump(costs))
         _show(costs)
+        note(costs.source)
         note(f"written to {out}; simulate with it: instainfer simulate TRACE --costs {out}")
 
 

@@ -8,9 +8,11 @@ keeps all of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,42 @@ _LEAST_S = 0.5
 """The kernel tells processor time in hundredths of a second: calls are repeated until they have taken so long."""
 _MOST_CALLS = 20
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+
+
+MOST_WAITING = 0.1
+"""Figures that are measured while more is waited for processors than this share of the time mean little."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """How busy a machine was."""
+
+    share: float | None = None
+    """Share of the time in which something waited for a processor; None: the kernel does not tell, or not yet."""
+
+    @property
+    def is_long(self) -> bool:
+        return self.share is not None and self.share > MOST_WAITING
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Waiting]:
+    """Look how busy the machine is for as long as the block lasts; what is waited for within it counts, too."""
+    found = Waiting()
+    began_s, before_s = time.monotonic(), _waited_s()
+    yield found
+    after_s = _waited_s()
+    if before_s is not None and after_s is not None:
+        found.share = (after_s - before_s) / max(time.monotonic() - began_s, _TICK_S)
+
+
+def _waited_s() -> float | None:
+    try:
+        # The first line is of "some", those that wait at all, and ends with microseconds since the machine's start.
+        some = Path("/proc/pressure/cpu").read_text(encoding="ascii").partition("\n")[0]
+    except OSError:
+        return None
+    return int(some.rpartition("total=")[2]) / 1e6
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
     ready = [each.prepared for each in functions]
     container_mb = max(starts.CONTAINER_MB, *(each.memory_mb for each in functions))
     _call_all_once(ready, folder, cache, container_mb, steps)
-    starts.measure(ready, folder, cache, repeat, steps, container_mb=container_mb)
+    with processors.watched() as waiting:
+        starts.measure(ready, folder, cache, repeat, steps, container_mb=container_mb)
     busy = processors.measure(ready, folder, cache, container_mb, steps)
     observer = read_stories(folder, starts.PROBES)
     known = {
@@ -89,12 +91,21 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
         for each in functions
     }
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    cores = float(len(os.sched_getaffinity(0)))
+    return observer.costs(known, name=f"measured {today}", source=_source(today, repeat, waiting), cores=cores)
+
+
+def _source(today: str, repeat: int, waiting: processors.Waiting) -> str:
     machine = this_machine()
-    source = (
-        f"instainfer {__version__} profile, {today}, {repeat} of each kind of start; {machine['cpu']}, "
-        f"{machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}, Linux {machine['kernel']}"
-    )
-    return observer.costs(known, name=f"measured {today}", source=source, cores=float(machine["cores"]))
+    parts = [
+        f"instainfer {__version__} profile, {today}, {repeat} of each kind of start",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB",
+        f"Python {machine['python']}, Linux {machine['kernel']}",
+    ]
+    if waiting.share is not None:
+        much = ", TOO MUCH: measure again" if waiting.is_long else ""
+        parts.append(f"something waited for a processor {waiting.share:.0%} of the time{much}")
+    return "; ".join(parts)
 
 
 def read_stories(folder: Path, probes: Iterable[starts.Probe]) -> Observer:
