@@ -5,7 +5,7 @@ that is loaded, off-loaded or fails to load meanwhile moves a deadline, makes a 
 pre-loader that suggests anything at all, sense or nonsense, meets a world in which everything happens in any order.
 
 That the *lives* of containers are the same with and without pre-loading is more than that, and true under conditions
-only, since a call goes to the container that holds its function: see `tests/parity/test_keepalive_lifetimes.py`.
+only, since a call goes to the container that holds its function: see `tests/parity/test_lifetimes.py`.
 """
 
 from __future__ import annotations
