@@ -25,7 +25,6 @@ from support.world import World, WorldContainer
 from instainfer.config import KeepAliveConfig
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.errors import InternalError
 from instainfer.core.lifecycle import ContainerState, ResidentState
 from instainfer.core.model import MIB, Failure, FailureKind, Function, FunctionKey, is_template, template_key
 from instainfer.core.node import NodeSettings, NodeState
@@ -323,9 +322,6 @@ class Once:
         return float(function.key != self.load.function)
 
 
-@pytest.mark.xfail(
-    reason="Books.end: the end of any resident makes a container idle that waits for the end of its function's process"
-)
 def test_the_end_of_a_template_is_not_the_end_of_a_call() -> None:
     node = CheckedNode(512, keys=(A,))
     node.call(0.0, "a1", A)
@@ -340,10 +336,6 @@ def test_the_end_of_a_template_is_not_the_end_of_a_call() -> None:
     assert (container.state, container.idle_since, container.expires_at) == (ContainerState.IDLE, 3.0, 603.0)
 
 
-@pytest.mark.xfail(
-    reason="a request that finds one waiting for a busy container is not tried with new memory; the queue is, "
-    "whenever any resident has ended: so the end of a pre-load begins a container that nothing else would have begun"
-)
 def test_the_end_of_a_pre_load_begins_no_container() -> None:
     d_key = "t/d@1"
     node = CheckedNode(2048, keys=(A, B, C, d_key), preloader=Once(d_key, "node-c2"))
@@ -361,10 +353,6 @@ def test_the_end_of_a_pre_load_begins_no_container() -> None:
     only(arrived + ended, d.StartContainer)
 
 
-@pytest.mark.xfail(
-    raises=InternalError,
-    reason="Pool.check counts residents that are being ended as kept: one resident alone may be above the limit",
-)
 def test_a_container_with_one_resident_above_its_limit_may_be_ending_another() -> None:
     node = CheckedNode(512, keys=(A, B), preloader=Once(B, "node-c1"))
     node.serve(0.0, "node-c1", "a1", A)
@@ -372,10 +360,6 @@ def test_a_container_with_one_resident_above_its_limit_may_be_ending_another() -
     node.tell(e.MemoryMeasured(5.0, "node-c1", ((A, 600 * MIB),)))
 
 
-@pytest.mark.xfail(
-    reason="Registry.load_s: what a start from nothing takes is a guess for functions that have only ever been forked, "
-    "though libraries and model have been measured; Greedy-Dual's costs are made of it"
-)
 def test_the_cost_of_a_cold_start_is_known_once_template_and_model_have_been_measured() -> None:
     node = CheckedNode(512, keys=(A,), guess_load_s=30.0)
     node.call(0.0, "a1", A)
@@ -385,9 +369,6 @@ def test_the_cost_of_a_cold_start_is_known_once_template_and_model_have_been_mea
     assert node.node.books.functions.load_s(A, forked=False) == pytest.approx(1.4)
 
 
-@pytest.mark.xfail(
-    reason="a request that waits for a busy container goes on waiting when that does not hold its function any longer"
-)
 def test_a_request_does_not_wait_for_what_is_no_longer_there() -> None:
     node = CheckedNode(512, keys=(A, B))
     node.serve(0.0, "node-c1", "a1", A)

@@ -26,9 +26,9 @@ def function(key: str, memory_mib: int = 512) -> Function:
     return Function(key, key.split("/", maxsplit=1)[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
 
 
-def new_node(*, retain: bool, preload: bool, templates: bool, budget_mib: int) -> NodeState:
+def new_node(*, retain: bool, preload: bool, templates: bool, replace: bool, budget_mib: int) -> NodeState:
     return NodeState(
-        NodeSettings(budget_mib * MIB, max_queue=5, max_loads=2, retain=retain, templates=templates),
+        NodeSettings(budget_mib * MIB, max_queue=5, max_loads=2, retain=retain, templates=templates, replace=replace),
         Policies(Fixed(30.0), Poisson(), Opportunistic(horizon_s=30.0) if preload else NoPreloading()),
     )
 
@@ -38,11 +38,18 @@ class NodeMachine(RuleBasedStateMachine):
         retain=st.booleans(),
         preload=st.booleans(),
         templates=st.booleans(),
+        replace=st.booleans(),
         budget_mib=st.sampled_from([512, 1100, 2048, 4096]),
     )
-    def begin(self, retain: bool, preload: bool, templates: bool, budget_mib: int) -> None:
+    def begin(self, *, retain: bool, preload: bool, templates: bool, replace: bool, budget_mib: int) -> None:
         self.templates = templates
-        self.recipe = {"retain": retain, "preload": preload, "templates": templates, "budget_mib": budget_mib}
+        self.recipe = {
+            "retain": retain,
+            "preload": preload,
+            "templates": templates,
+            "replace": replace,
+            "budget_mib": budget_mib,
+        }
         self.world = World(new_node(**self.recipe))
         self.calls = 0
         for index, key in enumerate(NAMES):

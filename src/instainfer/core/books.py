@@ -114,9 +114,13 @@ class Books:
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
 
     @property
-    def starved(self) -> bool:
-        """A request waits for room; one that waits for its own function's process does not."""
-        return any(request.patient_until <= self.at for request in self.queue)
+    def starved(self) -> Request | None:
+        """The first request that waits for room; one that waits for its own function's busy process does not."""
+        return next((request for request in self.queue if request.patient_until <= self.at), None)
+
+    def overdue(self, request: Request | None) -> bool:
+        """Whether it has been overtaken for so long that nobody may overtake it any longer."""
+        return request is not None and self.at - request.arrived_at > self.settings.overtake_s
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand the request over; every other function of the container ends before user code sees it."""
@@ -247,7 +251,9 @@ class Books:
         self._count_end(resident)
         self.pool.shift(resident, ResidentState.GONE)
         self.room = self.opportunity = True
-        if container.state is ContainerState.BUSY and container.running is None:
+        # It was waiting for the end of its last run's process, and of no other.
+        waited = container.state is ContainerState.BUSY and container.running is None
+        if waited and resident.function == container.owner:
             self.fall_idle(container)
         if not resident.is_template:
             self.forget_if_unused(resident.function)

@@ -114,13 +114,17 @@ class Registry:
 
     def load_s(self, key: FunctionKey, *, forked: bool) -> float:
         """Seconds that loading it takes, measured or guessed."""
-        profile = self.functions[key].profile
+        known = self.functions[key]
+        profile = known.profile
         if forked and profile.forks:
             return profile.load_s(forked=True)
         if forked and profile.loads:
             return profile.model_s
         if profile.loads:
             return profile.load_s(forked=False)
+        if not forked and profile.forks and known.template is not None:
+            # Never loaded from nothing: that would be the imports its template has made, and its model.
+            return self.templates[known.template].profile.library_s + profile.model_s
         return self._guess_load_s / 2 if forked else self._guess_load_s
 
     def estimate_bytes(self, key: ResidentKey, *, forked: bool = False) -> int:

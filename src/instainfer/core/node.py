@@ -121,11 +121,8 @@ class NodeState:
         self.books.policies.keepalive.called(event.function, event.at)
         request = Request(event.activation, event.function, event.at)
         self.books.requests[event.activation] = request
-        if self.books.queue and event.at - self.books.queue[0].arrived_at > self.books.settings.overtake_s:
-            placed = False
-        else:
-            placed = place(self.books, request, may_take_memory=not self.books.queue)
-        if placed:
+        starved = self.books.starved
+        if not self.books.overdue(starved) and place(self.books, request, may_take_memory=starved is None):
             return
         if len(self.books.queue) >= self.books.settings.max_queue:
             text = f"{self.books.settings.max_queue} activations are waiting already; try again later"

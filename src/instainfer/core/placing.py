@@ -16,7 +16,9 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     choice: choose.Choice | None = choose.holding(books.pool, function, books.worth)
     if choice is None:
         if books.at < request.patient_until:
-            return False
+            if request.function in books.pool.by_function:
+                return False
+            request.patient_until = books.at  # what it waited for is no longer there
         fork = _fork(books, known)
         templated = choose.templated(books.pool, function, books.loss, fork) if fork is not None else None
         if request.patient_until == 0.0 and _is_patient(books, request, known, forked=templated is not None):
@@ -48,17 +50,16 @@ def drain_queue(books: Books) -> None:
     """Place what can be placed, in the order of arrival; the first that waits for memory keeps others off it."""
     waiting: list[Request] = []
     hopeless: set[FunctionKey] = set()
-    may_take_memory = True
+    starved: Request | None = None
     while books.queue:
         request = books.queue.popleft()
-        if request.function not in hopeless and place(books, request, may_take_memory=may_take_memory):
+        if request.function not in hopeless and place(books, request, may_take_memory=starved is None):
             continue
         waiting.append(request)
         hopeless.add(request.function)
-        if books.at >= request.patient_until:
-            may_take_memory = False
-        overdue = books.at - waiting[0].arrived_at > books.settings.overtake_s
-        if not may_take_memory and (overdue or not books.pool.idle):
+        if starved is None and books.at >= request.patient_until:
+            starved = request
+        if starved is not None and (books.overdue(starved) or not books.pool.idle):
             break
     books.queue.extendleft(reversed(waiting))
 

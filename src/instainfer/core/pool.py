@@ -274,9 +274,9 @@ class Pool:
             raise InternalError(f"container {container.id} has residents before it has started")
         if container.running is not None and container.state not in (ContainerState.STARTING, ContainerState.BUSY):
             raise InternalError(f"container {container.id} is {container.state} and runs {container.running}")
-        kept = sum(charges[r.function] for r in container.residents.values() if r.state is not ResidentState.UNLOADING)
-        if kept > limit_bytes and len(container.residents) > 1 and container.state is ContainerState.IDLE:
-            raise InternalError(f"container {container.id} keeps {kept} bytes above its limit of {limit_bytes}")
+        kept = [charges[r.function] for r in container.residents.values() if r.state is not ResidentState.UNLOADING]
+        if sum(kept) > limit_bytes and len(kept) > 1 and container.state is ContainerState.IDLE:
+            raise InternalError(f"container {container.id} keeps {sum(kept)} bytes above its limit of {limit_bytes}")
 
     def _preloads(self) -> int:
         return sum(_preloading(r) for c in self.containers.values() for r in c.residents.values())
