@@ -7,6 +7,7 @@ functions that have lost their place or have fallen due, and of those that found
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -32,13 +33,10 @@ class Lookout:
     """When everything is to be looked at again."""
     waiting: tuple[FunctionKey, ...] = ()
     """Candidates for whom the last plans found no place, the most wanted first."""
-    full: bool = True
-    """The look that is being taken is thorough."""
 
     def look(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
         small = len(pool.idle) <= SMALL[0] and len(registry.functions) <= SMALL[1]
-        self.full = small or (self.thorough_at is not None and self.thorough_at <= at)
-        if self.full:
+        if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.missed.clear()
             pool.changed.clear()
             return node_view(registry, pool, at, load_slots)
@@ -64,12 +62,13 @@ class Lookout:
             waiting=tuple(registry.view(key, pool) for key in waiting),
         )
 
-    def planned(self, plan: PreloadPlan) -> None:
-        """Take note of what a plan says about the next ones."""
-        if self.full:
-            self.thorough_at, self.waiting = plan.wake_at, plan.waiting
+    def planned(self, view: NodeView, plan: PreloadPlan, put_off: Sequence[FunctionKey]) -> None:
+        """Take note of what a plan says about the next ones; `put_off`: whose place has to become free first."""
+        waiting = (*put_off, *plan.waiting)
+        if view.thorough:
+            self.thorough_at, self.waiting = plan.wake_at, waiting
             return
-        untried = self.waiting[WAITING:]
-        self.waiting = (*plan.waiting, *(key for key in untried if key not in plan.waiting))[: 4 * WAITING]
+        untried = (key for key in self.waiting[WAITING:] if key not in waiting)
+        self.waiting = (*waiting, *untried)[: 4 * WAITING]
         if plan.wake_at is not None and (self.thorough_at is None or plan.wake_at < self.thorough_at):
             self.thorough_at = plan.wake_at

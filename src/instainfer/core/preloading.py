@@ -5,7 +5,7 @@ from __future__ import annotations
 from .books import Books
 from .decisions import Load
 from .lifecycle import ResidentState
-from .model import ResidentKey, is_template
+from .model import FunctionKey, ResidentKey, is_template
 from .pool import Origin
 from .ports import SuggestLoad, SuggestOffload
 
@@ -17,24 +17,27 @@ def preload(books: Books) -> None:
     the opportunity is kept for later.
     """
     slots = books.settings.max_loads - books.pool.loading
-    if not books.policies.preloader.active or slots <= 0 or books.draining or books.starved:
+    if not books.policies.preloader.active or slots <= 0 or books.draining or books.starved is not None:
         return
     books.opportunity = False
     view = books.lookout.look(books.functions, books.pool, books.at, slots)
     if not view.containers and not view.absent:
         return
     plan = books.policies.preloader.plan(view)
-    books.lookout.planned(plan)
-    books.wakes.plan_at = books.lookout.thorough_at
-    for when, key in plan.later:
-        books.wakes.arm(when, f"due {key}")
+    put_off: list[FunctionKey] = []
     for suggestion in plan.suggestions:
         if isinstance(suggestion, SuggestOffload):
             rejection = _follow_offload(books, suggestion)
         else:
             rejection = _follow_load(books, suggestion)
+            if rejection is not None and not is_template(suggestion.function):
+                put_off.append(suggestion.function)
         if rejection is not None:
             books.notes.append(f"{suggestion.function} in {suggestion.container}: {rejection}")
+    books.lookout.planned(view, plan, put_off)
+    books.wakes.plan_at = books.lookout.thorough_at
+    for when, key in plan.later:
+        books.wakes.arm(when, f"due {key}")
 
 
 def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
@@ -54,8 +57,8 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
         return "not loaded: the container is not idle or the function is gone"
     if container.namespace != namespace or suggestion.function in container.residents:
         return "not loaded: it must not be there, or is there already"
-    if books.starved or books.pool.loading >= books.settings.max_loads:
-        return "not loaded: requests wait, or enough is being loaded"
+    if books.pool.loading >= books.settings.max_loads:
+        return "not loaded: enough is being loaded"
     need_bytes = books.estimate_in(container, suggestion.function)
     if books.pool.ledger.free_in(container.id) >= need_bytes:
         books.add_resident(container, suggestion.function, Origin.PRELOAD, suggestion.reason)

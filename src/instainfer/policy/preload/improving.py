@@ -98,7 +98,7 @@ class _Improver:
             return False
         for item in before:
             place.take_out(item, self.horizon_s)
-        search = _Search(place, sorted([*before, *choice], key=self._density, reverse=True), self.horizon_s)
+        search = _Search(place, sorted([*before, *choice], key=self._value, reverse=True), self.horizon_s)
         search.run()
         self.effort -= search.looked_at
         if search.best_s <= value_s + LEAST_S:
@@ -113,7 +113,7 @@ class _Improver:
         for item in before:
             if item.key not in chosen and not self._settle(item):
                 self.left.append(item)
-        self.left.sort(key=self._density, reverse=True)
+        self.left.sort(key=self._value, reverse=True)
         return True
 
     def _exchange(self) -> bool:
@@ -164,6 +164,9 @@ class _Improver:
 
     # -- words -----------------------------------------------------------------------------------------------------
 
+    def _value(self, item: Item) -> float:
+        return item.density(self.horizon_s)
+
     def _settle(self, item: Item) -> bool:
         found = self.packing.insert(item, sorted(self.bins.values(), key=loudness))
         if found is None:
@@ -172,23 +175,22 @@ class _Improver:
         self.contents[found.bin.id].append(item)
         return True
 
-    def _density(self, item: Item) -> float:
-        return item.rate * item.saves_s * once(item.rate, self.horizon_s) / max(1, item.plain_bytes)
-
 
 def _fits_alone(item: Item, place: Bin, room_bytes: int) -> bool:
     return item.bytes_in(place) <= room_bytes and item.namespace == place.namespace and item.key not in place.holds
 
 
 def improve(packing: Packing, planned: Sequence[Placed], left: Sequence[Item]) -> list[Placed]:
-    """A packing in which the sum of values is at least as large; `planned` must be without victims and welcome items.
+    """A packing in which the sum of values is at least as large, those that add most first; `planned` must be without
+    victims and welcome items.
 
     `left` are the items that found no place, those of most value per byte first.
     """
     improver = _Improver(packing, planned, left)
     improver.run()
-    return [
-        Placed(item, place, packing.loses(item, place))
+    better = [
+        Placed(item, place, packing.loses(item, place), packing.chance(item, place.rate - item.rate))
         for place in improver.bins.values()
         for item in improver.contents[place.id]
     ]
+    return sorted(better, key=lambda placed: (-placed.adds_s, placed.item.key))

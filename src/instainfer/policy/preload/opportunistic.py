@@ -34,10 +34,8 @@ from ...core.ports import (
 )
 from .improving import improve
 from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
-from .valuation import missing, once, rate, saves_s, template_s
+from .valuation import LOOK_EVERY_S, missing, once, rate, saves_s, template_s, worth_s
 
-LOOK_EVERY_S = 10.0
-"""How often everything is looked at: those that are resident lose worth while they are silent."""
 BELIEVED_S = 5.0
 """How long a container's rates are believed while nothing in it changes."""
 
@@ -69,8 +67,7 @@ class Opportunistic:
         """As the last thorough plan saw them."""
 
     def worth(self, function: FunctionView, at: float) -> float:
-        each = rate(function, at)
-        return each * saves_s(function) * once(each, self.horizon_s)
+        return worth_s(function, at, self.horizon_s)
 
     def plan(self, view: NodeView) -> PreloadPlan:
         if view.thorough:
@@ -148,7 +145,7 @@ class Opportunistic:
             moments += [
                 f.forecast.due_at(self.p_offload) for f in residents if f is not None and f.forecast is not None
             ]
-        if view.thorough and view.absent and view.containers:
+        if (view.absent or view.waiting) and (view.containers or view.others):
             moments.append(view.at + LOOK_EVERY_S)
         return min((m for m in moments if view.at < m < math.inf), default=None)
 
@@ -162,7 +159,7 @@ class Opportunistic:
         packing = Packing([*changed, *others], self.horizon_s, self.hysteresis)
         nowhere_else = {id(item) for item in waiting}
         changed_ids = {each.id for each in changed}
-        items = sorted([*fresh, *waiting], key=self._density)
+        items = sorted([*fresh, *waiting], key=lambda item: (-item.density(self.horizon_s), item.key))
         placed: list[Placed] = []
         left: list[Item] = []
         for n, item in enumerate(items):
@@ -187,12 +184,11 @@ class Opportunistic:
             left = [item for item in items if item.key not in here]
         return [self._suggest(each) for each in placed], left
 
-    def _density(self, item: Item) -> tuple[float, ResidentKey]:
-        return -item.rate * item.saves_s * once(item.rate, self.horizon_s) / max(1, item.plain_bytes), item.key
-
     def _bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
+        if leaving:
+            return self._new_bin(container, view, leaving)
         kept = self._bins.get(container.id)
-        if kept is None or kept.view is not container or not kept.at <= view.at < kept.at + BELIEVED_S or leaving:
+        if kept is None or kept.view is not container or not kept.at <= view.at < kept.at + BELIEVED_S:
             kept = _Kept(container, view.at, self._new_bin(container, view, leaving))
             self._bins[container.id] = kept
         return kept.copy()
@@ -206,7 +202,7 @@ class Opportunistic:
         for resident in container.residents:
             if resident.state is ResidentState.UNLOADING:
                 continue
-            if leaving and (container.id, resident.function) in leaving:
+            if (container.id, resident.function) in leaving:
                 room_bytes += resident.charged_bytes
                 continue
             each = saves = 0.0
@@ -252,7 +248,7 @@ class Opportunistic:
     # -- templates -------------------------------------------------------------------------------------------------
 
     def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
-        """Templates for containers that lack them and have room, the most valuable first; one for each container."""
+        """Templates for containers that lack them and have room, the most valuable first; each once, all apart."""
         worth = {key: template_s(view, key, self._misses) for key in view.templates}
         taken: set[ContainerId] = set()
         for key in sorted(worth, key=lambda k: (-worth[k], k)):
@@ -264,6 +260,7 @@ class Opportunistic:
                     taken.add(container.id)
                     reason = f"a miss here would import for {template.library_s:.2f} s"
                     yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
+                    break
 
     # -- words -----------------------------------------------------------------------------------------------------
 

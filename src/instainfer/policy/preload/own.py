@@ -11,21 +11,18 @@ import math
 from ...core.lifecycle import ResidentState
 from ...core.model import is_template
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
-from .valuation import once, rate, saves_s
-
-LOOK_EVERY_S = 10.0
+from .valuation import LOOK_EVERY_S, worth_s
 
 
 class Own:
     active = True
 
-    def __init__(self, p_load: float = 0.06, horizon_s: float = 60.0) -> None:
+    def __init__(self, p_load: float = 0.06, horizon_s: float = 10.0) -> None:
         self.p_load = p_load
         self.horizon_s = horizon_s
 
     def worth(self, function: FunctionView, at: float) -> float:
-        each = rate(function, at)
-        return each * saves_s(function) * once(each, self.horizon_s)
+        return worth_s(function, at, self.horizon_s)
 
     def plan(self, view: NodeView) -> PreloadPlan:
         loads: list[SuggestLoad] = []

@@ -48,6 +48,14 @@ class Item:
     welcome: bool = False
     """Never called: it takes what is free, pushes nobody out, and its neighbours are not thought to mind."""
 
+    def alone_s(self, horizon_s: float) -> float:
+        """What it is worth where it has no neighbours."""
+        return self.rate * self.saves_s * once(self.rate, horizon_s)
+
+    def density(self, horizon_s: float) -> float:
+        """What a byte of it is worth."""
+        return self.alone_s(horizon_s) / max(1, self.plain_bytes)
+
     def bytes_in(self, place: Bin) -> int:
         if self.template is not None and self.template in place.ready:
             return self.forked_bytes
@@ -121,14 +129,11 @@ class Placed:
     bin: Bin
     adds_s: float
     """By how much the sum of values grows."""
+    chance: float
+    """Probability of being used within the horizon, beside those that were there when it was placed."""
     victims: tuple[Resident, ...] = ()
     lost_s: float = 0.0
     """What the victims were worth; part of `adds_s`."""
-
-    @property
-    def chance(self) -> float:
-        """Probability of being used within the horizon, as it was found when it was placed."""
-        return self.item.rate * self.bin.g
 
 
 class Packing:
@@ -166,7 +171,11 @@ class Packing:
             tries -= 1
             if tries == 0:
                 break
-        return None if best is None else Placed(item, best, gain_s)
+        return None if best is None else Placed(item, best, gain_s, self.chance(item, best.rate))
+
+    def chance(self, item: Item, neighbours: float) -> float:
+        """Probability that it is called within the horizon, and before others that are called at that rate."""
+        return item.rate * once(neighbours + item.rate, self.horizon_s)
 
     def gain(self, item: Item, place: Bin) -> float:
         """By how much the bin's value grows by an item."""
@@ -182,7 +191,7 @@ class Packing:
 
     def displace(self, item: Item, bins: Sequence[Bin], best: Placed | None) -> Placed | None:
         """A better place than `best` among the full ones, at the cost of who is there; else `best`."""
-        most_s = item.rate * item.saves_s * once(item.rate, self.horizon_s)
+        most_s = item.alone_s(self.horizon_s)
         better_than_s = 0.0 if best is None else best.adds_s
         for each in bins:
             if not each.loaded:
@@ -225,7 +234,7 @@ class Packing:
         adds_s = weight * once(rate, self.horizon_s) - fixed_s - place.weight * place.g
         if adds_s <= self.hysteresis * lost_s:
             return None
-        return Placed(item, place, adds_s, tuple(victims), lost_s)
+        return Placed(item, place, adds_s, self.chance(item, rate - item.rate), tuple(victims), lost_s)
 
     def enter(self, placed: Placed) -> None:
         """Keep the bins' books; one in which somebody is to be ended first is done with."""

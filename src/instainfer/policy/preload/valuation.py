@@ -28,6 +28,8 @@ from ...core.ports import FunctionView, NodeView
 
 PRIOR_RATE_PER_S = 1 / 1800.0
 SPARE_COPY = 0.1
+LOOK_EVERY_S = 10.0
+"""How often everything is looked at: those that are resident lose worth while they are silent."""
 TEMPLATE_CHANCE = 0.05
 """Expected misses of a template's functions that are resident elsewhere, or that nobody has in view."""
 
@@ -42,6 +44,12 @@ def once(rate_per_s: float, horizon_s: float) -> float:
 def rate(function: FunctionView, at: float) -> float:
     """Calls per second expected of it."""
     return PRIOR_RATE_PER_S if function.forecast is None else function.forecast.rate(at)
+
+
+def worth_s(function: FunctionView, at: float, horizon_s: float) -> float:
+    """Seconds that it is expected to save where it has no neighbours."""
+    each = rate(function, at)
+    return each * saves_s(function) * once(each, horizon_s)
 
 
 def saves_s(function: FunctionView) -> float:

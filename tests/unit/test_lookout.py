@@ -1,0 +1,64 @@
+"""What the next plan looks at, on a node that is too large for looking at everything every time."""
+
+from __future__ import annotations
+
+from support.nodes import CheckedNode, none, only
+
+from instainfer.core import decisions as d
+from instainfer.core.lookout import SMALL, Lookout
+from instainfer.core.model import MIB, Profile
+from instainfer.core.ports import NodeView, PreloadPlan
+from instainfer.policy.preload.opportunistic import Opportunistic
+
+MANY = tuple(f"t/f{n}@1" for n in range(SMALL[1] + 1))
+
+
+def large(keys: tuple[str, ...] = MANY, budget_mib: int = 2048) -> CheckedNode:
+    known = Profile(loads=1, library_s=1.0, resident_bytes=300 * MIB, models=1, model_s=0.5)
+    return CheckedNode(budget_mib, keys=keys, preloader=Opportunistic(), profile=known, templates=False)
+
+
+def view(*, thorough: bool) -> NodeView:
+    return NodeView(1.0, (), (), {}, {}, 1, thorough=thorough)
+
+
+def test_it_looks_at_everything_again_after_a_look_that_found_nothing_to_do() -> None:
+    """Else everything would be looked at never again: whoever is missed later has to set it off."""
+    keys = MANY[:2]
+    node = large((*keys, *(f"u/f{n}@1" for n in range(SMALL[1]))))
+    node.serve(0.0, "node-c1", "a1", keys[0])
+    lookout = node.node.books.lookout
+    lookout.thorough_at = None
+    node.call(30.0, "b1", keys[1])
+    node.gone(30.01, "node-c1", keys[0])
+    node.loaded(31.5, "node-c1", keys[1], mib=300)
+    node.ran(31.6, "node-c1", "b1", mib=300)
+    assert lookout.thorough_at == 41.6
+
+
+def test_whose_place_has_to_become_free_first_is_the_first_to_be_tried_then() -> None:
+    lookout = Lookout(waiting=("old",))
+    lookout.planned(view(thorough=True), PreloadPlan(waiting=("b", "c"), wake_at=9.0), ["a"])
+    assert (lookout.waiting, lookout.thorough_at) == (("a", "b", "c"), 9.0)
+    lookout.planned(view(thorough=False), PreloadPlan(waiting=("c",), wake_at=12.0), ["b"])
+    assert (lookout.waiting, lookout.thorough_at) == (("b", "c"), 9.0)
+
+
+def test_a_load_follows_when_those_it_displaces_are_gone() -> None:
+    """On a large node the next look is at what has changed: the newcomer must not be forgotten meanwhile."""
+    rare, busy = MANY[:2]
+    node = large(budget_mib=512)
+    node.call(0.0, "b0", busy)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", busy, mib=300)
+    node.ran(2.0, "node-c1", "b0", mib=300)
+    for at in (2.5, 3.0, 3.5, 4.0):
+        only(node.call(at, f"b{at}", busy), d.Run)
+        node.ran(at + 0.1, "node-c1", f"b{at}", mib=300)
+    only(node.call(5.0, "r1", rare), d.Run)
+    node.gone(5.01, "node-c1", busy)
+    node.loaded(6.5, "node-c1", rare, mib=300)
+    displaced = node.ran(6.6, "node-c1", "r1", mib=300)
+    assert only(displaced, d.Offload).function == rare
+    none(displaced, d.Load)
+    assert only(node.gone(6.7, "node-c1", rare), d.Load).function == busy
