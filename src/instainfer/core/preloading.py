@@ -20,6 +20,8 @@ def preload(books: Books) -> None:
     if not books.policies.preloader.active or slots <= 0 or books.draining or books.starved is not None:
         return
     books.opportunity = False
+    if not books.pool.idle:
+        return
     view = books.lookout.look(books.functions, books.pool, books.at, slots)
     if not view.containers and not view.absent:
         return
