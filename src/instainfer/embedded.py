@@ -53,11 +53,8 @@ def serve(config: Config, *, story: Path | None, ready_file: Path | None, announ
 
 def policies(config: Config) -> Policies:
     """The policies that the configuration names. Raises `BadInput` for an unknown name."""
-    preload = config.preload
     try:
-        predictor = catalog.find("predictors", catalog.PREDICTORS, preload.predictor)
-        preloader = catalog.find("preloaders", catalog.PRELOADERS, preload.policy)
-        return Policies(catalog.keepalive(config.keepalive), predictor(preload), preloader(preload))
+        return catalog.policies(config.keepalive, config.preload)
     except KeyError as error:
         raise BadInput(f"configuration: {error.args[0]}") from error
 

@@ -213,3 +213,9 @@ def test_the_document_has_everything_that_a_live_one_has() -> None:
     assert {"wall_s", "events"} <= run.keys()
     assert run["keepalive"] == "fixed:600"
     assert json.loads(json.dumps(document)) == document
+
+
+def test_a_member_of_auto_that_does_not_exist_is_the_users_mistake() -> None:
+    settings = Settings(preload=PreloadConfig(predictor="auto", members="poisson, tarot"))
+    with pytest.raises(BadInput, match="tarot"):
+        settings.policies()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from ..core.ports import KeepAlive, Predictor, Preloader
+from ..core.ports import KeepAlive, Policies, Predictor, Preloader
 from .keepalive.by_namespace import ByNamespace
 from .keepalive.fixed import Fixed
 from .keepalive.greedy_dual import GreedyDual
@@ -111,3 +111,15 @@ def keepalive(config: Any) -> KeepAlive:
         except KeyError as error:
             raise KeyError(f"namespace {namespace}: {error.args[0]}") from error
     return ByNamespace(default, own) if own else default
+
+
+def policies(keepalive_config: Any, preload_config: Any) -> Policies:
+    """All that a node is built with, from the two parts of the configuration.
+
+    Raises `KeyError`, with the names there are, for an unknown policy.
+    """
+    return Policies(
+        keepalive(keepalive_config),
+        find("predictors", PREDICTORS, preload_config.predictor)(preload_config),
+        find("preloaders", PRELOADERS, preload_config.policy)(preload_config),
+    )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..config import KeepAliveConfig, PreloadConfig
 from ..core.model import GIB
 from ..core.node import NodeSettings, NodeState
-from ..core.ports import KeepAlive, Policies
+from ..core.ports import Policies
 from ..errors import BadInput
 from ..policy import catalog
 
@@ -49,22 +47,11 @@ class Settings:
         return NodeState(node, self.policies(), name)
 
     def policies(self) -> Policies:
-        """A fresh set: policies may learn, and nodes do not share what they know."""
-        return Policies(
-            self._keepalive(),
-            _find("predictors", catalog.PREDICTORS, self.preload.predictor)(self.preload),
-            _find("preloaders", catalog.PRELOADERS, self.preload.policy)(self.preload),
-        )
+        """A fresh set: policies may learn, and nodes do not share what they know.
 
-    def _keepalive(self) -> KeepAlive:
+        Raises `BadInput` for one that does not exist.
+        """
         try:
-            return catalog.keepalive(self.keepalive)
+            return catalog.policies(self.keepalive, self.preload)
         except KeyError as error:
             raise BadInput(error.args[0]) from None
-
-
-def _find(kind: str, known: Any, name: str) -> Callable[..., Any]:
-    try:
-        return catalog.find(kind, known, name)
-    except KeyError as error:
-        raise BadInput(error.args[0]) from None
