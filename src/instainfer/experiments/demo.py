@@ -5,7 +5,6 @@ Everything is measured on live platforms. What is decided (which container, what
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from ..config import load_config
-from ..deployment import deploy
 from ..errors import BadInput, HostError
 from ..examples import PAPER
 from ..report import html, results, tables, timeline
@@ -28,9 +26,10 @@ from ..traces.azure2019 import Trace
 from ..traces.counts import Counts
 from ..traces.generate import generate
 from . import direct
-from .live import ReplayView, Steps
-from .platform import Books, Platform, Setting, chosen, running
-from .replay import PlannedCall, replay
+from .live import Steps
+from .measuring import CONTAINER_MB, deploy_all, measure
+from .platform import chosen, running
+from .replay import PlannedCall
 from .setup import Prepared, prepare
 from .workload import plan, without_idle_beginning
 
@@ -38,14 +37,12 @@ DEFAULT_SEED = 4
 """The first seed with which every function of both default traces is called, and four runs of the short one, without
 its idle beginning, take less than four minutes."""
 
-CONTAINER_MB = 2048
 SHORT = ("resnet50", "alexnet", "googlenet", "inception_v3")
 """The functions of the default run: of all eight the kinds and sizes differ most among these."""
 
 _BETWEEN_RUNS_S = 4.0
 """Starting a platform, deploying, ending it, and writing down how it went: about so long for each run."""
 _MARK = ".instainfer-demo"
-_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +102,8 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
     for number, setting in enumerate(settings, 1):
         console.rule(f"{setting.label} (run {number} of {len(settings)})", align="left")
         with running(setting, options.out / "runs" / setting.label, cache, options.memory_mb) as platform:
-            _deploy_all(platform, functions, console)
-            runs.append(_measure(platform, setting, calls, duration_s, console))
+            deploy_all(platform, functions, console)
+            runs.append(measure(platform, setting, calls, duration_s, console))
         document = writer.write(runs)
     _print(runs, console)
     if options.full:
@@ -146,50 +143,6 @@ def _write_trace(trace: Trace, options: Options) -> None:
     if options.trace is None:
         name = f"trace-{trace.minutes}min-{len(trace.functions)}functions-seed{options.seed}.csv"
         azure2019.write(trace, options.out / name)
-
-
-def _deploy_all(platform: Platform, functions: Sequence[Prepared], console: Console) -> None:
-    with platform.client() as client:
-        for each in functions:
-            with Steps(console, f"deploying {each.name}") as steps:
-                deploy(client, each.folder, each.weights_dir, steps, name=each.name, memory_mb=CONTAINER_MB)
-
-
-def _measure(
-    platform: Platform, setting: Setting, calls: Sequence[PlannedCall], duration_s: float, console: Console
-) -> Run:
-    view = ReplayView(len(calls), duration_s)
-    with platform.client() as client, view.shown(console):
-        before = Books.of(client.status())
-
-        async def look() -> None:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            while True:
-                view.books(Books.of(await asyncio.to_thread(client.status)))
-                view.tick(console, loop.time() - began)
-                await asyncio.sleep(_LOOK_EVERY_S)
-
-        async def both() -> list[CallRecord]:
-            looking = asyncio.create_task(look())
-            try:
-                return await replay(calls, platform.api_host, platform.auth, duration_s, view)
-            finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
-
-        records = asyncio.run(both())
-        books = Books.of(client.status()).since(before)
-    return Run(
-        setting.label,
-        setting.keepalive,
-        setting.preload,
-        setting.templates,
-        records,
-        books.committed_gb_s,
-        books.used_gb_s,
-        books.preloads,
-    )
 
 
 class _Writer:

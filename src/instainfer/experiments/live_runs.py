@@ -17,18 +17,18 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from ..config import load_config
+from ..core.model import GIB, MIB
 from ..errors import BadInput
 from ..examples import PAPER, example
 from ..report import results
 from .campaign import Document, Folder, Tally, Watcher, run_campaign
-from .demo import CONTAINER_MB, _deploy_all, _measure
+from .measuring import CONTAINER_MB, deploy_all, measure
 from .platform import Setting, running
 from .runs import Run, document
 from .setup import Prepared, prepare
 from .sources import source
 from .workload import plan, without_idle_beginning
 
-_MB = 1024
 _FOLDER = "live"
 """Of platforms that are running, that have failed, or whose calls have."""
 
@@ -66,14 +66,16 @@ def unheard(run: Run) -> Iterator[tuple[str, str]]:
         yield "fast_init", "its platforms have it with templates, and not without"
     if system.replace:
         yield "replace", "its platforms are given the default"
-    if system.replace:
-        yield "replace", "its platforms are given the default"
     if run.setup.nodes != 1:
         yield f"nodes = {run.setup.nodes}", "its platforms are one node each"
-    if run.setup.memory_gb * _MB < CONTAINER_MB:
+    if _memory_mb(run) < CONTAINER_MB:
         yield f"memory_gb = {run.setup.memory_gb:g}", f"one container there has {CONTAINER_MB:,} MB"
     if run.durations != "costs":
         yield f"durations = {run.durations!r}", "functions take as long as they take"
+
+
+def _memory_mb(run: Run) -> int:
+    return int(run.setup.memory_gb * GIB) // MIB
 
 
 def _changed(part: BaseModel) -> list[str]:
@@ -100,9 +102,9 @@ def _make(run: Run, folder: Path, prepared: Mapping[str, Prepared], cache: Path,
     console.rule(run.name, align="left")
     place = folder / run.id
     shutil.rmtree(place, ignore_errors=True)
-    with running(setting, place, cache, int(run.setup.memory_gb * _MB)) as platform:
-        _deploy_all(platform, [prepared[name] for name in dict.fromkeys(names)], console)
-        found: dict[str, Any] = results.to_json([_measure(platform, setting, calls, duration_s, console)], run.seed)
+    with running(setting, place, cache, _memory_mb(run)) as platform:
+        deploy_all(platform, [prepared[name] for name in dict.fromkeys(names)], console)
+        found: dict[str, Any] = results.to_json([measure(platform, setting, calls, duration_s, console)], run.seed)
     if found["runs"][0]["failed"] + found["runs"][0]["lost"] == 0:
         shutil.rmtree(place, ignore_errors=True)
     return document(run, found, made.facts)
