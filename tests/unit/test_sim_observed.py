@@ -195,3 +195,22 @@ def test_a_container_that_is_lost_tells_nothing_of_ends() -> None:
     observer.read(story(FROM_NOTHING), fast=False)
     found = observer.costs({"a": KNOWN["a"]}, name="", source="")
     assert found.stop_s == pytest.approx(COSTS.stop_s, abs=2e-6)
+
+
+def test_ends_that_would_take_less_than_nothing_are_in_proportion_to_their_memory() -> None:
+    observer = Observer()
+    observer.registered(Function("guest/f@0.0.1", "guest", "env", GIB, 60.0, GIB))
+    for whose, what, value in (
+        ("", "container", 1.0),
+        ("", "handoff", 0.001),
+        ("f", "library", 1.0),
+        ("f", "model", 1.0),
+        ("f", "compute", 0.1),
+        ("f", "resident", GIB),
+    ):
+        observer.sample(whose, what, value)
+    observer.ended("f", 0.3, False, GIB)
+    observer.ended("env", 0.1, False, GIB // 2)
+    found = observer.costs({"f": Known(GIB)}, name="", source="")
+    # The line through both begins at -0.1 s; the best one from nothing has the slope (0.5 x 0.1 + 1 x 0.3) / (0.25 + 1).
+    assert (found.end_s, found.end_s_per_gib) == (0.0, pytest.approx(0.28))

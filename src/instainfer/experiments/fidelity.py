@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ..config import KeepAliveConfig, load_config
 from ..core.model import MIB
-from ..deployment import deploy
 from ..report.records import CallRecord
 from ..sim.costs import CostSet
 from ..sim.run import Watchers, run_simulation
@@ -19,6 +18,7 @@ from ..traces.workload import Arrival, Row
 from .platform import Platform, Setting, running
 from .profile import Profiled
 from .replay import PlannedCall, Watcher, replay
+from .starts import deploy_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ def ready(scene: Scene, setting: Setting, folder: Path, cache: Path) -> Iterator
     with running(setting, folder, cache, scene.memory_mb) as platform:
         with platform.client() as client:
             for each in scene.functions:
-                function = each.prepared
-                deploy(client, function.folder, function.weights_dir, name=function.name, memory_mb=each.memory_mb)
+                deploy_into(client, each.prepared, each.memory_mb)
         yield platform
 
 

@@ -29,7 +29,6 @@ _LEAST_S = 0.5
 _MOST_CALLS = 20
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
-
 MOST_WAITING = 0.1
 """Figures that are measured while more is waited for processors than this share of the time mean little."""
 
@@ -111,13 +110,8 @@ def _busy(platform: Platform, client: Client, each: Prepared) -> Busy:
 
 def _used(platform: Platform) -> dict[int, float]:
     """Seconds of processor time that each process below the platform's own has used."""
-    root = platform_pid(platform)
+    root = int(json.loads((platform.folder / "ready.json").read_bytes())["pid"])
     return {pid: _process_s(pid) for pid in family([root]) if pid != root}
-
-
-def platform_pid(platform: Platform) -> int:
-    """The platform's own process, as it has said itself."""
-    return int(json.loads((platform.folder / "ready.json").read_bytes())["pid"])
 
 
 def _process_s(pid: int) -> float:

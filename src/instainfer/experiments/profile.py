@@ -11,7 +11,7 @@ import datetime
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from rich.console import Console
 from .. import __version__
 from ..config import load_config
 from ..core.model import MIB
-from ..core.story import Entry, load_entry
 from ..environments.manifest import Manifest, read_manifest
-from ..errors import BadInput, InternalError
+from ..errors import BadInput
 from ..examples import example, examples_dir
+from ..report.chrome import read_story
 from ..report.results import this_machine
 from ..sim.costs import CostSet
 from ..sim.observed import Known, Observer
@@ -113,7 +113,7 @@ def read_stories(folder: Path, probes: Iterable[starts.Probe]) -> Observer:
     observer = Observer()
     for probe in probes:
         # A platform with templates honours fast_init too.
-        observer.read(_story(folder / probe.setting.label / "story.jsonl"), fast=probe.setting.templates)
+        observer.read(read_story(folder / probe.setting.label / "story.jsonl"), fast=probe.setting.templates)
     return observer
 
 
@@ -161,12 +161,3 @@ def _call_all_once(functions: Sequence[Prepared], folder: Path, cache: Path, con
             for each in functions:
                 steps.step(f"first calls: {each.name}")
                 starts.call(client, each.name, json.loads(each.request))
-
-
-def _story(path: Path) -> Iterator[Entry]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield load_entry(line)
-            except ValueError as error:
-                raise InternalError(f"{path}, line {number}: not an entry of a story: {error}") from error

@@ -223,7 +223,7 @@ def call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str,
 
 
 def deploy_into(client: Client, each: Prepared, container_mb: int) -> None:
-    """Deploy a function with the container's size as its limit, so that any container can take it."""
+    """Deploy a function whose limit is the size of its containers; any of that size can take it."""
     deploy(client, each.folder, each.weights_dir, name=each.name, memory_mb=container_mb)
 
 

@@ -23,8 +23,9 @@ from dataclasses import dataclass, field
 from ..core.model import GIB, Function
 from ..core.story import Entry
 from ..errors import BadInput
+from ..report.timeline import short_name
 from .costs import CostSet, EnvironmentCosts, FunctionCosts
-from .reading import Reading, name_of
+from .reading import Reading
 
 _NOTABLE_S = 0.005
 """Shorter durations are mostly made of the host's noise, and too short to matter."""
@@ -83,7 +84,7 @@ class Observer:
         story.finish()
 
     def registered(self, function: Function) -> None:
-        self._functions[name_of(function.key)] = function
+        self._functions[short_name(function.key)] = function
 
     def sample(self, whose: str, what: str, value: float) -> None:
         self._samples[whose].of[what].append(value)
@@ -183,7 +184,7 @@ class Observer:
         if slope <= 0:
             return statistics.fmean(seconds for _, seconds in points), 0.0
         if end_s < 0:
-            return 0.0, sum(x * y for x, y in points) / sum(x * x for x, _ in points)
+            return 0.0, statistics.linear_regression(*zip(*points, strict=True), proportional=True).slope
         return end_s, slope
 
     def _noise(self, known: Collection[str]) -> float:

@@ -30,6 +30,7 @@ from ..core.events import (
 )
 from ..core.model import ContainerId, Function, FunctionKey, ResidentKey, StartKind, is_template
 from ..core.story import Entry
+from ..report.timeline import short_name
 
 _LOADED_FOR_IT = (StartKind.COLD, StartKind.PREWARMED, StartKind.TEMPLATED)
 
@@ -141,7 +142,7 @@ class Reading:
             self._note_size(key, resident)
 
     def _on_loaded(self, event: LoadFinished) -> None:
-        container, name, sample = self._containers[event.container], name_of(event.function), self._sink.sample
+        container, name, sample = self._containers[event.container], short_name(event.function), self._sink.sample
         resident = _Resident(event.forked, event.resident_bytes)
         container.residents[event.function] = resident
         asked_at = container.loads.pop(event.function, None)
@@ -168,7 +169,7 @@ class Reading:
         if resident is not None:
             self._note_size(event.function, resident)
             if asked_at is not None:
-                self._sink.ended(name_of(event.function), event.at - asked_at, resident.forked, resident.size_bytes)
+                self._sink.ended(short_name(event.function), event.at - asked_at, resident.forked, resident.size_bytes)
 
     def _on_ran(self, event: RunFinished) -> None:
         container = self._containers[event.container]
@@ -176,7 +177,7 @@ class Reading:
         resident = container.residents.get(run.function) if run is not None else None
         if run is None or resident is None or event.failure is not None:
             return
-        self._sink.sample(name_of(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
+        self._sink.sample(short_name(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
         resident.size_bytes = event.resident_bytes
         self._weigh(container)
 
@@ -214,7 +215,7 @@ class Reading:
         """The size that it was booked with last."""
         if is_template(key):
             return
-        name, sample = name_of(key), self._sink.sample
+        name, sample = short_name(key), self._sink.sample
         sample(name, "forked" if resident.forked else "resident", resident.size_bytes)
         if resident.added_bytes is not None:
             sample(name, "added", resident.added_bytes)
@@ -226,8 +227,3 @@ def _compute(start_kind: StartKind, *, forked: bool) -> str:
     if start_kind is StartKind.PRELOADED:
         return "preloaded compute"
     return "compute" if start_kind is StartKind.WARM else "joined compute"
-
-
-def name_of(key: ResidentKey) -> str:
-    """A function's name, or a template's environment."""
-    return key.rpartition("/")[2].partition("@")[0]
