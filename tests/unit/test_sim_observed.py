@@ -212,5 +212,5 @@ def test_ends_that_would_take_less_than_nothing_are_in_proportion_to_their_memor
     observer.ended("f", 0.3, False, GIB)
     observer.ended("env", 0.1, False, GIB // 2)
     found = observer.costs({"f": Known(GIB)}, name="", source="")
-    # The line through both begins at -0.1 s; the best one from nothing has the slope (0.5 x 0.1 + 1 x 0.3) / (0.25 + 1).
+    # The line through both begins at -0.1 s; the best one from zero rises by (0.5 x 0.1 + 1 x 0.3) / (0.25 + 1).
     assert (found.end_s, found.end_s_per_gib) == (0.0, pytest.approx(0.28))

@@ -72,9 +72,9 @@ class _Known:
     load_cores: float
     size_bytes: int
     """Of what a load adds."""
-    first_s: float | None = None
-    """The first call when nothing has warmed it up; None: as any other."""
     warmup_s: float | None = None
+    first_s: float = 0.0
+    """The first call when nothing has warmed it up."""
     compute_s: float = 0.0
     compute_cores: float = 1.0
     template: ResidentKey | None = None
@@ -95,7 +95,7 @@ class _Resident:
         """Work for the processors; None: it waits for its template, or is loaded."""
         self.library_s = self.model_s = 0.0
         """What this load takes."""
-        self.is_cold = known.first_s is not None
+        self.is_cold = True
         """Nothing has warmed it up."""
 
 
@@ -166,14 +166,13 @@ class World:
             environment = self._costs.environments[costs.environment]
             self._known[template] = _Known(environment.library_s, 0.0, costs.load_cores, environment.template_bytes)
         forked = template is not None
-        first_s = costs.first_compute(forked=forked)
         self._known[function.key] = _Known(
             costs.fork_s if forked else costs.library_s,
             costs.model(fast=self._fast_init),
             costs.load_cores,
             costs.forked_bytes if forked else costs.resident_bytes,
-            first_s if first_s != costs.compute_s else None,
             costs.warmup_s,
+            costs.first_compute(forked=forked),
             costs.compute_s,
             costs.compute_cores,
             template,
@@ -288,7 +287,7 @@ class World:
             resident.library_s *= stretch
             resident.model_s *= stretch
         known = resident.known
-        if known.warmup_s is not None and resident.background and container.alive:
+        if known.warmup_s is not None and resident.background:
             resident.is_cold = False
             loaded = partial(self._loaded, container, resident)
             seconds = self._take(known.warmup_s)
@@ -297,8 +296,6 @@ class World:
             self._loaded(container, resident)
 
     def _loaded(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
-        if not container.alive:
-            return
         resident.loading, resident.loaded = None, True
         known = resident.known
         self.feed(
@@ -357,12 +354,11 @@ class World:
             known = resident.known
             compute_s = self._compute_s(run.activation)
             if compute_s is None:
-                compute_s = known.first_s if resident.is_cold and known.first_s is not None else known.compute_s
+                compute_s = known.first_s if resident.is_cold else known.compute_s
             resident.is_cold = False
             compute_s = self._take(compute_s)
             seconds = self._take(self._costs.handoff_s) + compute_s
-            ran = partial(self._ran, container, run, resident, compute_s)
-            self._cpu.begin(seconds, known.compute_cores, ran)
+            self._cpu.begin(seconds, known.compute_cores, partial(self._ran, container, run, resident, compute_s))
 
     def _ran(
         self, container: _Container, run: Run, resident: _Resident, compute_s: float, stretch: float = 1.0
