@@ -85,8 +85,9 @@ PRELOADING = replace(FROM_TEMPLATES, preload=PreloadConfig())
 def story(settings: Settings, costs: CostSet = COSTS) -> list[Entry]:
     """Calls of both in turn, far enough from each other, and silences in which the container ends."""
     at_s = [10.0 * n for n in range(1, 9)] + [10.0 * n for n in range(20, 28)]
-    workload = PerCall("a test", [Arrival(at, n % 4 // 2) for n, at in enumerate(at_s)])
-    workload.functions, workload.duration_s = [Row("o", "p", name) for name in costs.functions], 400.0
+    arrivals = [Arrival(at, n % 4 // 2) for n, at in enumerate(at_s)]
+    rows = [Row("o", "p", name) for name in costs.functions]
+    workload = PerCall("a test", arrivals, functions=rows, duration_s=400.0)
     entries: list[Entry] = []
     run_simulation(workload, costs, settings, Watchers(entry=entries.append))
     return entries

@@ -53,8 +53,8 @@ def simulate(
     settings: Settings, *calls: tuple[float, str], costs: CostSet = COSTS
 ) -> tuple[list[CallRecord], list[Entry]]:
     names = list(costs.functions)
-    workload = PerCall("a test", [Arrival(at_s, names.index(name)) for at_s, name in calls])
-    workload.functions, workload.duration_s = [Row("o", "p", name) for name in names], 200.0
+    arrivals = [Arrival(at_s, names.index(name)) for at_s, name in calls]
+    workload = PerCall("a test", arrivals, functions=[Row("o", "p", name) for name in names], duration_s=200.0)
     records: list[CallRecord] = []
     entries: list[Entry] = []
     run_simulation(workload, costs, settings, Watchers(record=records.append, entry=entries.append))

@@ -53,10 +53,11 @@ def simulated(scene: Scene, setting: Setting, costs: CostSet, *, seed: int = 1) 
     """Simulate the calls on such a platform, in the order of sending; `seed` draws the noise of the costs."""
     names = [each.prepared.name for each in scene.functions]
     workload = PerCall(
-        "the calls of a replay", (Arrival(call.at_s, names.index(call.function)) for call in scene.calls)
+        "the calls of a replay",
+        (Arrival(call.at_s, names.index(call.function)) for call in scene.calls),
+        functions=[Row("", "", name) for name in names],
+        duration_s=scene.duration_s,
     )
-    workload.functions = [Row("", "", name) for name in names]
-    workload.duration_s = scene.duration_s
     config = load_config()
     settings = Settings(
         keepalive=KeepAliveConfig(policy="fixed", ttl_s=setting.ttl_s),

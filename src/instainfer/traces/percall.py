@@ -15,11 +15,13 @@ from .workload import Arrival, Row
 class PerCall:
     """Calls in any order as a workload."""
 
-    def __init__(self, source: str, calls: Iterable[Arrival]) -> None:
-        """`duration_s` and `functions` are for the reader to set, who knows them when it has read everything."""
+    def __init__(
+        self, source: str, calls: Iterable[Arrival], *, functions: Sequence[Row] = (), duration_s: float = 0.0
+    ) -> None:
+        """A reader that knows `functions` and `duration_s` only when it has read everything sets them then."""
         self.source = source
-        self.duration_s = 0.0
-        self.functions: Sequence[Row] = ()
+        self.duration_s = duration_s
+        self.functions = functions
         times, who, durations = array("d"), array("L"), array("d")
         for call in calls:
             times.append(call.at_s)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import math
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
-from statistics import NormalDist
 
 from . import azure2021
+from .curves import LogNormal
 from .population import Member, Population
 from .text import create_text
 
@@ -29,28 +29,15 @@ MEMORY_COLUMNS = (
 
 _MEMORY_SIGMA = 0.055
 """Of the logarithm of an application's memory from minute to minute: the median of 500 in the release, by quartiles."""
+_MEMORY_SPREAD = LogNormal(-(_MEMORY_SIGMA**2) / 2, _MEMORY_SIGMA)
+"""Around a mean of 1."""
 
 
 def write_calls(drawn: Population, path: Path) -> None:
     """Write a row for each call, in the order of their ends, as Azure 2021 has them."""
-    running: list[tuple[float, int, float]] = []
-    with create_text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-
-        def end(number: int, end_s: float, duration_s: float) -> None:
-            member = drawn.members[number]
-            writer.writerow((member.app, member.name, f"{end_s:.6f}", f"{duration_s:.6f}"))
-
-        writer.writerow(azure2021.COLUMNS)
-        for at_s, number, duration_s in drawn.arrivals(0):
-            while running and running[0][0] <= at_s:
-                ended_s, who, lasted_s = heappop(running)
-                end(who, ended_s, lasted_s)
-            if duration_s is not None:
-                heappush(running, (at_s + duration_s, number, duration_s))
-        while running:
-            ended_s, who, lasted_s = heappop(running)
-            end(who, ended_s, lasted_s)
+    ends = ((drawn.members[number], end_s, duration_s) for end_s, number, duration_s in _by_end(drawn))
+    rows = ((member.app, member.name, f"{end_s:.6f}", f"{duration_s:.6f}") for member, end_s, duration_s in ends)
+    _write(path, azure2021.COLUMNS, rows)
 
 
 def write_series(drawn: Population, path: Path) -> tuple[Path, Path]:
@@ -73,6 +60,17 @@ def write_series(drawn: Population, path: Path) -> tuple[Path, Path]:
     return durations_path, memory_path
 
 
+def _by_end(drawn: Population) -> Iterator[tuple[float, int, float]]:
+    """End, function and duration of each call, with those in memory that are under way."""
+    running: list[tuple[float, int, float]] = []
+    for at_s, number, duration_s in drawn.arrivals(0):
+        while running and running[0][0] <= at_s:
+            yield heappop(running)
+        if duration_s is not None:
+            heappush(running, (at_s + duration_s, number, duration_s))
+    yield from sorted(running)
+
+
 def _durations(member: Member, times_ms: Sequence[float]) -> list[object]:
     count = len(times_ms)
     ranks = (max(0, math.ceil(share * count) - 1) for share in (0, 0.01, 0.25, 0.5, 0.75, 0.99, 1))
@@ -83,8 +81,7 @@ def _durations(member: Member, times_ms: Sequence[float]) -> list[object]:
 def _memory(member: Member, samples: int) -> list[object]:
     # The greatest of n samples is about the quantile n / (n + 1).
     shares = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, samples / (samples + 1))
-    spread = NormalDist(-(_MEMORY_SIGMA**2) / 2, _MEMORY_SIGMA)
-    quantiles = (member.memory_mb * math.exp(spread.inv_cdf(min(share, shares[-1]))) for share in shares)
+    quantiles = (member.memory_mb * _MEMORY_SPREAD.quantile(min(share, shares[-1])) for share in shares)
     return [member.owner, member.app, samples, round(member.memory_mb, 3), *(round(mb, 3) for mb in quantiles)]
 
 

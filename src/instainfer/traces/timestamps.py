@@ -56,9 +56,7 @@ def read(path: Path) -> Workload:
     stream = Stream(path, tuple(index), calls, end_s)
     if ascending:
         return stream
-    sorted_ = PerCall(str(path), stream.arrivals(0))
-    sorted_.functions, sorted_.duration_s = stream.functions, end_s
-    return sorted_
+    return PerCall(str(path), stream.arrivals(0), functions=stream.functions, duration_s=end_s)
 
 
 def write(workload: Workload, path: Path, seed: int) -> None:
