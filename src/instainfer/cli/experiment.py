@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ..errors import BadInput
 from .doors import Doors
 from .exit_codes import ExitCode
 from .options import Json
 from .output import complain, console, emit_json, note, show, table
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(name="experiment", no_args_is_help=True, help="Run comparisons from scenarios, and report them.")
 
@@ -69,11 +66,11 @@ def run(
     from ..experiments.campaign_view import CampaignView
     from ..experiments.reporting import check
     from ..experiments.runs import runs
-    from ..experiments.scenario import find, parse
+    from ..experiments.scenario import find, parse, read_text
     from ..sim.costs import load
 
     path = find(scenario)
-    text = _text(path)
+    text = read_text(path)
     parsed = parse(text, str(path))
     planned = list(runs(parsed, path.parent, load(costs) if costs else None))
     check(parsed, planned)
@@ -85,11 +82,11 @@ def run(
         if live:
             tally = ctx.ensure_object(Doors).live(planned, folder, view, console(sys.stderr), again=again)
         else:
-            cores = jobs if jobs is not None else _cores()
+            cores = jobs if jobs is not None else len(os.sched_getaffinity(0))
             tally = run_campaign(planned, folder, view, jobs=cores, again=again)
     _report(folder.path)
     if tally.failed:
-        complain(f"{len(tally.failed)} of {len({each.id for each in planned})} runs failed: {tally.failed[0]}")
+        complain(f"{len(tally.failed)} of {tally.runs} runs failed: {tally.failed[0]}")
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -124,16 +121,3 @@ def _report(folder: Path, *, markdown: bool = False) -> None:
     if campaign.missing:
         note(f"{len(campaign.missing)} of {len(campaign.entries)} runs are missing")
     note(f"written to {folder}: index.html, tables.md, figures/")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read {path}: {error}; give a TOML file") from None
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))

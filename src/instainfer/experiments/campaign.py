@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 from .. import __version__
 from ..errors import BadInput, HostError, InstaInferError, NotFound
 from . import scenario as scenarios
+from .interruption import sigterm_as_exit
 from .runs import Run, simulate, valid
 from .scenario import Point, Scenario
 
@@ -93,6 +94,11 @@ class Tally:
     there: int = 0
     failed: list[str] = field(default_factory=list)
     """Names of runs, with the reasons."""
+
+    @property
+    def runs(self) -> int:
+        """All of the campaign's."""
+        return self.made + self.there + len(self.failed)
 
 
 def run_campaign(
@@ -213,16 +219,19 @@ _Results: TypeAlias = Generator[tuple[Run, Document | BaseException], None, None
 
 def _in_turn(runs: Sequence[Run], make: Make) -> _Results:
     for run in runs:
+        result: Document | Exception
         try:
-            yield run, make(run)
-        except Exception as error:  # whatever went wrong with one run, the others can still be made
-            yield run, error
+            result = make(run)
+        except Exception as error:  # whatever went wrong with one run, a bug too: the others can still be made
+            result = error
+        yield run, result
 
 
 def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
     # Forking would copy a process that may have threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(runs)), mp_context=context, initializer=_begin_worker) as pool, _sigterm():
+    workers = ProcessPoolExecutor(min(jobs, len(runs)), mp_context=context, initializer=_begin_worker)
+    with workers as pool, sigterm_as_exit():
         try:
             futures: dict[Future[Document], Run] = {pool.submit(make, run): run for run in runs}
             for future in as_completed(futures):
@@ -234,7 +243,7 @@ def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
                     )
                 yield futures.pop(future), error if error is not None else future.result()
         except BaseException:
-            # Nobody will read what they are still working on.
+            # An interruption, or nobody wants further results: what they still work on is for nothing.
             for process in multiprocessing.active_children():
                 process.terminate()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -252,20 +261,3 @@ def _begin_worker() -> None:
             os._exit(1)
 
         threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind us as Ctrl-C does, so that no process is left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

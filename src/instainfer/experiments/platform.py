@@ -16,6 +16,7 @@ from typing import Any
 
 from ..client import Client, credentials
 from ..errors import BadInput, HostError
+from .interruption import sigterm_as_exit
 
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
@@ -75,6 +76,7 @@ class Platform:
 
     api_host: str
     auth: str
+    pid: int
     folder: Path
     """Its files: home, story and log."""
 
@@ -108,29 +110,15 @@ def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iter
             start_new_session=True,
         )
     try:
-        with _sigterm_as_exit():
+        with sigterm_as_exit():
             api_host = _wait_until_ready(process, ready, log)
             _, auth = credentials(home)
-            yield Platform(api_host, auth, folder)
-    except BaseException:
+            yield Platform(api_host, auth, process.pid, folder)
+    except BaseException:  # whatever unwinds us, Ctrl-C too, leaves no platform behind
         _end(process)
         raise
     if _end(process) not in _ORDERLY:
         raise HostError(f"the platform of the {setting.label} run did not end in order; its last words:\n{_tail(log)}")
-
-
-@contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM unwind us as Ctrl-C does: by default it would end us and leave the platform running."""
-
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> dict[str, str]:

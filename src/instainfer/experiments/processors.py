@@ -110,8 +110,7 @@ def _busy(platform: Platform, client: Client, each: Prepared) -> Busy:
 
 def _used(platform: Platform) -> dict[int, float]:
     """Seconds of processor time that each process below the platform's own has used."""
-    root = int(json.loads((platform.folder / "ready.json").read_bytes())["pid"])
-    return {pid: _process_s(pid) for pid in family([root]) if pid != root}
+    return {pid: _process_s(pid) for pid in family([platform.pid]) if pid != platform.pid}
 
 
 def _process_s(pid: int) -> float:

@@ -70,9 +70,9 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """Of the simulated platform. Raises `BadInput` for a policy that does not exist."""
+        """Of the simulated platform."""
         system = self.setup.system
-        settings = Settings(
+        return Settings(
             keepalive=system.keepalive,
             preload=system.preload,
             retain=system.baseline == "fair",
@@ -84,8 +84,6 @@ class Run:
             seed=self.seed,
             label=self.system,
         )
-        settings.policies()
-        return settings
 
 
 def runs(scenario: Scenario, folder: Path, costs: CostSet | None = None) -> Iterator[Run]:
@@ -103,7 +101,10 @@ def runs(scenario: Scenario, folder: Path, costs: CostSet | None = None) -> Iter
 
 
 def simulate(run: Run) -> dict[str, Any]:
-    """Make the run; the document that ``instainfer simulate --json`` writes, with what the run and its workload are."""
+    """Make the run; the document that ``instainfer simulate --json`` writes, with what the run and its workload are.
+
+    Raises `BadInput` for a policy that does not exist, and as `sources.source` does.
+    """
     made = source(run.setup.workload, run.seed, run.folder)
     outcome = run_simulation(
         made.workload,

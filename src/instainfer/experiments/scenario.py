@@ -242,7 +242,6 @@ class Scenario(_Part):
         ]
 
 
-#: Parameters that a sweep may vary.
 PARAMETERS: tuple[str, ...] = (
     *(f"keepalive.{name}" for name in KeepAliveConfig.model_fields),
     *(f"preload.{name}" for name in PreloadConfig.model_fields),
@@ -254,6 +253,7 @@ PARAMETERS: tuple[str, ...] = (
     "nodes",
     *(f"workload.{name}" for name in ("calls_per_minute", "functions", "minutes", "scale")),
 )
+"""Parameters that a sweep may vary."""
 
 
 class Setup(_Part):
@@ -328,13 +328,17 @@ def built_in_files() -> list[Path]:
 
 def load(path: Path) -> Scenario:
     """Read a scenario. Raises `BadInput`, naming file, key and reason, and `NotFound` when there is none."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """A scenario as it is written. Raises `BadInput` when it cannot be read, `NotFound` when there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFound(f"no scenario at {path}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"cannot read {path}: {error}; give a TOML file") from None
-    return parse(text, str(path))
 
 
 def parse(text: str, where: str) -> Scenario:
