@@ -40,13 +40,13 @@ def function_bars(panels: Panels, functions: Sequence[str], styles: Styles, unit
             style = styles[label]
             places = [group - 0.42 + (number + 0.5) * width for group in range(len(functions))]
             heights = [(values.get(name) or 0.0) / 1000.0 for name in functions]
-            axes.bar(places, heights, width, label=label, **_bar(style))
+            look = {"color": style.fill, "edgecolor": style.colour, "hatch": style.hatch, "linewidth": 0.6}
+            axes.bar(places, heights, width, label=label, **look)
         axes.set_ylabel(unit)
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.set_xticks(range(len(functions)), functions, fontsize=9)
         axes.set_xlim(-0.5, max(1, len(functions)) - 0.5)
         axes.tick_params(axis="x", length=0)
-        _tidy(axes, "y")
+        _tidy(axes, title, "y")
     _legend(figure, all_axes[0])
     return figure
 
@@ -72,14 +72,10 @@ def cdfs(panels: Panels, styles: Styles, unit: str) -> Figure:
                 linewidth=1.7,
                 label=label,
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(_plain_numbers())
-        axes.xaxis.set_minor_formatter(_plain_numbers(sparse=True))
-        axes.tick_params(axis="x", which="minor", labelsize=7)
+        _logarithmic(axes, "x")
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-        _tidy(axes, "both")
+        _tidy(axes, title, "both")
     figure.supxlabel(f"{unit} (logarithmic)", fontsize=10)
     all_axes[0].set_ylabel("share of calls")
     _legend(figure, all_axes[0])
@@ -88,9 +84,7 @@ def cdfs(panels: Panels, styles: Styles, unit: str) -> Figure:
 
 def phase_stacks(panels: Panels) -> Figure:
     """Mean seconds of each phase, one stack for each system; phases in ms by name."""
-    rows = max(_FEWEST_ROWS, *(len(series) for _, series in panels))
-    figure = new_figure(0.9 + 0.27 * rows)
-    all_axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
+    figure, all_axes = _rows(panels)
     for axes, (title, series) in zip(all_axes, panels, strict=True):
         labels, places = list(series), range(len(series))
         left = [0.0] * len(labels)
@@ -98,14 +92,8 @@ def phase_stacks(panels: Panels) -> Figure:
             widths = [series[label][phase] / 1000.0 for label in labels]
             axes.barh(places, widths, left=left, height=0.78, color=PHASE_COLOURS[phase], label=phase)
             left = [before + width for before, width in zip(left, widths, strict=True)]
-        for place, total in zip(places, left, strict=True):
-            axes.annotate(f"{total:.2f}", (total, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
-        axes.set_yticks(places, labels, fontsize=8)
-        axes.set_ylim(len(labels) - 0.4, -0.6)
-        axes.margins(x=0.12)
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-        axes.tick_params(axis="y", length=0)
-        _tidy(axes, "x")
+        _label_rows(axes, labels, left, [f"{total:.2f}" for total in left])
+        _tidy(axes, title, "x")
     figure.supxlabel("mean seconds of a call", fontsize=10)
     _legend(figure, all_axes[0], columns=len(PHASES))
     return figure
@@ -113,9 +101,7 @@ def phase_stacks(panels: Panels) -> Figure:
 
 def memory_bars(panels: Panels, styles: Styles) -> Figure:
     """What containers reserved over time, and of it what was in use; (GB·s, GB·s) by system."""
-    rows = max(_FEWEST_ROWS, *(len(series) for _, series in panels))
-    figure = new_figure(0.9 + 0.27 * rows)
-    all_axes = figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
+    figure, all_axes = _rows(panels)
     for axes, (title, series) in zip(all_axes, panels, strict=True):
         labels, places = list(series), range(len(series))
         limits, used = ([series[label][part] / 1000.0 for label in labels] for part in (0, 1))
@@ -123,14 +109,8 @@ def memory_bars(panels: Panels, styles: Styles) -> Figure:
         pale = [styles[label].fill for label in labels]
         axes.barh(places, limits, height=0.78, color="#e4e4e4", edgecolor=colours, linewidth=1.0, label="limits")
         axes.barh(places, used, height=0.44, color=pale, label="in use")
-        for place, value in zip(places, limits, strict=True):
-            axes.annotate(f"{value:,.0f}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
-        axes.set_yticks(places, labels, fontsize=8)
-        axes.set_ylim(len(labels) - 0.4, -0.6)
-        axes.margins(x=0.14)
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-        axes.tick_params(axis="y", length=0)
-        _tidy(axes, "x")
+        _label_rows(axes, labels, limits, [f"{value:,.0f}" for value in limits])
+        _tidy(axes, title, "x")
     figure.supxlabel("1000 GB·s: limits of all containers (outer bar), in use (inner bar)", fontsize=10)
     return figure
 
@@ -151,8 +131,7 @@ def lines(panels: Panels, styles: Styles, x_label: str, unit: str, *, log: bool)
             axes.set_xscale("log")
             axes.minorticks_off()
         axes.set_xticks(xs, [f"{x:,g}" for x in xs], rotation=30 if len(xs) > 7 else 0)
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-        _tidy(axes, "both")
+        _tidy(axes, title, "both")
     figure.supxlabel(x_label + (" (logarithmic)" if log else ""), fontsize=10)
     all_axes[0].set_ylabel(f"mean {unit}{form}")
     _legend(figure, all_axes[0])
@@ -187,10 +166,7 @@ def fronts(
                     color=style.colour,
                     ha=side,
                 )
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_plain_numbers())
-        axes.yaxis.set_minor_formatter(_plain_numbers(sparse=True))
-        axes.tick_params(axis="y", which="minor", labelsize=7)
+        _logarithmic(axes, "y")
         if title in at:
             place = at[title]
             axes.axvline(place.memory / 1000.0, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -206,8 +182,7 @@ def fronts(
                 ha="right",
             )
         axes.set_xlim(left=0)
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-        _tidy(axes, "both")
+        _tidy(axes, title, "both")
     figure.supxlabel("limits of all containers, 1000 GB·s", fontsize=10)
     all_axes[0].set_ylabel("mean start-up latency, s (logarithmic)")
     _legend(figure, all_axes[0])
@@ -223,18 +198,28 @@ def _between(curve: Sequence[Place]) -> Iterator[Place]:
     yield curve[-1]
 
 
-def _bar(style: Style) -> dict[str, Any]:
-    return {"color": style.fill, "edgecolor": style.colour, "hatch": style.hatch, "linewidth": 0.6}
+def _rows(panels: Panels) -> tuple[Figure, Sequence[Axes]]:
+    """Panels beside each other for horizontal bars, a row for each system."""
+    rows = max(_FEWEST_ROWS, *(len(series) for _, series in panels))
+    figure = new_figure(0.9 + 0.27 * rows)
+    return figure, figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
+
+
+def _label_rows(axes: Axes, labels: Sequence[str], ends: Sequence[float], texts: Sequence[str]) -> None:
+    """Names before the rows, from the top on, and a text where each bar ends."""
+    for place, (end, text) in enumerate(zip(ends, texts, strict=True)):
+        axes.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.margins(x=0.14)
+    axes.tick_params(axis="y", length=0)
 
 
 def _span_axis(axes: Axes, values_ms: Sequence[float]) -> str:
     """From zero, unless the values could not be told apart then; returns what is to be said of the axis."""
     least, most = min(values_ms, default=0.0) / 1000.0, max(values_ms, default=0.0) / 1000.0
     if least > 0 and most > _WIDE * least:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_plain_numbers())
-        axes.yaxis.set_minor_formatter(_plain_numbers(sparse=True))
-        axes.tick_params(axis="y", which="minor", labelsize=7)
+        _logarithmic(axes, "y")
         return " (logarithmic)"
     if least > 0 and most < _NARROW * least:
         room = max(0.3 * (most - least), 0.02 * most)
@@ -242,6 +227,14 @@ def _span_axis(axes: Axes, values_ms: Sequence[float]) -> str:
         return " (not from zero)"
     axes.set_ylim(0, 1.08 * most or 1.0)
     return ""
+
+
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axes.set(**{f"{which}scale": "log"})
+    axis.set_major_formatter(_plain_numbers())
+    axis.set_minor_formatter(_plain_numbers(sparse=True))
+    axis.set_tick_params(which="minor", labelsize=7)
 
 
 def _plain_numbers(*, sparse: bool = False) -> Any:
@@ -255,7 +248,8 @@ def _plain_numbers(*, sparse: bool = False) -> Any:
     return FuncFormatter(form)
 
 
-def _tidy(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
+def _tidy(axes: Axes, title: str, grid: Literal["both", "x", "y"]) -> None:
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.grid(True, axis=grid, alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

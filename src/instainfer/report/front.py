@@ -34,28 +34,21 @@ class Reading:
 
 def memory_at(curve: Sequence[Place], latency: float) -> Reading | None:
     """The least memory at which a curve has at most that latency; None when it does not reach it."""
-    if not curve:
-        return None
-    if all(place.latency < latency for place in curve):
-        return Reading(min(place.memory for place in curve), bound=True)
-    return _least(_crossings([(place.latency, place.memory) for place in curve], latency))
+    return _least([(place.latency, place.memory) for place in curve], latency)
 
 
 def latency_at(curve: Sequence[Place], memory: float) -> Reading | None:
     """The least latency that a curve has with at most that memory; None when it does not get by with it."""
-    if not curve:
-        return None
-    if all(place.memory < memory for place in curve):
-        return Reading(min(place.latency for place in curve), bound=True)
-    return _least(_crossings([(place.memory, place.latency) for place in curve], memory))
+    return _least([(place.memory, place.latency) for place in curve], memory)
 
 
-def _least(values: Iterator[float]) -> Reading | None:
-    least = min(values, default=None)
-    return None if least is None else Reading(least)
+def _least(points: Sequence[tuple[float, float]], limit: float) -> Reading | None:
+    """The least second coordinate that a curve has where the first is within the limit."""
+    least = min(_candidates(points, limit), default=None)
+    return None if least is None else Reading(least, bound=all(first < limit for first, _ in points))
 
 
-def _crossings(points: Sequence[tuple[float, float]], limit: float) -> Iterator[float]:
+def _candidates(points: Sequence[tuple[float, float]], limit: float) -> Iterator[float]:
     """The second coordinate wherever the first is at the limit, and at every point where it is below it."""
     yield from (second for first, second in points if first <= limit)
     for (first, second), (next_first, next_second) in pairwise(points):

@@ -8,7 +8,7 @@ from html import escape
 
 from rich.table import Table
 
-from .tables import plain
+from .tables import ms, plain
 
 NOTHING = "–"
 
@@ -34,7 +34,7 @@ class Grid:
         table = plain(self.title)
         for number, name in enumerate(self.head):
             # Titles may break into lines, so that many columns fit; cells may not.
-            words = max((len(word) for row in [*self.rows] for word in [row[number]]), default=0)
+            words = max((len(row[number]) for row in self.rows), default=0)
             justify = "left" if number < self.texts else "right"
             table.add_column(name, justify=justify, min_width=words)  # type: ignore[arg-type]
         for row in self.rows:
@@ -56,12 +56,10 @@ class Grid:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits or so, thousands with commas: 0.42, 8.1, 2,140."""
+    """As `tables.ms`, of anything that may be missing."""
     if value is None:
         return NOTHING
-    if value != 0 and abs(value) < 1:
-        return f"{value:.2f}"
-    return f"{value:.1f}" if abs(value) < 100 else f"{value:,.0f}"
+    return ms(value) if value else "0.0"
 
 
 def times(value: float | None) -> str:

@@ -14,7 +14,7 @@ from .results import Run
 from .tables import FIGURES, is_rival, ms
 from .timeline import Timeline
 
-STYLE = """
+_STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #222; background: #fff; max-width: 68rem;
   margin: 2rem auto 4rem; padding: 0 1.2rem; }
@@ -96,10 +96,15 @@ def render(runs: Sequence[Run], page: Page) -> str:
         ),
         *(_timeline(label, told, functions) for label, told in page.timelines.items()),
     ]
+    return whole_page("InstaInfer report", parts)
+
+
+def whole_page(title: str, parts: Iterable[str]) -> str:
+    """Elements of a body as a page that can be read without anything else."""
     body = "\n".join(parts)
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>InstaInfer report</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n{body}\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>\n<body>\n{body}\n'
         "</body></html>\n"
     )
 

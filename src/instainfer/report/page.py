@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from .grid import Grid
-from .html import STYLE
+from .html import whole_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,7 @@ def render(page: Page) -> str:
         f"<p>{escape(page.set_up)}<br>To repeat it: <code>{escape(page.command)}</code></p>",
         *map(_section, page.sections),
     ]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(page.title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>\n{body}\n'
-        "</body></html>\n"
-    )
+    return whole_page(page.title, parts)
 
 
 def _section(section: Section) -> str:
