@@ -73,13 +73,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(folder: Path, *args: str) -> list[str]:
+def command(*args: str) -> list[str]:
     return [sys.executable, "-m", "instainfer.cli.main", "experiment", *args]
 
 
 def experiment(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(folder, *args),
+        command(*args),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -179,7 +179,7 @@ def test_an_interruption_leaves_what_is_done_and_no_process(folder: Path, number
     endless += 'group = [{ class = "normal", functions = 3, rates = 60 }]\n\n[[system]]'
     (folder / "long.toml").write_text(SCENARIO.replace("[[system]]", endless, 1))
     process = subprocess.Popen(
-        command(folder, "run", "long.toml", "--out", "out", "--jobs", "2"),
+        command("run", "long.toml", "--out", "out", "--jobs", "2"),
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.DEVNULL,

@@ -48,17 +48,21 @@ def word(parameter: str) -> str:
 
 
 def value_text(value: object) -> str:
-    """A value of a parameter."""
+    """A value of a parameter, for a column of them."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def with_unit(parameter: str, value: object) -> str:
+    """A value of a parameter that stands alone: 600 s."""
+    _, unit = _PARAMETERS.get(parameter, (parameter, ""))
+    return f"{value_text(value)} {unit}".rstrip()
 
 
 def told(point: Mapping[str, object]) -> str:
     """Parameters with their values: W = 10, keep-alive = 600 s."""
-    parts = []
-    for parameter, value in point.items():
-        name, unit = _PARAMETERS.get(parameter, (parameter, ""))
-        parts.append(f"{name} = {value_text(value)} {unit}".strip())
-    return ", ".join(parts)
+    names = (_PARAMETERS.get(parameter, (parameter, ""))[0] for parameter in point)
+    values = (with_unit(parameter, value) for parameter, value in point.items())
+    return ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True))
 
 
 def system_styles(cells: Cells) -> dict[str, Style]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..report import curves
@@ -27,10 +28,9 @@ def _workloads(cells: Cells) -> Chapter:
         if not facts:
             continue
         calls, minutes = [each["calls"] for each in facts], [each["duration_s"] / 60.0 for each in facts]
-        kinds: dict[str, int] = {}
+        kinds: Counter[str] = Counter()
         for each in facts:
-            for kind, count in each["classes"].items():
-                kinds[kind] = kinds.get(kind, 0) + count
+            kinds.update(each["classes"])
         rows.append(
             [
                 label,
@@ -52,7 +52,7 @@ def _workloads(cells: Cells) -> Chapter:
 
 def _latency(cells: Cells, report: Report) -> Chapter:
     reference = cells.reference(report)
-    base = {workload: cells.find(report, workload, reference) for workload in cells.workloads}
+    base = [cells.find(report, workload, reference) for workload in cells.workloads]
     head = ["system"]
     head += [f"{word} {workload}" for word in ("E2E", "W+L") for workload in cells.workloads]
     head += ["ready %", "pre-loaded %", "failed"]
@@ -61,7 +61,7 @@ def _latency(cells: Cells, report: Report) -> Chapter:
         found = [cells.find(report, workload, system) for workload in cells.workloads]
         row = [system]
         for metric in UNITS:
-            row += [with_speedup(mean(each, metric), mean(base[w], metric)) for each, w in _zip(found, cells)]
+            row += [with_speedup(mean(each, metric), mean(b, metric)) for each, b in zip(found, base, strict=True)]
         row.append("/".join(f"{100 * each.whole.ready:.0f}" if each else NOTHING for each in found))
         row.append("/".join(f"{100 * each.whole.preloaded:.0f}" if each else NOTHING for each in found))
         row.append(f"{sum(each.whole.bad for each in found if each):,}" if any(found) else NOTHING)
@@ -72,7 +72,7 @@ def _latency(cells: Cells, report: Report) -> Chapter:
         f"Means in ms, and in brackets how many times lower than {reference}. W+L is start-up: all before compute. "
         "ready: calls that found their function resident; pre-loaded: those of them where pre-loading had put it there."
     )
-    return Chapter(report.title, report.caption, [Grid(report.title, head, rows, note=note)], None, ())
+    return Chapter(report.title, report.caption, [Grid(report.title, head, rows, note=note)])
 
 
 def _published_latency(report: Report, system: str, reference: str, workloads: int) -> list[str]:
@@ -259,10 +259,6 @@ def _bands(found: Pooled, bands: Mapping[str, float]) -> dict[str, _Band]:
         if band is not None:
             members[band].append(figures)
     return {band: _Band(len(each), Figures.of(each)) for band, each in members.items()}
-
-
-def _zip(found: Sequence[Pooled | None], cells: Cells) -> Iterable[tuple[Pooled | None, str]]:
-    return zip(found, cells.workloads, strict=True)
 
 
 def _over_seeds(found: Pooled | None, base: Pooled | None, metric: Metric) -> str:

@@ -1,8 +1,10 @@
 """What a campaign came to, written down: a page, its pictures as files, and its tables to be pasted into documents::
 
-OUT/index.html     everything, self-contained
-OUT/tables.md      all tables in Markdown
-OUT/figures/       each picture as .svg and .png
+    OUT/index.html     everything, self-contained
+    OUT/tables.md      all tables in Markdown
+    OUT/figures/       each picture as .svg and .png
+
+All of it is written anew each time, from the results of the runs alone.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def report(campaign: Campaign, out: Path) -> Written:
 def markdown(campaign: Campaign, told: Sequence[Chapter]) -> str:
     """All tables, each chapter under a heading of its own."""
     scenario = campaign.scenario
-    parts = [f"# {scenario.title}", _set_up(campaign), f"    {campaign.command}", *_problems(campaign)]
+    parts = [f"# {scenario.title}", *_problems(campaign), _set_up(campaign), f"    {campaign.command}"]
     for chapter in told:
         parts += [f"## {chapter.title}", *(f"- {finding}" for finding in chapter.findings)]
         parts += [grid.markdown() for grid in chapter.grids]

@@ -12,7 +12,7 @@ from ..report.front import Place, Reading, latency_at, memory_at
 from ..report.grid import NOTHING, Grid, number
 from ..report.pooled import Pooled
 from .cells import Cells
-from .chapter import PAPER, UNITS, WORDS, Chapter, mean, system_styles, told, value_text, word
+from .chapter import PAPER, UNITS, WORDS, Chapter, mean, system_styles, told, value_text, with_unit, word
 from .scenario import Report
 
 
@@ -68,7 +68,7 @@ def front(cells: Cells, report: Report) -> Chapter:
         for curve in _curves(cells, report, workload):
             pairs = [(value, place) for value, found in curve.found if (place := _place(found)) is not None]
             places = series[curve.label] = [place for _, place in pairs]
-            names[curve.label] = [told({report.x: value}).rpartition(" = ")[2] for value, _ in pairs]
+            names[curve.label] = [with_unit(report.x, value) for value, _ in pairs]
             drawn.append(curve)
             for value, place in pairs:
                 points.append([workload, curve.label, value_text(value), number(place.memory), number(place.latency)])
