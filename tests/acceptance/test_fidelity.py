@@ -40,6 +40,8 @@ CALLS = 24
 MEMORY_MB = 256
 """Room for two containers, and three functions."""
 SETTINGS = chosen(["keep-alive", "instainfer+templates"])
+AGREEMENT_ON_ANY_HOST = 0.5
+"""Of the start kinds: a host that is busy moves calls and ends of loads, but not what most calls find."""
 PROBES = tuple(probe for probe in starts.PROBES if probe.setting.label in {"kept", "templates"})
 """Enough where nothing is to be warmed up."""
 
@@ -143,9 +145,14 @@ def test_a_simulation_with_measured_costs_is_close_to_the_live_run(
     # Measured, and not what the functions' source says: but it must be near that.
     assert costs.functions["large"].model_s == pytest.approx(0.8, rel=0.1)
     assert costs.functions["small"].compute_s == pytest.approx(0.1, rel=0.2)
+    too_far = []
     for setting in SETTINGS:
         assert {record.status for record in records[setting]} == {SUCCESS}
         found = compare(records[setting], fidelity.simulated(scene, setting, costs))
-        if not found.is_close and waiting.is_long:
-            pytest.skip(f"the host is too busy to tell: a processor was waited for {waiting.share:.0%} of the time")
-        assert found.is_close, json.dumps({"setting": setting.label, **found.to_json()}, indent=2)
+        told = json.dumps({"setting": setting.label, **found.to_json()}, indent=2)
+        assert found.agreement >= AGREEMENT_ON_ANY_HOST, told
+        if not found.is_close:
+            too_far.append(told)
+    if too_far and waiting.is_long:
+        pytest.skip(f"the host is too busy to tell: a processor was waited for {waiting.share:.0%} of the time")
+    assert not too_far, "\n".join(too_far)
