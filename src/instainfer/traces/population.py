@@ -6,7 +6,8 @@ What was published is in `traces.published`; how it is put together is in `trace
 - Timers fire regularly, each at a moment of its own. Of the other functions each has a coefficient of variation of its
   gaps (CoV). Published is that of applications, which mixes the calls of several functions. `_COV` is fitted to it: it
   is such that the *applications'* CoV, counted over 14 days or 1,500 calls, follows the published curve. A shorter look
-  finds less: n calls cannot show a CoV above the root of n.
+  finds less: n calls cannot show a CoV above the root of n. By triggers it is not followed: of the applications with
+  nothing but timers 0.71 have a CoV of 0, and 0.45 of the published ones; without timers 0.15, and 0.11.
 - Functions that are called regularly, timers and others, are so at all hours; they are the flat part of the day. The
   others swing that much more, so that all together have the published hours.
 - The mean duration of a function is lognormal, as published. Its single calls are lognormal around it; how wide was not

@@ -21,8 +21,6 @@ Points = tuple[tuple[float, float], ...]
 APPS, FUNCTIONS, OWNERS = 24_274, 72_359, 14_681
 """In the release, over its 14 days. (R)"""
 DAYS = 14
-CALLS = 12_496_000_000
-"""In the release, over its 14 days. (R)"""
 
 FUNCTIONS_PER_APP: Points = ((1, 0.54), (10, 0.95), (100, 0.9996), (298, 1.0))
 """Share of the applications with at most so many functions. (P; the largest: S)"""
@@ -125,10 +123,6 @@ APP_COV: Points = (
 )
 """Share of the applications whose gaps between calls have at most this coefficient of variation. (S; that it ends at
 100 is ours: the largest is 1448)"""
-APP_COV_TIMERS_ONLY: Points = ((0.0, 0.45), (1.0, 0.935), (2.0, 0.98), (4.0, 0.995), (10.0, 1.0))
-APP_COV_WITH_TIMERS: Points = ((0.0, 0.28), (1.0, 0.76), (2.0, 0.865), (4.0, 0.925), (10.0, 0.97))
-APP_COV_WITHOUT_TIMERS: Points = ((0.0, 0.11), (1.0, 0.35), (2.0, 0.55), (4.0, 0.765), (10.0, 0.91))
-"""The same by the triggers of the applications, on the whole platform; the release is slightly above. (P, figure 6)"""
 
 MEAN_DURATION_S_MU, MEAN_DURATION_S_SIGMA = -0.38, 2.36
 """The mean duration of a function in seconds is lognormal, cold starts left out. (P)"""
