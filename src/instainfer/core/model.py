@@ -37,6 +37,10 @@ class StartKind(StrEnum):
     """Its function was resident from an earlier run."""
 
 
+READY_KINDS = (StartKind.WARM, StartKind.PRELOADED)
+"""Those that find their function loaded."""
+
+
 class FailureKind(StrEnum):
     """Every way in which an activation, a load or a container can end badly; `Failure.fault` says whose fault it is."""
 

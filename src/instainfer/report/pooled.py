@@ -12,14 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from ..core.model import StartKind
+from ..core.model import READY_KINDS, StartKind
 from .records import PHASES, Histogram
 
 Document: TypeAlias = Mapping[str, Any]
 Metric: TypeAlias = Literal["e2e", "startup"]
-
-READY = (StartKind.WARM, StartKind.PRELOADED)
-"""Starts that found their function resident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ class Figures:
     @property
     def ready(self) -> float:
         """Share of the calls that found their function resident, whoever had put it there."""
-        return self._share(READY)
+        return self._share(READY_KINDS)
 
     @property
     def preloaded(self) -> float:

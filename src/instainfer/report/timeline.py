@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ..core.model import StartKind, is_template
+from ..core.model import READY_KINDS, is_template
 from ..errors import BadInput, NotFound
 
 
@@ -65,7 +65,7 @@ class CallMark:
     @property
     def hit(self) -> bool:
         """Whether it found its function loaded."""
-        return self.start_kind in (StartKind.WARM, StartKind.PRELOADED)
+        return self.start_kind in READY_KINDS
 
 
 @dataclass(frozen=True, slots=True)

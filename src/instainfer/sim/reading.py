@@ -28,7 +28,7 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import ContainerId, Function, FunctionKey, ResidentKey, StartKind, is_template
+from ..core.model import READY_KINDS, ContainerId, Function, FunctionKey, ResidentKey, StartKind, is_template
 from ..core.story import Entry
 from ..report.timeline import short_name
 
@@ -186,7 +186,7 @@ class Reading:
         if container is None:
             return  # it was lost, and the call with it
         run, container.run = container.run, None
-        if run is not None and not run.ends and run.start_kind in (StartKind.WARM, StartKind.PRELOADED):
+        if run is not None and not run.ends and run.start_kind in READY_KINDS:
             self._sink.sample("", "handoff", reply.phases.handoff)
 
     def _on_measured(self, event: MemoryMeasured) -> None:
