@@ -300,8 +300,9 @@ def test_a_run_above_the_functions_limit_is_ended_with_its_children(tmp_path: Pa
                 """
                 import subprocess, sys
                 def main(args):
-                    subprocess.run([sys.executable, "-c", "x = bytearray(b'x') * (200 << 20); input()"],
-                                   stdin=subprocess.PIPE)
+                    child = subprocess.Popen([sys.executable, "-c", "x = bytearray(b'x') * (200 << 20); input()"],
+                                             stdin=subprocess.PIPE)
+                    child.wait()  # it waits for input that never comes: run() would have closed its stdin
             """,
                 memory_bytes=100 * MIB,
             )
