@@ -33,6 +33,17 @@ def test_a_simulation_for_programs(run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "chrome").read_text())
 
 
+def test_models_are_loaded_fast_where_templates_are_used_unless_it_is_said(run: Run, tmp_path: Path) -> None:
+    def startup_ms(*options: str) -> float:
+        assert run("simulate", "t.csv", "--preload", "off", "--json", "r.json", *options).exit_code == 0
+        [figures] = json.loads((tmp_path / "r.json").read_text())["runs"]
+        return float(figures["startup_ms"]["mean"])
+
+    assert startup_ms("--templates", "off") == startup_ms("--templates", "off", "--fast-init", "off")
+    assert startup_ms("--templates", "off") > startup_ms("--templates", "off", "--fast-init", "on")
+    assert startup_ms() == startup_ms("--fast-init", "on")
+
+
 def test_a_simulation_for_people(run: Run) -> None:
     result = run(
         "simulate", "t.csv", "--baseline", "stateless", "--preload", "off", "--templates", "off", "--nodes", "2"

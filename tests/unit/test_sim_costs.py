@@ -73,6 +73,7 @@ def test_what_is_no_json_and_what_is_not_there(tmp_path: Path) -> None:
 def test_fast_initialisation_where_it_is_known() -> None:
     document = paper()
     document["functions"]["vgg19"]["fast_model_s"] = 0.013
+    del document["functions"]["alexnet"]["fast_model_s"]
     functions = costs.parse(json.dumps(document).encode(), "here").functions
     assert (functions["vgg19"].model(fast=True), functions["vgg19"].model(fast=False)) == (0.013, 2.41)
     assert functions["alexnet"].model(fast=True) == 0.671

@@ -55,11 +55,13 @@ def simulate(
     preload: Annotated[Switch, typer.Option(metavar="on|off", help="Load functions into idle containers.")] = Switch.ON,
     templates: Annotated[Switch, typer.Option(metavar="on|off", help="Fork functions from templates.")] = Switch.ON,
     fast_init: Annotated[
-        Switch,
+        Switch | None,
         typer.Option(
-            metavar="on|off", help="Build models without random initialisation, where the costs say how long it takes."
+            metavar="on|off",
+            help="Build models without random initialisation and map their weights, where the costs say how long that "
+            "takes; default: as --templates.",
         ),
-    ] = Switch.ON,
+    ] = None,
     replace: Annotated[
         Switch,
         typer.Option(
@@ -119,7 +121,7 @@ def simulate(
         preload=config.preload.model_copy(update=chosen),
         retain=baseline is Baseline.FAIR,
         templates=templates is Switch.ON,
-        fast_init=fast_init is Switch.ON,
+        fast_init=(fast_init or templates) is Switch.ON,
         replace=replace is Switch.ON,
         memory_bytes=int(memory_gb * GIB),
         nodes=nodes,

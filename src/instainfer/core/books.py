@@ -154,7 +154,7 @@ class Books:
         self.out.append(Run(container.id, request.activation, request.function, start_kind, ends))
 
     def reply(self, request: Request, compute_s: float, failure: Failure | None) -> None:
-        del self.requests[request.activation]
+        self._answered(request)
         if request.container is None or request.start_kind is None:
             raise InternalError(f"{request.activation} has an answer and never had a container")
         phases = request.phases(self.at, compute_s)
@@ -163,8 +163,12 @@ class Books:
         )
 
     def refuse(self, request: Request, failure: Failure) -> None:
-        del self.requests[request.activation]
+        self._answered(request)
         self.out.append(Refuse(request.activation, failure, request.phases(self.at)))
+
+    def _answered(self, request: Request) -> None:
+        del self.requests[request.activation]
+        self.functions[request.function].overlaps.answered()
 
     def fall_idle(self, container: Container, *, after_call: bool = True) -> None:
         container.running = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,11 +10,15 @@ from itertools import islice
 
 from .lifecycle import ResidentState
 from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
+from .overlaps import Overlaps
 from .pool import Container, Pool
 from .ports import ContainerView, Forecast, FunctionView, NodeView, Predictor, ResidentView, TemplateView
 
 #: How many functions a plan looks at: of those called latest, and of those never called.
 CANDIDATES, UNCALLED_CANDIDATES = 64, 16
+
+#: Share of calls that find all its residents in use, from which a function is a candidate for one more.
+SHORT = 0.1
 
 _UNLOADING = ResidentState.UNLOADING
 
@@ -26,8 +31,11 @@ class Known:
     template: ResidentKey | None = None
     """The key of the template it may be forked from; None when templates are not used for it."""
     forecast: Forecast | None = None
+    preloaded_at: float = -math.inf
+    """When a pre-load of it began last."""
     load_failure: Failure | None = None
     """Why it could not be loaded; pre-loading leaves it alone until a call has shown otherwise."""
+    overlaps: Overlaps = field(default_factory=Overlaps)
     removed: bool = False
     seen: tuple[Profile, bool, FunctionView] | None = None
     """Its latest view, with what that was made from beside forecast and copies."""
@@ -87,6 +95,7 @@ class Registry:
     def called(self, key: FunctionKey, at: float) -> None:
         known = self.functions[key]
         known.arrivals.append(at)
+        known.overlaps.called()
         known.forecast = self._predictor.forecast(known.arrivals, known.forecast)
         self._uncalled.pop(key, None)
         self._called.pop(key, None)
@@ -95,12 +104,14 @@ class Registry:
     def absent(self, pool: Pool) -> Iterator[FunctionKey]:
         """Functions that could be resident and are not: the latest called ones, then some that never were.
 
+        Among the called ones are those whose residents are often all in use.
+
         A rate falls with the silence, so that what was not called for long is worth little: looking at the latest only
         keeps a plan's cost the same for a hundred functions and for ten thousand.
         """
-        for keys, most in ((reversed(self._called), CANDIDATES), (iter(self._uncalled), UNCALLED_CANDIDATES)):
-            missing = (key for key in keys if self.is_absent(key, pool))
-            yield from islice(missing, most)
+        called = (key for key in reversed(self._called) if self.is_absent(key, pool) or self._is_short(key, pool))
+        yield from islice(called, CANDIDATES)
+        yield from islice((key for key in self._uncalled if self.is_absent(key, pool)), UNCALLED_CANDIDATES)
 
     def is_absent(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether it could be resident and is not."""
@@ -109,6 +120,13 @@ class Registry:
             return False
         known = self.functions.get(key)
         return known is not None and not known.removed and known.load_failure is None
+
+    def _is_short(self, key: FunctionKey, pool: Pool) -> bool:
+        """Whether calls of a resident function often find all of its residents in use."""
+        known = self.functions[key]
+        if known.overlaps.found(1) < SHORT or known.removed or known.load_failure is not None:
+            return False
+        return known.overlaps.found(_copies(key, pool)) >= SHORT
 
     # -- costs -----------------------------------------------------------------------------------------------------
 
@@ -138,8 +156,7 @@ class Registry:
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
         known = self.functions[key]
-        places = pool.by_function.get(key)
-        copies = 0 if places is None else sum(r.state is not _UNLOADING for r in places.values())
+        copies = _copies(key, pool)
         forked = known.template is not None and known.template in pool.by_function
         if known.seen is not None:
             profile, was_forked, view = known.seen
@@ -148,6 +165,7 @@ class Registry:
                 and was_forked is forked
                 and view.forecast is known.forecast
                 and view.copies == copies
+                and view.preloaded_at == known.preloaded_at
             ):
                 return view
         view = FunctionView(
@@ -159,9 +177,18 @@ class Registry:
             forecast=known.forecast,
             copies=copies,
             template=known.template,
+            preloaded_at=known.preloaded_at,
+            busy_s=known.profile.compute_s,
+            needs=known.overlaps.found(copies - 1),
+            lacks=known.overlaps.found(copies),
         )
         known.seen = (known.profile, forked, view)
         return view
+
+
+def _copies(key: FunctionKey, pool: Pool) -> int:
+    places = pool.by_function.get(key)
+    return 0 if places is None else sum(r.state is not _UNLOADING for r in places.values())
 
 
 class Views(Mapping[FunctionKey, FunctionView]):

@@ -110,6 +110,14 @@ class FunctionView:
     """Residents of it on this node that are loading, loaded or in use."""
     template: ResidentKey | None = None
     """The template that it is forked from where there is one; None when templates are not used for it."""
+    preloaded_at: float = -math.inf
+    """When a pre-load of it began last; ``-inf`` if none did."""
+    busy_s: float = 0.0
+    """Seconds that a call takes."""
+    needs: float = 1.0
+    """Share of its calls that would have to wait with one resident fewer; 1 where there is no other."""
+    lacks: float = 1.0
+    """Share of its calls that would use one resident more; 1 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +166,8 @@ class NodeView:
     containers: tuple[ContainerView, ...]
     """Idle containers; unless thorough, those that have changed."""
     absent: tuple[FunctionView, ...]
-    """Candidates: functions without a resident; unless thorough, those that have become candidates."""
+    """Candidates: functions without a resident, or with too few of them for calls that overlap; unless thorough, those
+    that have lost their last resident or fallen due."""
     functions: Mapping[FunctionKey, FunctionView]
     """Every function; to be asked for those that are resident somewhere."""
     templates: Mapping[ResidentKey, TemplateView]

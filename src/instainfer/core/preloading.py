@@ -65,6 +65,8 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
     if books.pool.ledger.free_in(container.id) >= need_bytes:
         books.add_resident(container, suggestion.function, Origin.PRELOAD, suggestion.reason)
         books.preloads.started += 1
+        if not is_template(suggestion.function):
+            books.functions[suggestion.function].preloaded_at = books.at
         books.out.append(Load(container.id, suggestion.function, suggestion.reason))
         return None
     victims = [container.residents.get(key) for key in suggestion.victims]

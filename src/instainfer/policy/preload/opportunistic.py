@@ -34,10 +34,24 @@ from ...core.ports import (
 )
 from .improving import improve
 from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
-from .valuation import LOOK_EVERY_S, missing, once, rate, saves_s, template_s, worth_s
+from .valuation import (
+    AT_HOME,
+    LOOK_EVERY_S,
+    LOSS_HORIZON_S,
+    missing,
+    newcomer_s,
+    once,
+    rate,
+    saves_s,
+    template_s,
+    worth_s,
+)
 
 BELIEVED_S = 5.0
 """How long a container's rates are believed while nothing in it changes."""
+WELCOME_EVERY_S = 300.0
+"""A function that was never called and had to make room is not loaded again sooner: with whatever is called pushing it
+on, it would be loaded every few seconds for a call that may never come."""
 
 
 class Opportunistic:
@@ -50,7 +64,7 @@ class Opportunistic:
         self,
         p_load: float = 0.06,
         p_offload: float = 0.94,
-        horizon_s: float = 60.0,
+        horizon_s: float = 10.0,
         hysteresis: float = 0.2,
         *,
         patient: bool = True,
@@ -67,7 +81,7 @@ class Opportunistic:
         """As the last thorough plan saw them."""
 
     def worth(self, function: FunctionView, at: float) -> float:
-        return worth_s(function, at, self.horizon_s)
+        return worth_s(function, at, LOSS_HORIZON_S)
 
     def plan(self, view: NodeView) -> PreloadPlan:
         if view.thorough:
@@ -100,8 +114,8 @@ class Opportunistic:
             Item(
                 f.key,
                 f.namespace,
-                rate(f, at),
-                f.load_s,
+                rate(f, at) * f.lacks,
+                newcomer_s(f),
                 f.resident_bytes,
                 f.forked_bytes,
                 f.template,
@@ -114,7 +128,7 @@ class Opportunistic:
     def _is_due(self, function: FunctionView, at: float) -> bool:
         forecast = function.forecast
         if forecast is None:
-            return True
+            return at >= function.preloaded_at + WELCOME_EVERY_S
         return forecast.due_at(self.p_load) <= at and (self.patient or at < forecast.due_at(self.p_offload))
 
     def _overdue(self, view: NodeView) -> Iterable[SuggestOffload]:
@@ -213,7 +227,7 @@ class Opportunistic:
                 functions += 1
                 function = view.functions.get(resident.function)
                 if function is not None and function.forecast is not None:
-                    each, saves = function.forecast.rate(view.at), saves_s(function)
+                    each, saves = function.forecast.rate(view.at) * function.needs, saves_s(function)
                     rates += each
                     weight += each * saves
             if resident.state is ResidentState.LOADED:
@@ -225,7 +239,7 @@ class Opportunistic:
                 r.charged_bytes,
                 each,
                 saves,
-                template_s(view, r.function, self._misses) if is_template(r.function) else 0.0,
+                self._fixed_s(view, container, r.function, each * saves * g),
                 is_template=is_template(r.function),
             )
             for r, each, saves in staying
@@ -244,6 +258,12 @@ class Opportunistic:
             self.max_residents - functions,
             g,
         )
+
+    def _fixed_s(self, view: NodeView, container: ContainerView, key: ResidentKey, worth: float) -> float:
+        """What a resident that is worth so much to calls is worth besides, to whoever would displace it."""
+        if is_template(key):
+            return template_s(view, key, self._misses)
+        return (AT_HOME - 1.0) * worth if key == container.owner else 0.0
 
     # -- templates -------------------------------------------------------------------------------------------------
 

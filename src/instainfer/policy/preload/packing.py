@@ -72,7 +72,7 @@ class Resident:
     """0 for a function that was never called, and for a template, which calls do not end."""
     saves_s: float
     fixed_s: float = 0.0
-    """What it is worth wherever it is: a template's value."""
+    """What it is worth besides, when it is to be ended: a template's value, or that of being at home."""
     is_template: bool = False
 
     def density(self, g: float) -> float:

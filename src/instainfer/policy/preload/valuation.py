@@ -13,9 +13,17 @@ Worked example. ResNet-50 (load 2 s, called once a minute, H = 60 s) alone: 2 x 
 is called every five seconds: 2 x (1/60) x g(13/60) = 0.15 s. It goes into the other container.
 
 A function that was never called has a small prior rate, so that otherwise empty memory is used; being worth least it
-is the first to make room. A second copy of a resident helps only when two calls overlap: copies are worth `SPARE_COPY`
-of a single one, and none is loaded on purpose. A template is worth the imports that it is expected to save its
-functions, mostly those without a resident of their own.
+is the first to make room. A template is worth the imports that it is expected to save its functions, mostly those
+without a resident of their own.
+
+*Several residents of one function* serve calls that overlap. The last of them is worth what it saves those calls that
+find all others in use, whose share is counted (`core.overlaps`): they would wait for one of the others, and only for a
+load if that is sooner. A function whose residents are often all in use is a candidate for one more.
+
+*At home.* Before a function is displaced from the container that keep-alive holds for it, it counts `AT_HOME` times:
+the policy below expects its call there, and a guess about others has to be clearly better than that. Found by
+simulating: without it pre-loading drove bursty functions, whose rates look high after each burst, out of each other's
+containers.
 """
 
 from __future__ import annotations
@@ -27,7 +35,12 @@ from ...core.model import ResidentKey
 from ...core.ports import FunctionView, NodeView
 
 PRIOR_RATE_PER_S = 1 / 1800.0
-SPARE_COPY = 0.1
+AT_HOME = 8.0
+WAIT_RUNS = 2.0
+"""Calls that one waits for, in the mean, when it finds all residents in use: bursts queue."""
+LOSS_HORIZON_S = 60.0
+"""How long a call's victims would have stayed. Longer than a plan's horizon: what a plan has placed may be replaced by
+the next one, but whose container was taken stays without until somebody has room for it."""
 LOOK_EVERY_S = 10.0
 """How often everything is looked at: those that are resident lose worth while they are silent."""
 TEMPLATE_CHANCE = 0.05
@@ -47,14 +60,23 @@ def rate(function: FunctionView, at: float) -> float:
 
 
 def worth_s(function: FunctionView, at: float, horizon_s: float) -> float:
-    """Seconds that it is expected to save where it has no neighbours."""
-    each = rate(function, at)
+    """Seconds that one of its residents is expected to save where it has no neighbours."""
+    each = rate(function, at) * function.needs
     return each * saves_s(function) * once(each, horizon_s)
 
 
 def saves_s(function: FunctionView) -> float:
-    """Seconds that its next call saves when it is resident."""
-    return function.load_s * SPARE_COPY if function.copies > 1 else function.load_s
+    """Seconds that a call saves which needs one of its residents."""
+    return function.load_s if function.copies <= 1 else _wait_s(function)
+
+
+def newcomer_s(function: FunctionView) -> float:
+    """Seconds that a call saves which would use one resident more."""
+    return function.load_s if function.copies == 0 else _wait_s(function)
+
+
+def _wait_s(function: FunctionView) -> float:
+    return min(function.load_s, WAIT_RUNS * function.busy_s)
 
 
 def missing(functions: Iterable[FunctionView], at: float, horizon_s: float) -> dict[ResidentKey, float]:
@@ -62,7 +84,7 @@ def missing(functions: Iterable[FunctionView], at: float, horizon_s: float) -> d
     calls: dict[ResidentKey, float] = {}
     for function in functions:
         if function.template is not None:
-            chance = -math.expm1(-rate(function, at) * horizon_s)
+            chance = -math.expm1(-rate(function, at) * function.lacks * horizon_s)
             calls[function.template] = calls.get(function.template, 0.0) + chance
     return calls
 
