@@ -48,17 +48,21 @@ def test_a_load_follows_when_those_it_displaces_are_gone() -> None:
     """On a large node the next look is at what has changed: the newcomer must not be forgotten meanwhile."""
     rare, busy = MANY[:2]
     node = large(budget_mib=512)
-    node.call(0.0, "b0", busy)
+    node.call(0.0, "r0", rare)
     node.started(0.4, "node-c1")
-    node.loaded(1.9, "node-c1", busy, mib=300)
-    node.ran(2.0, "node-c1", "b0", mib=300)
-    for at in (2.5, 3.0, 3.5, 4.0):
+    node.loaded(1.9, "node-c1", rare, mib=300)
+    node.ran(2.0, "node-c1", "r0", mib=300)
+    only(node.call(300.0, "b0", busy), d.Run)
+    node.gone(300.01, "node-c1", rare)
+    node.loaded(301.5, "node-c1", busy, mib=300)
+    node.ran(301.6, "node-c1", "b0", mib=300)
+    for at in (302.0, 302.5, 303.0, 303.5):
         only(node.call(at, f"b{at}", busy), d.Run)
         node.ran(at + 0.1, "node-c1", f"b{at}", mib=300)
-    only(node.call(5.0, "r1", rare), d.Run)
-    node.gone(5.01, "node-c1", busy)
-    node.loaded(6.5, "node-c1", rare, mib=300)
-    displaced = node.ran(6.6, "node-c1", "r1", mib=300)
+    only(node.call(304.0, "r1", rare), d.Run)
+    node.gone(304.01, "node-c1", busy)
+    node.loaded(305.5, "node-c1", rare, mib=300)
+    displaced = node.ran(305.6, "node-c1", "r1", mib=300)
     assert only(displaced, d.Offload).function == rare
     none(displaced, d.Load)
-    assert only(node.gone(6.7, "node-c1", rare), d.Load).function == busy
+    assert only(node.gone(305.7, "node-c1", rare), d.Load).function == busy

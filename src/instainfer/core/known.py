@@ -188,7 +188,12 @@ class Registry:
 
 def _copies(key: FunctionKey, pool: Pool) -> int:
     places = pool.by_function.get(key)
-    return 0 if places is None else sum(r.state is not _UNLOADING for r in places.values())
+    if places is None:
+        return 0
+    if len(places) == 1:  # nearly always, and asked for often
+        (resident,) = places.values()
+        return int(resident.state is not _UNLOADING)
+    return sum(r.state is not _UNLOADING for r in places.values())
 
 
 class Views(Mapping[FunctionKey, FunctionView]):

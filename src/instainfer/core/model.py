@@ -6,7 +6,7 @@ Sizes are integers in bytes, times are float seconds. Ids are strings; a functio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
 
@@ -162,15 +162,22 @@ class Profile:
         return self.forked_bytes if forked else self.resident_bytes
 
     def with_load(self, library_s: float, model_s: float, size_bytes: int, *, forked: bool = False) -> Profile:
-        known = replace(self, models=self.models + 1, model_s=_mix(self.model_s, model_s, self.models))
-        if forked:
-            known = replace(known, forks=self.forks + 1, fork_s=_mix(self.fork_s, library_s, self.forks))
-        else:
-            known = replace(known, loads=self.loads + 1, library_s=_mix(self.library_s, library_s, self.loads))
-        return known.with_bytes(size_bytes, forked=forked)
+        # Simulations do this for every other call, hence without `replace`, as below.
+        plain = not forked
+        return Profile(
+            self.loads + plain,
+            _mix(self.library_s, library_s, self.loads) if plain else self.library_s,
+            _slowly_down(self.resident_bytes, size_bytes) if plain else self.resident_bytes,
+            self.forks + forked,
+            _mix(self.fork_s, library_s, self.forks) if forked else self.fork_s,
+            _slowly_down(self.forked_bytes, size_bytes) if forked else self.forked_bytes,
+            self.models + 1,
+            _mix(self.model_s, model_s, self.models),
+            self.runs,
+            self.compute_s,
+        )
 
     def with_run(self, compute_s: float) -> Profile:
-        # On the path of every call, hence without `replace`.
         return Profile(
             self.loads,
             self.library_s,
@@ -189,7 +196,18 @@ class Profile:
         new = _slowly_down(old, size_bytes)
         if new == old:
             return self
-        return replace(self, forked_bytes=new) if forked else replace(self, resident_bytes=new)
+        return Profile(
+            self.loads,
+            self.library_s,
+            self.resident_bytes if forked else new,
+            self.forks,
+            self.fork_s,
+            new if forked else self.forked_bytes,
+            self.models,
+            self.model_s,
+            self.runs,
+            self.compute_s,
+        )
 
 
 def _slowly_down(old: int, new: int) -> int:
