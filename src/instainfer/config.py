@@ -170,6 +170,13 @@ class PreloadConfig(_Part):
     hysteresis: float = Field(
         0.2, ge=0, description="a newcomer must be worth this much more, as a share, than what it displaces"
     )
+    least_chance: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="not loaded where it would be called before its neighbours more rarely than this: a call for one "
+        "ends the others, and each load costs CPU time",
+    )
 
 
 class EnvironmentsConfig(_Part):

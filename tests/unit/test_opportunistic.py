@@ -185,3 +185,14 @@ def test_whoever_is_at_home_is_displaced_only_for_what_is_worth_much_more() -> N
     much_more = view({**functions, "b": (every(5), 2.0, 400)}, {"c": (100, ["a"])})
     at_home = replace(much_more, containers=tuple(replace(c, owner="a") for c in much_more.containers))
     assert loads(at_home) == [("c", "b", ("a",))]
+
+
+def test_one_takes_what_is_free_and_another_what_is_displaced_in_the_same_container() -> None:
+    functions = {
+        "small": (every(5), 2.0, 100),
+        "large": (every(6), 6.0, 400),
+        "old": (every(3000, last=AT - 900), 1.0, 380),
+        "left": (every(50), 1.0, 700),
+    }
+    found = loads(view(functions, {"c": (130, ["old"])}, slots=3))
+    assert found == [("c", "small", ()), ("c", "large", ("old",))]

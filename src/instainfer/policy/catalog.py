@@ -66,6 +66,7 @@ PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
         preload.p_offload,
         preload.horizon_s,
         preload.hysteresis,
+        preload.least_chance,
         patient=preload.patient,
         max_residents=preload.max_residents,
     ),

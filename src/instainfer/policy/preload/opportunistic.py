@@ -56,7 +56,7 @@ on, it would be loaded every few seconds for a call that may never come."""
 
 class Opportunistic:
     """`p_load`, `p_offload`: probabilities; `horizon_s`: seconds; `hysteresis`: share of what would be displaced;
-    `max_residents`: functions in one container, 0 for any number."""
+    `least_chance`: of being called before the neighbours; `max_residents`: functions in one container, 0 for any."""
 
     active = True
 
@@ -66,6 +66,7 @@ class Opportunistic:
         p_offload: float = 0.94,
         horizon_s: float = 10.0,
         hysteresis: float = 0.2,
+        least_chance: float = 0.05,
         *,
         patient: bool = True,
         max_residents: int = 0,
@@ -74,6 +75,7 @@ class Opportunistic:
         self.p_offload = p_offload
         self.horizon_s = horizon_s
         self.hysteresis = hysteresis
+        self.least_chance = least_chance
         self.patient = patient
         self.max_residents = max_residents or UNLIMITED
         self._bins: dict[ContainerId, _Kept] = {}
@@ -170,7 +172,7 @@ class Opportunistic:
     ) -> tuple[list[SuggestLoad], list[Item]]:
         """What to load, and the items that found no place, those of most value per byte first."""
         others = [self._bin(container, view, set()) for container in view.others] if fresh else []
-        packing = Packing([*changed, *others], self.horizon_s, self.hysteresis)
+        packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
         nowhere_else = {id(item) for item in waiting}
         changed_ids = {each.id for each in changed}
         items = sorted([*fresh, *waiting], key=lambda item: (-item.density(self.horizon_s), item.key))
@@ -188,10 +190,11 @@ class Opportunistic:
                 left.append(item)
             else:
                 placed.append(found)
-        free = [each for each in placed if not each.victims and not each.item.welcome]
+        open_bins = {each.id for each in packing.bins}
+        free = [p for p in placed if not p.victims and not p.item.welcome and p.bin.id in open_bins]
         eager = [item for item in left if not item.welcome]
         if free and eager and view.load_slots > 1:
-            kept = [each for each in placed if each.victims or each.item.welcome]
+            kept = [each for each in placed if each not in free]
             better = improve(packing, free, eager)[: view.load_slots - len(kept)]
             placed = [*kept, *better]
             here = {each.item.key for each in placed}

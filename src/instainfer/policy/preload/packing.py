@@ -27,9 +27,6 @@ from .valuation import once
 
 LOOKED_AT: Final = 6
 """Bins with room that an item is tried in; the quietest ones, since noise is what takes value away."""
-MIN_CHANCE: Final = 0.02
-"""Where an item would be called before its neighbours more rarely than that, it is not worth the load: it would burn
-CPU to be ended again."""
 UNLIMITED: Final = 1 << 30
 
 
@@ -137,11 +134,16 @@ class Placed:
 
 
 class Packing:
-    """A plan in the making: items go into `bins` one by one, and the bins' books are kept."""
+    """A plan in the making: items go into `bins` one by one, and the bins' books are kept.
 
-    def __init__(self, bins: Iterable[Bin], horizon_s: float, hysteresis: float) -> None:
+    `least_chance`: where an item would be called before its neighbours more rarely than that, it is not worth the load:
+    it would burn CPU to be ended again.
+    """
+
+    def __init__(self, bins: Iterable[Bin], horizon_s: float, hysteresis: float, least_chance: float) -> None:
         self.horizon_s = horizon_s
         self.hysteresis = hysteresis
+        self.least_chance = least_chance
         self.bins = sorted(bins, key=loudness)
         """The quietest first."""
 
@@ -163,7 +165,7 @@ class Packing:
         for each in bins:
             if each.room_bytes < item.forked_bytes or each.room_bytes < item.bytes_in(each) or not _may_go(item, each):
                 continue
-            if not item.welcome and item.rate < MIN_CHANCE * (item.rate + each.rate):
+            if not item.welcome and item.rate < self.least_chance * (item.rate + each.rate):
                 break  # the next ones are louder still
             adds_s = self.gain(item, each)
             if adds_s > gain_s:
@@ -227,7 +229,7 @@ class Packing:
             if lost_s >= most_s:
                 return None
         rate = max(0.0, rate) + item.rate
-        if lacks_bytes > 0 or seats <= 0 or item.rate < MIN_CHANCE * rate:
+        if lacks_bytes > 0 or seats <= 0 or item.rate < self.least_chance * rate:
             return None
         weight = max(0.0, weight) + item.rate * item.saves_s
         fixed_s = sum(victim.fixed_s for victim in victims)
