@@ -209,6 +209,15 @@ def test_a_log_that_cannot_be_written_is_said_before_the_replay(run: Run, trace:
     assert "cannot write no/folder/log.jsonl: No such file or directory; give another" in result.stderr
 
 
+def test_a_log_of_an_earlier_replay_stays_when_the_next_one_does_not_come_about(
+    run: Run, trace: str, platform: Platform, tmp_path: Path
+) -> None:
+    (tmp_path / "log.jsonl").write_text("earlier\n")
+    platform.answers["GET actions"] = (200, [])
+    assert run("replay", trace, "--log", "log.jsonl", *AT, replay=Replayed()).exit_code == 3
+    assert (tmp_path / "log.jsonl").read_text() == "earlier\n"
+
+
 def test_replay_of_a_malformed_trace_is_exit_code_2(run: Run, trace: str, tmp_path: Path) -> None:
     (tmp_path / trace).write_text(TRACE.replace("http,2", "http,-2"))
     result = run("replay", trace, "--data", "{}", *AT, replay=Replayed())

@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from ..errors import BadInput
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -34,6 +38,32 @@ def emit_result(value: Any) -> None:
         emit_json(value)
         return
     console().print_json(data=value)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[TextIO]:
+    """A file that is open for writing; `BadInput` when it cannot be written."""
+    with _writable(path), path.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def try_writing(path: Path) -> None:
+    """Find out before long work, and not after it, whether its result can be written; what is there stays.
+
+    Raises `BadInput`.
+    """
+    with _writable(path), path.open("ab"):
+        pass
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (None, str(path)):
+            raise
+        raise BadInput(f"cannot write {path}: {error.strerror}; give another file") from None
 
 
 def note(text: str) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BadInput
 from .doors import Doors
-from .output import console, note, show, table
+from .output import console, note, show, table, try_writing
 from .settings import configuration
 from .values import seconds, size
 
@@ -50,7 +49,7 @@ def profile(
     from ..sim.costs import dump
 
     if out is not None:
-        _make(out)
+        try_writing(out)
     costs = ctx.ensure_object(Doors).profile(Options(tuple(functions or ()), repeat, weights), console(sys.stderr))
     if out is None:
         sys.stdout.write(dump(costs).decode())
@@ -59,15 +58,6 @@ def profile(
         _show(costs)
         note(costs.source)
         note(f"written to {out}; simulate with it: instainfer simulate TRACE --costs {out}")
-
-
-def _make(out: Path) -> None:
-    """Find out before everything is measured, and not after it, whether it can be written."""
-    try:
-        with out.open("ab"):
-            pass
-    except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror}; give another file with --out") from None
 
 
 def _show(costs: CostSet) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BadInput, NotFound
+from ..errors import NotFound
 from .doors import Doors, address_of, platform
 from .options import ApiHost, Auth, Home, Json
-from .output import compact, emit_json, note, show
+from .output import compact, emit_json, note, show, try_writing
 from .values import data, seconds
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def replay(
 
     trace = read(trace_file)
     if log is not None:
-        _make(log)
+        try_writing(log)
     with platform(ctx, api_host, auth, home) as client:
         names = function or sorted(each["name"] for each in client.functions())
         if not names:
@@ -87,14 +87,6 @@ def _requests(names: Sequence[str], data_source: str, samples: Path | None) -> d
         return dict.fromkeys(names, compact(data(data_source)).encode())
     folder = samples if samples is not None else examples_dir() / "functions"
     return {name: sample_request(folder / name) for name in names}
-
-
-def _make(log: Path) -> None:
-    """Find out before the replay, and not after it, whether its log can be written."""
-    try:
-        log.write_bytes(b"")
-    except OSError as error:
-        raise BadInput(f"cannot write {log}: {error.strerror}; give another file with --log") from None
 
 
 def _show(run: Run) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from ..errors import BadInput
-from .output import compact, console, note, show, table
+from .output import compact, console, note, show, table, writing
 from .settings import configuration
 from .values import seconds
 
@@ -132,16 +132,16 @@ def simulate(
     cost_set = load(costs)
     workload = read(trace)
     with contextlib.ExitStack() as stack:
-        chrome = ChromeTrace(stack.enter_context(_writing(chrome_trace))) if chrome_trace is not None else None
+        chrome = ChromeTrace(stack.enter_context(writing(chrome_trace))) if chrome_trace is not None else None
         if chrome is not None:
             stack.callback(chrome.close)
         watchers = Watchers(
-            record=_recorder(stack.enter_context(_writing(log))) if log is not None else None,
+            record=_recorder(stack.enter_context(writing(log))) if log is not None else None,
             entry=chrome.add if chrome is not None else None,
             progress=stack.enter_context(_progress()),
         )
         if json_file is not None and str(json_file) != "-":
-            stack.enter_context(_writing(json_file))  # find out now, and not after the run, whether it can be written
+            stack.enter_context(writing(json_file))  # find out now, and not after the run, whether it can be written
         outcome = run_simulation(
             workload, cost_set, settings, watchers, names=function or (), own_durations=durations == "trace"
         )
@@ -177,16 +177,6 @@ def keepalive_config(text: str, configured: KeepAliveConfig) -> KeepAliveConfig:
     except ValidationError as error:
         problem = error.errors()[0]
         raise BadInput(f"--keepalive {text}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[TextIO]:
-    try:
-        file = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}; give another file") from None
-    with file:
-        yield file
 
 
 def _recorder(file: TextIO) -> Callable[[CallRecord], None]:

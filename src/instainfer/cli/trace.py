@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import BadInput
 from .options import Json
-from .output import emit_json, note, show, table
+from .output import emit_json, note, show, table, writing
 from .values import seconds
 
 app = typer.Typer(name="trace", no_args_is_help=True, help="Look at workloads, cut parts out of them, make new ones.")
@@ -230,11 +229,8 @@ def chrome(
     """Turn a recorded story into a Chrome trace: what stood in which container, doing what, when."""
     from ..report.chrome import convert
 
-    try:
-        with out.open("w", encoding="utf-8") as file:
-            convert(story, file)
-    except OSError as error:
-        raise BadInput(f"cannot write {out}: {error.strerror}; give another file") from None
+    with writing(out) as file:
+        convert(story, file)
 
 
 def _window(text: str) -> tuple[int, int | None]:
