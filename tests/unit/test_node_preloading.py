@@ -8,6 +8,7 @@ from support.nodes import A, B, C, CheckedNode, function, none, only
 from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import MIB, Failure, FailureKind, StartKind
+from instainfer.core.ports import FunctionView, NodeView, PreloadPlan, SuggestLoad
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 
@@ -81,7 +82,8 @@ def test_by_the_papers_rule_a_resident_that_was_not_called_in_time_is_off_loaded
     node.serve(0.0, "node-c1", "b0", B)
     for n in range(4):
         at = 10.0 + 10 * n
-        node.call(at, f"b{n + 1}", B)
+        for ended in only(node.call(at, f"b{n + 1}", B), d.Run).ends:
+            node.gone(at + 0.05, "node-c1", ended)
         node.ran(at + 0.1, "node-c1", f"b{n + 1}")
     # B's container is taken away; B comes back as a pre-load beside A.
     node.serve(41.0, "node-c2", "a1", A)
@@ -131,3 +133,52 @@ def test_room_is_made_for_a_more_valuable_function_and_the_load_waits_for_the_me
     assert "waits until the memory of others is free" in node.node.story.last.notes[0]
     load = only(node.gone(14.1, "node-c1", B), d.Load)
     assert load.function == C
+
+
+class Undecided:
+    """Wants B in A's place, and A first wherever there is room."""
+
+    active = True
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        return 0.0
+
+    def plan(self, view: NodeView) -> PreloadPlan:
+        (container,) = view.containers
+        if any(each.function == A for each in container.residents):
+            load = SuggestLoad(container.id, B, 300 * MIB, 1.0, (A,), "better")
+        else:
+            load = SuggestLoad(container.id, A, 300 * MIB, 1.0, (), "first")
+        return PreloadPlan((load,)) if view.load_slots > 0 else PreloadPlan()
+
+
+def undecided() -> CheckedNode:
+    node = CheckedNode(512, preloader=Undecided(), keys=(A, B))
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A, mib=400)
+    assert only(node.ran(2.0, "node-c1", "a1", mib=400), d.Offload).function == A
+    return node
+
+
+def test_room_is_used_by_whom_it_was_made_for() -> None:
+    """Else the one that left is loaded again, has to leave again, and so on for ever."""
+    node = undecided()
+    assert only(node.gone(2.1, "node-c1", A), d.Load).function == B
+
+
+def test_a_call_goes_before_whom_room_was_made_for() -> None:
+    node = undecided()
+    assert node.call(2.05, "a2", A) == []  # in a moment the container is free for it
+    decisions = node.gone(2.1, "node-c1", A)
+    assert only(decisions, d.Run).start_kind is StartKind.PREWARMED
+    none(decisions, d.Load)
+    node.loaded(3.6, "node-c1", A, mib=400)
+    assert only(node.ran(3.7, "node-c1", "a2", mib=400), d.Offload).function == A
+    assert only(node.gone(3.8, "node-c1", A), d.Load).function == B
+
+
+def test_whoever_was_removed_meanwhile_does_not_use_the_room_made_for_it() -> None:
+    node = undecided()
+    node.tell(e.FunctionRemoved(2.05, B))
+    assert [each for each in node.gone(2.1, "node-c1", A) if isinstance(each, d.Load) and each.function == B] == []

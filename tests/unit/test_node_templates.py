@@ -73,7 +73,8 @@ def test_a_container_with_more_to_lose_than_the_template_saves_is_left_alone() -
     node = with_template(preloader=Opportunistic())
     books = node.node.books
     for n in range(4):
-        node.call(3.0 + n, f"a{n + 2}", A)
+        for ended in only(node.call(3.0 + n, f"a{n + 2}", A), d.Run).ends:
+            node.gone(3.1 + n, "node-c1", ended)
         node.ran(3.5 + n, "node-c1", f"a{n + 2}", mib=20)
     # As if loading A took very long: it must not be ended for the second that a template saves B.
     books.functions[A].profile = books.functions[A].profile.with_load(0.0, 500.0, 20 * MIB, forked=True)
@@ -193,3 +194,19 @@ def test_nothing_is_replaced_by_default_nor_where_memory_is_full() -> None:
     node.ran(2.0, "node-c1", "a1", mib=20)
     node.call(5.0, "b1", B)
     none(node.tell(e.TimerFired(5.0)), d.StartContainer)
+
+
+def test_where_memory_is_short_after_a_call_a_template_of_others_goes_and_not_what_was_called() -> None:
+    node = CheckedNode(512, keys=(A,))
+    other = replace(function("t/other@1"), environment="env2")
+    node.tell(e.FunctionRegistered(0.0, other))
+    node.call(0.0, "o1", other.key)
+    node.started(0.4, "node-c1")
+    made(node, 1.4, "node-c1", key=other.template, mib=200)
+    forked(node, 1.5, "node-c1", other.key)
+    node.ran(1.6, "node-c1", "o1", mib=20)
+    assert only(node.call(6.0, "a1", A), d.Run).container == "node-c1"
+    node.gone(6.01, "node-c1", other.key)
+    made(node, 7.0, "node-c1", mib=200)
+    forked(node, 7.1, "node-c1", A, mib=150)
+    assert only(node.ran(7.2, "node-c1", "a1", mib=150), d.Offload).function == other.template

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Set
 from dataclasses import dataclass
 
 from .decisions import Decision, Offload, Refuse, Reply, Run, StartContainer, StopContainer
@@ -16,7 +17,7 @@ from .known import Registry
 from .ledger import Ledger
 from .lifecycle import ContainerState, ResidentState
 from .lookout import Lookout
-from .model import ActivationId, Failure, Function, FunctionKey, ResidentKey, StartKind, is_template
+from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, ResidentKey, StartKind, is_template
 from .pool import Container, Origin, Pool, Resident
 from .ports import Policies, Use
 from .requests import Request, RequestState
@@ -60,6 +61,14 @@ class PreloadCounts:
     """Pre-loaded residents that ended without having been used."""
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Room is being made in a container for this function or template."""
+
+    function: ResidentKey
+    reason: str
+
+
 class Books:
     def __init__(self, settings: NodeSettings, policies: Policies, name: str, at: float) -> None:
         self.settings = settings
@@ -81,6 +90,8 @@ class Books:
         self.preloads = PreloadCounts()
         self.wakes = Wakes()
         self.lookout = Lookout()
+        self.promises: dict[ContainerId, Promise] = {}
+        """For whom residents are being ended, in idle containers."""
         self.prewarms: dict[FunctionKey, float] = {}
         """When functions are to have a container again."""
         self.container_start_s = 0.5
@@ -244,7 +255,8 @@ class Books:
         if excess <= 0:
             return
         kept = [r for r in container.residents.values() if r.state is not ResidentState.UNLOADING]
-        kept.sort(key=lambda r: (r.is_template, self.worth(r.function), r.function))
+        used = {self.functions[r.function].template for r in kept if r.forked and not r.is_template}
+        kept.sort(key=lambda r: (_shrinks(r, used), self.worth(r.function), r.function))
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
@@ -292,3 +304,11 @@ class Books:
             container.loss_s, container.loss_version = lost_s, container.version
             container.loss_until = self.at + LOSS_BELIEVED_S
         return container.loss_s
+
+
+def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:
+    """Who goes first where memory is short: guesses, then templates that nobody there was forked from, then what calls
+    have left, and the templates of those last."""
+    if resident.is_template:
+        return 3 if resident.function in used else 1
+    return 0 if resident.origin is Origin.PRELOAD else 2

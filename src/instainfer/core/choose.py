@@ -130,6 +130,8 @@ def elsewhere(
     fork: Fork | None,
 ) -> Choice:
     """A new container, another's, or room for a new one."""
+    if _is_leaving(pool, function):
+        return Wait()
     unowned = pool.unowned.get(function.namespace, {})
     if free := next((c for c in unowned.values() if usable(c, function)), None):
         return _take(pool, free, fork)
@@ -146,6 +148,16 @@ def elsewhere(
         # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
         return _take(pool, min(takeable, key=cost_s), fork)
     return make_room(pool, function, victims)
+
+
+def _is_leaving(pool: Pool, function: Function) -> bool:
+    """Whether it is just being ended in an idle container, which can take it in a moment: sooner than any other."""
+    return any(
+        resident.state is ResidentState.UNLOADING
+        and pool.containers[id_].state is ContainerState.IDLE
+        and pool.containers[id_].limit_bytes >= function.memory_bytes
+        for id_, resident in pool.by_function.get(function.key, {}).items()
+    )
 
 
 def _take(pool: Pool, container: Container, fork: Fork | None) -> Take:

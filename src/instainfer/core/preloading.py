@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .books import Books
+from .books import Books, Promise
 from .decisions import Load
 from .lifecycle import ResidentState
 from .model import FunctionKey, ResidentKey, is_template
-from .pool import Origin
+from .pool import Container, Origin
 from .ports import SuggestLoad, SuggestOffload
 
 
@@ -18,6 +18,10 @@ def preload(books: Books) -> None:
     """
     slots = books.settings.max_loads - books.pool.loading
     if not books.policies.preloader.active or slots <= 0 or books.draining or books.starved is not None:
+        return
+    _keep_promises(books)
+    slots = books.settings.max_loads - books.pool.loading - len(books.promises)
+    if slots <= 0:
         return
     books.opportunity = False
     if not books.pool.idle:
@@ -42,6 +46,32 @@ def preload(books: Books) -> None:
         books.wakes.arm(when, f"due {key}")
 
 
+def _keep_promises(books: Books) -> None:
+    """Load those for whom room was made, unless a call was faster.
+
+    The policy is not asked again: with the room free it may prefer the one that has just left it, and change its mind
+    once more when that is back.
+    """
+    for id_, promise in list(books.promises.items()):
+        container = books.pool.idle.get(id_)
+        if container is None or _namespace_of(books, promise.function) is None:
+            del books.promises[id_]
+        elif books.pool.ledger.free_in(id_) >= books.estimate_in(container, promise.function):
+            del books.promises[id_]
+            if promise.function not in container.residents:
+                _load(books, container, promise.function, promise.reason)
+        elif books.pool.freeing_in(container) == 0:
+            del books.promises[id_]  # what was freed is less than it was thought to be
+
+
+def _load(books: Books, container: Container, key: ResidentKey, reason: str) -> None:
+    books.add_resident(container, key, Origin.PRELOAD, reason)
+    books.preloads.started += 1
+    if not is_template(key):
+        books.functions[key].preloaded_at = books.at
+    books.out.append(Load(container.id, key, reason))
+
+
 def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
     container = books.pool.idle.get(suggestion.container)
     resident = container.residents.get(suggestion.function) if container is not None else None
@@ -52,22 +82,20 @@ def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
 
 
 def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
-    """Load now if there is room now; else end the victims, and plan anew when their memory is free."""
+    """Load now if there is room now; else end the victims, and promise the room."""
     container = books.pool.idle.get(suggestion.container)
     namespace = _namespace_of(books, suggestion.function)
     if container is None or namespace is None:
         return "not loaded: the container is not idle or the function is gone"
     if container.namespace != namespace or suggestion.function in container.residents:
         return "not loaded: it must not be there, or is there already"
-    if books.pool.loading >= books.settings.max_loads:
+    if books.pool.loading + len(books.promises) >= books.settings.max_loads:
         return "not loaded: enough is being loaded"
+    if container.id in books.promises:
+        return f"not loaded: the room is made for {books.promises[container.id].function}"
     need_bytes = books.estimate_in(container, suggestion.function)
     if books.pool.ledger.free_in(container.id) >= need_bytes:
-        books.add_resident(container, suggestion.function, Origin.PRELOAD, suggestion.reason)
-        books.preloads.started += 1
-        if not is_template(suggestion.function):
-            books.functions[suggestion.function].preloaded_at = books.at
-        books.out.append(Load(container.id, suggestion.function, suggestion.reason))
+        _load(books, container, suggestion.function, suggestion.reason)
         return None
     victims = [container.residents.get(key) for key in suggestion.victims]
     going = [v for v in victims if v is not None and v.state is ResidentState.LOADED]
@@ -80,6 +108,7 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
         return f"not loaded: {need_bytes} bytes would not fit even without those it would displace"
     for victim in going:
         books.offload(victim, f"displaced by {suggestion.function}: {suggestion.reason}")
+    books.promises[container.id] = Promise(suggestion.function, suggestion.reason)
     return "waits until the memory of others is free"
 
 
