@@ -251,7 +251,11 @@ def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
 
 
 def _begin_worker() -> None:
-    """Ctrl-C is the parent's to handle; and nothing goes on when the parent is gone."""
+    """Ctrl-C is the parent's to handle; nothing goes on when the parent is gone; and one worker uses one core."""
+    # Read by numpy's libraries when they are loaded, which is later: a fitted predictor in each of several workers
+    # would have as many threads as there are cores, and wait for them most of the time.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,0 +1,71 @@
+"""Pre-loading comes to rest: when nobody is called, it does not go on loading and off-loading.
+
+Loads cost CPU time. A plan that undoes what the last one did, because it looks at things in another order, would do so
+for ever and twenty times a second: it happened, see `core/preloading.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hypothesis import Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from instainfer.config import PreloadConfig
+from instainfer.core import decisions as d
+from instainfer.core.model import MIB
+from instainfer.core.story import Entry
+from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
+from instainfer.sim.run import Watchers, run_simulation
+from instainfer.sim.settings import Settings
+from instainfer.traces.workload import Arrival, Row
+
+NAMES = ("a", "b", "c", "d", "e", "f")
+BUSY_S, SILENT_S = 120.0, 480.0
+
+
+@dataclass
+class Calls:
+    """For two minutes, and then no more."""
+
+    listed: Sequence[tuple[float, int]]
+    duration_s: float = BUSY_S + SILENT_S
+    source: str = "a list"
+    functions: Sequence[Row] = tuple(Row("o", "p", name) for name in NAMES)
+
+    @property
+    def calls(self) -> int:
+        return len(self.listed)
+
+    def arrivals(self, seed: int) -> Iterator[Arrival]:
+        return (Arrival(at, row, None) for at, row in sorted(self.listed))
+
+
+def function(size_mib: int, model_s: float, environment: str) -> FunctionCosts:
+    return FunctionCosts(environment, 512 * MIB, 1.0, 0.02, model_s, 0.2, (size_mib + 120) * MIB, size_mib * MIB)
+
+
+functions = st.builds(function, st.integers(5, 300), st.sampled_from([0.01, 0.05, 0.3, 2.0]), st.sampled_from("xy"))
+calls = st.lists(st.tuples(st.floats(0.0, BUSY_S), st.integers(0, len(NAMES) - 1)), min_size=10, max_size=80)
+
+
+@hypothesis_settings(max_examples=600, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(calls, st.lists(functions, min_size=len(NAMES), max_size=len(NAMES)), st.booleans(), st.integers(1, 4))
+def test_it_does_not_go_on_loading_when_nobody_is_called(
+    listed: list[tuple[float, int]], costs: list[FunctionCosts], templates: bool, containers: int
+) -> None:
+    loads = 0
+
+    def count(entry: Entry) -> None:
+        nonlocal loads
+        if entry.event.at > BUSY_S + 60.0:
+            loads += sum(isinstance(decision, d.Load) for decision in entry.decisions)
+
+    environments = {name: EnvironmentCosts(1.0, 120 * MIB) for name in "xy"}
+    cost_set = CostSet("drawn", 0.2, dict(zip(NAMES, costs, strict=True)), environments, end_s=0.01)
+    settings = Settings(preload=PreloadConfig(), templates=templates, memory_bytes=containers * 512 * MIB)
+    run_simulation(Calls(listed), cost_set, settings, Watchers(entry=count))
+    # Rates fall, at a pace of their own each, so some change places; none goes to and fro.
+    assert loads <= 4 * len(NAMES)
