@@ -178,6 +178,16 @@ def test_a_call_goes_before_whom_room_was_made_for() -> None:
     assert only(node.gone(3.8, "node-c1", A), d.Load).function == B
 
 
+def test_a_call_that_takes_the_container_breaks_the_promise() -> None:
+    node = CheckedNode(512, preloader=Undecided(), keys=(A, B, C))
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A, mib=400)
+    assert only(node.ran(2.0, "node-c1", "a1", mib=400), d.Offload).function == A
+    only(node.call(2.05, "c1", C), d.Run)
+    assert node.node.books.promises == {}
+
+
 def test_whoever_was_removed_meanwhile_does_not_use_the_room_made_for_it() -> None:
     node = undecided()
     node.tell(e.FunctionRemoved(2.05, B))

@@ -145,6 +145,7 @@ class Books:
                 self.prewarms[container.owner] = self.at
                 self.wakes.arm(self.at, f"prewarm {container.owner}")
         self.pool.move(container, ContainerState.BUSY, self.at)
+        self.promises.pop(container.id, None)
         container.owner, container.running = request.function, request.activation
         if request.state is RequestState.QUEUED:
             request.placed_at = self.at
@@ -226,6 +227,7 @@ class Books:
         for resident in container.residents.values():
             self._count_end(resident)
         self.pool.move(container, ContainerState.GONE, self.at)
+        self.promises.pop(container.id, None)
         self.policies.keepalive.ended(container)
         self.room = self.opportunity = True
         if request is not None and request.state is RequestState.RUNNING:

@@ -47,13 +47,14 @@ def preload(books: Books) -> None:
 
 
 def _keep_promises(books: Books) -> None:
-    """Load those for whom room was made, unless a call was faster.
+    """Load those for whom room was made, unless a call was faster (`Books.run` breaks the promise).
 
     The policy is not asked again: with the room free it may prefer the one that has just left it, and change its mind
     once more when that is back.
     """
     for id_, promise in list(books.promises.items()):
         container = books.pool.idle.get(id_)
+        # A container that is being stopped is not idle.
         if container is None or _namespace_of(books, promise.function) is None:
             del books.promises[id_]
         elif books.pool.ledger.free_in(id_) >= books.estimate_in(container, promise.function):
