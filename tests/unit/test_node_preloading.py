@@ -79,12 +79,14 @@ def test_only_so_many_loads_at_a_time() -> None:
 
 def test_by_the_papers_rule_a_resident_that_was_not_called_in_time_is_off_loaded() -> None:
     node = CheckedNode(1024, preloader=Opportunistic(patient=False), keys=(A, B))
-    node.serve(0.0, "node-c1", "b0", B)
+    node.call(0.0, "b0", B)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", B, mib=400)
+    node.ran(2.0, "node-c1", "b0", mib=400)
     for n in range(4):
         at = 10.0 + 10 * n
-        for ended in only(node.call(at, f"b{n + 1}", B), d.Run).ends:
-            node.gone(at + 0.05, "node-c1", ended)
-        node.ran(at + 0.1, "node-c1", f"b{n + 1}")
+        only(node.call(at, f"b{n + 1}", B), d.Run)
+        node.ran(at + 0.1, "node-c1", f"b{n + 1}", mib=400)
     # B's container is taken away; B comes back as a pre-load beside A.
     node.serve(41.0, "node-c2", "a1", A)
     load = only(node.tell(e.ContainerGone(44.0, "node-c1", Failure(FailureKind.CONTAINER_LOST, "x"))), d.Load)

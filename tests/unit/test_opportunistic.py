@@ -168,14 +168,6 @@ def test_a_template_makes_room_for_what_is_worth_more_but_never_for_its_own_func
     assert loads(view(functions, {"c": (50, [TEMPLATE])}, templates=True)) == []
 
 
-def test_who_was_pushed_out_before_its_first_call_is_not_loaded_again_at_once() -> None:
-    seen = view({"new": (None, 2.0, 100)}, {"c": (500, [])})
-    recent = replace(seen.absent[0], preloaded_at=AT - 100.0)
-    assert loads(replace(seen, absent=(recent,), functions={"new": recent})) == []
-    old = replace(seen.absent[0], preloaded_at=AT - 301.0)
-    assert loads(replace(seen, absent=(old,), functions={"new": old})) == [("c", "new", ())]
-
-
 def test_whoever_is_at_home_is_displaced_only_for_what_is_worth_much_more() -> None:
     functions = {"a": (every(300), 2.0, 400), "b": (every(100, last=AT - 20), 2.0, 400)}
     seen = view(functions, {"c": (100, ["a"])})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,8 +30,6 @@ class Known:
     template: ResidentKey | None = None
     """The key of the template it may be forked from; None when templates are not used for it."""
     forecast: Forecast | None = None
-    preloaded_at: float = -math.inf
-    """When a pre-load of it began last."""
     load_failure: Failure | None = None
     """Why it could not be loaded; pre-loading leaves it alone until a call has shown otherwise."""
     overlaps: Overlaps = field(default_factory=Overlaps)
@@ -165,7 +162,6 @@ class Registry:
                 and was_forked is forked
                 and view.forecast is known.forecast
                 and view.copies == copies
-                and view.preloaded_at == known.preloaded_at
             ):
                 return view
         view = FunctionView(
@@ -177,7 +173,6 @@ class Registry:
             forecast=known.forecast,
             copies=copies,
             template=known.template,
-            preloaded_at=known.preloaded_at,
             busy_s=known.profile.compute_s,
             needs=known.overlaps.found(copies - 1),
             lacks=known.overlaps.found(copies),

@@ -110,8 +110,6 @@ class FunctionView:
     """Residents of it on this node that are loading, loaded or in use."""
     template: ResidentKey | None = None
     """The template that it is forked from where there is one; None when templates are not used for it."""
-    preloaded_at: float = -math.inf
-    """When a pre-load of it began last; ``-inf`` if none did."""
     busy_s: float = 0.0
     """Seconds that a call takes."""
     needs: float = 1.0

@@ -68,8 +68,6 @@ def _keep_promises(books: Books) -> None:
 def _load(books: Books, container: Container, key: ResidentKey, reason: str) -> None:
     books.add_resident(container, key, Origin.PRELOAD, reason)
     books.preloads.started += 1
-    if not is_template(key):
-        books.functions[key].preloaded_at = books.at
     books.out.append(Load(container.id, key, reason))
 
 

@@ -49,9 +49,6 @@ from .valuation import (
 
 BELIEVED_S = 5.0
 """How long a container's rates are believed while nothing in it changes."""
-WELCOME_EVERY_S = 300.0
-"""A function that was never called and had to make room is not loaded again sooner: with whatever is called pushing it
-on, it would be loaded every few seconds for a call that may never come."""
 
 
 class Opportunistic:
@@ -130,7 +127,7 @@ class Opportunistic:
     def _is_due(self, function: FunctionView, at: float) -> bool:
         forecast = function.forecast
         if forecast is None:
-            return at >= function.preloaded_at + WELCOME_EVERY_S
+            return True
         return forecast.due_at(self.p_load) <= at and (self.patient or at < forecast.due_at(self.p_offload))
 
     def _overdue(self, view: NodeView) -> Iterable[SuggestOffload]:
