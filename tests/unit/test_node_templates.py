@@ -74,7 +74,8 @@ def test_a_container_with_more_to_lose_than_the_template_saves_is_left_alone() -
     books = node.node.books
     books.functions[B].load_failure = Failure(FailureKind.LOAD_FAILED, "as if, so that it is not pre-loaded")
     for n in range(4):
-        node.call(3.0 + n, f"a{n + 2}", A)
+        for ended in only(node.call(3.0 + n, f"a{n + 2}", A), d.Run).ends:
+            node.gone(3.1 + n, "node-c1", ended)
         node.ran(3.5 + n, "node-c1", f"a{n + 2}", mib=20)
     # As if loading A took very long: it must not be ended for the second that a template saves B.
     books.functions[A].profile = books.functions[A].profile.with_load(0.0, 500.0, 20 * MIB, forked=True)
