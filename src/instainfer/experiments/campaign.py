@@ -231,7 +231,7 @@ def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
     # Forking would copy a process that may have threads.
     context = multiprocessing.get_context("spawn")
     workers = ProcessPoolExecutor(min(jobs, len(runs)), mp_context=context, initializer=_begin_worker)
-    with workers as pool, sigterm_as_exit():
+    with workers as pool, sigterm_as_exit(_end_workers):
         try:
             futures: dict[Future[Document], Run] = {pool.submit(make, run): run for run in runs}
             for future in as_completed(futures):
@@ -244,10 +244,14 @@ def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
                 yield futures.pop(future), error if error is not None else future.result()
         except BaseException:
             # An interruption, or nobody wants further results: what they still work on is for nothing.
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _end_workers()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_workers() -> None:
+    for process in multiprocessing.active_children():
+        process.terminate()
 
 
 def _begin_worker() -> None:
