@@ -13,8 +13,8 @@ def sigterm_as_exit(first: Callable[[], object] | None = None) -> Iterator[None]
     """Let SIGTERM unwind us as Ctrl-C does: by default it would end us, and what we have started would go on.
 
     `first`, where it is given, is called before, and on Ctrl-C too. An exception that a signal raises can be lost:
-    Python drops it when it strikes in a finalizer. What `first` has done is done then. Off the main thread, which is the
-    only one that signals reach, nothing changes.
+    Python drops it when it strikes in a finalizer. What `first` has done is done then. Off the main thread, which is
+    the only one that signals reach, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
