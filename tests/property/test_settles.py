@@ -1,7 +1,7 @@
 """Pre-loading comes to rest: when nobody is called, it does not go on loading and off-loading.
 
 Loads cost CPU time. A plan that undoes what the last one did, because it looks at things in another order, would do so
-for ever and twenty times a second: it happened, see `core/preloading.py`.
+for ever and some twenty-five times a second: it happened, see `core/preloading.py`.
 """
 
 from __future__ import annotations

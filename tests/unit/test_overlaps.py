@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.nodes import CheckedNode, none, only
 
@@ -11,7 +13,7 @@ from instainfer.core.overlaps import MOST, WEIGHT, Overlaps
 from instainfer.core.ports import FunctionView
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
-from instainfer.policy.preload.valuation import LOSS_HORIZON_S, newcomer_s, once, saves_s, worth_s
+from instainfer.policy.preload.valuation import LOSS_HORIZON_S, once, saves_s, worth_s
 
 BUSY, REST = "t/busy@1", "t/rest@1"
 
@@ -62,14 +64,15 @@ def seen(copies: int, needs: float, lacks: float) -> FunctionView:
 
 
 def test_a_further_resident_saves_a_wait_and_the_only_one_a_load() -> None:
-    assert newcomer_s(seen(0, 1.0, 1.0)) == saves_s(seen(1, 1.0, 0.3)) == 2.0
-    assert newcomer_s(seen(1, 1.0, 0.3)) == saves_s(seen(2, 0.3, 0.1)) == 0.5
+    function = seen(1, 1.0, 0.3)
+    assert (saves_s(function, 0), saves_s(function, 1)) == (2.0, 0.5)
+    assert saves_s(replace(function, busy_s=30.0), 1) == 2.0, "it would rather be loaded than wait"
 
 
 def test_the_last_of_several_is_worth_what_it_saves_the_calls_that_need_it() -> None:
     last_rate = 0.1 * 0.3
     expected = last_rate * 0.5 * once(last_rate, LOSS_HORIZON_S)
-    assert worth_s(seen(2, 0.3, 0.1), 50.0, LOSS_HORIZON_S) == pytest.approx(expected)
+    assert worth_s(seen(2, 0.3, 0.1), 50.0) == pytest.approx(expected)
 
 
 def spare_copies(*, overlapping: bool) -> list[d.Load]:

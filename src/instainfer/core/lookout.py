@@ -63,7 +63,10 @@ class Lookout:
         )
 
     def planned(self, view: NodeView, plan: PreloadPlan, put_off: Sequence[FunctionKey]) -> None:
-        """Take note of what a plan says about the next ones; `put_off`: whose place has to become free first."""
+        """Take note of what a plan says about the next ones.
+
+        `put_off`: for whom room is being made, which a call may take away again, or could not be made.
+        """
         waiting = (*put_off, *plan.waiting)
         if view.thorough:
             self.thorough_at, self.waiting = plan.wake_at, waiting

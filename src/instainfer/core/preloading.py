@@ -16,8 +16,7 @@ def preload(books: Books) -> None:
     Opportunistic means free: nothing is loaded while a request waits for room. Then, and while enough is being loaded,
     the opportunity is kept for later.
     """
-    slots = books.settings.max_loads - books.pool.loading
-    if not books.policies.preloader.active or slots <= 0 or books.draining or books.starved is not None:
+    if not books.policies.preloader.active or books.draining or books.starved is not None:
         return
     _keep_promises(books)
     slots = books.settings.max_loads - books.pool.loading - len(books.promises)

@@ -70,7 +70,7 @@ PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
         patient=preload.patient,
         max_residents=preload.max_residents,
     ),
-    "own": lambda preload: Own(preload.p_load, preload.horizon_s),
+    "own": lambda preload: Own(preload.p_load),
     "none": lambda preload: NoPreloading(),
 }
 KEEPALIVES: Final[Mapping[str, Callable[[Any], KeepAlive]]] = {

@@ -37,9 +37,7 @@ from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
 from .valuation import (
     AT_HOME,
     LOOK_EVERY_S,
-    LOSS_HORIZON_S,
     missing,
-    newcomer_s,
     once,
     rate,
     saves_s,
@@ -80,7 +78,7 @@ class Opportunistic:
         """As the last thorough plan saw them."""
 
     def worth(self, function: FunctionView, at: float) -> float:
-        return worth_s(function, at, LOSS_HORIZON_S)
+        return worth_s(function, at)
 
     def plan(self, view: NodeView) -> PreloadPlan:
         if view.thorough:
@@ -114,7 +112,7 @@ class Opportunistic:
                 f.key,
                 f.namespace,
                 rate(f, at) * f.lacks,
-                newcomer_s(f),
+                saves_s(f, f.copies),
                 f.resident_bytes,
                 f.forked_bytes,
                 f.template,
@@ -227,7 +225,8 @@ class Opportunistic:
                 functions += 1
                 function = view.functions.get(resident.function)
                 if function is not None and function.forecast is not None:
-                    each, saves = function.forecast.rate(view.at) * function.needs, saves_s(function)
+                    each = function.forecast.rate(view.at) * function.needs
+                    saves = saves_s(function, function.copies - 1)
                     rates += each
                     weight += each * saves
             if resident.state is ResidentState.LOADED:

@@ -17,12 +17,11 @@ from .valuation import LOOK_EVERY_S, worth_s
 class Own:
     active = True
 
-    def __init__(self, p_load: float = 0.06, horizon_s: float = 10.0) -> None:
+    def __init__(self, p_load: float = 0.06) -> None:
         self.p_load = p_load
-        self.horizon_s = horizon_s
 
     def worth(self, function: FunctionView, at: float) -> float:
-        return worth_s(function, at, self.horizon_s)
+        return worth_s(function, at)
 
     def plan(self, view: NodeView) -> PreloadPlan:
         loads: list[SuggestLoad] = []

@@ -59,24 +59,16 @@ def rate(function: FunctionView, at: float) -> float:
     return PRIOR_RATE_PER_S if function.forecast is None else function.forecast.rate(at)
 
 
-def worth_s(function: FunctionView, at: float, horizon_s: float) -> float:
-    """Seconds that one of its residents is expected to save where it has no neighbours."""
+def worth_s(function: FunctionView, at: float) -> float:
+    """Seconds that its resident is expected to save a call before `LOSS_HORIZON_S`, neighbours apart; of several, the
+    last one."""
     each = rate(function, at) * function.needs
-    return each * saves_s(function) * once(each, horizon_s)
+    return each * saves_s(function, function.copies - 1) * once(each, LOSS_HORIZON_S)
 
 
-def saves_s(function: FunctionView) -> float:
-    """Seconds that a call saves which needs one of its residents."""
-    return function.load_s if function.copies <= 1 else _wait_s(function)
-
-
-def newcomer_s(function: FunctionView) -> float:
-    """Seconds that a call saves which would use one resident more."""
-    return function.load_s if function.copies == 0 else _wait_s(function)
-
-
-def _wait_s(function: FunctionView) -> float:
-    return min(function.load_s, WAIT_RUNS * function.busy_s)
+def saves_s(function: FunctionView, others: int) -> float:
+    """Seconds that a resident saves a call which finds so many others of the function, all of them in use."""
+    return function.load_s if others <= 0 else min(function.load_s, WAIT_RUNS * function.busy_s)
 
 
 def missing(functions: Iterable[FunctionView], at: float, horizon_s: float) -> dict[ResidentKey, float]:
