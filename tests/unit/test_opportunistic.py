@@ -53,7 +53,13 @@ def view(
                 free * MIB,
                 0,
                 tuple(
-                    ResidentView(f, ResidentState.LOADED, origin, (150 if f == TEMPLATE else functions[f][2]) * MIB)
+                    ResidentView(
+                        f,
+                        ResidentState.LOADED,
+                        origin,
+                        (150 if f == TEMPLATE else functions[f][2]) * MIB,
+                        f == TEMPLATE,
+                    )
                     for f in residents
                 ),
             )

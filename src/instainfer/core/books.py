@@ -21,13 +21,14 @@ from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, Re
 from .pool import Container, Origin, Pool, Resident
 from .ports import Policies, Use
 from .requests import Request, RequestState
+from .values import value
 from .wakes import Wakes
 
 #: Worths change with the silence, slowly; calls must not pay for reckoning them all anew.
 LOSS_BELIEVED_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NodeSettings:
     budget_bytes: int
     """Sum of the limits of all containers."""
@@ -61,7 +62,7 @@ class PreloadCounts:
     """Pre-loaded residents that ended without having been used."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Promise:
     """Room is being made in a container for this function or template."""
 
@@ -298,12 +299,14 @@ class Books:
 
         What was found last is believed for `LOSS_BELIEVED_S` while nothing in the container changes.
         """
-        if container.loss_version != container.version or self.at >= container.loss_until:
+        if self.at >= container.loss_until:
             lost_s = 0.0
-            for resident in container.residents.values():
-                if not resident.is_template and resident.state is not ResidentState.UNLOADING:
-                    lost_s += self.worth(resident.function)
-            container.loss_s, container.loss_version = lost_s, container.version
+            if self.policies.preloader.active:
+                for resident in container.residents.values():
+                    if not resident.is_template and resident.state is not ResidentState.UNLOADING:
+                        view = self.functions.view(resident.function, self.pool)
+                        lost_s += self.policies.preloader.worth(view, self.at)
+            container.loss_s = lost_s
             container.loss_until = self.at + LOSS_BELIEVED_S
         return container.loss_s
 

@@ -13,13 +13,13 @@ Where a container holds a *template* of the function's environment, only the fun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
 from .lifecycle import ContainerState, ResidentState
 from .model import Function, FunctionKey, ResidentKey, StartKind
 from .pool import Container, Origin, Pool
+from .values import value
 
 #: Seconds that a resident is worth, by its key.
 Worth: TypeAlias = Callable[[ResidentKey], float]
@@ -31,7 +31,7 @@ Loss: TypeAlias = Callable[[Container], float]
 COMPARED = 64
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Take:
     """Run it in this idle container."""
 
@@ -39,19 +39,19 @@ class Take:
     start_kind: StartKind
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Create:
     """Create a container for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MakeRoom:
     """Stop these idle containers; there is room for a new one when they are gone."""
 
     containers: tuple[Container, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Wait:
     """Nothing can take it now."""
 
@@ -92,7 +92,7 @@ def own(pool: Pool, function: Function) -> Take | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fork:
     """A function may be forked from a template."""
 
@@ -101,7 +101,7 @@ class Fork:
     """Seconds of importing that this saves."""
 
 
-def templated(pool: Pool, function: Function, loss: Loss, fork: Fork) -> Take | None:
+def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float) -> Take | None:
     """An idle container with the function's template: its own, or the one with least to lose.
 
     Another's container is taken only if it loses less than the template saves.
@@ -114,8 +114,14 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork) -> Take | 
         return Take(min(mine, key=loss), StartKind.TEMPLATED)
     best: Container | None = None
     least_s = fork.spare_s
+    key, needs_bytes = function.key, function.memory_bytes
     for container in islice(places.values(), COMPARED):
-        if usable(container, function) and (lost_s := loss(container)) < least_s:
+        # `usable`, and most losses are known: spelt out, since every miss looks at many. A template's key names its
+        # namespace.
+        if container.limit_bytes < needs_bytes or key in container.residents:
+            continue
+        lost_s = container.loss_s if at < container.loss_until else loss(container)
+        if lost_s < least_s:
             best, least_s = container, lost_s
             if lost_s <= 0.0:
                 break

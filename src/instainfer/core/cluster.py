@@ -20,12 +20,13 @@ from typing import Protocol, TypeAlias
 
 from .errors import IllegalEvent, InternalError
 from .model import ActivationId, FunctionKey
+from .values import value
 
 MINUTE_S = 60.0
 STORY_LENGTH = 32
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NodeJoined:
     """A node takes calls from now on, for the first time or again."""
 
@@ -33,7 +34,7 @@ class NodeJoined:
     node: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NodeLeft:
     """A node takes no more calls. Those it had still end, each with its own `RequestFinished`."""
 
@@ -41,7 +42,7 @@ class NodeLeft:
     node: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RequestArrived:
     at: float
     activation: ActivationId
@@ -49,7 +50,7 @@ class RequestArrived:
     function: FunctionKey
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RequestFinished:
     """A dispatched activation has ended, however it went."""
 
@@ -57,7 +58,7 @@ class RequestFinished:
     activation: ActivationId
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DrainAsked:
     """Admit nothing from now on."""
 
@@ -81,7 +82,7 @@ class RefusalKind(StrEnum):
         return self in (RefusalKind.RATE, RefusalKind.CONCURRENCY)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Dispatch:
     """Send the activation to this node."""
 
@@ -90,7 +91,7 @@ class Dispatch:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refuse:
     """The activation ends here, before any node knew of it."""
 
@@ -103,7 +104,7 @@ class Refuse:
 ClusterDecision: TypeAlias = Dispatch | Refuse
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Limits:
     """What one namespace may ask for."""
 
@@ -112,7 +113,7 @@ class Limits:
     per_minute: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NodeView:
     """One slot as a routing sees it."""
 
@@ -121,7 +122,7 @@ class NodeView:
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Route:
     node: str
     reason: str

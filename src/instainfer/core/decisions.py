@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from .model import NO_TIME, ActivationId, ContainerId, Failure, FunctionKey, Phases, Profile, ResidentKey, StartKind
+from .values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StartContainer:
     """Answered by `ContainerStarted` or `ContainerStartFailed`."""
 
@@ -18,7 +18,7 @@ class StartContainer:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StopContainer:
     """End the container and everything in it; answered by `ContainerGone`."""
 
@@ -26,7 +26,7 @@ class StopContainer:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Load:
     """Pre-load a function or a template, in the background and at low priority; answered by `LoadFinished` or
     `LoadFailed`."""
@@ -36,7 +36,7 @@ class Load:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Offload:
     """End a resident (or cut its load short); answered by `ResidentGone`."""
 
@@ -45,7 +45,7 @@ class Offload:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Run:
     """End every other resident of the container, load the function if it is not resident, then run the activation.
 
@@ -60,7 +60,7 @@ class Run:
     ends: tuple[ResidentKey, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reply:
     """An activation has ended; give its record to whoever waits for it."""
 
@@ -72,7 +72,7 @@ class Reply:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refuse:
     """An activation ends without having run."""
 
@@ -81,7 +81,7 @@ class Refuse:
     phases: Phases = NO_TIME
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Remember:
     """A profile changed; keep it for the next start of the platform."""
 
@@ -89,7 +89,7 @@ class Remember:
     profile: Profile
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WakeAt:
     """Send `TimerFired` at this time; replaces every earlier `WakeAt`."""
 

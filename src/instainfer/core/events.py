@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, Profile, ResidentKey
+from .values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FunctionRegistered:
     """A function may be called from now on; `profile` is what earlier measurements know of it."""
 
@@ -17,7 +17,7 @@ class FunctionRegistered:
     profile: Profile | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FunctionRemoved:
     """A function was deleted or replaced; queued and running activations of it still end normally."""
 
@@ -25,7 +25,7 @@ class FunctionRemoved:
     function: FunctionKey
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RequestArrived:
     """An accepted activation reached this node."""
 
@@ -34,13 +34,13 @@ class RequestArrived:
     function: FunctionKey
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContainerStarted:
     at: float
     container: ContainerId
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContainerStartFailed:
     """No container came to be; nothing of it is left."""
 
@@ -49,7 +49,7 @@ class ContainerStartFailed:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContainerGone:
     """A container and every process in it have ended: stopped on request (`failure` is None) or lost."""
 
@@ -58,7 +58,7 @@ class ContainerGone:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoadFinished:
     """A function, or a template, *is* loaded, whether a `Load` or a `Run` asked for it.
 
@@ -76,7 +76,7 @@ class LoadFinished:
     """Whether it was forked from a template."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoadFailed:
     """A load ended without a resident. When a `Run` asked for it, `RunFinished` with the same failure follows."""
 
@@ -86,7 +86,7 @@ class LoadFailed:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ResidentGone:
     """A resident's processes have ended and their memory is free; the only event that frees it.
 
@@ -100,7 +100,7 @@ class ResidentGone:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RunFinished:
     """An activation ended. Its result and logs travel beside this event; the core does not need them."""
 
@@ -115,7 +115,7 @@ class RunFinished:
     """Whether the function's process survived; if not, `ResidentGone` follows."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MemoryMeasured:
     """New measurements of idle residents of one container."""
 
@@ -124,14 +124,14 @@ class MemoryMeasured:
     resident_bytes: tuple[tuple[ResidentKey, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TimerFired:
     """The moment asked for by the latest `WakeAt` has come."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DrainAsked:
     """Take no new work, finish what runs, refuse what waits, stop every container."""
 

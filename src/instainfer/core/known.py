@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
-from .lifecycle import ResidentState
 from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
 from .overlaps import Overlaps
 from .pool import Container, Pool
@@ -18,8 +18,6 @@ CANDIDATES, UNCALLED_CANDIDATES = 64, 16
 
 #: Share of calls that find all its residents in use, from which a function is a candidate for one more.
 SHORT = 0.1
-
-_UNLOADING = ResidentState.UNLOADING
 
 
 @dataclass(slots=True)
@@ -112,8 +110,7 @@ class Registry:
 
     def is_absent(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether it could be resident and is not."""
-        places = pool.by_function.get(key)
-        if places is not None and any(r.state is not ResidentState.UNLOADING for r in places.values()):
+        if key in pool.copies:
             return False
         known = self.functions.get(key)
         return known is not None and not known.removed and known.load_failure is None
@@ -123,7 +120,7 @@ class Registry:
         known = self.functions[key]
         if known.overlaps.found(1) < SHORT or known.removed or known.load_failure is not None:
             return False
-        return known.overlaps.found(_copies(key, pool)) >= SHORT
+        return known.overlaps.found(pool.copies.get(key, 0)) >= SHORT
 
     # -- costs -----------------------------------------------------------------------------------------------------
 
@@ -147,13 +144,14 @@ class Registry:
         if is_template(key):
             return self.templates[key].profile.resident_bytes
         known = self.functions[key]
-        return known.profile.size_bytes(forked=forked) or known.profile.resident_bytes or known.function.estimate_bytes
+        plain_bytes = known.profile.resident_bytes or known.function.estimate_bytes
+        return (known.profile.forked_bytes or plain_bytes) if forked else plain_bytes
 
     # -- views -----------------------------------------------------------------------------------------------------
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
         known = self.functions[key]
-        copies = _copies(key, pool)
+        copies = pool.copies.get(key, 0)
         forked = known.template is not None and known.template in pool.by_function
         if known.seen is not None:
             profile, was_forked, view = known.seen
@@ -164,12 +162,13 @@ class Registry:
                 and view.copies == copies
             ):
                 return view
+        plain_bytes = known.profile.resident_bytes or known.function.estimate_bytes
         view = FunctionView(
             key,
             known.function.namespace,
             load_s=self.load_s(key, forked=forked),
-            resident_bytes=self.estimate_bytes(key),
-            forked_bytes=self.estimate_bytes(key, forked=True),
+            resident_bytes=plain_bytes,
+            forked_bytes=known.profile.forked_bytes or plain_bytes,
             forecast=known.forecast,
             copies=copies,
             template=known.template,
@@ -181,16 +180,6 @@ class Registry:
         return view
 
 
-def _copies(key: FunctionKey, pool: Pool) -> int:
-    places = pool.by_function.get(key)
-    if places is None:
-        return 0
-    if len(places) == 1:  # nearly always, and asked for often
-        (resident,) = places.values()
-        return int(resident.state is not _UNLOADING)
-    return sum(r.state is not _UNLOADING for r in places.values())
-
-
 class Views(Mapping[FunctionKey, FunctionView]):
     """Views of all functions, made when they are asked for."""
 
@@ -200,6 +189,10 @@ class Views(Mapping[FunctionKey, FunctionView]):
 
     def __getitem__(self, key: FunctionKey) -> FunctionView:
         return self._registry.view(key, self._pool)
+
+    def get(self, key: FunctionKey, default: Any = None) -> Any:
+        # As `Mapping` does it, without an exception and two more calls: a plan asks for every resident.
+        return self._registry.view(key, self._pool) if key in self._registry.functions else default
 
     def __iter__(self) -> Iterator[FunctionKey]:
         return iter(self._registry.functions)
@@ -243,9 +236,12 @@ def container_view(container: Container, pool: Pool) -> ContainerView:
     """One idle container; the same object while nothing in it changes."""
     if isinstance(container.view, ContainerView):
         return container.view
+    charges = pool.ledger.charges_in(container.id)
     residents = tuple(
-        ResidentView(r.function, r.state, r.origin, pool.ledger.charged(container.id, r.function))
-        for r in container.residents.values()
+        [
+            ResidentView(r.function, r.state, r.origin, charges[r.function], r.is_template)
+            for r in container.residents.values()
+        ]
     )
     free_bytes, freeing_bytes = pool.ledger.free_in(container.id), pool.freeing_in(container)
     view = ContainerView(container.id, container.namespace, free_bytes, freeing_bytes, residents, container.owner)

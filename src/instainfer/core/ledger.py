@@ -7,6 +7,8 @@ only when its end has been reported.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .errors import InternalError
 from .model import ContainerId, ResidentKey
 
@@ -57,6 +59,9 @@ class Ledger:
 
     def charged(self, container: ContainerId, function: ResidentKey) -> int:
         return self._charges[container].get(function, 0)
+
+    def charges_in(self, container: ContainerId) -> Mapping[ResidentKey, int]:
+        return self._charges[container]
 
     def used_in(self, container: ContainerId) -> int:
         return self._totals[container]

@@ -6,9 +6,10 @@ Sizes are integers in bytes, times are float seconds. Ids are strings; a functio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
+
+from .values import value
 
 FunctionKey: TypeAlias = str
 #: A function's key, or a template's.
@@ -79,7 +80,7 @@ _FUNCTION_FAULTS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Failure:
     """Why something did not work, in words a person can act on."""
 
@@ -92,7 +93,7 @@ class Failure:
         return "function" if self.kind in _FUNCTION_FAULTS else "platform"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Function:
     """What the core needs to know of one version of a user's function."""
 
@@ -126,7 +127,7 @@ def is_template(key: ResidentKey) -> bool:
     return key.startswith(_TEMPLATE)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Profile:
     """What has been measured of a function or a template: means weighted exponentially, the newest by `WEIGHT`.
 
@@ -218,7 +219,7 @@ def _mix(old: float, new: float, samples: int) -> float:
     return new if samples == 0 else old + Profile.WEIGHT * (new - old)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Phases:
     """Where an activation's time went, in seconds; the six add up to its latency as seen by the node."""
 

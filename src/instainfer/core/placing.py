@@ -20,7 +20,7 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
                 return False
             request.patient_until = books.at  # what it waited for is no longer there
         fork = _fork(books, known)
-        templated = choose.templated(books.pool, function, books.loss, fork) if fork is not None else None
+        templated = choose.templated(books.pool, function, books.loss, fork, books.at) if fork is not None else None
         if request.patient_until == 0.0 and _is_patient(books, request, known, forked=templated is not None):
             return False
         choice = templated or choose.own(books.pool, function)

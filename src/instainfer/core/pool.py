@@ -7,6 +7,7 @@ and indexes in step. Nothing here decides anything.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -69,15 +70,12 @@ class Container:
     shared_at: float = math.inf
     """When it stops being kept for its owner, if it is still idle."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
-    version: int = 0
-    """Counts changes of what it holds."""
     view: object = None
-    """The latest version as policies see it, if somebody has looked."""
+    """What it holds, as policies see it; None when that has changed and nobody has looked since."""
     loss_s: float = 0.0
     """What a call of another function would cost its residents, as `Books.loss` found it last."""
-    loss_version: int = -1
-    loss_until: float = 0.0
-    """Until when that is believed while nothing changes."""
+    loss_until: float = -math.inf
+    """Until when that is believed; never when what it holds has changed."""
 
 
 class Pool:
@@ -92,6 +90,8 @@ class Pool:
         """Idle containers in which a template is loaded, by template."""
         self.by_function: dict[ResidentKey, dict[ContainerId, Resident]] = {}
         """Where each function and template is, in any state but GONE."""
+        self.copies: dict[ResidentKey, int] = {}
+        """Residents of each function and template that are not being ended; those without any are not in it."""
         self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Idle containers by owner."""
         self.changed: dict[ContainerId, None] = {}
@@ -161,6 +161,7 @@ class Pool:
             raise InternalError(f"{resident.function} is in container {container.id} already")
         container.residents[resident.function] = resident
         self.by_function.setdefault(resident.function, {})[container.id] = resident
+        self.copies[resident.function] = self.copies.get(resident.function, 0) + 1
         self.ledger.charge(container.id, resident.function, estimate_bytes)
         self._touch(container)
         self.loading += _preloading(resident)
@@ -178,10 +179,13 @@ class Pool:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
             elif resident.state is ResidentState.LOADED:
                 _strike(self.forkable, resident.function, container)
+        if state is ResidentState.UNLOADING or state is ResidentState.GONE:
+            if resident.state is not ResidentState.UNLOADING:
+                self._uncount(resident.function)
+            if not resident.is_template:
+                self.missed[resident.function] = None
         resident.state = state
         self._touch(container)
-        if not resident.is_template and state in (ResidentState.UNLOADING, ResidentState.GONE):
-            self.missed[resident.function] = None
         if state is ResidentState.GONE:
             del container.residents[resident.function]
             places = self.by_function[resident.function]
@@ -189,6 +193,12 @@ class Pool:
             if not places:
                 del self.by_function[resident.function]
             self.ledger.release(resident.container, resident.function)
+
+    def _uncount(self, key: ResidentKey) -> None:
+        if self.copies[key] == 1:
+            del self.copies[key]
+        else:
+            self.copies[key] -= 1
 
     def charge(self, container: Container, resident: ResidentKey, size_bytes: int) -> None:
         """Correct what a resident takes by what has been measured."""
@@ -198,8 +208,8 @@ class Pool:
             self._touch(container)
 
     def _touch(self, container: Container) -> None:
-        container.version += 1
         container.view = None
+        container.loss_until = -math.inf
         self.changed[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
@@ -213,11 +223,11 @@ class Pool:
 
     def freeing_in(self, container: Container) -> int:
         """Bytes of residents whose end has been asked for and not yet reported."""
-        return sum(
-            self.ledger.charged(container.id, r.function)
-            for r in container.residents.values()
-            if r.state is ResidentState.UNLOADING
-        )
+        freeing_bytes = 0
+        for resident in container.residents.values():
+            if resident.state is ResidentState.UNLOADING:
+                freeing_bytes += self.ledger.charged(container.id, resident.function)
+        return freeing_bytes
 
     def check(self) -> None:
         """Raise `InternalError` unless every book says the same."""
@@ -244,6 +254,7 @@ class Pool:
                 {(c.id, f) for c in self.containers.values() for f in c.residents},
                 {(c, f) for f, places in self.by_function.items() for c in places},
             ),
+            ("copies", self._copies(), self.copies),
             (
                 "owned containers",
                 {(c.owner, c.id) for c in self.idle.values() if c.owner is not None},
@@ -277,6 +288,10 @@ class Pool:
         kept = [charges[r.function] for r in container.residents.values() if r.state is not ResidentState.UNLOADING]
         if sum(kept) > limit_bytes and len(kept) > 1 and container.state is ContainerState.IDLE:
             raise InternalError(f"container {container.id} keeps {sum(kept)} bytes above its limit of {limit_bytes}")
+
+    def _copies(self) -> dict[ResidentKey, int]:
+        staying = (r for c in self.containers.values() for r in c.residents.values())
+        return dict(Counter(r.function for r in staying if r.state is not ResidentState.UNLOADING))
 
     def _preloads(self) -> int:
         return sum(_preloading(r) for c in self.containers.values() for r in c.residents.values())

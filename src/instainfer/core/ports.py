@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from .lifecycle import ResidentState
 from .model import ContainerId, FunctionKey, ResidentKey
 from .pool import Container, Origin
+from .values import value
 
 
 class Forecast(Protocol):
@@ -44,7 +44,7 @@ class Predictor(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Use:
     """A container has fallen idle: after a call, or because it was pre-warmed and has started."""
 
@@ -58,7 +58,7 @@ class Use:
     """Seconds that a cold start of its owner takes: container and load."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Idle:
     """What becomes of an idle container if no call comes."""
 
@@ -92,7 +92,7 @@ class KeepAlive(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FunctionView:
     """One function as a pre-loading policy sees it."""
 
@@ -118,7 +118,7 @@ class FunctionView:
     """Share of its calls that would use one resident more; 1 where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TemplateView:
     """A template that can be made: an environment's libraries, for all functions of a namespace that use it."""
 
@@ -129,15 +129,16 @@ class TemplateView:
     resident_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ResidentView:
     function: ResidentKey
     state: ResidentState
     origin: Origin
     charged_bytes: int
+    is_template: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContainerView:
     """One idle container."""
 
@@ -152,7 +153,7 @@ class ContainerView:
     """The function that keep-alive holds it for."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NodeView:
     """What a plan looks at.
 
@@ -178,7 +179,7 @@ class NodeView:
     """Unless thorough: candidates for whom the last plan found no place; to be tried in `containers` only."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SuggestLoad:
     """Load a function or a template, after ending `victims` of the same container (all, or the load does not fit)."""
 
@@ -191,14 +192,14 @@ class SuggestLoad:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SuggestOffload:
     container: ContainerId
     function: ResidentKey
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PreloadPlan:
     suggestions: tuple[SuggestLoad | SuggestOffload, ...] = ()
     wake_at: float | None = None
@@ -222,7 +223,7 @@ class Preloader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Policies:
     """The choices a node is built with."""
 

@@ -16,9 +16,10 @@ def preload(books: Books) -> None:
     Opportunistic means free: nothing is loaded while a request waits for room. Then, and while enough is being loaded,
     the opportunity is kept for later.
     """
-    if not books.policies.preloader.active or books.draining or books.starved is not None:
+    if not books.policies.preloader.active or books.draining or (books.queue and books.starved is not None):
         return
-    _keep_promises(books)
+    if books.promises:
+        _keep_promises(books)
     slots = books.settings.max_loads - books.pool.loading - len(books.promises)
     if slots <= 0:
         return

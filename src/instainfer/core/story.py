@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import UnionType
@@ -23,9 +23,10 @@ from . import events as events_module
 from . import model as model_module
 from .decisions import Decision
 from .events import Event
+from .values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Entry:
     event: Event
     decisions: tuple[Decision, ...]
@@ -34,28 +35,34 @@ class Entry:
 
 class Story:
     def __init__(self, length: int = 1000) -> None:
-        self._entries: deque[Entry] = deque(maxlen=length)
+        self._entries: deque[tuple[Event, Sequence[Decision], Sequence[str]]] = deque(maxlen=length)
+        # Entries are made when somebody reads them: few are ever read.
 
-    def append(self, event: Event, decisions: Iterable[Decision], notes: Iterable[str] = ()) -> None:
-        self._entries.append(Entry(event, tuple(decisions), tuple(notes)))
+    def append(self, event: Event, decisions: Sequence[Decision], notes: Sequence[str] = ()) -> None:
+        """`decisions` and `notes` must not be changed afterwards."""
+        self._entries.append((event, decisions, notes))
 
     def __iter__(self) -> Iterator[Entry]:
-        return iter(self._entries)
+        return (_entry(*each) for each in self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
     def last(self) -> Entry:
-        return self._entries[-1]
+        return _entry(*self._entries[-1])
 
     def about(self, name: str) -> list[Entry]:
         """The entries that name a container, an activation or a function."""
-        return [entry for entry in self._entries if name in dump_entry(entry)]
+        return [entry for entry in self if name in dump_entry(entry)]
 
     def tail(self, count: int = 12) -> str:
         """The latest entries as text, for an error's message."""
-        return "\n".join(dump_entry(entry) for entry in list(self._entries)[-count:])
+        return "\n".join(dump_entry(entry) for entry in list(self)[-count:])
+
+
+def _entry(event: Event, decisions: Sequence[Decision], notes: Sequence[str]) -> Entry:
+    return Entry(event, tuple(decisions), tuple(notes))
 
 
 def dump_entry(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 from ..core.model import NO_TIME, Phases, StartKind
+from ..core.values import value
 
 SUCCESS = "success"
 LOST = "lost"
@@ -32,7 +33,7 @@ START_KINDS = (
 """In the order in which they are shown: from all the work still to do to none."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CallRecord:
     """One call of a replay. Times are seconds since the replay began, durations seconds."""
 

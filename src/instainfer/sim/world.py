@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -42,6 +41,7 @@ from ..core.events import (
 from ..core.model import GIB, ActivationId, ContainerId, Function, Profile, ResidentKey, is_template
 from ..core.node import NodeState
 from ..core.story import Entry
+from ..core.values import value
 from .costs import CostSet, FunctionCosts
 from .cpu import Cores, Plenty, Processors
 from .engine import Engine, Rank, Timer, cancel
@@ -63,7 +63,7 @@ class Durations:
         return seconds * math.exp(self._draw(-0.5 * self._sigma**2, self._sigma))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Known:
     """A function, or a template, on a platform that is configured in a certain way."""
 

@@ -20,10 +20,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, islice, repeat
 from operator import neg, sub
 from typing import Final
+
+from ...core.values import value
 
 EDGES_S: Final[tuple[float, ...]] = tuple(2.0 ** (quarter / 4) for quarter in range(-16, 65))
 """Where one range ends and the next begins."""
@@ -36,7 +37,7 @@ _SHORTEST_S: Final = EDGES_S[0] / 2
 _LN_2: Final = math.log(2.0)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AgeForecast:
     last_at: float
     horizon_s: float

@@ -28,10 +28,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from ...core.ports import Forecast, Predictor
+from ...core.values import value
 
 FORGETTING: Final = 0.99
 WORST: Final = 7.0
@@ -40,7 +40,7 @@ LOOKS: Final = 21
 _WORST_PROBABILITY: Final = math.exp(-WORST)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Standing:
     """A member's charges so far."""
 
@@ -55,7 +55,7 @@ class Standing:
         return Standing(FORGETTING * self.charge + charge, FORGETTING * self.weight + 1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AutoForecast:
     chosen: str
     """Name of the member that speaks."""

@@ -13,10 +13,10 @@ gaps in between, which takes microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from ...core.ports import Forecast
+from ...core.values import value
 from . import ages
 
 LEAST_GAPS: Final = 16
@@ -41,7 +41,7 @@ class Model(Protocol):
 Fit: TypeAlias = Callable[[Sequence[float]], Model]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FittedForecast(ages.AgeForecast):
     model: Model
     fitted_at: float

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...core.ports import Forecast
+from ...core.values import value
 
 LONE_GAP_S = 60.0
 SHORTEST_WINDOW_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PoissonForecast:
     count: int
     first_at: float

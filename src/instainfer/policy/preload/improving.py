@@ -73,7 +73,7 @@ class _Improver:
         self.contents: dict[str, list[Item]] = {each.id: [] for each in packing.bins}
         for placed in planned:
             self.contents[placed.bin.id].append(placed.item)
-        self.bins = {each.id: each for each in packing.bins}
+        self.bins = {each.id: each.copy() for each in packing.bins}
         self.left = list(left)
         self.effort = EFFORT
 
@@ -98,7 +98,7 @@ class _Improver:
             return False
         for item in before:
             place.take_out(item, self.horizon_s)
-        search = _Search(place, sorted([*before, *choice], key=self._value, reverse=True), self.horizon_s)
+        search = _Search(place, sorted([*before, *choice], key=_value, reverse=True), self.horizon_s)
         search.run()
         self.effort -= search.looked_at
         if search.best_s <= value_s + LEAST_S:
@@ -113,7 +113,7 @@ class _Improver:
         for item in before:
             if item.key not in chosen and not self._settle(item):
                 self.left.append(item)
-        self.left.sort(key=self._value, reverse=True)
+        self.left.sort(key=_value, reverse=True)
         return True
 
     def _exchange(self) -> bool:
@@ -164,9 +164,6 @@ class _Improver:
 
     # -- words -----------------------------------------------------------------------------------------------------
 
-    def _value(self, item: Item) -> float:
-        return item.density(self.horizon_s)
-
     def _settle(self, item: Item) -> bool:
         found = self.packing.insert(item, sorted(self.bins.values(), key=loudness))
         if found is None:
@@ -174,6 +171,10 @@ class _Improver:
         found.bin.put(item, self.horizon_s)
         self.contents[found.bin.id].append(item)
         return True
+
+
+def _value(item: Item) -> float:
+    return item.density
 
 
 def _fits_alone(item: Item, place: Bin, room_bytes: int) -> bool:

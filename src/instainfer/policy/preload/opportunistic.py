@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ...core.lifecycle import ResidentState
-from ...core.model import ContainerId, ResidentKey, is_template
+from ...core.model import ContainerId, ResidentKey
 from ...core.pool import Origin
 from ...core.ports import (
     ContainerView,
@@ -107,20 +108,23 @@ class Opportunistic:
 
     def _items(self, functions: Iterable[FunctionView], at: float) -> list[Item]:
         """Functions that should be resident and are not."""
-        return [
-            Item(
-                f.key,
-                f.namespace,
-                rate(f, at) * f.lacks,
-                saves_s(f, f.copies),
-                f.resident_bytes,
-                f.forked_bytes,
-                f.template,
-                welcome=f.forecast is None,
-            )
-            for f in functions
-            if self._is_due(f, at)
-        ]
+        return [self._item(f, at) for f in functions if self._is_due(f, at)]
+
+    def _item(self, function: FunctionView, at: float) -> Item:
+        each, saves = rate(function, at) * function.lacks, saves_s(function, function.copies)
+        alone_s = each * saves * once(each, self.horizon_s)
+        return Item(
+            function.key,
+            function.namespace,
+            each,
+            saves,
+            function.resident_bytes,
+            function.forked_bytes,
+            alone_s,
+            alone_s / (function.resident_bytes or 1),
+            function.template,
+            function.forecast is None,
+        )
 
     def _is_due(self, function: FunctionView, at: float) -> bool:
         forecast = function.forecast
@@ -170,7 +174,7 @@ class Opportunistic:
         packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
         nowhere_else = {id(item) for item in waiting}
         changed_ids = {each.id for each in changed}
-        items = sorted([*fresh, *waiting], key=lambda item: (-item.density(self.horizon_s), item.key))
+        items = sorted([*fresh, *waiting], key=lambda item: (-item.density, item.key))
         placed: list[Placed] = []
         left: list[Item] = []
         for n, item in enumerate(items):
@@ -201,11 +205,12 @@ class Opportunistic:
             return self._new_bin(container, view, leaving)
         kept = self._bins.get(container.id)
         if kept is None or kept.view is not container or not kept.at <= view.at < kept.at + BELIEVED_S:
-            kept = _Kept(container, view.at, self._new_bin(container, view, leaving))
+            kept = _Kept(self._new_bin(container, view, leaving), container, view.at)
             self._bins[container.id] = kept
-        return kept.copy()
+        return kept.bin
 
     def _new_bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
+        at, known = view.at, view.functions
         room_bytes = container.free_bytes + container.freeing_bytes
         rates = weight = 0.0
         functions = 0
@@ -214,55 +219,52 @@ class Opportunistic:
         for resident in container.residents:
             if resident.state is ResidentState.UNLOADING:
                 continue
-            if (container.id, resident.function) in leaving:
+            if leaving and (container.id, resident.function) in leaving:
                 room_bytes += resident.charged_bytes
                 continue
             each = saves = 0.0
-            if is_template(resident.function):
+            if resident.is_template:
                 if resident.state is ResidentState.LOADED:
                     ready.append(resident.function)
             else:
                 functions += 1
-                function = view.functions.get(resident.function)
+                function = known.get(resident.function)
                 if function is not None and function.forecast is not None:
-                    each = function.forecast.rate(view.at) * function.needs
+                    each = function.forecast.rate(at) * function.needs
                     saves = saves_s(function, function.copies - 1)
                     rates += each
                     weight += each * saves
             if resident.state is ResidentState.LOADED:
                 staying.append((resident, each, saves))
         g = once(rates, self.horizon_s)
-        loaded = [
-            Resident(
-                r.function,
-                r.charged_bytes,
-                each,
-                saves,
-                self._fixed_s(view, container, r.function, each * saves * g),
-                is_template=is_template(r.function),
-            )
-            for r, each, saves in staying
-        ]
-        loaded.sort(key=lambda r: (r.density(g), r.key))
+        loaded: list[Resident] = []
+        for resident, each, saves in staying:
+            value_s = each * saves * g
+            fixed_s = self._fixed_s(view, container, resident, value_s)
+            size_bytes = resident.charged_bytes
+            density = (value_s + fixed_s) / (size_bytes or 1)
+            loaded.append(Resident(resident.function, size_bytes, each, saves, fixed_s, density, resident.is_template))
+        if len(loaded) > 1:
+            loaded.sort(key=_cheapest_byte_first)
         return Bin(
             container.id,
             container.namespace,
             room_bytes,
-            frozenset(r.function for r in container.residents),
+            frozenset([r.function for r in container.residents]),
             frozenset(ready),
             rates,
             weight,
             loaded,
-            loaded[0].density(g) if loaded else math.inf,
+            loaded[0].density if loaded else math.inf,
             self.max_residents - functions,
             g,
         )
 
-    def _fixed_s(self, view: NodeView, container: ContainerView, key: ResidentKey, worth: float) -> float:
+    def _fixed_s(self, view: NodeView, container: ContainerView, resident: ResidentView, worth: float) -> float:
         """What a resident that is worth so much to calls is worth besides, to whoever would displace it."""
-        if is_template(key):
-            return template_s(view, key, self._misses)
-        return (AT_HOME - 1.0) * worth if key == container.owner else 0.0
+        if resident.is_template:
+            return template_s(view, resident.function, self._misses)
+        return (AT_HOME - 1.0) * worth if resident.function == container.owner else 0.0
 
     # -- templates -------------------------------------------------------------------------------------------------
 
@@ -301,17 +303,14 @@ class Opportunistic:
         )
 
 
+def _cheapest_byte_first(resident: Resident) -> tuple[float, ResidentKey]:
+    return resident.density, resident.key
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
-    """A container as it was packed last: what `Bin` is made from, while the view of it is the same."""
+    """A container as it was packed last; true while the view of it is the same, and believed for a while."""
 
-    __slots__ = ("_bin", "at", "view")
-
-    def __init__(self, view: ContainerView, at: float, each: Bin) -> None:
-        self.view = view
-        self.at = at
-        self._bin = each
-
-    def copy(self) -> Bin:
-        """For one plan, which changes its books."""
-        b = self._bin
-        return Bin(b.id, b.namespace, b.room_bytes, b.holds, b.ready, b.rate, b.weight, b.loaded, b.least, b.seats, b.g)
+    bin: Bin
+    view: ContainerView
+    at: float

@@ -41,17 +41,13 @@ class Item:
     plain_bytes: int
     forked_bytes: int
     """What it takes beside its template."""
+    alone_s: float
+    """What it is worth where it has no neighbours."""
+    density: float
+    """What a byte of it is worth there."""
     template: ResidentKey | None = None
     welcome: bool = False
     """Never called: it takes what is free, pushes nobody out, and its neighbours are not thought to mind."""
-
-    def alone_s(self, horizon_s: float) -> float:
-        """What it is worth where it has no neighbours."""
-        return self.rate * self.saves_s * once(self.rate, horizon_s)
-
-    def density(self, horizon_s: float) -> float:
-        """What a byte of it is worth."""
-        return self.alone_s(horizon_s) / max(1, self.plain_bytes)
 
     def bytes_in(self, place: Bin) -> int:
         if self.template is not None and self.template in place.ready:
@@ -68,13 +64,11 @@ class Resident:
     rate: float
     """0 for a function that was never called, and for a template, which calls do not end."""
     saves_s: float
-    fixed_s: float = 0.0
+    fixed_s: float
     """What it is worth besides, when it is to be ended: a template's value, or that of being at home."""
-    is_template: bool = False
-
-    def density(self, g: float) -> float:
-        """What a byte of it is worth in a bin with that g."""
-        return (self.rate * self.saves_s * g + self.fixed_s) / max(1, self.size_bytes)
+    density: float
+    """What a byte of it is worth in its bin."""
+    is_template: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +95,21 @@ class Bin:
     """Functions it may hold besides."""
     g: float = 0.0
     """g(Lambda) as it is now."""
+
+    def copy(self) -> Bin:
+        return Bin(
+            self.id,
+            self.namespace,
+            self.room_bytes,
+            self.holds,
+            self.ready,
+            self.rate,
+            self.weight,
+            self.loaded,
+            self.least,
+            self.seats,
+            self.g,
+        )
 
     def put(self, item: Item, horizon_s: float) -> None:
         self.room_bytes -= item.bytes_in(self)
@@ -134,7 +143,7 @@ class Placed:
 
 
 class Packing:
-    """A plan in the making: items go into `bins` one by one, and the bins' books are kept.
+    """A plan in the making: items go into bins one by one, and copies of those that get one keep the books.
 
     `least_chance`: where an item would be called before its neighbours more rarely than that, it is not worth the load:
     it would burn CPU to be ended again.
@@ -193,7 +202,7 @@ class Packing:
 
     def displace(self, item: Item, bins: Sequence[Bin], best: Placed | None) -> Placed | None:
         """A better place than `best` among the full ones, at the cost of who is there; else `best`."""
-        most_s = item.alone_s(self.horizon_s)
+        most_s = item.alone_s
         better_than_s = 0.0 if best is None else best.adds_s
         for each in bins:
             if not each.loaded:
@@ -243,8 +252,9 @@ class Packing:
         place = placed.bin
         self.bins.remove(place)
         if not placed.victims:
-            place.put(placed.item, self.horizon_s)
-            insort(self.bins, place, key=loudness)
+            fuller = place.copy()
+            fuller.put(placed.item, self.horizon_s)
+            insort(self.bins, fuller, key=loudness)
 
 
 def loudness(place: Bin) -> tuple[float, ContainerId]:
