@@ -145,8 +145,8 @@ class PreloadConfig(_Part):
         "opportunistic", description="opportunistic; own: a container reloads only its own function; or none"
     )
     predictor: str = Field(
-        "poisson",
-        description="when a function is expected to be called next: poisson, histogram, auto, none (nothing is "
+        "auto",
+        description="when a function is expected to be called next: auto, histogram, poisson, none (nothing is "
         "forecast), or, with the extra forecast, arima or forest",
     )
     window: int = Field(5, ge=2, description="poisson: arrivals looked back at (W)")

@@ -166,7 +166,17 @@ def node_views(draw: st.DrawFn) -> NodeView:
         for key in TEMPLATES
         if draw(st.booleans())
     }
-    return NodeView(AT, containers, absent, functions, templates, draw(st.sampled_from([1, 2, 3, 0])))
+    first_rate, wait_s = draw(st.sampled_from([0.0, 0.01])), draw(st.sampled_from([0.0, 0.02]))
+    return NodeView(
+        AT,
+        containers,
+        absent,
+        functions,
+        templates,
+        draw(st.sampled_from([1, 2, 3, 0])),
+        first_rate,
+        (0.0, wait_s, 2 * wait_s),
+    )
 
 
 @st.composite
@@ -189,7 +199,12 @@ def resident_views(key: str) -> st.SearchStrategy[ResidentView]:
     loaded = ResidentState.LOADED
     states = st.sampled_from([loaded, loaded, loaded, ResidentState.LOADING, ResidentState.UNLOADING])
     return st.builds(
-        ResidentView, st.just(key), states, st.sampled_from(Origin), st.integers(0, 300).map(lambda mib: mib * MIB)
+        ResidentView,
+        st.just(key),
+        states,
+        st.sampled_from(Origin),
+        st.integers(0, 300).map(lambda mib: mib * MIB),
+        st.just(is_template(key)),
     )
 
 

@@ -31,6 +31,34 @@ def test_an_idle_container_takes_what_was_never_called_yet_and_a_call_finds_it_t
     assert node.node.books.preloads.hits == 1
 
 
+def test_how_long_a_call_waits_for_the_ends_of_its_neighbours_is_learned_by_their_number() -> None:
+    node = preloading(keys=(A, B, C))
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    first = only(node.ran(2.0, "node-c1", "a1"), d.Load).function
+    second = only(node.loaded(3.5, "node-c1", first), d.Load).function
+    node.loaded(5.0, "node-c1", second)
+    assert set(only(node.call(9.0, "a2", A), d.Run).ends) == {B, C}
+    node.gone(9.02, "node-c1", B)
+    node.gone(9.1, "node-c1", C)
+    waits_s = node.node.books.functions.endings.waits_s
+    assert waits_s[:4] == pytest.approx((0.0, 0.0, 0.1, 0.1)), "the last of two has ended after 0.1 s"
+
+
+def test_an_end_that_no_call_waited_for_teaches_nothing() -> None:
+    node = preloading(keys=(A, B))
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A)
+    only(node.ran(2.0, "node-c1", "a1"), d.Load)
+    node.loaded(3.5, "node-c1", B)
+    only(node.tell(e.FunctionRemoved(4.0, B)), d.Offload)
+    before = node.node.books.functions.endings.waits_s
+    node.gone(4.5, "node-c1", B)
+    assert node.node.books.functions.endings.waits_s == before
+
+
 def test_a_call_joins_a_load_and_waits_for_its_rest_only() -> None:
     node = preloading(keys=(A, B))
     node.call(0.0, "a1", A)

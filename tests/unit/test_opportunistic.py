@@ -35,12 +35,20 @@ def view(
     origin: Origin = Origin.PRELOAD,
     *,
     templates: bool = False,
+    wait_s: float = 0.0,
 ) -> NodeView:
     """Functions: forecast, load seconds, MiB. Containers: free MiB, loaded residents."""
     places = [f for _, residents in containers.values() for f in residents]
     views = {
         key: FunctionView(
-            key, "t", load_s, size * MIB, size * MIB // 4, forecast, places.count(key), TEMPLATE if templates else None
+            key,
+            "t",
+            load_s,
+            size * MIB,
+            size * MIB // 4,
+            forecast,
+            places.count(key),
+            TEMPLATE if templates else None,
         )
         for key, (forecast, load_s, size) in functions.items()
     }
@@ -69,6 +77,8 @@ def view(
         views,
         {TEMPLATE: TemplateView(TEMPLATE, "t", 1.3, 150 * MIB)} if templates else {},
         slots,
+        first_rate=1 / 1800,
+        waits_s=(0.0, wait_s),
     )
 
 
@@ -96,6 +106,24 @@ def test_a_place_beside_a_quiet_neighbour_is_better_than_beside_a_busy_one() -> 
 def test_a_place_where_it_would_only_be_ended_again_is_not_worth_the_load() -> None:
     functions = {"busy": (every(1, last=AT - 0.5), 1.0, 100), "rare": (every(600, last=AT - 100), 2.0, 100)}
     assert loads(view(functions, {"c1": (500, ["busy"])})) == []
+
+
+def test_what_saves_its_own_calls_less_than_its_end_costs_its_neighbours_is_not_loaded() -> None:
+    """Called a third as often; a neighbour's every call would wait for its end."""
+    functions = {"busy": (every(20), 0.1, 100), "new": (every(60), 0.1, 100)}
+    assert loads(view(functions, {"c": (500, ["busy"])}, wait_s=0.01)) == [("c", "new", ())]
+    assert loads(view(functions, {"c": (500, ["busy"])}, wait_s=0.04)) == []
+    del functions["busy"]
+    assert loads(view(functions, {"c": (500, [])}, wait_s=0.04)) == [("c", "new", ())], "alone it delays nobody"
+
+
+def test_what_was_never_called_is_not_loaded_beside_a_busy_neighbour() -> None:
+    def beside(neighbour: PoissonForecast) -> list[tuple[str, str, tuple[str, ...]]]:
+        functions = {"there": (neighbour, 1.0, 100), "new": (None, 0.1, 100)}
+        return loads(view(functions, {"c": (500, ["there"])}, wait_s=0.02))
+
+    assert beside(every(20)) == []
+    assert beside(every(3000)) == [("c", "new", ())]
 
 
 def test_victims_are_complete_and_of_clearly_lower_value() -> None:

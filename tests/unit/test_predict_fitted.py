@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from instainfer.core.ports import Forecast
+from instainfer.policy.predict.ages import AgeForecast
 from instainfer.policy.predict.fitted import LEAST_GAPS, REFIT_CALLS, REFIT_S, Fitted
 from instainfer.policy.predict.histogram import Histogram
 
@@ -56,7 +57,10 @@ def test_errors_around_what_the_model_says_are_the_possible_gaps() -> None:
 def test_until_there_is_enough_to_fit_it_says_what_the_histogram_says() -> None:
     fits = Fits(0.0)
     moments = [70.0 * n for n in range(LEAST_GAPS)]
-    assert follow(Fitted(fits), moments) == Histogram().forecast(moments)
+    forecast, histogram = follow(Fitted(fits), moments), Histogram().forecast(moments)
+    assert isinstance(forecast, AgeForecast)
+    assert isinstance(histogram, AgeForecast)
+    assert (forecast.count, forecast.longer) == (histogram.count, histogram.longer)
     assert fits.lengths == []
 
 

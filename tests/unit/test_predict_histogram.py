@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from itertools import accumulate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instainfer.core.ports import Forecast
 from instainfer.policy.predict import ages
@@ -86,3 +89,16 @@ def test_calls_at_one_instant_are_a_gap_of_the_first_range() -> None:
 def test_logarithms_of_gaps_fill_the_same_table() -> None:
     gaps_s = [0.0, 0.3, 70.0, 70.0, 1e6]
     assert ages.from_logs(0.0, 60.0, ages.logs_of(gaps_s)) == ages.from_gaps(0.0, 60.0, gaps_s)
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.05, 1.0, 70.0, 3600.0, 1e6]) | st.floats(0.0, 1e5), min_size=1, max_size=40),
+    st.integers(2, 12),
+)
+def test_carried_on_from_call_to_call_it_is_the_forecast_made_anew(gaps_s: list[float], remembered: int) -> None:
+    arrivals: deque[float] = deque(maxlen=remembered)
+    carried: Forecast | None = None
+    for at in accumulate(gaps_s, initial=0.0):
+        arrivals.append(at)
+        carried = Histogram().forecast(arrivals, carried)
+        assert carried == Histogram().forecast(arrivals)

@@ -69,7 +69,7 @@ def simulate(
             help="A function whose container another's call has taken gets a new one: see node.replace.",
         ),
     ] = Switch.OFF,
-    predictor: Annotated[str, typer.Option(metavar="P", help="When a function is expected to be called.")] = "poisson",
+    predictor: Annotated[str, typer.Option(metavar="P", help="When a function is expected to be called.")] = "auto",
     memory_gb: Annotated[float, typer.Option(metavar="N", help="Memory for containers, on each node.", min=0.1)] = 10.0,
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Machines; each function has its home.")] = 1,
     costs: Annotated[

@@ -137,9 +137,10 @@ class Books:
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand the request over; every other function of the container ends before user code sees it."""
         others = [r for r in container.residents.values() if r.function != request.function and not r.is_template]
-        for other in others:
-            if other.state is not ResidentState.UNLOADING:
-                self.pool.shift(other, ResidentState.UNLOADING)
+        staying = [other for other in others if other.state is not ResidentState.UNLOADING]
+        for other in staying:
+            self.pool.shift(other, ResidentState.UNLOADING)
+            other.left_at, other.left_with = self.at, len(staying)
         if container.state is ContainerState.IDLE and container.owner not in (None, request.function):
             self.policies.keepalive.evicted(container)
             if self.settings.replace and container.owner is not None and start_kind is not StartKind.PRELOADED:
@@ -286,7 +287,7 @@ class Books:
         if known is None or not known.removed or key in self.pool.by_function:
             return
         if not any(request.function == key for request in self.requests.values()):
-            self.functions.forget(key)
+            self.functions.forget(key, self.at)
 
     def worth(self, key: ResidentKey) -> float:
         """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from .endings import Endings
+from .firsts import Firsts
 from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
 from .overlaps import Overlaps
 from .pool import Container, Pool
@@ -30,6 +32,8 @@ class Known:
     forecast: Forecast | None = None
     load_failure: Failure | None = None
     """Why it could not be loaded; pre-loading leaves it alone until a call has shown otherwise."""
+    since: float = 0.0
+    """When it was registered."""
     overlaps: Overlaps = field(default_factory=Overlaps)
     removed: bool = False
     seen: tuple[Profile, bool, FunctionView] | None = None
@@ -53,6 +57,8 @@ class Registry:
     def __init__(self, predictor: Predictor, *, guess_load_s: float, history: int, templates: bool) -> None:
         self.functions: dict[FunctionKey, Known] = {}
         self.templates: dict[ResidentKey, KnownTemplate] = {}
+        self.firsts = Firsts()
+        self.endings = Endings()
         self._called: dict[FunctionKey, None] = {}
         """Functions that have been called, the latest last."""
         self._uncalled: dict[FunctionKey, None] = {}
@@ -67,22 +73,26 @@ class Registry:
     def get(self, key: FunctionKey) -> Known | None:
         return self.functions.get(key)
 
-    def register(self, function: Function, profile: Profile | None) -> None:
+    def register(self, function: Function, profile: Profile | None, at: float) -> None:
         known = self.functions.get(function.key)
         if known is None:
             arrivals: deque[float] = deque(maxlen=self._history)
-            self.functions[function.key] = Known(function, profile or Profile(), arrivals)
+            self.functions[function.key] = Known(function, profile or Profile(), arrivals, since=at)
             self._uncalled[function.key] = None
+            self.firsts.registered(at)
         else:
             known.function, known.removed, known.load_failure = function, False, None
         if self._use_templates and function.templated:
             self.functions[function.key].template = function.template
             self.templates.setdefault(function.template, KnownTemplate(function.namespace)).users.add(function.key)
 
-    def forget(self, key: FunctionKey) -> None:
-        function = self.functions.pop(key).function
+    def forget(self, key: FunctionKey, at: float) -> None:
+        known = self.functions.pop(key)
+        function = known.function
         self._called.pop(key, None)
-        self._uncalled.pop(key, None)
+        if key in self._uncalled:
+            del self._uncalled[key]
+            self.firsts.removed(known.since, at)
         template = self.templates.get(function.template)
         if template is not None:
             template.users.discard(key)
@@ -92,7 +102,9 @@ class Registry:
         known.arrivals.append(at)
         known.overlaps.called()
         known.forecast = self._predictor.forecast(known.arrivals, known.forecast)
-        self._uncalled.pop(key, None)
+        if key in self._uncalled:
+            del self._uncalled[key]
+            self.firsts.called(known.since, at)
         self._called.pop(key, None)
         self._called[key] = None
 
@@ -229,6 +241,8 @@ def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> Nod
         Views(registry, pool),
         TemplateViews(registry),
         load_slots,
+        first_rate=registry.firsts.rate(at),
+        waits_s=registry.endings.waits_s,
     )
 
 

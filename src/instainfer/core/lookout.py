@@ -57,6 +57,8 @@ class Lookout:
             Views(registry, pool),
             TemplateViews(registry),
             load_slots,
+            first_rate=registry.firsts.rate(at),
+            waits_s=registry.endings.waits_s,
             thorough=False,
             others=tuple(container_view(container, pool) for container in others if container.id not in seen),
             waiting=tuple(registry.view(key, pool) for key in waiting),

@@ -86,7 +86,7 @@ class NodeState:
     # -- functions -------------------------------------------------------------------------------------------------
 
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
-        self.books.functions.register(event.function, event.profile)
+        self.books.functions.register(event.function, event.profile, event.at)
         # A template's process may only read the folders of functions it was made for.
         self._end_templates(event.function.template, "a function has come that it does not know")
         self.books.lookout.thorough_at = event.at
@@ -253,6 +253,9 @@ class NodeState:
             self.books.add_resident(container, event.function, Origin.CALL, "called, after its process had died")
             return
         self.books.end(container, resident)
+        if resident.left_with and all(other.left_at != resident.left_at for other in container.residents.values()):
+            # The last of those that a call has ended.
+            self.books.functions.endings.waited(resident.left_with, event.at - resident.left_at)
 
     def _on_run_finished(self, event: events.RunFinished) -> None:
         container = self._container(event)

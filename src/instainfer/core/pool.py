@@ -45,6 +45,10 @@ class Resident:
     """Whether a call has used it."""
     forked: bool = False
     """Whether it was forked from a template; known once it is loaded."""
+    left_at: float = -math.inf
+    """When a call of a neighbour ended it."""
+    left_with: int = 0
+    """How many that call ended; 0 while none has ended this one."""
     is_template: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -172,6 +172,10 @@ class NodeView:
     templates: Mapping[ResidentKey, TemplateView]
     load_slots: int
     """Loads that may be begun now."""
+    first_rate: float = 0.0
+    """Calls per second expected of a function that was never called."""
+    waits_s: Sequence[float] = (0.0,)
+    """Seconds that a call waits for the ends of no, one, two, ... neighbours; of still more, as for the last."""
     thorough: bool = True
     others: tuple[ContainerView, ...] = ()
     """Unless thorough: some more idle containers, the longest idle, for the new candidates."""

@@ -21,7 +21,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, islice, repeat
-from operator import neg, sub
+from operator import sub
 from typing import Final
 
 from ...core.values import value
@@ -32,6 +32,7 @@ RANGES: Final = len(EDGES_S) + 1
 _LOG_EDGES: Final = tuple(math.log(edge_s) for edge_s in EDGES_S)
 _UNSEEN: Final = tuple(1.0 - (n + 1) / RANGES for n in range(len(EDGES_S)))
 """Weight, beyond each edge, of gaps that have not been seen."""
+_EDGES: Final = range(len(EDGES_S))
 _SHORTEST_S: Final = EDGES_S[0] / 2
 """Stands for all gaps of the first range where a logarithm is wanted."""
 _LN_2: Final = math.log(2.0)
@@ -42,42 +43,50 @@ class AgeForecast:
     last_at: float
     horizon_s: float
     """How far `rate` looks ahead."""
-    total: float
-    """Weight of all gaps."""
-    beyond: Sequence[float]
-    """Weight of those that are longer than each of `EDGES_S`; falls strictly, and is never 0."""
+    count: int
+    """Gaps in the table, the unseen one apart."""
+    longer: Sequence[int]
+    """How many of them are longer than each of `EDGES_S`."""
 
     def rate(self, at: float) -> float:
-        age_s = max(0.0, at - self.last_at)
+        age_s = at - self.last_at
         left = self._left(age_s)
-        median_s = self._age(left / 2) - age_s
-        if 0.0 < median_s <= self.horizon_s:
+        after_horizon = self._left(age_s + self.horizon_s)
+        if after_horizon <= left / 2 and (median_s := self._age(left / 2) - age_s) > 0.0:
             return _LN_2 / median_s
-        return -math.log(self._left(age_s + self.horizon_s) / left) / self.horizon_s
+        return -math.log(after_horizon / left) / self.horizon_s
 
     def probability(self, at: float, within_s: float) -> float:
         age_s = max(0.0, at - self.last_at)
         return 1.0 - self._left(age_s + within_s) / self._left(age_s)
 
     def due_at(self, probability: float) -> float:
-        return self.last_at + self._age((1.0 - probability) * self.total)
+        return self.last_at + self._age((1.0 - probability) * (self.count + 1.0))
+
+    def _beyond(self, n: int) -> float:
+        """Weight of the gaps that are longer than an edge, or than 0 s before the first; falls strictly, never to 0."""
+        return self.longer[n] + _UNSEEN[n] if n >= 0 else self.count + 1.0
 
     def _left(self, age_s: float) -> float:
         """Weight of the gaps that are longer."""
         n = bisect_right(EDGES_S, age_s)
         if n == len(EDGES_S):
-            return self.beyond[-1] * EDGES_S[-1] / age_s
-        more, from_s = (self.beyond[n - 1], EDGES_S[n - 1]) if n else (self.total, 0.0)
-        less = self.beyond[n]
-        return max(less, more - (more - less) * (age_s - from_s) / (EDGES_S[n] - from_s))
+            return self._beyond(n - 1) * EDGES_S[-1] / age_s
+        if n == 0:
+            more, from_s, age_s = self.count + 1.0, 0.0, max(0.0, age_s)
+        else:
+            more, from_s = self.longer[n - 1] + _UNSEEN[n - 1], EDGES_S[n - 1]
+        less = self.longer[n] + _UNSEEN[n]
+        left = more - (more - less) * (age_s - from_s) / (EDGES_S[n] - from_s)
+        return left if left > less else less
 
     def _age(self, left: float) -> float:
         """The inverse of `_left`."""
-        n = bisect_left(self.beyond, -left, key=neg)
+        n = bisect_left(_EDGES, -left, key=lambda n: -self._beyond(n))
         if n == len(EDGES_S):
-            return EDGES_S[-1] * self.beyond[-1] / left if left > 0.0 else math.inf
-        more, from_s = (self.beyond[n - 1], EDGES_S[n - 1]) if n else (self.total, 0.0)
-        return from_s + (EDGES_S[n] - from_s) * (more - left) / (more - self.beyond[n])
+            return EDGES_S[-1] * self._beyond(n - 1) / left if left > 0.0 else math.inf
+        more, from_s = self._beyond(n - 1), EDGES_S[n - 1] if n else 0.0
+        return from_s + (EDGES_S[n] - from_s) * (more - left) / (more - self._beyond(n))
 
 
 def gaps_of(arrivals: Sequence[float]) -> list[float]:
@@ -100,11 +109,21 @@ def from_logs(last_at: float, horizon_s: float, logs: Iterable[float]) -> AgeFor
     return _forecast(last_at, horizon_s, map(bisect_right, repeat(_LOG_EDGES), logs))
 
 
-def _forecast(last_at: float, horizon_s: float, ranges: Iterable[int]) -> AgeForecast:
+def range_of(gap_s: float) -> int:
+    """Number of the range that a gap belongs to."""
+    return bisect_right(EDGES_S, gap_s)
+
+
+def longer_than_edges(ranges: Iterable[int]) -> list[int]:
+    """How many gaps, given by their ranges, are longer than each of `EDGES_S`."""
     weights = [0] * RANGES
     count = 0
     for n in ranges:
         weights[n] -= 1
         count += 1
-    seen = islice(accumulate(weights, initial=count), 1, RANGES)
-    return AgeForecast(last_at, horizon_s, count + 1.0, [s + unseen for s, unseen in zip(seen, _UNSEEN, strict=True)])
+    return list(islice(accumulate(weights, initial=count), 1, RANGES))
+
+
+def _forecast(last_at: float, horizon_s: float, ranges: Iterable[int]) -> AgeForecast:
+    ranges = list(ranges)
+    return AgeForecast(last_at, horizon_s, len(ranges), longer_than_edges(ranges))

@@ -23,7 +23,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.ports import Forecast
+from ...core.values import value
 from . import ages
+
+
+@value(frozen=True, slots=True)
+class HistogramForecast(ages.AgeForecast):
+    ranges: bytes
+    """Of the gaps, oldest first."""
 
 
 class Histogram:
@@ -35,4 +42,24 @@ class Histogram:
     def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
         if not arrivals:
             return None
-        return ages.from_gaps(arrivals[-1], self.horizon_s, ages.gaps_of(arrivals))
+        last_at, gaps = arrivals[-1], len(arrivals) - 1
+        if isinstance(before, HistogramForecast) and gaps and before.last_at == arrivals[-2]:
+            if before.count == gaps - 1:
+                return self._with_gap(before, last_at, forget=False)
+            if before.count == gaps:
+                return self._with_gap(before, last_at, forget=True)
+        ranges = bytes(map(ages.range_of, ages.gaps_of(arrivals)))
+        return HistogramForecast(last_at, self.horizon_s, gaps, ages.longer_than_edges(ranges), ranges)
+
+    def _with_gap(self, before: HistogramForecast, last_at: float, *, forget: bool) -> HistogramForecast:
+        """The table with one gap more, and without the oldest if that is remembered no longer: few numbers change."""
+        new, ranges, longer = ages.range_of(last_at - before.last_at), before.ranges, list(before.longer)
+        oldest = 0
+        if forget:
+            oldest, ranges = ranges[0], ranges[1:]
+        for edge in range(oldest, new):
+            longer[edge] += 1
+        for edge in range(new, oldest):
+            longer[edge] -= 1
+        ranges += bytes((new,))
+        return HistogramForecast(last_at, self.horizon_s, len(ranges), longer, ranges)

@@ -1,7 +1,7 @@
 """Local improvement of a packing: what a greedy by value per byte leaves on the table.
 
 Only what is planned and not loaded yet moves, so a move costs nothing but the thinking. Two moves, taken in turn until
-neither helps or the effort is spent:
+neither helps or the effort is spent, and while there is effort left once more from other beginnings:
 
 - *Refill* a bin: take its planned items out, and of these and of the items that were left out choose the subset of
   most value that fits, by depth-first search. Items that lose their place may find another bin.
@@ -14,13 +14,14 @@ bytes are worth most, and nothing else fits. Refilling finds b and c: 10 s inste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from .packing import Bin, Item, Packing, Placed, loudness
-from .valuation import once
+from .valuation import container_s
 
 EFFORT: Final = 6000
 """Subsets and pairs that are looked at in one plan."""
@@ -28,6 +29,13 @@ CHOICE: Final = 10
 """Items that a bin is refilled from, besides its own."""
 PER_BIN: Final = 400
 """Subsets looked at for one bin."""
+STARTS: Final[Sequence[Callable[[Item], float]]] = (
+    attrgetter("alone_s"),
+    attrgetter("rate"),
+    attrgetter("plain_bytes"),
+    lambda item: -item.rate,
+)
+"""Orders in which an empty packing is filled, the largest first."""
 LEAST_S: Final = 1e-9
 """Growth that is not rounding."""
 
@@ -45,8 +53,9 @@ class _Search:
     best_s: float = 0.0
 
     def run(self) -> None:
-        self.best_s = self.place.weight * self.place.g
-        self._go(0, self.place.room_bytes, self.place.seats, self.place.rate, self.place.weight)
+        place = self.place
+        self.best_s = place.value_s
+        self._go(0, place.room_bytes, place.seats, place.rate, place.weight)
 
     def _go(self, start: int, room_bytes: int, seats: int, rate: float, weight: float) -> None:
         for n in range(start, len(self.items)):
@@ -59,7 +68,8 @@ class _Search:
             self.looked_at += 1
             rate_now, weight_now = rate + item.rate, weight + item.rate * item.saves_s
             self.chosen.append(item)
-            value_s = weight_now * once(rate_now, self.horizon_s)
+            wait_s = self.place.wait_s(len(self.chosen))
+            value_s = container_s(rate_now, weight_now, wait_s, self.horizon_s)
             if value_s > self.best_s:
                 self.best_s, self.best = value_s, list(self.chosen)
             self._go(n + 1, room_bytes - size_bytes, seats - 1, rate_now, weight_now)
@@ -77,6 +87,31 @@ class _Improver:
         self.left = list(left)
         self.effort = EFFORT
 
+    @property
+    def value_s(self) -> float:
+        return sum(place.value_s for place in self.bins.values())
+
+    def begin_again(self, order: Callable[[Item], float]) -> None:
+        """Take all out, and put in what fits in another order, the largest first."""
+        items = list(self.left)
+        for id_, contents in self.contents.items():
+            for item in contents:
+                self.bins[id_].take_out(item, self.horizon_s)
+            items += contents
+            contents.clear()
+        items.sort(key=lambda item: (-order(item), item.key))
+        self.left = sorted([item for item in items if not self._settle(item)], key=_value, reverse=True)
+
+    def placed(self) -> list[Placed]:
+        """What is where, those that add most first."""
+        packing = self.packing
+        placed = [
+            Placed(item, place.copy(), packing.loses(item, place), packing.chance(item, place.rate - item.rate))
+            for place in self.bins.values()
+            for item in self.contents[place.id]
+        ]
+        return sorted(placed, key=lambda each: (-each.adds_s, each.item.key))
+
     def run(self) -> None:
         better = True
         while better and self.effort > 0:
@@ -91,7 +126,7 @@ class _Improver:
 
     def _refill(self, place: Bin) -> bool:
         before = self.contents[place.id]
-        value_s = place.weight * place.g
+        value_s = place.value_s
         room_bytes = place.room_bytes + sum(each.bytes_in(place) for each in before)
         choice = list(islice((item for item in self.left if _fits_alone(item, place, room_bytes)), CHOICE))
         if not choice:
@@ -141,12 +176,12 @@ class _Improver:
             return False
         if (comes is not None and comes.key in place.holds) or (comes is None and other.seats <= 0):
             return False
-        before_s = place.weight * place.g + other.weight * other.g
+        before_s = place.value_s + other.value_s
         self._move(goes, place, other)
         if comes is not None:
             self._move(comes, other, place)
         place.put(item, self.horizon_s)
-        if place.weight * place.g + other.weight * other.g > before_s + LEAST_S:
+        if place.value_s + other.value_s > before_s + LEAST_S:
             self.contents[place.id].append(item)
             self.left.remove(item)
             return True
@@ -189,9 +224,12 @@ def improve(packing: Packing, planned: Sequence[Placed], left: Sequence[Item]) -
     """
     improver = _Improver(packing, planned, left)
     improver.run()
-    better = [
-        Placed(item, place, packing.loses(item, place), packing.chance(item, place.rate - item.rate))
-        for place in improver.bins.values()
-        for item in improver.contents[place.id]
-    ]
-    return sorted(better, key=lambda placed: (-placed.adds_s, placed.item.key))
+    best_s, best = improver.value_s, improver.placed()
+    for order in STARTS:
+        if improver.effort <= 0:
+            break
+        improver.begin_again(order)
+        improver.run()
+        if improver.value_s > best_s + LEAST_S:
+            best_s, best = improver.value_s, improver.placed()
+    return best

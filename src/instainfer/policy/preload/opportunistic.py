@@ -83,14 +83,14 @@ class Opportunistic:
 
     def plan(self, view: NodeView) -> PreloadPlan:
         if view.thorough:
-            self._misses = missing(view.absent, view.at, self.horizon_s)
+            self._misses = missing(view, self.horizon_s)
             here = {container.id for container in view.containers}
             self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
         offloads = [] if self.patient else list(self._overdue(view))
         leaving = {(s.container, s.function) for s in offloads}
         changed = [self._bin(container, view, leaving) for container in view.containers]
-        fresh = self._items(view.absent, view.at)
-        waiting = self._items(view.waiting, view.at)
+        fresh = self._items(view.absent, view)
+        waiting = self._items(view.waiting, view)
         suggestions: list[SuggestLoad] = []
         left: list[Item] = []
         if view.load_slots > 0:
@@ -106,12 +106,12 @@ class Opportunistic:
 
     # -- whom ------------------------------------------------------------------------------------------------------
 
-    def _items(self, functions: Iterable[FunctionView], at: float) -> list[Item]:
+    def _items(self, functions: Iterable[FunctionView], view: NodeView) -> list[Item]:
         """Functions that should be resident and are not."""
-        return [self._item(f, at) for f in functions if self._is_due(f, at)]
+        return [self._item(f, view) for f in functions if self._is_due(f, view.at)]
 
-    def _item(self, function: FunctionView, at: float) -> Item:
-        each, saves = rate(function, at) * function.lacks, saves_s(function, function.copies)
+    def _item(self, function: FunctionView, view: NodeView) -> Item:
+        each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
         alone_s = each * saves * once(each, self.horizon_s)
         return Item(
             function.key,
@@ -256,6 +256,8 @@ class Opportunistic:
             weight,
             loaded,
             loaded[0].density if loaded else math.inf,
+            functions,
+            view.waits_s,
             self.max_residents - functions,
             g,
         )

@@ -6,15 +6,21 @@ Lambda their sum, resident i is the first to be called, and within the horizon H
 
     lambda_i x g(Lambda),    g(Lambda) = (1 - exp(-Lambda H)) / Lambda,
 
-which is the paper's value when there are no neighbours. A container is therefore worth g(Lambda) x sum(lambda_i x
-load_i): two sums tell everything, and what a newcomer adds, or a victim takes away, is known in constant time.
+which is the paper's value when there are no neighbours. That call has to wait until the others have ended, which takes
+10 to 40 ms where they have PyTorch in them (`core.endings`). So a container of n residents is worth
 
-Worked example. ResNet-50 (load 2 s, called once a minute, H = 60 s) alone: 2 x 0.63 = 1.26 s. Beside a function that
-is called every five seconds: 2 x (1/60) x g(13/60) = 0.15 s. It goes into the other container.
+    V = g(Lambda) x (W - Lambda x wait(n - 1)),    W = sum(lambda_i x load_i):
 
-A function that was never called has a small prior rate, so that otherwise empty memory is used; being worth least it
-is the first to make room. A template is worth the imports that it is expected to save its functions, mostly those
-without a resident of their own.
+three numbers tell everything, and what a newcomer adds, or a victim takes away, is known in constant time.
+
+Worked example. ResNet-50 (load 2 s, called once a minute, H = 60 s) alone: 2 x 0.63 = 1.26 s. Beside a function that is
+called every five seconds, where ending a neighbour takes 20 ms: g(13/60) = 4.6 s, and 4.6 x (2/60 - 0.02 x 13/60) =
+0.13 s. It goes into the other container. With a template its load takes 0.1 s: beside the other one it would be worth
+4.6 x (0.1/60 - 0.02 x 13/60) = -12 ms, and is not put there even if there is no other place.
+
+A function that was never called has the rate at which such functions are called for the first time here
+(`core.firsts`), so that otherwise empty memory is used; being worth least it is the first to make room. A template is
+worth the imports that it is expected to save its functions, mostly those without a resident of their own.
 
 *Several residents of one function* serve calls that overlap. The last of them is worth what it saves those calls that
 find all others in use, whose share is counted (`core.overlaps`): they would wait for one of the others, and only for a
@@ -29,12 +35,11 @@ containers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from ...core.model import ResidentKey
 from ...core.ports import FunctionView, NodeView
 
-PRIOR_RATE_PER_S = 1 / 1800.0
 AT_HOME = 8.0
 WAIT_RUNS = 2.0
 """Calls that one waits for, in the mean, when it finds all residents in use: bursts queue."""
@@ -54,9 +59,19 @@ def once(rate_per_s: float, horizon_s: float) -> float:
     return -math.expm1(-rate_per_s * horizon_s) / rate_per_s
 
 
-def rate(function: FunctionView, at: float) -> float:
-    """Calls per second expected of it."""
-    return PRIOR_RATE_PER_S if function.forecast is None else function.forecast.rate(at)
+def container_s(rate_per_s: float, weight: float, wait_s: float, horizon_s: float) -> float:
+    """V: seconds that a container is expected to save within the horizon, by its Lambda, W and wait(n - 1)."""
+    return once(rate_per_s, horizon_s) * (weight - rate_per_s * wait_s)
+
+
+def wait_s(waits_s: Sequence[float], neighbours: int) -> float:
+    """Seconds that a call waits for the ends of its neighbours, by how many they are."""
+    return waits_s[max(0, min(neighbours, len(waits_s) - 1))]
+
+
+def rate(function: FunctionView, at: float, first_rate: float = 0.0) -> float:
+    """Calls per second expected of it; `first_rate` if it was never called."""
+    return first_rate if function.forecast is None else function.forecast.rate(at)
 
 
 def worth_s(function: FunctionView, at: float) -> float:
@@ -71,12 +86,12 @@ def saves_s(function: FunctionView, others: int) -> float:
     return function.load_s if others <= 0 else min(function.load_s, WAIT_RUNS * function.busy_s)
 
 
-def missing(functions: Iterable[FunctionView], at: float, horizon_s: float) -> dict[ResidentKey, float]:
-    """Calls expected within the horizon, by template."""
+def missing(view: NodeView, horizon_s: float) -> dict[ResidentKey, float]:
+    """Calls expected within the horizon of functions that are absent, by template."""
     calls: dict[ResidentKey, float] = {}
-    for function in functions:
+    for function in view.absent:
         if function.template is not None:
-            chance = -math.expm1(-rate(function, at) * function.lacks * horizon_s)
+            chance = -math.expm1(-rate(function, view.at, view.first_rate) * function.lacks * horizon_s)
             calls[function.template] = calls.get(function.template, 0.0) + chance
     return calls
 
