@@ -10,7 +10,7 @@ from instainfer.core import events as e
 from instainfer.core.errors import IllegalEvent
 from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind
 from instainfer.core.pool import Container
-from instainfer.core.ports import Idle, Policies, Use
+from instainfer.core.ports import FunctionView, Idle, NodeView, Policies, PreloadPlan, SuggestLoad, Use
 from instainfer.policy.keepalive.fixed import Fixed
 from instainfer.policy.predict.poisson import Poisson
 from instainfer.policy.preload.none import NoPreloading
@@ -124,6 +124,61 @@ def test_a_call_waits_for_a_busy_copy_when_that_is_sooner_than_a_new_start() -> 
     none(node.call(5.05, "a3", A), d.StartContainer, d.Run)
     run = only(node.ran(5.1, "node-c1", "a2"), d.Run)
     assert (run.activation, run.start_kind) == ("a3", StartKind.WARM)
+
+
+class Scripted:
+    """Suggests one load when it is told to; everybody is worth half a second."""
+
+    active = True
+
+    def __init__(self) -> None:
+        self.next: SuggestLoad | None = None
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        return 0.5
+
+    def plan(self, view: NodeView) -> PreloadPlan:
+        suggestion, self.next = self.next, None
+        return PreloadPlan(() if suggestion is None else (suggestion,))
+
+
+def joinable(*, waits_for_s: float) -> CheckedNode:
+    """A runs in the first container, is being loaded beside B in the second, and is called once more."""
+    known = Profile(loads=1, library_s=1.0, resident_bytes=MIB, models=1, model_s=1.0, runs=1, compute_s=waits_for_s)
+    plan = Scripted()
+    node = CheckedNode(1024, profile=known, preloader=plan, templates=False)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.serve(3.0, "node-c2", "b1", B)
+    plan.next = SuggestLoad("node-c2", A, MIB, 1.0, (), "a spare one")
+    only(node.tell(e.FunctionRegistered(6.0, function("u/other@1"))), d.Load)
+    assert only(node.call(6.1, "a2", A), d.Run).container == "node-c1"
+    return node
+
+
+def test_a_call_waits_for_a_busy_copy_when_that_is_sooner_than_the_end_of_a_load() -> None:
+    node = joinable(waits_for_s=0.2)
+    none(node.call(6.2, "a3", A), d.Run)
+    run = only(node.ran(6.3, "node-c1", "a2"), d.Run)
+    assert (run.container, run.start_kind) == ("node-c1", StartKind.WARM)
+
+
+def test_a_call_joins_a_load_when_that_is_sooner_than_the_end_of_a_busy_copy() -> None:
+    node = joinable(waits_for_s=30.0)
+    run = only(node.call(6.2, "a3", A), d.Run)
+    assert (run.container, run.start_kind, run.ends) == ("node-c2", StartKind.JOINED, (B,))
+
+
+def test_who_has_waited_as_long_as_the_load_should_take_joins_it_after_all() -> None:
+    node = joinable(waits_for_s=0.2)
+    wake = only(node.call(6.2, "a3", A), d.WakeAt)
+    assert only(node.tell(e.TimerFired(wake.when)), d.Run).start_kind is StartKind.JOINED
+
+
+def test_a_call_waits_for_a_busy_copy_rather_than_end_a_neighbour_who_is_worth_more() -> None:
+    node = joinable(waits_for_s=0.2)
+    node.loaded(6.15, "node-c2", A)
+    none(node.call(6.2, "a3", A), d.Run)
+    assert only(node.ran(6.3, "node-c1", "a2"), d.Run).container == "node-c1"
 
 
 def test_it_does_not_wait_for_ever_when_that_expectation_was_wrong() -> None:

@@ -99,8 +99,12 @@ def spare_copies(*, overlapping: bool) -> list[d.Load]:
         found += [decision for decision in decisions if isinstance(decision, d.Load)]
         if found:
             node.loaded(at + 1.9, found[0].container, BUSY, mib=200)
+            # By then the one who rests is worth less than a wait.
             for each in ("p", "q"):
-                assert only(node.call(at + 1.95, each, BUSY), d.Run).start_kind in (StartKind.WARM, StartKind.PRELOADED)
+                assert only(node.call(at + 300.0, each, BUSY), d.Run).start_kind in (
+                    StartKind.WARM,
+                    StartKind.PRELOADED,
+                )
             break
     return found
 

@@ -136,11 +136,7 @@ class Books:
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand the request over; every other function of the container ends before user code sees it."""
-        others = [r for r in container.residents.values() if r.function != request.function and not r.is_template]
-        staying = [other for other in others if other.state is not ResidentState.UNLOADING]
-        for other in staying:
-            self.pool.shift(other, ResidentState.UNLOADING)
-            other.left_at, other.left_with = self.at, len(staying)
+        others = self._make_way(container, request.function)
         if container.state is ContainerState.IDLE and container.owner not in (None, request.function):
             self.policies.keepalive.evicted(container)
             if self.settings.replace and container.owner is not None and start_kind is not StartKind.PRELOADED:
@@ -164,8 +160,18 @@ class Books:
         if resident.origin is Origin.PRELOAD and not resident.served:
             self.preloads.hits += 1
         resident.served = True
-        ends = tuple(other.function for other in others)
-        self.out.append(Run(container.id, request.activation, request.function, start_kind, ends))
+        self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
+
+    def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
+        """End all but one function; returns the others, those that are being ended already among them."""
+        others = [r for r in container.residents.values() if not r.is_template and r.function != key]
+        if not others:
+            return ()
+        staying = [other for other in others if other.state is not ResidentState.UNLOADING]
+        for other in staying:
+            self.pool.shift(other, ResidentState.UNLOADING)
+            other.left_at, other.left_with = self.at, len(staying)
+        return tuple([other.function for other in others])
 
     def reply(self, request: Request, compute_s: float, failure: Failure | None) -> None:
         self._answered(request)

@@ -3,8 +3,9 @@
 In the order of the words for start kinds: a container whose function is *warm* or *preloaded*, one in which it is
 still loading (*joined*), the function's own idle container (*prewarmed*), a new container (*cold*), the idle container
 that another function would miss least (*prewarmed* too); else room is made by stopping idle containers, or the request
-waits. Before any of the last four, it waits for a busy container that has the function, if that is expected to be
-sooner: a second copy of a model costs seconds and memory, a place in its queue often milliseconds.
+waits. Before any of these but its function's own warm container, it waits for a busy container that has the function,
+if that is expected to be sooner: a second copy of a model costs seconds and memory, a place in its queue often
+milliseconds, and so do those who would have to end for a copy in their container.
 
 Where a container holds a *template* of the function's environment, only the function's own part has to be loaded
 (*templated*): its own container is taken then, or another's if that loses less than the template saves.
@@ -28,7 +29,8 @@ Worth: TypeAlias = Callable[[ResidentKey], float]
 Loss: TypeAlias = Callable[[Container], float]
 
 #: How many containers are compared, the longest idle first, so that a call costs the same on a node with thousands.
-COMPARED = 64
+#: More are worse: with 64 of a hundred, what looked cheapest was often a container used a moment ago.
+COMPARED = 16
 
 
 @value(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
         if resident.state not in (ResidentState.LOADED, ResidentState.LOADING):
             continue
         # What the others are worth matters only where there is a choice.
-        loses_s = _others(container, function.key, worth) if len(places) > 1 else 0.0
+        loses_s = others_s(container, function.key, worth) if len(places) > 1 else 0.0
         key = (resident.state is ResidentState.LOADING, loses_s)
         if best is None or key < best[:2]:
             best = (*key, container, resident.origin)
@@ -192,7 +194,7 @@ def usable(container: Container, function: Function) -> bool:
     )
 
 
-def _others(container: Container, function: FunctionKey, worth: Worth) -> float:
+def others_s(container: Container, function: FunctionKey, worth: Worth) -> float:
     """Seconds that running `function` here is expected to cost the container's other residents."""
     return sum(
         worth(r.function)

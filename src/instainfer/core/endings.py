@@ -15,6 +15,8 @@ WEIGHT: Final = 0.1
 """Of the latest wait in the mean."""
 GUESS_S: Final = 0.005
 """Until something has been seen: what a small process takes."""
+NOTABLE: Final = 0.02
+"""Smaller changes of a mean are not passed on: they would cost more than they tell."""
 MOST: Final = 16
 """More neighbours are not told apart."""
 
@@ -24,17 +26,23 @@ class Endings:
 
     def __init__(self) -> None:
         self._means: dict[int, float] = {}
+        self._told: dict[int, float] = {}
+        """The means as they are in `waits_s`."""
         self.waits_s = self._filled()
 
     def waited(self, neighbours: int, seconds: float) -> None:
         """A call has ended so many, one at least, and waited for so long."""
         key = min(neighbours, MOST)
         mean = self._means.get(key, seconds)
-        self._means[key] = mean + WEIGHT * (seconds - mean)
-        self.waits_s = self._filled()
+        mean += WEIGHT * (seconds - mean)
+        is_new = key not in self._means
+        self._means[key] = mean
+        if is_new or abs(mean - self._told.get(key, 0.0)) > NOTABLE * mean:
+            self._told[key] = mean
+            self.waits_s = self._filled()
 
     def _filled(self) -> tuple[float, ...]:
         waits_s = [0.0]
         for neighbours in range(1, MOST + 1):
-            waits_s.append(max(waits_s[-1], self._means.get(neighbours, 0.0 if self._means else GUESS_S)))
+            waits_s.append(max(waits_s[-1], self._told.get(neighbours, 0.0 if self._told else GUESS_S)))
         return tuple(waits_s)

@@ -5,28 +5,14 @@ from __future__ import annotations
 from . import choose
 from .books import Books
 from .known import Known
-from .model import FunctionKey
+from .model import FunctionKey, StartKind
 from .requests import Request
 
 
 def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     """Give the request a container, or begin to make one; False if it has to wait."""
-    known = books.functions[request.function]
-    function = known.function
-    choice: choose.Choice | None = choose.holding(books.pool, function, books.worth)
-    if choice is None:
-        if books.at < request.patient_until:
-            if request.function in books.pool.by_function:
-                return False
-            request.patient_until = books.at  # what it waited for is no longer there
-        fork = _fork(books, known)
-        templated = choose.templated(books.pool, function, books.loss, fork, books.at) if fork is not None else None
-        if request.patient_until == 0.0 and _is_patient(books, request, known, forked=templated is not None):
-            return False
-        choice = templated or choose.own(books.pool, function)
-        if choice is None and may_take_memory:
-            choice = choose.elsewhere(books.pool, function, books.loss, books.policies.keepalive.eviction_order, fork)
-    match choice:
+    function = books.functions[request.function].function
+    match _choice(books, request, may_take_memory=may_take_memory):
         case choose.Take(container, start_kind):
             books.run(request, container, start_kind)
             return True
@@ -38,6 +24,34 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
                 books.policies.keepalive.evicted(container)
                 books.stop(container, f"room for {function.key}")
     return False
+
+
+def _choice(books: Books, request: Request, *, may_take_memory: bool) -> choose.Choice:
+    known = books.functions[request.function]
+    function, pool = known.function, books.pool
+    take = choose.holding(pool, function, books.worth)
+    if take is not None and take.start_kind is not StartKind.JOINED and take.container.owner == function.key:
+        return take
+    if books.at < request.patient_until:
+        if function.key in pool.by_function:
+            return choose.Wait()
+        request.patient_until = books.at  # what it waited for is no longer there
+    fork = None
+    if take is not None:
+        costs_s = _costs_s(books, take, function.key)
+    else:
+        fork = _fork(books, known)
+        take = choose.templated(pool, function, books.loss, fork, books.at) if fork is not None else None
+        costs_s = _start_s(books, known, forked=take is not None)
+    if request.patient_until == 0.0 and _is_patient(books, request, known, costs_s):
+        return choose.Wait()
+    if take is None:
+        take = choose.own(pool, function)
+    if take is not None:
+        return take
+    if not may_take_memory:
+        return choose.Wait()
+    return choose.elsewhere(pool, function, books.loss, books.policies.keepalive.eviction_order, fork)
 
 
 def _fork(books: Books, known: Known) -> choose.Fork | None:
@@ -64,13 +78,30 @@ def drain_queue(books: Books) -> None:
     books.queue.extendleft(reversed(waiting))
 
 
-def _is_patient(books: Books, request: Request, known: Known, *, forked: bool) -> bool:
-    """Whether a busy container that has the function is expected to be free before a new start would be ready."""
-    if not books.settings.retain or request.function not in books.pool.by_function:
-        return False
-    start_s = books.functions.load_s(request.function, forked=forked)
+def _start_s(books: Books, known: Known, *, forked: bool) -> float:
+    """Expected seconds of a new start."""
+    start_s = books.functions.load_s(known.function.key, forked=forked)
     if not forked and books.pool.ledger.free_bytes >= known.function.memory_bytes:
         start_s += books.container_start_s
+    return start_s
+
+
+def _costs_s(books: Books, take: choose.Take, key: FunctionKey) -> float:
+    """Expected seconds that it costs to take a container in which a function is: those whom the call ends there, and
+    the call itself if the load is still under way."""
+    container = take.container
+    costs_s = choose.others_s(container, key, books.worth)
+    if take.start_kind is StartKind.JOINED:
+        forked = books.pool.template_in(container, books.functions[key].template)
+        took_s = books.at - container.residents[key].since
+        costs_s += max(0.0, books.functions.load_s(key, forked=forked) - took_s)
+    return costs_s
+
+
+def _is_patient(books: Books, request: Request, known: Known, start_s: float) -> bool:
+    """Whether a busy container that has the function is expected to be free before `start_s`, which a start costs."""
+    if not books.settings.retain or request.function not in books.pool.by_function:
+        return False
     if _turn_in(books, request, known.profile.compute_s) >= start_s:
         return False
     # The expectation may be wrong, and of a function that never ended there is none. Waiting no longer than the

@@ -21,7 +21,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, islice, repeat
-from operator import sub
+from operator import add, neg, sub
 from typing import Final
 
 from ...core.values import value
@@ -30,9 +30,8 @@ EDGES_S: Final[tuple[float, ...]] = tuple(2.0 ** (quarter / 4) for quarter in ra
 """Where one range ends and the next begins."""
 RANGES: Final = len(EDGES_S) + 1
 _LOG_EDGES: Final = tuple(math.log(edge_s) for edge_s in EDGES_S)
-_UNSEEN: Final = tuple(1.0 - (n + 1) / RANGES for n in range(len(EDGES_S)))
+UNSEEN: Final = tuple(1.0 - (n + 1) / RANGES for n in range(len(EDGES_S)))
 """Weight, beyond each edge, of gaps that have not been seen."""
-_EDGES: Final = range(len(EDGES_S))
 _SHORTEST_S: Final = EDGES_S[0] / 2
 """Stands for all gaps of the first range where a logarithm is wanted."""
 _LN_2: Final = math.log(2.0)
@@ -47,6 +46,8 @@ class AgeForecast:
     """Gaps in the table, the unseen one apart."""
     longer: Sequence[int]
     """How many of them are longer than each of `EDGES_S`."""
+    beyond: Sequence[float]
+    """Weight of those that are longer, the unseen ones among them; falls strictly, and is never 0."""
 
     def rate(self, at: float) -> float:
         age_s = at - self.last_at
@@ -63,30 +64,26 @@ class AgeForecast:
     def due_at(self, probability: float) -> float:
         return self.last_at + self._age((1.0 - probability) * (self.count + 1.0))
 
-    def _beyond(self, n: int) -> float:
-        """Weight of the gaps that are longer than an edge, or than 0 s before the first; falls strictly, never to 0."""
-        return self.longer[n] + _UNSEEN[n] if n >= 0 else self.count + 1.0
-
     def _left(self, age_s: float) -> float:
         """Weight of the gaps that are longer."""
         n = bisect_right(EDGES_S, age_s)
         if n == len(EDGES_S):
-            return self._beyond(n - 1) * EDGES_S[-1] / age_s
+            return self.beyond[-1] * EDGES_S[-1] / age_s
         if n == 0:
             more, from_s, age_s = self.count + 1.0, 0.0, max(0.0, age_s)
         else:
-            more, from_s = self.longer[n - 1] + _UNSEEN[n - 1], EDGES_S[n - 1]
-        less = self.longer[n] + _UNSEEN[n]
+            more, from_s = self.beyond[n - 1], EDGES_S[n - 1]
+        less = self.beyond[n]
         left = more - (more - less) * (age_s - from_s) / (EDGES_S[n] - from_s)
         return left if left > less else less
 
     def _age(self, left: float) -> float:
         """The inverse of `_left`."""
-        n = bisect_left(_EDGES, -left, key=lambda n: -self._beyond(n))
+        n = bisect_left(self.beyond, -left, key=neg)
         if n == len(EDGES_S):
-            return EDGES_S[-1] * self._beyond(n - 1) / left if left > 0.0 else math.inf
-        more, from_s = self._beyond(n - 1), EDGES_S[n - 1] if n else 0.0
-        return from_s + (EDGES_S[n] - from_s) * (more - left) / (more - self._beyond(n))
+            return EDGES_S[-1] * self.beyond[-1] / left if left > 0.0 else math.inf
+        more, from_s = (self.beyond[n - 1], EDGES_S[n - 1]) if n else (self.count + 1.0, 0.0)
+        return from_s + (EDGES_S[n] - from_s) * (more - left) / (more - self.beyond[n])
 
 
 def gaps_of(arrivals: Sequence[float]) -> list[float]:
@@ -124,6 +121,12 @@ def longer_than_edges(ranges: Iterable[int]) -> list[int]:
     return list(islice(accumulate(weights, initial=count), 1, RANGES))
 
 
+def with_unseen(longer: Iterable[int]) -> list[float]:
+    """Their weights, with that of the gaps that have not been seen."""
+    return list(map(add, longer, UNSEEN))
+
+
 def _forecast(last_at: float, horizon_s: float, ranges: Iterable[int]) -> AgeForecast:
     ranges = list(ranges)
-    return AgeForecast(last_at, horizon_s, len(ranges), longer_than_edges(ranges))
+    longer = longer_than_edges(ranges)
+    return AgeForecast(last_at, horizon_s, len(ranges), longer, with_unseen(longer))

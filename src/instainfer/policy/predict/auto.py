@@ -88,18 +88,23 @@ class Auto:
         if isinstance(before, AutoForecast) and len(arrivals) > 1:
             said = before.members
             standings = self._judged(before, arrivals[-2], arrivals[-1] - arrivals[-2])
-        forecasts = tuple(m.forecast(arrivals, was) for m, was in zip(self.members, said, strict=True))
-        able = [(standings[n].mean, n, forecast) for n, forecast in enumerate(forecasts) if forecast is not None]
-        if not able:
-            return None
-        _, chosen, best = min(able, key=lambda each: each[:2])
-        return AutoForecast(self.names[chosen], best, forecasts, standings)
+        forecasts: list[Forecast | None] = []
+        best: Forecast | None = None
+        chosen, least = "", math.inf
+        for n, member in enumerate(self.members):
+            forecast = member.forecast(arrivals, said[n])
+            forecasts.append(forecast)
+            if forecast is not None and (best is None or standings[n].mean < least):
+                best, chosen, least = forecast, self.names[n], standings[n].mean
+        return None if best is None else AutoForecast(chosen, best, tuple(forecasts), standings)
 
     def _judged(self, before: AutoForecast, last_at: float, gap_s: float) -> tuple[Standing, ...]:
         """The standings, once the call has come that was forecast at `last_at`."""
         return tuple(
-            standing if forecast is None else standing.with_charge(self._charge(forecast, last_at, gap_s))
-            for forecast, standing in zip(before.members, before.standings, strict=True)
+            [
+                standing if forecast is None else standing.with_charge(self._charge(forecast, last_at, gap_s))
+                for forecast, standing in zip(before.members, before.standings, strict=True)
+            ]
         )
 
     def _charge(self, forecast: Forecast, last_at: float, gap_s: float) -> float:

@@ -21,6 +21,7 @@ whose habits change is followed only as fast as its calls are forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import add
 
 from ...core.ports import Forecast
 from ...core.values import value
@@ -49,17 +50,19 @@ class Histogram:
             if before.count == gaps:
                 return self._with_gap(before, last_at, forget=True)
         ranges = bytes(map(ages.range_of, ages.gaps_of(arrivals)))
-        return HistogramForecast(last_at, self.horizon_s, gaps, ages.longer_than_edges(ranges), ranges)
+        longer = ages.longer_than_edges(ranges)
+        return HistogramForecast(last_at, self.horizon_s, gaps, longer, ages.with_unseen(longer), ranges)
 
     def _with_gap(self, before: HistogramForecast, last_at: float, *, forget: bool) -> HistogramForecast:
         """The table with one gap more, and without the oldest if that is remembered no longer: few numbers change."""
-        new, ranges, longer = ages.range_of(last_at - before.last_at), before.ranges, list(before.longer)
+        new, ranges = ages.range_of(last_at - before.last_at), before.ranges
+        longer, beyond = list(before.longer), list(before.beyond)
         oldest = 0
         if forget:
             oldest, ranges = ranges[0], ranges[1:]
-        for edge in range(oldest, new):
-            longer[edge] += 1
-        for edge in range(new, oldest):
-            longer[edge] -= 1
+        first, end, change = (oldest, new, 1) if oldest < new else (new, oldest, -1)
+        longer[first:end] = changed = [count + change for count in longer[first:end]]
+        # Not by `change`: errors of rounding would add up.
+        beyond[first:end] = map(add, changed, ages.UNSEEN[first:end])
         ranges += bytes((new,))
-        return HistogramForecast(last_at, self.horizon_s, len(ranges), longer, ranges)
+        return HistogramForecast(last_at, self.horizon_s, len(ranges), longer, beyond, ranges)

@@ -46,7 +46,7 @@ from .valuation import (
     worth_s,
 )
 
-BELIEVED_S = 5.0
+BELIEVED_S = 15.0
 """How long a container's rates are believed while nothing in it changes."""
 
 
@@ -77,6 +77,8 @@ class Opportunistic:
         self._bins: dict[ContainerId, _Kept] = {}
         self._misses: dict[ResidentKey, float] = {}
         """As the last thorough plan saw them."""
+        self._templates_s: dict[ResidentKey, float] = {}
+        """What templates are worth by that, of those that were asked for since."""
 
     def worth(self, function: FunctionView, at: float) -> float:
         return worth_s(function, at)
@@ -84,13 +86,14 @@ class Opportunistic:
     def plan(self, view: NodeView) -> PreloadPlan:
         if view.thorough:
             self._misses = missing(view, self.horizon_s)
+            self._templates_s = {}
             here = {container.id for container in view.containers}
             self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
         offloads = [] if self.patient else list(self._overdue(view))
         leaving = {(s.container, s.function) for s in offloads}
         changed = [self._bin(container, view, leaving) for container in view.containers]
-        fresh = self._items(view.absent, view)
-        waiting = self._items(view.waiting, view)
+        fresh, later = self._items(view.absent, view)
+        waiting, _ = self._items(view.waiting, view)
         suggestions: list[SuggestLoad] = []
         left: list[Item] = []
         if view.load_slots > 0:
@@ -101,14 +104,26 @@ class Opportunistic:
             (*offloads, *suggestions),
             self._next_look(view),
             tuple(item.key for item in left),
-            tuple(self._later(view)),
+            tuple(later),
         )
 
     # -- whom ------------------------------------------------------------------------------------------------------
 
-    def _items(self, functions: Iterable[FunctionView], view: NodeView) -> list[Item]:
-        """Functions that should be resident and are not."""
-        return [self._item(f, view) for f in functions if self._is_due(f, view.at)]
+    def _items(
+        self, functions: Iterable[FunctionView], view: NodeView
+    ) -> tuple[list[Item], list[tuple[float, ResidentKey]]]:
+        """Functions that should be resident and are not, and those that are not due yet, with when they will be."""
+        at = view.at
+        items: list[Item] = []
+        later: list[tuple[float, ResidentKey]] = []
+        for function in functions:
+            forecast = function.forecast
+            if forecast is not None and at < (due_at := forecast.due_at(self.p_load)):
+                if due_at < math.inf:
+                    later.append((due_at, function.key))
+            elif forecast is None or self.patient or at < forecast.due_at(self.p_offload):
+                items.append(self._item(function, view))
+        return items, later
 
     def _item(self, function: FunctionView, view: NodeView) -> Item:
         each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
@@ -126,12 +141,6 @@ class Opportunistic:
             function.forecast is None,
         )
 
-    def _is_due(self, function: FunctionView, at: float) -> bool:
-        forecast = function.forecast
-        if forecast is None:
-            return True
-        return forecast.due_at(self.p_load) <= at and (self.patient or at < forecast.due_at(self.p_offload))
-
     def _overdue(self, view: NodeView) -> Iterable[SuggestOffload]:
         for container in view.containers:
             for resident in container.residents:
@@ -145,12 +154,6 @@ class Opportunistic:
                     yield SuggestOffload(
                         container.id, function.key, f"not called although P(call) has passed {self.p_offload:g}"
                     )
-
-    def _later(self, view: NodeView) -> Iterable[tuple[float, ResidentKey]]:
-        """Candidates that are not due yet, and when they will be."""
-        for function in view.absent:
-            if function.forecast is not None and view.at < (when := function.forecast.due_at(self.p_load)) < math.inf:
-                yield when, function.key
 
     def _next_look(self, view: NodeView) -> float | None:
         """When everything has to be looked at anew although nothing has happened."""
@@ -240,7 +243,11 @@ class Opportunistic:
         loaded: list[Resident] = []
         for resident, each, saves in staying:
             value_s = each * saves * g
-            fixed_s = self._fixed_s(view, container, resident, value_s)
+            fixed_s = 0.0
+            if resident.is_template:
+                fixed_s = self._template_s(view, resident.function)
+            elif resident.function == container.owner:
+                fixed_s = (AT_HOME - 1.0) * value_s
             size_bytes = resident.charged_bytes
             density = (value_s + fixed_s) / (size_bytes or 1)
             loaded.append(Resident(resident.function, size_bytes, each, saves, fixed_s, density, resident.is_template))
@@ -262,17 +269,17 @@ class Opportunistic:
             g,
         )
 
-    def _fixed_s(self, view: NodeView, container: ContainerView, resident: ResidentView, worth: float) -> float:
-        """What a resident that is worth so much to calls is worth besides, to whoever would displace it."""
-        if resident.is_template:
-            return template_s(view, resident.function, self._misses)
-        return (AT_HOME - 1.0) * worth if resident.function == container.owner else 0.0
+    def _template_s(self, view: NodeView, key: ResidentKey) -> float:
+        worth_s = self._templates_s.get(key)
+        if worth_s is None:
+            worth_s = self._templates_s[key] = template_s(view, key, self._misses)
+        return worth_s
 
     # -- templates -------------------------------------------------------------------------------------------------
 
     def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
         """Templates for containers that lack them and have room, the most valuable first; each once, all apart."""
-        worth = {key: template_s(view, key, self._misses) for key in view.templates}
+        worth = {key: self._template_s(view, key) for key in view.templates}
         taken: set[ContainerId] = set()
         for key in sorted(worth, key=lambda k: (-worth[k], k)):
             template = view.templates[key]
