@@ -29,8 +29,10 @@ Worth: TypeAlias = Callable[[ResidentKey], float]
 Loss: TypeAlias = Callable[[Container], float]
 
 #: How many containers are compared, the longest idle first, so that a call costs the same on a node with thousands.
-#: More are worse: with 64 of a hundred, what looked cheapest was often a container used a moment ago.
-COMPARED = 16
+COMPARED = 64
+#: How many of those with a template. More are worse: there a miss is cheap, and of a hundred containers the one that
+#: looks cheapest was often used a moment ago.
+COMPARED_TEMPLATES = 16
 
 
 @value(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
     best: Container | None = None
     least_s = fork.spare_s
     key, needs_bytes = function.key, function.memory_bytes
-    for container in islice(places.values(), COMPARED):
+    for container in islice(places.values(), COMPARED_TEMPLATES):
         # `usable`, and most losses are known: spelt out, since every miss looks at many. A template's key names its
         # namespace.
         if container.limit_bytes < needs_bytes or key in container.residents:
