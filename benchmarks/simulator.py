@@ -1,7 +1,7 @@
 """How fast the simulator is: calls simulated in a second on one core, by number of functions, with pre-loading on.
 
     python benchmarks/simulator.py [--functions 100,400,1000] [--calls N] [--preload on|off] [--templates on|off]
-                                   [--profile] [--json FILE]
+                                   [--predictor P] [--profile] [--json FILE]
 
 The workload is made up: all three classes of arrivals, rates spread evenly (in logarithm) between one call in 50
 minutes and ten a minute, memory for containers of a quarter of the functions, the paper's costs. Each size is run
@@ -43,7 +43,9 @@ def workload(functions: int, calls: int) -> Counts:
 
 def simulate(trace: Counts, options: argparse.Namespace) -> Outcome:
     settings = Settings(
-        preload=PreloadConfig(policy="opportunistic" if options.preload == "on" else "none"),
+        preload=PreloadConfig(
+            policy="opportunistic" if options.preload == "on" else "none", predictor=options.predictor
+        ),
         templates=options.templates == "on",
         memory_bytes=max(1, len(trace.functions) // 4) * 2 * GIB,
     )
@@ -85,6 +87,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--preload", choices=("on", "off"), default="on")
     parser.add_argument("--templates", choices=("on", "off"), default="on")
+    parser.add_argument("--predictor", default=PreloadConfig().predictor, metavar="P")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--json", type=Path, dest="json_file")
     options = parser.parse_args()
