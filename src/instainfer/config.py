@@ -151,7 +151,7 @@ class PreloadConfig(_Part):
     )
     window: int = Field(5, ge=2, description="poisson: arrivals looked back at (W)")
     members: str = Field(
-        "histogram,poisson",
+        "poisson,histogram",
         description="auto: predictors that it chooses among, with commas between; of equals the first is believed",
     )
     p_load: float = Field(0.06, gt=0, lt=1, description="pre-load when a call is this likely to have come")
