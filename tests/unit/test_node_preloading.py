@@ -48,10 +48,7 @@ def test_how_long_a_call_waits_for_the_ends_of_its_neighbours_is_learned_by_thei
 
 def test_an_end_that_no_call_waited_for_teaches_nothing() -> None:
     node = preloading(keys=(A, B))
-    node.call(0.0, "a1", A)
-    node.started(0.4, "node-c1")
-    node.loaded(1.9, "node-c1", A)
-    only(node.ran(2.0, "node-c1", "a1"), d.Load)
+    node.serve(0.0, "node-c1", "a1", A)
     node.loaded(3.5, "node-c1", B)
     only(node.tell(e.FunctionRemoved(4.0, B)), d.Offload)
     before = node.node.books.functions.endings.waits_s

@@ -308,11 +308,9 @@ class Books:
         """
         if self.at >= container.loss_until:
             lost_s = 0.0
-            if self.policies.preloader.active:
-                for resident in container.residents.values():
-                    if not resident.is_template and resident.state is not ResidentState.UNLOADING:
-                        view = self.functions.view(resident.function, self.pool)
-                        lost_s += self.policies.preloader.worth(view, self.at)
+            for resident in container.residents.values():
+                if not resident.is_template and resident.state is not ResidentState.UNLOADING:
+                    lost_s += self.worth(resident.function)
             container.loss_s = lost_s
             container.loss_until = self.at + LOSS_BELIEVED_S
         return container.loss_s
