@@ -303,10 +303,30 @@ def test_a_function_sees_the_environment_of_its_call_and_nothing_of_the_platform
             assert first["env"].pop("__OW_ACTIVATION_ID") == "a1"
             assert second["env"].pop("__OW_ACTIVATION_ID") == "a2"
             assert first["env"] == second["env"]
-            assert set(second["env"]) - {"TZ", "LC_CTYPE"} == {"PATH", "LANG", "HOME", "TMPDIR", "OWN"}
+            ours = {"PATH", "LANG", "HOME", "TMPDIR", "OMP_WAIT_POLICY"}
+            assert set(second["env"]) - {"TZ", "LC_CTYPE"} == ours | {"OWN"}
+            assert second["env"]["OMP_WAIT_POLICY"] == "PASSIVE"
             assert second["cwd"] == second["path"][0] == str(f.folder)
             assert not [path for path in second["path"] if path.startswith(sys.prefix)]
             assert second["leak"] is None
+
+    asyncio.run(scenario())
+
+
+def test_a_function_may_let_its_threads_spin(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function(
+                """
+                import os
+                def main(args):
+                    return {"waits": os.environ["OMP_WAIT_POLICY"]}
+            """,
+                env={"OMP_WAIT_POLICY": "ACTIVE"},
+            )
+            _, answer = await w.run(container, f, "a1")
+            assert answer == {"waits": "ACTIVE"}
 
     asyncio.run(scenario())
 
