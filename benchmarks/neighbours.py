@@ -5,8 +5,8 @@
 An example function is deployed four times: twice as it is, with threads of OpenMP that sleep while they wait, and twice
 with libgomp's own default, which is to spin for 300,000 rounds first. All are called until they are warm. Then one is
 called alone, and two of the same kind are called at once, N times each; the kinds take turns, so that both meet the
-same machine. Told are medians and means of the end-to-end latency. A minute; PyTorch's functions show it
-best, and a machine whose processors have other things to do shows nothing.
+same machine. Told are medians and means of the end-to-end latency. A minute; PyTorch's functions show it best, and a
+machine whose processors have other things to do shows nothing.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Process:
         self.connect(give)
 
     def environment(self) -> dict[str, str]:
-        """Nothing of the platform's own variables but the time zone."""
+        """Nothing of the platform's own variables but the time zone; a function's own win over these."""
         env = {"PATH": _PATH, "LANG": "C.UTF-8", "HOME": self.scratch, "TMPDIR": self.scratch, **_THREADS_WAIT_ASLEEP}
         if "TZ" in os.environ:
             env["TZ"] = os.environ["TZ"]
