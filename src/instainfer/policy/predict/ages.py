@@ -21,7 +21,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, islice, repeat
-from operator import add, neg, sub
+from operator import add, sub
 from typing import Final
 
 from ...core.values import value
@@ -30,8 +30,9 @@ EDGES_S: Final[tuple[float, ...]] = tuple(2.0 ** (quarter / 4) for quarter in ra
 """Where one range ends and the next begins."""
 RANGES: Final = len(EDGES_S) + 1
 _LOG_EDGES: Final = tuple(math.log(edge_s) for edge_s in EDGES_S)
-UNSEEN: Final = tuple(1.0 - (n + 1) / RANGES for n in range(len(EDGES_S)))
-"""Weight, beyond each edge, of gaps that have not been seen."""
+_UNSEEN: Final = tuple(round((n + 1) / RANGES * 2**20) / 2**20 for n in range(len(EDGES_S)))
+"""Weight, up to each edge, of gaps that have not been seen: in parts of 2**-20, so that adding gaps to it and taking
+them away again is exact."""
 _SHORTEST_S: Final = EDGES_S[0] / 2
 """Stands for all gaps of the first range where a logarithm is wanted."""
 _LN_2: Final = math.log(2.0)
@@ -42,12 +43,10 @@ class AgeForecast:
     last_at: float
     horizon_s: float
     """How far `rate` looks ahead."""
-    count: int
-    """Gaps in the table, the unseen one apart."""
-    longer: Sequence[int]
-    """How many of them are longer than each of `EDGES_S`."""
-    beyond: Sequence[float]
-    """Weight of those that are longer, the unseen ones among them; falls strictly, and is never 0."""
+    weight: float
+    """Of all gaps in the table: their number, and one for those that have not been seen."""
+    within: Sequence[float]
+    """Weight of those that are no longer than each of `EDGES_S`; rises strictly, and stays below `weight`."""
 
     def rate(self, at: float) -> float:
         age_s = at - self.last_at
@@ -58,32 +57,35 @@ class AgeForecast:
         return -math.log(after_horizon / left) / self.horizon_s
 
     def probability(self, at: float, within_s: float) -> float:
-        age_s = max(0.0, at - self.last_at)
+        age_s = at - self.last_at
+        if age_s <= 0.0:
+            return 1.0 - self._left(within_s) / self.weight
         return 1.0 - self._left(age_s + within_s) / self._left(age_s)
 
     def due_at(self, probability: float) -> float:
-        return self.last_at + self._age((1.0 - probability) * (self.count + 1.0))
+        return self.last_at + self._age((1.0 - probability) * self.weight)
 
     def _left(self, age_s: float) -> float:
         """Weight of the gaps that are longer."""
         n = bisect_right(EDGES_S, age_s)
-        if n == len(EDGES_S):
-            return self.beyond[-1] * EDGES_S[-1] / age_s
+        within = self.within
         if n == 0:
-            more, from_s, age_s = self.count + 1.0, 0.0, max(0.0, age_s)
-        else:
-            more, from_s = self.beyond[n - 1], EDGES_S[n - 1]
-        less = self.beyond[n]
-        left = more - (more - less) * (age_s - from_s) / (EDGES_S[n] - from_s)
-        return left if left > less else less
+            return self.weight - within[0] * age_s / EDGES_S[0] if age_s > 0.0 else self.weight
+        if n == len(EDGES_S):
+            return (self.weight - within[-1]) * EDGES_S[-1] / age_s
+        less, from_s = within[n - 1], EDGES_S[n - 1]
+        return self.weight - less - (within[n] - less) * (age_s - from_s) / (EDGES_S[n] - from_s)
 
     def _age(self, left: float) -> float:
         """The inverse of `_left`."""
-        n = bisect_left(self.beyond, -left, key=neg)
+        within, weight = self.within, self.weight - left
+        n = bisect_left(within, weight)
         if n == len(EDGES_S):
-            return EDGES_S[-1] * self.beyond[-1] / left if left > 0.0 else math.inf
-        more, from_s = (self.beyond[n - 1], EDGES_S[n - 1]) if n else (self.count + 1.0, 0.0)
-        return from_s + (EDGES_S[n] - from_s) * (more - left) / (more - self.beyond[n])
+            return EDGES_S[-1] * (self.weight - within[-1]) / left if left > 0.0 else math.inf
+        if n == 0:
+            return EDGES_S[0] * weight / within[0]
+        less, from_s = within[n - 1], EDGES_S[n - 1]
+        return from_s + (EDGES_S[n] - from_s) * (weight - less) / (within[n] - less)
 
 
 def gaps_of(arrivals: Sequence[float]) -> list[float]:
@@ -111,22 +113,14 @@ def range_of(gap_s: float) -> int:
     return bisect_right(EDGES_S, gap_s)
 
 
-def longer_than_edges(ranges: Iterable[int]) -> list[int]:
-    """How many gaps, given by their ranges, are longer than each of `EDGES_S`."""
+def from_ranges(ranges: Iterable[int]) -> list[float]:
+    """`AgeForecast.within` for gaps given by their ranges."""
     weights = [0] * RANGES
-    count = 0
     for n in ranges:
-        weights[n] -= 1
-        count += 1
-    return list(islice(accumulate(weights, initial=count), 1, RANGES))
-
-
-def with_unseen(longer: Iterable[int]) -> list[float]:
-    """Their weights, with that of the gaps that have not been seen."""
-    return list(map(add, longer, UNSEEN))
+        weights[n] += 1
+    return list(map(add, accumulate(weights), _UNSEEN))
 
 
 def _forecast(last_at: float, horizon_s: float, ranges: Iterable[int]) -> AgeForecast:
     ranges = list(ranges)
-    longer = longer_than_edges(ranges)
-    return AgeForecast(last_at, horizon_s, len(ranges), longer, with_unseen(longer))
+    return AgeForecast(last_at, horizon_s, len(ranges) + 1.0, from_ranges(ranges))

@@ -46,13 +46,11 @@ class Standing:
 
     charge: float = 0.0
     weight: float = 0.0
-
-    @property
-    def mean(self) -> float:
-        return self.charge / self.weight if self.weight else math.inf
+    mean: float = math.inf
 
     def with_charge(self, charge: float) -> Standing:
-        return Standing(FORGETTING * self.charge + charge, FORGETTING * self.weight + 1.0)
+        charge, weight = FORGETTING * self.charge + charge, FORGETTING * self.weight + 1.0
+        return Standing(charge, weight, charge / weight)
 
 
 @value(frozen=True, slots=True)
@@ -81,39 +79,46 @@ class Auto:
         self.names = tuple(members)
         self.members = tuple(members.values())
         self.looks_s = tuple(horizon_s * 2.0 ** (n / 2) for n in range(LOOKS))
+        self._untried = (Standing(),) * len(self.members)
+        self._silent: tuple[Forecast | None, ...] = (None,) * len(self.members)
 
     def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
-        standings = (Standing(),) * len(self.members)
-        said: tuple[Forecast | None, ...] = (None,) * len(self.members)
+        standings = self._untried
+        said: tuple[Forecast | None, ...] = self._silent
         if isinstance(before, AutoForecast) and len(arrivals) > 1:
             said = before.members
             standings = self._judged(before, arrivals[-2], arrivals[-1] - arrivals[-2])
         forecasts: list[Forecast | None] = []
         best: Forecast | None = None
         chosen, least = "", math.inf
-        for n, member in enumerate(self.members):
-            forecast = member.forecast(arrivals, said[n])
+        for name, member, last, standing in zip(self.names, self.members, said, standings, strict=True):
+            forecast = member.forecast(arrivals, last)
             forecasts.append(forecast)
-            if forecast is not None and (best is None or standings[n].mean < least):
-                best, chosen, least = forecast, self.names[n], standings[n].mean
+            if forecast is not None and (best is None or standing.mean < least):
+                best, chosen, least = forecast, name, standing.mean
         return None if best is None else AutoForecast(chosen, best, tuple(forecasts), standings)
 
     def _judged(self, before: AutoForecast, last_at: float, gap_s: float) -> tuple[Standing, ...]:
         """The standings, once the call has come that was forecast at `last_at`."""
-        return tuple(
-            [
-                standing if forecast is None else standing.with_charge(self._charge(forecast, last_at, gap_s))
-                for forecast, standing in zip(before.members, before.standings, strict=True)
-            ]
-        )
+        horizon_s = self.looks_s[0]
+        judged: list[Standing] = []
+        for forecast, standing in zip(before.members, before.standings, strict=True):
+            if forecast is None:
+                judged.append(standing)
+                continue
+            true = forecast.probability(last_at, horizon_s)
+            if gap_s >= horizon_s:
+                true = (1.0 - true) * self._later(forecast, last_at, gap_s)
+            judged.append(standing.with_charge(-math.log(true) if true > _WORST_PROBABILITY else WORST))
+        return tuple(judged)
 
-    def _charge(self, forecast: Forecast, last_at: float, gap_s: float) -> float:
-        true, age_s = 1.0, 0.0
-        for look_s in self.looks_s:
+    def _later(self, forecast: Forecast, last_at: float, gap_s: float) -> float:
+        """Product of what it said for what came true after the first look."""
+        true, age_s = 1.0, self.looks_s[0]
+        for look_s in self.looks_s[1:]:
             called = forecast.probability(last_at + age_s, look_s - age_s)
             if gap_s < look_s:
-                true *= called
-                break
+                return true * called
             true *= 1.0 - called
             age_s = look_s
-        return -math.log(max(true, _WORST_PROBABILITY))
+        return true

@@ -21,7 +21,6 @@ whose habits change is followed only as fast as its calls are forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import add
 
 from ...core.ports import Forecast
 from ...core.values import value
@@ -45,24 +44,23 @@ class Histogram:
             return None
         last_at, gaps = arrivals[-1], len(arrivals) - 1
         if isinstance(before, HistogramForecast) and gaps and before.last_at == arrivals[-2]:
-            if before.count == gaps - 1:
+            known = len(before.ranges)
+            if known == gaps - 1:
                 return self._with_gap(before, last_at, forget=False)
-            if before.count == gaps:
+            if known == gaps:
                 return self._with_gap(before, last_at, forget=True)
         ranges = bytes(map(ages.range_of, ages.gaps_of(arrivals)))
-        longer = ages.longer_than_edges(ranges)
-        return HistogramForecast(last_at, self.horizon_s, gaps, longer, ages.with_unseen(longer), ranges)
+        return HistogramForecast(last_at, self.horizon_s, gaps + 1.0, ages.from_ranges(ranges), ranges)
 
     def _with_gap(self, before: HistogramForecast, last_at: float, *, forget: bool) -> HistogramForecast:
         """The table with one gap more, and without the oldest if that is remembered no longer: few numbers change."""
         new, ranges = ages.range_of(last_at - before.last_at), before.ranges
-        longer, beyond = list(before.longer), list(before.beyond)
-        oldest = 0
-        if forget:
+        within, weight = list(before.within), before.weight
+        if not forget:
+            weight += 1.0
+            first, end, change = new, len(within), 1.0
+        else:
             oldest, ranges = ranges[0], ranges[1:]
-        first, end, change = (oldest, new, 1) if oldest < new else (new, oldest, -1)
-        longer[first:end] = changed = [count + change for count in longer[first:end]]
-        # Not by `change`: errors of rounding would add up.
-        beyond[first:end] = map(add, changed, ages.UNSEEN[first:end])
-        ranges += bytes((new,))
-        return HistogramForecast(last_at, self.horizon_s, len(ranges), longer, beyond, ranges)
+            first, end, change = (new, oldest, 1.0) if new < oldest else (oldest, new, -1.0)
+        within[first:end] = [each + change for each in within[first:end]]
+        return HistogramForecast(last_at, self.horizon_s, weight, within, ranges + bytes((new,)))
