@@ -128,7 +128,10 @@ class Books:
     @property
     def starved(self) -> Request | None:
         """The first request that waits for room; one that waits for its own function's busy process does not."""
-        return next((request for request in self.queue if request.patient_until <= self.at), None)
+        for request in self.queue:
+            if request.patient_until <= self.at:
+                return request
+        return None
 
     def overdue(self, request: Request | None) -> bool:
         """Whether it has been overtaken for so long that nobody may overtake it any longer."""

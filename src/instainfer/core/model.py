@@ -194,6 +194,8 @@ class Profile:
 
     def with_bytes(self, size_bytes: int, *, forked: bool) -> Profile:
         old = self.size_bytes(forked=forked)
+        if size_bytes == old:
+            return self
         new = _slowly_down(old, size_bytes)
         if new == old:
             return self

@@ -75,7 +75,8 @@ class NodeState:
             raise
         if books.room:
             books.room = False
-            drain_queue(books)
+            if books.queue:
+                drain_queue(books)
         if books.opportunity:
             preload(books)
         if (when := books.wakes.ask()) is not None:

@@ -12,17 +12,17 @@ from .requests import Request
 def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     """Give the request a container, or begin to make one; False if it has to wait."""
     function = books.functions[request.function].function
-    match _choice(books, request, may_take_memory=may_take_memory):
-        case choose.Take(container, start_kind):
-            books.run(request, container, start_kind)
-            return True
-        case choose.Create():
-            books.create(function, request, f"no container can take {function.key}")
-            return True
-        case choose.MakeRoom(containers):
-            for container in containers:
-                books.policies.keepalive.evicted(container)
-                books.stop(container, f"room for {function.key}")
+    choice = _choice(books, request, may_take_memory=may_take_memory)
+    if isinstance(choice, choose.Take):
+        books.run(request, choice.container, choice.start_kind)
+        return True
+    if isinstance(choice, choose.Create):
+        books.create(function, request, f"no container can take {function.key}")
+        return True
+    if isinstance(choice, choose.MakeRoom):
+        for container in choice.containers:
+            books.policies.keepalive.evicted(container)
+            books.stop(container, f"room for {function.key}")
     return False
 
 

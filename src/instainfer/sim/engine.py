@@ -55,7 +55,7 @@ class Engine:
     def at(self, when: float, rank: int, action: Action) -> Timer:
         """Do something at a time, now at the earliest."""
         self._count += 1
-        timer: Timer = [max(when, self.now), rank, self._count, action]
+        timer: Timer = [when if when > self.now else self.now, rank, self._count, action]
         heapq.heappush(self._heap, timer)
         return timer
 

@@ -223,8 +223,9 @@ class World:
     def _run(self, decision: Run) -> None:
         container = self._containers[decision.container]
         container.run = decision
-        for key in [key for key in container.residents if key != decision.function and not is_template(key)]:
-            self._end(container, key)
+        for key in decision.ends:
+            if key in container.residents:
+                self._end(container, key)
         resident = container.residents.get(decision.function)
         if resident is not None and not resident.loaded:
             self._bring_forward(container, resident)

@@ -30,8 +30,8 @@ EDGES_S: Final[tuple[float, ...]] = tuple(2.0 ** (quarter / 4) for quarter in ra
 """Where one range ends and the next begins."""
 RANGES: Final = len(EDGES_S) + 1
 _LOG_EDGES: Final = tuple(math.log(edge_s) for edge_s in EDGES_S)
-_UNSEEN: Final = tuple(round((n + 1) / RANGES * 2**20) / 2**20 for n in range(len(EDGES_S)))
-"""Weight, up to each edge, of gaps that have not been seen: in parts of 2**-20, so that adding gaps to it and taking
+_UNSEEN: Final = tuple(round((n + 1) / RANGES * 2**40) / 2**40 for n in range(len(EDGES_S)))
+"""Weight, up to each edge, of gaps that have not been seen: in parts of 2**-40, so that adding gaps to it and taking
 them away again is exact."""
 _SHORTEST_S: Final = EDGES_S[0] / 2
 """Stands for all gaps of the first range where a logarithm is wanted."""

@@ -207,8 +207,8 @@ class Opportunistic:
         if leaving:
             return self._new_bin(container, view, leaving)
         kept = self._bins.get(container.id)
-        if kept is None or kept.view is not container or not kept.at <= view.at < kept.at + BELIEVED_S:
-            kept = _Kept(self._new_bin(container, view, leaving), container, view.at)
+        if kept is None or kept.view is not container or view.at >= kept.until:
+            kept = _Kept(self._new_bin(container, view, leaving), container, view.at + BELIEVED_S)
             self._bins[container.id] = kept
         return kept.bin
 
@@ -322,4 +322,4 @@ class _Kept:
 
     bin: Bin
     view: ContainerView
-    at: float
+    until: float

@@ -66,7 +66,8 @@ def container_s(rate_per_s: float, weight: float, wait_s: float, horizon_s: floa
 
 def wait_s(waits_s: Sequence[float], neighbours: int) -> float:
     """Seconds that a call waits for the ends of its neighbours, by how many they are."""
-    return waits_s[max(0, min(neighbours, len(waits_s) - 1))]
+    # Without `max` and `min`: it is asked for every container of every plan.
+    return waits_s[0 if neighbours < 0 else neighbours] if neighbours < len(waits_s) else waits_s[-1]
 
 
 def rate(function: FunctionView, at: float, first_rate: float = 0.0) -> float:
