@@ -91,7 +91,7 @@ class Opportunistic:
             self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
         offloads = [] if self.patient else list(self._overdue(view))
         leaving = {(s.container, s.function) for s in offloads}
-        changed = [self._bin(container, view, leaving) for container in view.containers]
+        changed = self._all(view.containers, view, leaving)
         fresh, later = self._items(view.absent, view)
         waiting, _ = self._items(view.waiting, view)
         suggestions: list[SuggestLoad] = []
@@ -173,7 +173,7 @@ class Opportunistic:
         self, view: NodeView, changed: list[Bin], fresh: list[Item], waiting: list[Item]
     ) -> tuple[list[SuggestLoad], list[Item]]:
         """What to load, and the items that found no place, those of most value per byte first."""
-        others = [self._bin(container, view, set()) for container in view.others] if fresh else []
+        others = self._all(view.others, view, set()) if fresh else []
         packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
         nowhere_else = {id(item) for item in waiting}
         changed_ids = {each.id for each in changed}
@@ -203,14 +203,20 @@ class Opportunistic:
             left = [item for item in items if item.key not in here]
         return [self._suggest(each) for each in placed], left
 
-    def _bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
+    def _all(
+        self, containers: Iterable[ContainerView], view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]
+    ) -> list[Bin]:
+        """The containers as bins; those in which nothing has changed as they were, for a while."""
         if leaving:
-            return self._new_bin(container, view, leaving)
-        kept = self._bins.get(container.id)
-        if kept is None or kept.view is not container or view.at >= kept.until:
-            kept = _Kept(self._new_bin(container, view, leaving), container, view.at + BELIEVED_S)
-            self._bins[container.id] = kept
-        return kept.bin
+            return [self._new_bin(container, view, leaving) for container in containers]
+        bins: list[Bin] = []
+        for container in containers:
+            kept = self._bins.get(container.id)
+            if kept is None or kept.view is not container or view.at >= kept.until:
+                kept = _Kept(self._new_bin(container, view, leaving), container, view.at + BELIEVED_S)
+                self._bins[container.id] = kept
+            bins.append(kept.bin)
+        return bins
 
     def _new_bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
         at, known = view.at, view.functions
