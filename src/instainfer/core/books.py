@@ -15,7 +15,7 @@ from .decisions import Decision, Offload, Refuse, Reply, Run, StartContainer, St
 from .errors import InternalError
 from .known import Registry
 from .ledger import Ledger
-from .lifecycle import ContainerState, ResidentState
+from .lifecycle import BUSY, IDLE, IN_USE, LOADED, LOADING, STARTING, STOPPING, UNLOADING, ContainerState, ResidentState
 from .lookout import Lookout
 from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, ResidentKey, StartKind, is_template
 from .pool import Container, Origin, Pool, Resident
@@ -114,7 +114,7 @@ class Books:
             id=f"{self.name}-c{self._created}",
             namespace=function.namespace,
             limit_bytes=function.memory_bytes,
-            state=ContainerState.STARTING,
+            state=STARTING,
             since=self.at,
             owner=function.key,
             running=request.activation if request is not None else None,
@@ -140,12 +140,12 @@ class Books:
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand the request over; every other function of the container ends before user code sees it."""
         others = self._make_way(container, request.function)
-        if container.state is ContainerState.IDLE and container.owner not in (None, request.function):
+        if container.state is IDLE and container.owner not in (None, request.function):
             self.policies.keepalive.evicted(container)
             if self.settings.replace and container.owner is not None and start_kind is not StartKind.PRELOADED:
                 self.prewarms[container.owner] = self.at
                 self.wakes.arm(self.at, f"prewarm {container.owner}")
-        self.pool.move(container, ContainerState.BUSY, self.at)
+        self.pool.move(container, BUSY, self.at)
         self.promises.pop(container.id, None)
         container.owner, container.running = request.function, request.activation
         if request.state is RequestState.QUEUED:
@@ -156,10 +156,10 @@ class Books:
         resident = container.residents.get(request.function)
         if resident is None:
             resident = self.add_resident(container, request.function, Origin.CALL, "called")
-        if resident.state is ResidentState.LOADING:
+        if resident.state is LOADING:
             request.loaded = False
         else:
-            self.pool.shift(resident, ResidentState.IN_USE)
+            self.pool.shift(resident, IN_USE)
         if resident.origin is Origin.PRELOAD and not resident.served:
             self.preloads.hits += 1
         resident.served = True
@@ -170,9 +170,9 @@ class Books:
         others = [r for r in container.residents.values() if not r.is_template and r.function != key]
         if not others:
             return ()
-        staying = [other for other in others if other.state is not ResidentState.UNLOADING]
+        staying = [other for other in others if other.state is not UNLOADING]
         for other in staying:
-            self.pool.shift(other, ResidentState.UNLOADING)
+            self.pool.shift(other, UNLOADING)
             other.left_at, other.left_with = self.at, len(staying)
         return tuple([other.function for other in others])
 
@@ -198,7 +198,7 @@ class Books:
         if self.draining:
             self.stop(container, "the node is being shut down")
             return
-        self.pool.move(container, ContainerState.IDLE, self.at)
+        self.pool.move(container, IDLE, self.at)
         self._keep(container, after_call)
         self.shrink(container)
         self.room = True
@@ -223,12 +223,12 @@ class Books:
         """Keep an idle container for its owner no longer; what calls have left in it is ended."""
         self.pool.disown(container)
         for resident in list(container.residents.values()):
-            if resident.origin is Origin.CALL and resident.state is ResidentState.LOADED and not resident.is_template:
+            if resident.origin is Origin.CALL and resident.state is LOADED and not resident.is_template:
                 self.offload(resident, "its container is for others now")
         self.room = True
 
     def stop(self, container: Container, reason: str) -> None:
-        self.pool.move(container, ContainerState.STOPPING, self.at)
+        self.pool.move(container, STOPPING, self.at)
         self.out.append(StopContainer(container.id, reason))
 
     def lose(self, container: Container, failure: Failure) -> None:
@@ -249,7 +249,7 @@ class Books:
             self.forget_if_unused(key)
 
     def add_resident(self, container: Container, key: ResidentKey, origin: Origin, reason: str) -> Resident:
-        resident = Resident(key, container.id, ResidentState.LOADING, origin, self.at, reason)
+        resident = Resident(key, container.id, LOADING, origin, self.at, reason)
         self.pool.add(resident, self.estimate_in(container, key))
         return resident
 
@@ -259,7 +259,7 @@ class Books:
         return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
 
     def offload(self, resident: Resident, reason: str) -> None:
-        self.pool.shift(resident, ResidentState.UNLOADING)
+        self.pool.shift(resident, UNLOADING)
         self.out.append(Offload(resident.container, resident.function, reason))
 
     def shrink(self, container: Container) -> None:
@@ -267,7 +267,7 @@ class Books:
         excess = -self.pool.ledger.free_in(container.id) - self.pool.freeing_in(container)
         if excess <= 0:
             return
-        kept = [r for r in container.residents.values() if r.state is not ResidentState.UNLOADING]
+        kept = [r for r in container.residents.values() if r.state is not UNLOADING]
         used = {self.functions[r.function].template for r in kept if r.forked and not r.is_template}
         kept.sort(key=lambda r: (_shrinks(r, used), self.worth(r.function), r.function))
         for resident in kept[:-1]:
@@ -281,7 +281,7 @@ class Books:
         self.pool.shift(resident, ResidentState.GONE)
         self.room = self.opportunity = True
         # It was waiting for the end of its last run's process, and of no other.
-        waited = container.state is ContainerState.BUSY and container.running is None
+        waited = container.state is BUSY and container.running is None
         if waited and resident.function == container.owner:
             self.fall_idle(container)
         if not resident.is_template:
@@ -312,7 +312,7 @@ class Books:
         if self.at >= container.loss_until:
             lost_s = 0.0
             for resident in container.residents.values():
-                if not resident.is_template and resident.state is not ResidentState.UNLOADING:
+                if not resident.is_template and resident.state is not UNLOADING:
                     lost_s += self.worth(resident.function)
             container.loss_s = lost_s
             container.loss_until = self.at + LOSS_BELIEVED_S

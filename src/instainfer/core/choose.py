@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TypeAlias
 
-from .lifecycle import ContainerState, ResidentState
+from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
 from .model import Function, FunctionKey, ResidentKey, StartKind
 from .pool import Container, Origin, Pool
 from .values import value
@@ -71,13 +71,13 @@ def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
     best: tuple[bool, float, Container, Origin] | None = None
     for id_, resident in places.items():
         container = pool.containers[id_]
-        if container.state is not ContainerState.IDLE or container.limit_bytes < function.memory_bytes:
+        if container.state is not IDLE or container.limit_bytes < function.memory_bytes:
             continue
-        if resident.state not in (ResidentState.LOADED, ResidentState.LOADING):
+        if resident.state not in (LOADED, LOADING):
             continue
         # What the others are worth matters only where there is a choice.
         loses_s = others_s(container, function.key, worth) if len(places) > 1 else 0.0
-        key = (resident.state is ResidentState.LOADING, loses_s)
+        key = (resident.state is LOADING, loses_s)
         if best is None or key < best[:2]:
             best = (*key, container, resident.origin)
     if best is None:
@@ -163,8 +163,8 @@ def elsewhere(
 def _is_leaving(pool: Pool, function: Function) -> bool:
     """Whether it is just being ended in an idle container, which can take it in a moment: sooner than any other."""
     return any(
-        resident.state is ResidentState.UNLOADING
-        and pool.containers[id_].state is ContainerState.IDLE
+        resident.state is UNLOADING
+        and pool.containers[id_].state is IDLE
         and pool.containers[id_].limit_bytes >= function.memory_bytes
         for id_, resident in pool.by_function.get(function.key, {}).items()
     )
@@ -201,5 +201,5 @@ def others_s(container: Container, function: FunctionKey, worth: Worth) -> float
     return sum(
         worth(r.function)
         for r in container.residents.values()
-        if r.function != function and not r.is_template and r.state is not ResidentState.UNLOADING
+        if r.function != function and not r.is_template and r.state is not UNLOADING
     )

@@ -59,3 +59,13 @@ RESIDENT_TRANSITIONS: Final[dict[ResidentState, frozenset[ResidentState]]] = {
     _R.UNLOADING: frozenset({_R.GONE}),
     _R.GONE: frozenset(),
 }
+
+# For the hot path: until Python 3.12, reading a member from its class takes seven times as long as reading a name.
+STARTING: Final = _C.STARTING
+IDLE: Final = _C.IDLE
+BUSY: Final = _C.BUSY
+STOPPING: Final = _C.STOPPING
+LOADING: Final = _R.LOADING
+LOADED: Final = _R.LOADED
+IN_USE: Final = _R.IN_USE
+UNLOADING: Final = _R.UNLOADING

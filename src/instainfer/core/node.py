@@ -16,7 +16,7 @@ from .books import Books, NodeSettings
 from .decisions import Decision, Refuse, Remember, WakeAt
 from .errors import IllegalEvent, InternalError
 from .known import Known
-from .lifecycle import ContainerState, ResidentState
+from .lifecycle import BUSY, IDLE, IN_USE, LOADED, LOADING, STARTING, STOPPING, UNLOADING, ResidentState
 from .model import ContainerId, Failure, FailureKind, FunctionKey, Profile, ResidentKey, StartKind, is_template
 from .placing import drain_queue, place
 from .pool import Container, Origin, Resident
@@ -95,7 +95,7 @@ class NodeState:
 
     def _end_templates(self, template: ResidentKey, reason: str) -> None:
         for _, resident in list(self.books.pool.residents_of(template)):
-            if resident.state in (ResidentState.LOADING, ResidentState.LOADED):
+            if resident.state in (LOADING, LOADED):
                 self.books.offload(resident, reason)
 
     def _on_function_removed(self, event: events.FunctionRemoved) -> None:
@@ -104,7 +104,7 @@ class NodeState:
             return
         known.removed = True
         for container, resident in list(self.books.pool.residents_of(event.function)):
-            if container.state is ContainerState.IDLE and resident.state is not ResidentState.UNLOADING:
+            if container.state is IDLE and resident.state is not UNLOADING:
                 self.books.offload(resident, "the function was removed")
         self.books.forget_if_unused(event.function)
 
@@ -146,9 +146,9 @@ class NodeState:
 
     def _on_container_started(self, event: events.ContainerStarted) -> None:
         container = self._container(event)
-        if container.state is ContainerState.STOPPING:
+        if container.state is STOPPING:
             return
-        if container.state is not ContainerState.STARTING:
+        if container.state is not STARTING:
             raise self._illegal(event, f"the container is {container.state}")
         took_s = event.at - container.since
         self.books.container_start_s += Profile.WEIGHT * (took_s - self.books.container_start_s)
@@ -159,7 +159,7 @@ class NodeState:
 
     def _on_container_start_failed(self, event: events.ContainerStartFailed) -> None:
         container = self._container(event)
-        if container.state not in (ContainerState.STARTING, ContainerState.STOPPING):
+        if container.state not in (STARTING, STOPPING):
             raise self._illegal(event, f"the container is {container.state}")
         self.books.lose(container, event.failure)
 
@@ -173,7 +173,7 @@ class NodeState:
         if is_template(event.function):
             self._template_loaded(event)
             return
-        container, resident = self._resident(event, ResidentState.LOADING, ResidentState.UNLOADING)
+        container, resident = self._resident(event, LOADING, UNLOADING)
         books = self.books
         known = books.functions[event.function]
         known.profile = known.profile.with_load(
@@ -184,13 +184,13 @@ class NodeState:
         books.out.append(Remember(event.function, known.profile))
         books.pool.charge(container, event.function, event.resident_bytes)
         books.opportunity = True
-        if resident.state is ResidentState.UNLOADING:
+        if resident.state is UNLOADING:
             return
         if container.running is not None:
-            books.pool.shift(resident, ResidentState.IN_USE)
+            books.pool.shift(resident, IN_USE)
             books.requests[container.running].waited_for_load(event.at, event.library_s, event.model_s)
         else:
-            books.pool.shift(resident, ResidentState.LOADED)
+            books.pool.shift(resident, LOADED)
             books.preloads.finished += 1
             books.shrink(container)
 
@@ -201,19 +201,19 @@ class NodeState:
         resident = container.residents.get(event.function)
         if known is None or known.namespace != container.namespace:
             raise self._illegal(event, "no function there is forked from this template")
-        if resident is not None and resident.state not in (ResidentState.LOADING, ResidentState.UNLOADING):
+        if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
         known.profile = known.profile.with_load(event.library_s, 0.0, event.resident_bytes)
         known.load_failure = None
         if resident is None:
             # It was made on the way, for a function to be forked from.
             resident = books.add_resident(container, event.function, Origin.CALL, "made for a load")
-        if resident.state is ResidentState.LOADING:
-            books.pool.shift(resident, ResidentState.LOADED)
+        if resident.state is LOADING:
+            books.pool.shift(resident, LOADED)
         books.pool.charge(container, event.function, event.resident_bytes)
         if container.running is not None:
             books.requests[container.running].template_made(event.at, event.library_s)
-        if container.state is ContainerState.IDLE:
+        if container.state is IDLE:
             books.shrink(container)
         books.opportunity = True
 
@@ -221,14 +221,14 @@ class NodeState:
         if is_template(event.function):
             self._template_failed(event)
             return
-        container, resident = self._resident(event, ResidentState.LOADING, ResidentState.UNLOADING)
+        container, resident = self._resident(event, LOADING, UNLOADING)
         self.books.functions[event.function].load_failure = event.failure
         if resident.origin is Origin.PRELOAD:
             self.books.preloads.failed += 1
         self.books.opportunity = True
         # A call that waits for this load ends it itself: either by its own failure, or by loading once more when
         # the failed load was a pre-load's.
-        if container.running is None or resident.state is ResidentState.UNLOADING:
+        if container.running is None or resident.state is UNLOADING:
             self.books.end(container, resident)
         else:
             self.books.requests[container.running].load_failed(event.at)
@@ -243,7 +243,7 @@ class NodeState:
 
     def _on_resident_gone(self, event: events.ResidentGone) -> None:
         container, resident = self._resident(event, *ResidentState)
-        asked = resident.state is ResidentState.UNLOADING or container.state is ContainerState.STOPPING
+        asked = resident.state is UNLOADING or container.state is STOPPING
         if not asked and event.failure is None:
             raise self._illegal(event, f"nobody asked for its end; it is {resident.state}")
         if not asked and container.running is not None and not resident.is_template:
@@ -260,11 +260,11 @@ class NodeState:
 
     def _on_run_finished(self, event: events.RunFinished) -> None:
         container = self._container(event)
-        if container.state is not ContainerState.BUSY or container.running != event.activation:
+        if container.state is not BUSY or container.running != event.activation:
             raise self._illegal(event, f"the container is {container.state} and runs {container.running}")
         request = self.books.requests[event.activation]
         resident = container.residents[request.function]
-        if resident.state is ResidentState.LOADING and event.alive:
+        if resident.state is LOADING and event.alive:
             raise self._illegal(event, "its function has not been loaded")
         known = self.books.functions[request.function]
         if event.failure is None:
@@ -273,16 +273,16 @@ class NodeState:
                 self.books.out.append(Remember(request.function, known.profile))
         self.books.reply(request, event.compute_s, event.failure)
         container.running = None
-        if resident.state is ResidentState.LOADING:
+        if resident.state is LOADING:
             self.books.end(container, resident)
         elif not event.alive:
-            self.books.pool.shift(resident, ResidentState.UNLOADING)
+            self.books.pool.shift(resident, UNLOADING)
         elif known.removed or not self.books.settings.retain:
             self.books.offload(
                 resident, "the function was removed" if known.removed else "its process ends with its call"
             )
         else:
-            self.books.pool.shift(resident, ResidentState.LOADED)
+            self.books.pool.shift(resident, LOADED)
             resident.origin = Origin.CALL
             self.books.pool.charge(container, request.function, event.resident_bytes)
             known.profile = known.profile.with_bytes(event.resident_bytes, forked=resident.forked)
@@ -297,7 +297,7 @@ class NodeState:
             self.books.pool.charge(container, key, measured_bytes)
             known = self.books.functions.templates[key] if resident.is_template else self.books.functions[key]
             known.profile = known.profile.with_bytes(measured_bytes, forked=resident.forked)
-        if container.state is ContainerState.IDLE:
+        if container.state is IDLE:
             self.books.shrink(container)
 
     # -- time and end ----------------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ class NodeState:
         known = books.functions.get(key)
         if known is None or known.removed or books.draining or books.queue:
             return
-        has_one = any(c.owner == key and c.state is not ContainerState.STOPPING for c in books.pool.containers.values())
+        has_one = any(c.owner == key and c.state is not STOPPING for c in books.pool.containers.values())
         if not has_one and known.function.memory_bytes <= books.pool.ledger.free_bytes:
             books.create(known.function, None, f"pre-warmed for {key}")
 
@@ -351,10 +351,10 @@ class NodeState:
         while self.books.queue:
             self.books.refuse(self.books.queue.popleft(), failure)
         for container in list(self.books.pool.containers.values()):
-            if container.state is ContainerState.STARTING and container.running is not None:
+            if container.state is STARTING and container.running is not None:
                 self.books.refuse(self.books.requests[container.running], failure)
                 container.running = None
-            if container.state in (ContainerState.STARTING, ContainerState.IDLE):
+            if container.state in (STARTING, IDLE):
                 self.books.stop(container, "the node is being shut down")
 
     # -- checks ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,20 @@ from enum import StrEnum
 
 from .errors import InternalError
 from .ledger import Ledger
-from .lifecycle import CONTAINER_TRANSITIONS, RESIDENT_TRANSITIONS, ContainerState, ResidentState
+from .lifecycle import (
+    BUSY,
+    CONTAINER_TRANSITIONS,
+    IDLE,
+    IN_USE,
+    LOADED,
+    LOADING,
+    RESIDENT_TRANSITIONS,
+    STARTING,
+    STOPPING,
+    UNLOADING,
+    ContainerState,
+    ResidentState,
+)
 from .model import MIB, ActivationId, ContainerId, FunctionKey, ResidentKey, is_template
 
 #: Smaller changes of a resident's size are no reason to plan anew.
@@ -115,15 +128,15 @@ class Pool:
         """Change a container's state; GONE also ends everything in it and frees its memory."""
         if state not in CONTAINER_TRANSITIONS[container.state]:
             raise InternalError(f"container {container.id} cannot go from {container.state} to {state}")
-        if container.state is ContainerState.IDLE:
+        if container.state is IDLE:
             self._leave_idle(container)
-        elif container.state is ContainerState.STOPPING:
+        elif container.state is STOPPING:
             self.stopping_bytes -= container.limit_bytes
         container.state = state
-        if state is ContainerState.IDLE:
+        if state is IDLE:
             container.idle_since = at
             self._enter_idle(container)
-        elif state is ContainerState.STOPPING:
+        elif state is STOPPING:
             self.stopping_bytes += container.limit_bytes
         elif state is ContainerState.GONE:
             for resident in list(container.residents.values()):
@@ -178,13 +191,13 @@ class Pool:
             )
         container = self.containers[resident.container]
         self.loading -= _preloading(resident)
-        if resident.is_template and container.state is ContainerState.IDLE:
-            if state is ResidentState.LOADED:
+        if resident.is_template and container.state is IDLE:
+            if state is LOADED:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
-            elif resident.state is ResidentState.LOADED:
+            elif resident.state is LOADED:
                 _strike(self.forkable, resident.function, container)
-        if state is ResidentState.UNLOADING or state is ResidentState.GONE:
-            if resident.state is not ResidentState.UNLOADING:
+        if state is UNLOADING or state is ResidentState.GONE:
+            if resident.state is not UNLOADING:
                 self._uncount(resident.function)
             if not resident.is_template:
                 self.missed[resident.function] = None
@@ -223,13 +236,13 @@ class Pool:
     def template_in(self, container: Container, template: ResidentKey | None) -> bool:
         """Whether a container holds a template, ready to be forked from."""
         resident = container.residents.get(template) if template is not None else None
-        return resident is not None and resident.state is ResidentState.LOADED
+        return resident is not None and resident.state is LOADED
 
     def freeing_in(self, container: Container) -> int:
         """Bytes of residents whose end has been asked for and not yet reported."""
         freeing_bytes = 0
         for resident in container.residents.values():
-            if resident.state is ResidentState.UNLOADING:
+            if resident.state is UNLOADING:
                 freeing_bytes += self.ledger.charged(container.id, resident.function)
         return freeing_bytes
 
@@ -244,13 +257,13 @@ class Pool:
         for what, counted, kept in (
             (
                 "idle containers",
-                {c.id for c in self.containers.values() if c.state is ContainerState.IDLE},
+                {c.id for c in self.containers.values() if c.state is IDLE},
                 set(self.idle),
             ),
             ("pre-loads", self._preloads(), self.loading),
             (
                 "stopping bytes",
-                sum(c.limit_bytes for c in self.containers.values() if c.state is ContainerState.STOPPING),
+                sum(c.limit_bytes for c in self.containers.values() if c.state is STOPPING),
                 self.stopping_bytes,
             ),
             (
@@ -282,31 +295,31 @@ class Pool:
         if limit_bytes != container.limit_bytes or charges.keys() != container.residents.keys():
             raise InternalError(f"ledger and container {container.id} differ")
         states = [r.state for r in container.residents.values()]
-        in_use = states.count(ResidentState.IN_USE)
-        if in_use > 1 or (in_use and container.state not in (ContainerState.BUSY, ContainerState.STOPPING)):
+        in_use = states.count(IN_USE)
+        if in_use > 1 or (in_use and container.state not in (BUSY, STOPPING)):
             raise InternalError(f"container {container.id} is {container.state} with {in_use} residents in use")
-        if container.state is ContainerState.STARTING and states:
+        if container.state is STARTING and states:
             raise InternalError(f"container {container.id} has residents before it has started")
-        if container.running is not None and container.state not in (ContainerState.STARTING, ContainerState.BUSY):
+        if container.running is not None and container.state not in (STARTING, BUSY):
             raise InternalError(f"container {container.id} is {container.state} and runs {container.running}")
-        kept = [charges[r.function] for r in container.residents.values() if r.state is not ResidentState.UNLOADING]
-        if sum(kept) > limit_bytes and len(kept) > 1 and container.state is ContainerState.IDLE:
+        kept = [charges[r.function] for r in container.residents.values() if r.state is not UNLOADING]
+        if sum(kept) > limit_bytes and len(kept) > 1 and container.state is IDLE:
             raise InternalError(f"container {container.id} keeps {sum(kept)} bytes above its limit of {limit_bytes}")
 
     def _copies(self) -> dict[ResidentKey, int]:
         staying = (r for c in self.containers.values() for r in c.residents.values())
-        return dict(Counter(r.function for r in staying if r.state is not ResidentState.UNLOADING))
+        return dict(Counter(r.function for r in staying if r.state is not UNLOADING))
 
     def _preloads(self) -> int:
         return sum(_preloading(r) for c in self.containers.values() for r in c.residents.values())
 
 
 def _preloading(resident: Resident) -> bool:
-    return resident.state is ResidentState.LOADING and resident.origin is Origin.PRELOAD
+    return resident.state is LOADING and resident.origin is Origin.PRELOAD
 
 
 def _forkable(resident: Resident) -> bool:
-    return resident.is_template and resident.state is ResidentState.LOADED
+    return resident.is_template and resident.state is LOADED
 
 
 def _strike(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:

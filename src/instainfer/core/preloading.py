@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .books import Books, Promise
 from .decisions import Load
-from .lifecycle import ResidentState
+from .lifecycle import LOADED, UNLOADING
 from .model import FunctionKey, ResidentKey, is_template
 from .pool import Container, Origin
 from .ports import SuggestLoad, SuggestOffload
@@ -74,7 +74,7 @@ def _load(books: Books, container: Container, key: ResidentKey, reason: str) -> 
 def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
     container = books.pool.idle.get(suggestion.container)
     resident = container.residents.get(suggestion.function) if container is not None else None
-    if resident is None or resident.state is ResidentState.UNLOADING:
+    if resident is None or resident.state is UNLOADING:
         return "not off-loaded: it is not there"
     books.offload(resident, suggestion.reason)
     return None
@@ -97,7 +97,7 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
         _load(books, container, suggestion.function, suggestion.reason)
         return None
     victims = [container.residents.get(key) for key in suggestion.victims]
-    going = [v for v in victims if v is not None and v.state is ResidentState.LOADED]
+    going = [v for v in victims if v is not None and v.state is LOADED]
     if len(going) < len(victims):
         return "not loaded: somebody it would displace is not there any longer"
     freed = books.pool.freeing_in(container) + sum(

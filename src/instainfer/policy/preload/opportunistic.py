@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ...core.lifecycle import ResidentState
+from ...core.lifecycle import LOADED, UNLOADING
 from ...core.model import ContainerId, ResidentKey
 from ...core.pool import Origin
 from ...core.ports import (
@@ -147,10 +147,7 @@ class Opportunistic:
                 function = view.functions.get(resident.function)
                 if function is None or function.forecast is None or resident.origin is not Origin.PRELOAD:
                     continue
-                if (
-                    resident.state is not ResidentState.UNLOADING
-                    and function.forecast.due_at(self.p_offload) <= view.at
-                ):
+                if resident.state is not UNLOADING and function.forecast.due_at(self.p_offload) <= view.at:
                     yield SuggestOffload(
                         container.id, function.key, f"not called although P(call) has passed {self.p_offload:g}"
                     )
@@ -226,14 +223,14 @@ class Opportunistic:
         ready: list[ResidentKey] = []
         staying: list[tuple[ResidentView, float, float]] = []
         for resident in container.residents:
-            if resident.state is ResidentState.UNLOADING:
+            if resident.state is UNLOADING:
                 continue
             if leaving and (container.id, resident.function) in leaving:
                 room_bytes += resident.charged_bytes
                 continue
             each = saves = 0.0
             if resident.is_template:
-                if resident.state is ResidentState.LOADED:
+                if resident.state is LOADED:
                     ready.append(resident.function)
             else:
                 functions += 1
@@ -243,7 +240,7 @@ class Opportunistic:
                     saves = saves_s(function, function.copies - 1)
                     rates += each
                     weight += each * saves
-            if resident.state is ResidentState.LOADED:
+            if resident.state is LOADED:
                 staying.append((resident, each, saves))
         g = once(rates, self.horizon_s)
         loaded: list[Resident] = []

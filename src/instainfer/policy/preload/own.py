@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ...core.lifecycle import ResidentState
+from ...core.lifecycle import LOADED, UNLOADING
 from ...core.model import is_template
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
 from .valuation import LOOK_EVERY_S, worth_s
@@ -43,9 +43,7 @@ class Own:
         function = view.functions.get(container.owner) if container.owner is not None else None
         if function is None or any(r.function == function.key for r in container.residents):
             return None
-        others = any(
-            not is_template(r.function) and r.state is not ResidentState.UNLOADING for r in container.residents
-        )
+        others = any(not is_template(r.function) and r.state is not UNLOADING for r in container.residents)
         need_bytes = self._bytes(container, function)
         return None if others or container.free_bytes < need_bytes else function
 
@@ -54,5 +52,5 @@ class Own:
         return SuggestLoad(container.id, function.key, need_bytes, self.worth(function, at), (), "served here last")
 
     def _bytes(self, container: ContainerView, function: FunctionView) -> int:
-        ready = any(r.function == function.template and r.state is ResidentState.LOADED for r in container.residents)
+        ready = any(r.function == function.template and r.state is LOADED for r in container.residents)
         return function.forked_bytes if ready else function.resident_bytes
