@@ -11,6 +11,7 @@ refused; what follows shows all of them. `instainfer profile` measures such a se
       "end_s": 0.002,                  end a resident; its memory comes on top:
       "end_s_per_gib": 0.08,           free a GiB, when a resident or a container ends
       "handoff_s": 0.001,              messages of a run on their way
+      "load_handoff_s": 0.004,         of a load: the birth of its process, and messages
       "noise_sigma": 0.0,              see below
       "cores": 2,                      see below; 0 or absent: as many as are wanted
       "environments": {
@@ -42,7 +43,7 @@ refused; what follows shows all of them. `instainfer profile` measures such a se
 Durations are exact unless `noise_sigma` is above 0: then each is multiplied by a lognormal factor of mean 1 whose
 logarithm has that standard deviation, drawn from the run's seed.
 
-Loads and runs slow each other down as `instainfer.sim.cpu` says when `cores` is given, else not at all.
+Loads, runs and the ends of residents slow each other down as `instainfer.sim.cpu` says when `cores` is given, else not at all.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ class CostSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end_s_per_gib: Seconds = 0.0
     """The kernel takes the pages of a process back one by one: ending 700 MB takes 30 times as long as ending 8."""
     handoff_s: Seconds = 0.0
+    load_handoff_s: Seconds = 0.0
     noise_sigma: Seconds = 0.0
     cores: Cores = 0.0
 

@@ -117,6 +117,7 @@ class Observer:
             end_s=_round(end_s),
             end_s_per_gib=_round(end_s_per_gib),
             handoff_s=_round(_needed(platform.median("handoff"), "a call of a function that is loaded")),
+            load_handoff_s=_round(platform.median("load handoff") or 0.0),
             noise_sigma=round(self._noise(known), 3),
             cores=cores,
             functions=functions,
@@ -201,7 +202,7 @@ class Observer:
         return statistics.median(spreads) if spreads else 0.0
 
 
-_NO_DURATIONS = frozenset({"resident", "forked", "added", "template bytes", "handoff", "warm-up"})
+_NO_DURATIONS = frozenset({"resident", "forked", "added", "template bytes", "handoff", "load handoff", "warm-up"})
 """Sizes, and what is left when others have been taken off."""
 
 

@@ -4,7 +4,7 @@ What is asked for is a decision, that it is there an event: the time between the
 `observed.Observer` under these names, in seconds and bytes:
 
 ==========================================  =========================================================================
-of the platform                             container, handoff
+of the platform                             container, handoff, load handoff
 of a template's environment                 template library, template bytes
 of a function                               library, fork, model, fast model, warm-up; compute, preloaded compute,
                                             joined compute, first, forked first; resident, forked, added
@@ -69,6 +69,8 @@ class _Container:
     """Loads ahead of calls, and when each was asked for."""
     ends: dict[ResidentKey, float] = field(default_factory=dict)
     run: Run | None = None
+    free_at: float = 0.0
+    """Since when nothing has been in the way of the run's own load."""
     stopped_at: float | None = None
 
 
@@ -108,7 +110,7 @@ class Reading:
                     self._end(self._containers[decision.container], decision.function, event.at)
                 case Run():
                     container = self._containers[decision.container]
-                    container.run = decision
+                    container.run, container.free_at = decision, event.at
                     for key in decision.ends:
                         self._end(container, key, event.at)
                 case Reply():
@@ -152,11 +154,14 @@ class Reading:
             sample(name, "template bytes", event.resident_bytes)
             for key in container.loads:
                 container.loads[key] = event.at  # what is forked from it has waited for it
+            container.free_at = event.at
             return
         sample(name, "fork" if event.forked else "library", event.library_s)
         sample(name, self._model, event.model_s)
         if asked_at is not None and container.run is None:
             sample(name, "warm-up", max(0.0, event.at - asked_at - event.library_s - event.model_s))
+        elif asked_at is None and container.run is not None and container.run.function == event.function:
+            sample("", "load handoff", max(0.0, event.at - container.free_at - event.library_s - event.model_s))
         self._weigh(container)
 
     def _on_not_loaded(self, event: LoadFailed) -> None:
@@ -168,6 +173,7 @@ class Reading:
         asked_at = container.ends.pop(event.function, None)
         if resident is not None:
             self._note_size(event.function, resident)
+            container.free_at = event.at
             if asked_at is not None:
                 self._sink.ended(short_name(event.function), event.at - asked_at, resident.forked, resident.size_bytes)
 

@@ -288,13 +288,16 @@ class World:
             resident.library_s *= stretch
             resident.model_s *= stretch
         known = resident.known
+        loaded = partial(self._loaded, container, resident)
         if known.warmup_s is not None and resident.background:
             resident.is_cold = False
-            loaded = partial(self._loaded, container, resident)
             seconds = self._take(known.warmup_s)
             resident.loading = self._cpu.begin(seconds, known.compute_cores, loaded, background=True)
+        elif self._costs.load_handoff_s > 0.0:
+            seconds = self._take(self._costs.load_handoff_s)
+            resident.loading = self._cpu.begin(seconds, 0.0, loaded, background=resident.background)
         else:
-            self._loaded(container, resident)
+            loaded()
 
     def _loaded(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
         resident.loading, resident.loaded = None, True
@@ -322,9 +325,10 @@ class World:
             self._cpu.give_up(resident.loading)
         container.ending.add(key)
         seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.known.size_bytes / GIB
-        self._engine.after(self._take(seconds), _REPORT, partial(self._ended, container, resident))
+        # Work: the kernel takes pages back one by one, and of several that end at once each wants a processor for it.
+        self._cpu.begin(self._take(seconds), 1.0, partial(self._ended, container, resident))
 
-    def _ended(self, container: _Container, resident: _Resident) -> None:
+    def _ended(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
         self._use(-resident.known.size_bytes)
         if not container.alive:
             return
