@@ -129,6 +129,13 @@ class NamespacesConfig(BaseModel):
 class KeepAliveConfig(KeepAlivePolicyConfig):
     namespaces: NamespacesConfig = Field(NamespacesConfig())
 
+    def in_short(self) -> str:
+        """Policy and the parameters that differ from their defaults, ``fixed:600``."""
+        fields = type(self).model_fields
+        parameters = {name: getattr(self, name) for name in fields if name not in ("policy", "ttl_s")}
+        changed = [f"{name}={value}" for name, value in parameters.items() if value != fields[name].default]
+        return f"{self.policy}:{','.join([f'{self.ttl_s:g}', *changed])}"
+
     @model_validator(mode="before")
     @classmethod
     def _inherited(cls, given: Any) -> Any:

@@ -41,6 +41,12 @@ preload = "off"
 templates = false
 keepalive = { ttl_s = 30 }
 
+[[system]]
+label = "short"
+preload = { policy = "none", window = 9 }
+templates = false
+keepalive = { policy = "pagurus", lifetime_s = 0.1 }
+
 [[report]]
 kind = "latency"
 title = "Latency"
@@ -75,25 +81,27 @@ def go(folder: Path, text: str = SCENARIO, out: str = "out") -> str:
 
 def test_a_live_campaign_is_told_in_the_same_words_as_a_simulated_one(folder: Path) -> None:
     told = go(folder)
-    assert "2 live runs take about as long as their workloads" in told
+    assert "3 live runs take about as long as their workloads" in told
     campaign = read(folder / "out")
     assert campaign.missing == []
     found = {entry.system: campaign.documents[entry.id]["runs"][0] for entry in campaign.entries}
     assert found["stateless"]["start_kinds"] == {"cold": 1, "prewarmed": 2}
     assert found["fair"]["start_kinds"] == {"cold": 1, "warm": 2}
+    assert found["short"]["start_kinds"] == {"cold": 3}
     assert found["fair"]["keepalive"] == "fixed:30"
+    assert found["short"]["keepalive"] == "pagurus:600,lifetime_s=0.1"
     assert all(each["memory_gb_s"] > 0 and each["failed"] == 0 for each in found.values())
     rows = report(campaign, folder / "out").chapters[-1].grids[0].rows
-    assert [row[0] for row in rows] == ["stateless", "fair"]
+    assert [row[0] for row in rows] == ["stateless", "fair", "short"]
     assert rows[1][3] == "67"
     assert list((folder / "out" / "live").iterdir()) == [], "what succeeded leaves its results only"
-    assert "2 live runs" in go(folder)
+    assert "3 live runs" in go(folder)
     assert read(folder / "out").documents == campaign.documents
 
 
 def test_what_live_runs_cannot_have_is_said_before_anything_is_started(folder: Path) -> None:
-    with pytest.raises(BadInput, match=r"fair: a live run cannot have preload.window: its platforms are given the def"):
-        go(folder, SCENARIO.replace('preload = "off"\ntemplates = false\nkeep', "preload = { window = 9 }\nkeep"))
+    with pytest.raises(BadInput, match="short: a live run cannot have fast_init: its platforms have it with templates"):
+        go(folder, SCENARIO.replace("preload = { policy", "fast_init = true\npreload = { policy"))
     with pytest.raises(NotFound, match="no example function nobody"):
         go(folder, SCENARIO.replace('"filetype"', '"nobody"'))
     assert not (folder / "out").exists()

@@ -229,11 +229,7 @@ def test_a_bar_on_a_terminal_says_failures_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ('keepalive = "pagurus"', "keepalive.policy = 'pagurus'"),
-        ("keepalive = { bin_s = 30 }", "keepalive.bin_s"),
-        ("preload = { p_load = 0.5 }", "preload.p_load"),
         ("fast_init = false", "fast_init"),
-        ("replace = true", "replace"),
         ('[[sweep]]\nparameter = "nodes"\nvalues = [2]', "nodes = 2"),
         ('[[sweep]]\nparameter = "memory_gb"\nvalues = [1.5]', "memory_gb = 1.5"),
     ],
@@ -243,8 +239,15 @@ def test_what_a_live_run_would_not_heed_is_named(line: str, key: str) -> None:
     assert told == [key, key], "under each seed"
 
 
-def test_live_runs_heed_what_the_demo_compares_and_are_runs_of_their_own() -> None:
-    text = TEXT + 'baseline = "stateless"\nkeepalive = { ttl_s = 30 }\npreload = "off"\ntemplates = false\n'
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'baseline = "stateless"\nkeepalive = { ttl_s = 30 }\npreload = "off"\ntemplates = false\n',
+        'keepalive = { policy = "pagurus", ttl_s = 60 }\npreload = { p_load = 0.5 }\nreplace = true\n',
+    ],
+)
+def test_live_runs_heed_what_a_simulation_does_and_are_runs_of_their_own(lines: str) -> None:
+    text = TEXT + lines
     assert [list(unheard(run)) for run in laid_out(text)] == [[]] * 4
     for run in laid_out(text):
         assert replace(run, live=True).id != run.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ COSTS = CostSet(
     end_s=0.004,
     end_s_per_gib=0.08,
     handoff_s=0.002,
+    load_handoff_s=0.003,
     cores=2.0,
     environments={
         "torch": EnvironmentCosts(library_s=1.31, template_bytes=200 * MIB),
@@ -125,9 +127,9 @@ def test_a_function_without_a_warm_up_is_told_by_its_first_call_after_a_pre_load
 
 def test_the_spread_of_what_was_measured_is_the_noise() -> None:
     noisy = msgspec.structs.replace(COSTS, noise_sigma=0.2)
-    found = observed(ALL, noisy)
-    assert found.noise_sigma == pytest.approx(0.2, rel=0.2)
-    assert found.functions["a"].library_s == pytest.approx(1.37, rel=0.3)
+    seen = [observed([(replace(each, seed=seed), fast) for each, fast in ALL], noisy) for seed in range(1, 7)]
+    assert fmean(found.noise_sigma for found in seen) == pytest.approx(0.2, rel=0.2)
+    assert fmean(found.functions["a"].library_s for found in seen) == pytest.approx(1.37, rel=0.1)
     assert observed(ALL).noise_sigma == 0.0
 
 

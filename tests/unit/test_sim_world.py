@@ -22,7 +22,7 @@ from instainfer.sim.cpu import BACKGROUND_SHARE
 from instainfer.sim.engine import Engine
 from instainfer.sim.run import Watchers, run_simulation
 from instainfer.sim.settings import Settings
-from instainfer.sim.world import Durations, World
+from instainfer.sim.world import END_CORES, Durations, World
 from instainfer.traces.percall import PerCall
 from instainfer.traces.workload import Arrival, Row
 
@@ -185,6 +185,27 @@ def test_a_pre_load_gives_way_to_a_call_and_is_brought_forward_by_its_own() -> N
     done_s = 1.0 + BACKGROUND_SHARE * 7.4
     # b ends at 13.6 s, since its last 0.1 s takes twice as long.
     assert finished["guest/a"] == pytest.approx(13.6 + (2.0 - done_s - 0.1), abs=1e-6)
+
+
+def test_of_several_that_end_at_once_each_wants_processors() -> None:
+    costs = msgspec.structs.replace(
+        COSTS, functions=dict.fromkeys("abcd", msgspec.structs.replace(FUNCTION, templated=False)), end_s=0.2, cores=2.0
+    )
+    scene = Scene(costs)
+    for name in "abc":
+        scene.decide(1.0, Load("c1", f"guest/{name}", ""))
+    ends = ("guest/a", "guest/b", "guest/c")
+    scene.decide(100.0, Run("c1", "1", "guest/d", StartKind.PREWARMED, ends))
+    gone = [event.at for event in scene.finish() if isinstance(event, ResidentGone)]
+    assert gone == pytest.approx([100.0 + 0.2 * 3 * END_CORES / 2.0] * 3)
+
+
+def test_a_load_has_a_hand_off_and_a_warm_up_has_it_within() -> None:
+    scene = Scene(msgspec.structs.replace(COSTS, load_handoff_s=0.25))
+    scene.decide(1.0, Run("c1", "1", "guest/a", StartKind.PREWARMED), Load("c2", "guest/b", ""))
+    told = [(event.function, event.at) for event in scene.finish() if isinstance(event, LoadFinished)]
+    template = (scene.template, 5.25)
+    assert told == [template, template, ("guest/a", 5.25 + 0.5 + 2.0 + 0.25), ("guest/b", 5.25 + 0.5 + 2.0 + 3.0)]
 
 
 def test_a_function_that_waits_for_a_template_gets_another_when_that_is_ended() -> None:

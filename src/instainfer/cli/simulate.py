@@ -209,7 +209,6 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
 
 def _show(outcome: Outcome) -> None:
     from ..report.tables import ms
-    from ..sim.results import keepalive
 
     overall, settings = outcome.overall, outcome.settings
     rows = [
@@ -219,8 +218,8 @@ def _show(outcome: Outcome) -> None:
     ]
     figures = ("mean", "p50", "p95", "p99")
     kinds = [(str(kind), f"{count:,}", f"{count / overall.calls:.1%}") for kind, count in overall.start_kinds.items()]
-    what = [keepalive(settings), "retains" if settings.retain else "stateless", f"preload {settings.preload.policy}"]
-    what += [f"costs: {outcome.costs}", f"{settings.memory_bytes / 1024**3:g} GB"]
+    what = [settings.keepalive.in_short(), "retains" if settings.retain else "stateless"]
+    what += [f"preload {settings.preload.policy}", f"costs: {outcome.costs}", f"{settings.memory_bytes / 1024**3:g} GB"]
     what += [f"{settings.nodes} nodes"] if settings.nodes > 1 else []
     show(
         f"{overall.calls:,} calls of {len(outcome.functions)} functions in {seconds(outcome.duration_s)}",

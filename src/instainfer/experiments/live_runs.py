@@ -1,7 +1,7 @@
 """A scenario on real platforms: each run replays its workload on a fresh one, with the example functions.
 
-A live platform is configured as the demo's are (`experiments.platform`), so that a scenario may vary the baseline, the
-pre-loading policy, templates, memory and how long containers are kept, and nothing else.
+A live platform is given what a simulated one is: the baseline, the policies with all their parameters, templates and
+memory. What it cannot be given, several nodes say, is refused before anything runs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from rich.console import Console
 
 from ..config import load_config
@@ -23,7 +22,7 @@ from ..examples import PAPER, example
 from ..report import results
 from .campaign import Document, Folder, Tally, Watcher, run_campaign
 from .measuring import CONTAINER_MB, deploy_all, measure
-from .platform import Setting, running
+from .platform import PolicySettings, Setting, running
 from .runs import Run, document
 from .setup import Prepared, prepare
 from .sources import source
@@ -56,16 +55,8 @@ def run_live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Con
 def unheard(run: Run) -> Iterator[tuple[str, str]]:
     """What a live platform would not be told of: keys with the reason."""
     system = run.setup.system
-    if system.keepalive.policy != "fixed":
-        yield f"keepalive.policy = {system.keepalive.policy!r}", "only fixed is set up"
-    for room, settable in (("keepalive", {"policy", "ttl_s"}), ("preload", {"policy"})):
-        for name in _changed(getattr(system, room)):
-            if name not in settable:
-                yield f"{room}.{name}", "its platforms are given the default"
     if system.fast_init not in (None, system.templates):
         yield "fast_init", "its platforms have it with templates, and not without"
-    if system.replace:
-        yield "replace", "its platforms are given the default"
     if run.setup.nodes != 1:
         yield f"nodes = {run.setup.nodes}", "its platforms are one node each"
     if _memory_mb(run) < CONTAINER_MB:
@@ -76,10 +67,6 @@ def unheard(run: Run) -> Iterator[tuple[str, str]]:
 
 def _memory_mb(run: Run) -> int:
     return int(run.setup.memory_gb * GIB) // MIB
-
-
-def _changed(part: BaseModel) -> list[str]:
-    return [name for name, field in type(part).model_fields.items() if getattr(part, name) != field.default]
 
 
 def _names(run: Run) -> Sequence[str]:
@@ -93,7 +80,7 @@ def _make(run: Run, folder: Path, prepared: Mapping[str, Prepared], cache: Path,
         retain=system.baseline == "fair",
         preload=system.preload.policy,
         templates=system.templates,
-        ttl_s=system.keepalive.ttl_s,
+        policies=PolicySettings(system.keepalive, system.preload, system.replace),
     )
     made = source(run.setup.workload, run.seed, run.folder)
     names = _names(run)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..client import Client, credentials
+from ..config import KeepAliveConfig, PreloadConfig
 from ..errors import BadInput, HostError
 from .interruption import sigterm_as_exit
 
@@ -30,6 +31,16 @@ _KEEP_ALIVE_TTL_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """All that is configured of a platform's policies."""
+
+    keepalive: KeepAliveConfig
+    preload: PreloadConfig
+    replace: bool
+    """As ``node.replace``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """How a platform is configured for one run of a comparison."""
 
@@ -42,10 +53,12 @@ class Setting:
     on any platform."""
     ttl_s: float = _KEEP_ALIVE_TTL_S
     """How long idle containers are kept."""
+    policies: PolicySettings | None = None
+    """In full, instead of `preload` and `ttl_s` with whatever the user has configured besides."""
 
     @property
     def keepalive(self) -> str:
-        return f"fixed:{self.ttl_s:g}"
+        return f"fixed:{self.ttl_s:g}" if self.policies is None else self.policies.keepalive.in_short()
 
 
 COMPARISON = (
@@ -122,6 +135,18 @@ def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iter
 
 
 def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> dict[str, str]:
+    if setting.policies is None:
+        policies = {
+            "INSTAINFER_PRELOAD__POLICY": setting.preload,
+            "INSTAINFER_KEEPALIVE__POLICY": "fixed",
+            "INSTAINFER_KEEPALIVE__TTL_S": f"{setting.ttl_s:g}",
+        }
+    else:
+        policies = {
+            "INSTAINFER_PRELOAD": setting.policies.preload.model_dump_json(),
+            "INSTAINFER_KEEPALIVE": setting.policies.keepalive.model_dump_json(),
+            "INSTAINFER_NODE__REPLACE": str(setting.policies.replace).lower(),
+        }
     return {
         "INSTAINFER_HOME": str(home),
         "INSTAINFER_CACHE": str(cache),
@@ -130,9 +155,7 @@ def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> d
         "INSTAINFER_NODE__RETAIN": str(setting.retain).lower(),
         "INSTAINFER_NODE__TEMPLATES": str(setting.templates).lower(),
         "INSTAINFER_NODE__FAST_INIT": str(setting.templates).lower(),
-        "INSTAINFER_PRELOAD__POLICY": setting.preload,
-        "INSTAINFER_KEEPALIVE__POLICY": "fixed",
-        "INSTAINFER_KEEPALIVE__TTL_S": f"{setting.ttl_s:g}",
+        **policies,
     }
 
 

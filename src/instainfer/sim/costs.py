@@ -43,7 +43,8 @@ refused; what follows shows all of them. `instainfer profile` measures such a se
 Durations are exact unless `noise_sigma` is above 0: then each is multiplied by a lognormal factor of mean 1 whose
 logarithm has that standard deviation, drawn from the run's seed.
 
-Loads, runs and the ends of residents slow each other down as `instainfer.sim.cpu` says when `cores` is given, else not at all.
+Loads, runs and the ends of residents slow each other down as `instainfer.sim.cpu` says when `cores` is given, else not
+at all.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from typing import Any
 from ..report import results
 from ..report.results import figures
 from .run import Outcome
-from .settings import Settings
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -15,7 +14,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     settings = outcome.settings
     run = {
         "label": settings.label,
-        "keepalive": keepalive(settings),
+        "keepalive": settings.keepalive.in_short(),
         "preload": settings.preload.policy,
         "templates": settings.templates and settings.retain,
         "replace": settings.replace,
@@ -38,14 +37,3 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "events": outcome.events,
     }
     return {**results.to_json([], settings.seed), "runs": [run]}
-
-
-def keepalive(settings: Settings) -> str:
-    """Policy and the parameters that differ from their defaults, ``fixed:600``."""
-    given = settings.keepalive
-    fields = type(given).model_fields
-    parameters = {name: getattr(given, name) for name in fields if name != "policy"}
-    changed = [
-        f"{name}={value}" for name, value in parameters.items() if name != "ttl_s" and value != fields[name].default
-    ]
-    return f"{given.policy}:{','.join([f'{given.ttl_s:g}', *changed])}"

@@ -46,6 +46,11 @@ from .costs import CostSet, FunctionCosts
 from .cpu import Cores, Plenty, Processors
 from .engine import Engine, Rank, Timer, cancel
 
+END_CORES = 1.6
+"""What the end of a process keeps busy. The kernel takes pages back one by one, and those whose ends coincide wait for
+each other's locks, and then for their manager. On two cores two ends at once took 1.6 times as long as one, three or
+four 2.8 times (medians of 330 ends in live runs of `benchmarks/fidelity.py`)."""
+
 _REPORT = int(Rank.REPORT)
 _ALARM = int(Rank.ALARM)
 
@@ -140,6 +145,7 @@ class World:
         self._compute_s = compute_s
         self._on_entry = on_entry
         self._cpu: Processors = Cores(engine, costs.cores) if costs.cores else Plenty(engine)
+        self._end_cores = min(END_CORES, costs.cores)
         self._known: dict[ResidentKey, _Known] = {}
         self._containers: dict[ContainerId, _Container] = {}
         self._alarm: Timer | None = None
@@ -325,8 +331,7 @@ class World:
             self._cpu.give_up(resident.loading)
         container.ending.add(key)
         seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.known.size_bytes / GIB
-        # Work: the kernel takes pages back one by one, and of several that end at once each wants a processor for it.
-        self._cpu.begin(self._take(seconds), 1.0, partial(self._ended, container, resident))
+        self._cpu.begin(self._take(seconds), self._end_cores, partial(self._ended, container, resident))
 
     def _ended(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
         self._use(-resident.known.size_bytes)
