@@ -145,3 +145,18 @@ def test_a_function_whose_rate_changes_is_best_forecast_by_the_last_few_calls() 
 def test_an_unknown_member_is_the_configurations_mistake() -> None:
     with pytest.raises(BadInput, match="no policy 'tarot' among the predictors"):
         policies(load_config(preload={"predictor": "auto", "members": "poisson,tarot"}))
+
+
+def test_its_poisson_counts_gaps_so_that_its_members_rates_can_be_compared() -> None:
+    auto = policies(load_config(preload={"predictor": "auto", "members": "poisson"})).predictor
+    alone = policies(load_config(preload={"predictor": "poisson"})).predictor
+    moments = [30.0 * n for n in range(5)]
+    (said, paper) = (predictor.forecast(moments) for predictor in (auto, alone))
+    assert said is not None
+    assert paper is not None
+    assert said.rate(120.0) == pytest.approx(1 / 30.0)
+    assert paper.rate(120.0) == pytest.approx(5 / 120.0)
+    assert said.due_at(0.5) - 120.0 == pytest.approx(1.25 * (paper.due_at(0.5) - 120.0))
+    lone = auto.forecast([7.0])
+    assert lone is not None
+    assert lone.rate(7.0) == pytest.approx(1 / 60.0)

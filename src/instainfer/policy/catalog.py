@@ -37,6 +37,7 @@ def _library_backed(place: str) -> Any:
 def _auto(preload: Any) -> Predictor:
     """Raises `KeyError` for an unknown member, and for itself."""
     others = {name: build for name, build in PREDICTORS.items() if name != "auto"}
+    others["poisson"] = lambda preload: Poisson(preload.window, by_gaps=True)
     names = [name.strip() for name in preload.members.split(",")]
     return Auto({name: find("predictors", others, name)(preload) for name in names}, preload.horizon_s)
 

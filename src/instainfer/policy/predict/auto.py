@@ -15,6 +15,9 @@ call within 60 s and then 0.2: P = 0.5 x 0.2, charge 2.30. The second had said 0
 0.69; it speaks. The next gap is like that too; they had said 0.5 and 0.4, and 0.8 and 0.05: charges 1.61 and 4.61. The
 means are (0.99 x 2.30 + 1.61) / 1.99 = 1.95 and (0.99 x 0.69 + 4.61) / 1.99 = 2.66; now the first one speaks.
 
+Whoever speaks, rates of different functions are compared with each other, so members must mean the same by a rate: the
+Poisson process among them counts gaps (`poisson`), without the paper's surplus of one call.
+
 Sources. Dawid, "Present position and potential developments: the prequential approach" (1984), for judging forecasts
 by the sequence of their outcomes alone; Gneiting and Raftery, "Strictly Proper Scoring Rules" (2007); following the
 leader with forgetting is a simple case of prediction with expert advice (Cesa-Bianchi and Lugosi, 2006).
