@@ -60,6 +60,8 @@ def _allowed(field: FieldInfo) -> str:
     kind = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is dict:
+        return "table of texts"
     options = [one for one in (get_args(kind) or (kind,)) if one is not type(None)]
     words = " or ".join(_KINDS[option] for option in options)
     bounds = [
@@ -75,6 +77,8 @@ def _default(key: str, field: FieldInfo) -> str:
     if key in COMPUTED:
         return COMPUTED[key]
     value = field.get_default()
+    if get_origin(field.annotation) is dict:
+        return "empty"
     if value is None:
         return "none"
     return f"`{str(value).lower()}`" if isinstance(value, bool) else f"`{value}`"

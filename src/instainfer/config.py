@@ -80,8 +80,21 @@ class NodeConfig(_Part):
         description="when a call has taken another function's container, create one for that function again in the "
         "background: more memory, less latency",
     )
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description='variables of every function\'s process and of every template, OMP_WAIT_POLICY = "ACTIVE" say; a '
+        "function's own win. In the environment: as JSON",
+    )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
     backend: str = Field("process", description="how containers are made: process, or memory for tests")
+
+    @field_validator("env")
+    @classmethod
+    def _variables(cls, given: dict[str, str]) -> dict[str, str]:
+        for name, value in given.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise ValueError(f"{name!r} cannot be a variable: a name has no '=', and neither has a NUL character")
+        return given
 
 
 class KeepAlivePolicyConfig(_Part):

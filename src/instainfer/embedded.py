@@ -81,6 +81,7 @@ def make_backend(config: Config, clock: Clock) -> Backend:
             scratch=config.home / "containers",
             start_timeout_s=config.node.container_start_timeout_s,
             memory=config.cache_dir / "templates",
+            env=config.node.env,
         )
     if config.node.backend == "memory":
         from .backends.memory import MemoryBackend

@@ -331,6 +331,23 @@ def test_a_function_may_let_its_threads_spin(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_the_operators_variables_are_for_all_functions_and_a_functions_own_win(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        operators = {"OMP_WAIT_POLICY": "ACTIVE", "MIRROR": "http://here", "OWN": "0", "HOME": "/nowhere"}
+        async with world(tmp_path, env=operators) as w:
+            container = await w.container()
+            code = """
+                import os
+                def main(args):
+                    return dict(os.environ)
+            """
+            _, seen = await w.run(container, w.function(code, env={"OWN": "1"}), "a1")
+            assert (seen["OMP_WAIT_POLICY"], seen["MIRROR"], seen["OWN"]) == ("ACTIVE", "http://here", "1")
+            assert seen["HOME"] == seen["TMPDIR"] != "/nowhere"
+
+    asyncio.run(scenario())
+
+
 def test_growth_of_an_idle_resident_is_reported(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:

@@ -109,6 +109,20 @@ def test_a_run_makes_the_template_it_needs_and_does_not_end_it(tmp_path: Path, e
     asyncio.run(scenario())
 
 
+def test_what_is_forked_has_the_operators_variables(tmp_path: Path, environment: Environment) -> None:
+    code = "import os\n\ndef main(args):\n    return {'said': os.environ['SAID']}\n"
+
+    async def scenario() -> None:
+        async with world(tmp_path, env={"SAID": "by the operator"}) as w:
+            container = await w.container()
+            (f,) = Family(w, environment, "calm").functions(f=code)
+            _, answer = await w.run(container, f, "a1")
+            assert answer == {"said": "by the operator"}
+            assert story(w)[:2] == ["template made", "f forked"]
+
+    asyncio.run(scenario())
+
+
 def test_a_call_that_joins_gets_the_template_made_at_full_speed(tmp_path: Path, environment: Environment) -> None:
     environment.install(slow="open('GATE').read()".replace("GATE", str(environment.packages / "gate")))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from instainfer.config import load_config
 
@@ -17,3 +18,15 @@ def test_folders_are_absolute_wherever_they_were_given(tmp_path: Path, monkeypat
     config = load_config()
     assert (config.home, config.cache_dir) == (tmp_path / "here", tmp_path / "here" / "cache")
     assert load_config(cache="there").cache_dir == tmp_path / "there"
+
+
+def test_variables_for_all_functions_are_a_table_and_may_be_any_that_can_be_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("instainfer.toml").write_text('[node.env]\nOMP_NUM_THREADS = "1"\nhttp_proxy = "http://here:3128"\n')
+    assert load_config().node.env == {"OMP_NUM_THREADS": "1", "http_proxy": "http://here:3128"}
+    monkeypatch.setenv("INSTAINFER_NODE__ENV", '{"MIRROR": "x"}')
+    assert load_config().node.env["MIRROR"] == "x"
+    with pytest.raises(ValidationError, match="'A=B' cannot be a variable"):
+        load_config(node={"env": {"A=B": "1"}})

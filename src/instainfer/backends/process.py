@@ -54,8 +54,9 @@ class ProcessBackend:
         python: Path = Path(sys.executable),
         start_timeout_s: float = 30.0,
         memory: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """`scratch` takes the functions' private files; `python` runs the managers.
+        """`scratch` takes the functions' private files; `python` runs the managers; `env` is for all functions.
 
         `memory` is where it is kept what templates should import; without it that is learned anew each time.
         """
@@ -63,6 +64,7 @@ class ProcessBackend:
         self.python = python
         self.start_timeout_s = start_timeout_s
         self.scratch = scratch
+        self.env = dict(env or {})
         self.learned = LearnedModules(memory)
         self.left_out: dict[ResidentKey, dict[str, str]] = {}
         """By template, modules that it should have imported and has not, and why."""
@@ -190,7 +192,7 @@ class ProcessContainer(asyncio.Protocol):
             self._backend.scratch.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix="container-", dir=self._backend.scratch))
             folder.chmod(0o711)  # each function's part of it is its own; one with its own uid must get there
-            self._manager = ManagerProcess(self._backend.python, spec.limit_bytes, folder)
+            self._manager = ManagerProcess(self._backend.python, spec.limit_bytes, folder, self._backend.env)
         except OSError as error:
             self._complaint = f"cannot be started: {error}"
             last_words = ""

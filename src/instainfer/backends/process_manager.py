@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ..runtime import boot
+from ..runtime.process import FOR_ALL_FUNCTIONS
 
 _LOG = "manager.log"
 _TAIL_BYTES = 2000
@@ -19,8 +22,11 @@ _TAIL_BYTES = 2000
 class ManagerProcess:
     """The manager of one container, head of a session of its own."""
 
-    def __init__(self, python: Path, limit_bytes: int, folder: Path) -> None:
-        """Start it. Raises OSError when that is not possible; nothing is left then."""
+    def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
+        """Start it; `env` is for the processes of functions.
+
+        Raises OSError when that is not possible; nothing is left then.
+        """
         self.disconnected = asyncio.Event()
         self._log = folder / _LOG
         self._ours, theirs = socket.socketpair()
@@ -35,7 +41,10 @@ class ManagerProcess:
                     stdout=log,
                     stderr=log,
                     cwd=folder,
-                    env={name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ},
+                    env={
+                        **{name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ},
+                        FOR_ALL_FUNCTIONS: json.dumps(dict(env)),
+                    },
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )

@@ -1,4 +1,4 @@
-"""Loads and runs that share a machine's processors.
+"""Loads, runs and ends that share a machine's processors.
 
 Each is work of so many seconds on a machine of its own, in which it keeps some number of cores busy. As long as there
 are enough for all, everything takes as long as it takes alone. If not, those in the foreground get equal parts, and
