@@ -49,7 +49,7 @@ from .engine import Engine, Rank, Timer, cancel
 END_CORES = 1.6
 """What the end of a process keeps busy. The kernel takes pages back one by one, and those whose ends coincide wait for
 each other's locks, and then for their manager. On two cores two ends at once took 1.6 times as long as one, three or
-four 2.8 times (medians of 330 ends in live runs of `benchmarks/fidelity.py`)."""
+four 2.8 times (medians over 170 calls that ended neighbours, in two live runs of `benchmarks/fidelity.py`)."""
 
 _REPORT = int(Rank.REPORT)
 _ALARM = int(Rank.ALARM)
