@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -13,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..runtime import boot
-from ..runtime.process import FOR_ALL_FUNCTIONS
+from ..runtime.process import OPERATORS
 
 _LOG = "manager.log"
 _TAIL_BYTES = 2000
@@ -43,7 +42,7 @@ class ManagerProcess:
                     cwd=folder,
                     env={
                         **{name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ},
-                        FOR_ALL_FUNCTIONS: json.dumps(dict(env)),
+                        **{OPERATORS + name: value for name, value in env.items()},
                     },
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,

@@ -73,8 +73,8 @@ class Lookout:
         if view.thorough:
             self.thorough_at, self.waiting = plan.wake_at, waiting
             return
-        known = set(waiting)
-        untried = [key for key in self.waiting[WAITING:] if key not in known]
+        tried = set(waiting)
+        untried = [key for key in self.waiting[WAITING:] if key not in tried]
         self.waiting = (*waiting, *untried)[: 4 * WAITING]
         if plan.wake_at is not None and (self.thorough_at is None or plan.wake_at < self.thorough_at):
             self.thorough_at = plan.wake_at

@@ -28,6 +28,7 @@ _ORDERLY = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 """Exit statuses of a process that was asked to end and did."""
 
 _KEEP_ALIVE_TTL_S = 600.0
+_POLICIES = ("INSTAINFER_PRELOAD", "INSTAINFER_KEEPALIVE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iter
         # A session of its own: Ctrl-C reaches us first, and we end the platform in order.
         process = subprocess.Popen(
             command,
-            env={**os.environ, **_environment(setting, home, cache, memory_mb)},
+            env={**_inherited(setting), **_environment(setting, home, cache, memory_mb)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -132,6 +133,13 @@ def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iter
         raise
     if _end(process) not in _ORDERLY:
         raise HostError(f"the platform of the {setting.label} run did not end in order; its last words:\n{_tail(log)}")
+
+
+def _inherited(setting: Setting) -> dict[str, str]:
+    """Our own environment, without what would win over policies that are given in full."""
+    if setting.policies is None:
+        return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(_POLICIES)}
 
 
 def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> dict[str, str]:

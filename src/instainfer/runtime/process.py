@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -24,8 +23,8 @@ from .memory import Meter
 _BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
 _PROCESS_SOCKET_FD = 3
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-FOR_ALL_FUNCTIONS = "INSTAINFER_FOR_ALL_FUNCTIONS"
-"""Variable of the manager: a JSON object with the operator's variables (``node.env``)."""
+OPERATORS = "INSTAINFER_FOR_FUNCTIONS_"
+"""Before the names of the operator's variables for all functions (``node.env``) in the manager's environment."""
 _THREADS_WAIT_ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads of OpenMP (PyTorch's among them) that have nothing to do otherwise spin for a while, on cores on which the
 container's neighbours could compute: two calls at a time take up to five times as long, not twice."""
@@ -129,10 +128,10 @@ class Process:
         A function's own win over these.
         """
         env = {"PATH": _PATH, "LANG": "C.UTF-8", **_THREADS_WAIT_ASLEEP}
-        env.update(json.loads(os.environ.get(FOR_ALL_FUNCTIONS, "{}")))
-        env.update(HOME=self.scratch, TMPDIR=self.scratch)
         if "TZ" in os.environ:
             env["TZ"] = os.environ["TZ"]
+        env.update((name[len(OPERATORS) :], value) for name, value in os.environ.items() if name.startswith(OPERATORS))
+        env.update(HOME=self.scratch, TMPDIR=self.scratch)
         return env
 
     def is_born(self, pid: int) -> None:

@@ -50,6 +50,7 @@ class Standing:
     charge: float = 0.0
     weight: float = 0.0
     mean: float = math.inf
+    """`charge` / `weight`; kept, since it is asked for more often than it changes."""
 
     def with_charge(self, charge: float) -> Standing:
         charge, weight = FORGETTING * self.charge + charge, FORGETTING * self.weight + 1.0
