@@ -24,6 +24,7 @@ from .predict.poisson import Poisson
 from .preload.none import NoPreloading
 from .preload.opportunistic import Opportunistic
 from .preload.own import Own
+from .preload.published import Published
 
 
 def _library_backed(place: str) -> Any:
@@ -73,6 +74,7 @@ PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
         max_residents=preload.max_residents,
     ),
     "own": lambda preload: Own(preload.p_load),
+    "published": lambda preload: Published(preload.p_load, preload.p_offload),
     "none": lambda preload: NoPreloading(),
 }
 KEEPALIVES: Final[Mapping[str, Callable[[Any], KeepAlive]]] = {

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 from ...core.lifecycle import LOADED, UNLOADING
 from ...core.model import ContainerId, ResidentKey
-from ...core.pool import Origin
 from ...core.ports import (
     ContainerView,
     FunctionView,
@@ -31,9 +30,9 @@ from ...core.ports import (
     PreloadPlan,
     ResidentView,
     SuggestLoad,
-    SuggestOffload,
 )
 from .improving import improve
+from .overdue import overdue, overdue_at
 from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
 from .valuation import (
     AT_HOME,
@@ -89,7 +88,7 @@ class Opportunistic:
             self._templates_s = {}
             here = {container.id for container in view.containers}
             self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
-        offloads = [] if self.patient else list(self._overdue(view))
+        offloads = [] if self.patient else list(overdue(view, self.p_offload))
         leaving = {(s.container, s.function) for s in offloads}
         changed = self._all(view.containers, view, leaving)
         fresh, later = self._items(view.absent, view)
@@ -141,25 +140,11 @@ class Opportunistic:
             function.forecast is None,
         )
 
-    def _overdue(self, view: NodeView) -> Iterable[SuggestOffload]:
-        for container in view.containers:
-            for resident in container.residents:
-                function = view.functions.get(resident.function)
-                if function is None or function.forecast is None or resident.origin is not Origin.PRELOAD:
-                    continue
-                if resident.state is not UNLOADING and function.forecast.due_at(self.p_offload) <= view.at:
-                    yield SuggestOffload(
-                        container.id, function.key, f"not called although P(call) has passed {self.p_offload:g}"
-                    )
-
     def _next_look(self, view: NodeView) -> float | None:
         """When everything has to be looked at anew although nothing has happened."""
         moments: list[float] = []
         if not self.patient:
-            residents = (view.functions.get(r.function) for c in view.containers for r in c.residents)
-            moments += [
-                f.forecast.due_at(self.p_offload) for f in residents if f is not None and f.forecast is not None
-            ]
+            moments += overdue_at(view, self.p_offload)
         if (view.absent or view.waiting) and (view.containers or view.others):
             moments.append(view.at + LOOK_EVERY_S)
         return min((m for m in moments if view.at < m < math.inf), default=None)
