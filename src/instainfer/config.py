@@ -162,7 +162,9 @@ class KeepAliveConfig(KeepAlivePolicyConfig):
 
 class PreloadConfig(_Part):
     policy: str = Field(
-        "opportunistic", description="opportunistic; own: a container reloads only its own function; or none"
+        "opportunistic",
+        description="opportunistic; published: the paper's scheduler as it describes it, for comparison; own: a "
+        "container reloads only its own function; or none",
     )
     predictor: str = Field(
         "auto",
@@ -186,6 +188,12 @@ class PreloadConfig(_Part):
         "often look alike",
     )
     max_loads: int = Field(1, ge=1, description="pre-loads at a time")
+    calls_beside: int | None = Field(
+        None,
+        ge=0,
+        description="pre-loads are put off, for two seconds at most, while more calls than this are running, since "
+        "they take processors from them; default: half as many as there are processors, less one",
+    )
     max_residents: int = Field(0, ge=0, description="functions in one container; 0: any number that fits")
     hysteresis: float = Field(
         0.2, ge=0, description="a newcomer must be worth this much more, as a share, than what it displaces"
@@ -197,6 +205,17 @@ class PreloadConfig(_Part):
         description="not loaded where it would be called before its neighbours more rarely than this: a call for one "
         "ends the others, and each load costs CPU time",
     )
+
+    least_saving_s: float = Field(
+        0.0,
+        ge=0,
+        description="not loaded where it is expected to save less than this, in seconds: chance of being called before "
+        "its neighbours x seconds of loading",
+    )
+
+    def calls_beside_loads(self, processors: float) -> int:
+        """`calls_beside`, or its default on a machine with so many."""
+        return self.calls_beside if self.calls_beside is not None else max(0, int(processors / 2) - 1)
 
 
 class EnvironmentsConfig(_Part):

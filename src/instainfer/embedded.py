@@ -65,6 +65,7 @@ def node_state(config: Config, at: float) -> NodeState:
         node.memory_mb * MIB,
         max_queue=node.max_queue,
         max_loads=config.preload.max_loads,
+        calls_beside=config.preload.calls_beside_loads(len(os.sched_getaffinity(0))),
         retain=node.retain,
         templates=node.templates and node.retain,
         replace=node.replace,

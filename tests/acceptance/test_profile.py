@@ -57,6 +57,10 @@ def test_a_function_of_ones_own_is_measured_and_simulated(tmp_path: Path) -> Non
         assert least_s <= seconds < least_s + 0.5
     assert 4 * MIB < sleeper.resident_bytes < sleeper.memory_bytes == 128 * MIB
     assert sleeper.compute_cores < 0.3
+    # Who sleeps needs nobody's processor.
+    assert sleeper.beside_call is not None
+    assert sleeper.beside_call < 1.5
+    assert sleeper.beside_load < 1.5
     assert not sleeper.templated  # nothing of an environment is imported
     assert costs.cores >= 1
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from instainfer.core.model import GIB, MIB
@@ -32,6 +33,14 @@ def test_the_papers_costs_are_those_of_its_figures() -> None:
     assert paper.check() is None
 
 
+def test_two_calls_at_once_take_as_long_as_was_measured() -> None:
+    each = msgspec.structs.replace(costs.load("paper").functions["vgg19"], compute_cores=1.6, beside_call=2.0)
+    assert 2.0 / (2 * 1.6) * each.crowded(2.0) == pytest.approx(1 / 2.0), "equal parts, and what is lost besides"
+    assert each.crowded(4.0) == 1.0, "there is enough for both"
+    assert msgspec.structs.replace(each, beside_call=1.2).crowded(2.0) == 1.0, "no better than equal parts"
+    assert costs.load("paper").functions["vgg19"].crowded(1.0) == 1.0, "not measured"
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     path.write_bytes(costs.dump(costs.load("paper")))
@@ -47,6 +56,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         (lambda d: d.update(functions={}), "no function"),
         (lambda d: d["functions"]["vgg19"].pop("model_s"), "model_s"),
         (lambda d: d["functions"]["vgg19"].update(model_s="quick"), "functions"),
+        (lambda d: d["functions"]["vgg19"].update(beside_load=0.9), "beside_load"),
         (lambda d: d["functions"]["vgg19"].update(environment="jax"), "vgg19 names the environment 'jax'"),
         (lambda d: d["functions"]["vgg19"].update(memory_bytes=MIB), "vgg19 is larger than its memory limit"),
     ],

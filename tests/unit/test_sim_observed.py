@@ -52,6 +52,8 @@ COSTS = CostSet(
             estimate_bytes=500 * MIB,
             load_cores=1.2,
             compute_cores=2.0,
+            beside_call=2.2,
+            beside_load=1.4,
         ),
         "b": FunctionCosts(
             environment="onnx",
@@ -70,7 +72,7 @@ COSTS = CostSet(
 )
 LOST = Failure(FailureKind.CONTAINER_LOST, "")
 KNOWN = {
-    "a": Known(GIB, fast=True, load_cores=1.2, compute_cores=2.0),
+    "a": Known(GIB, fast=True, load_cores=1.2, compute_cores=2.0, beside_call=2.2, beside_load=1.4),
     "b": Known(GIB),
 }
 FROM_NOTHING = Settings(

@@ -35,6 +35,11 @@ class NodeSettings:
     max_queue: int = 10_000
     max_loads: int = 1
     """Pre-loads at a time."""
+    calls_beside: int | None = None
+    """Pre-loads are begun while at most so many calls are running: whatever its priority, a load slows down calls that
+    use all processors. None: while any number are."""
+    put_off_s: float = 2.0
+    """For no longer than this are they put off, since on a busy node some call is always running."""
     retain: bool = True
     """Keep a function resident after its call; False ends its process with the call (the paper's baseline)."""
     overtake_s: float = 5.0
@@ -105,6 +110,8 @@ class Books:
         """Something was freed: queued requests may be placed."""
         self.opportunity = False
         """Something changed that a pre-load plan depends on."""
+        self.put_off_until: float | None = None
+        """When pre-loads that calls have kept from beginning are begun in any case."""
         self._created = 0
 
     def create(self, function: Function, request: Request | None, reason: str) -> None:
@@ -264,7 +271,9 @@ class Books:
 
     def shrink(self, container: Container) -> None:
         """Measurements can show more than was estimated: end what is worth least until the limit holds."""
-        excess = -self.pool.ledger.free_in(container.id) - self.pool.freeing_in(container)
+        excess = -self.pool.ledger.free_in(container.id)
+        if excess > 0:
+            excess -= self.pool.freeing_in(container)
         if excess <= 0:
             return
         kept = [r for r in container.residents.values() if r.state is not UNLOADING]

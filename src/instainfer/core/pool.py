@@ -115,6 +115,8 @@ class Pool:
         """Containers in which something has changed since a pre-load plan looked at them."""
         self.missed: dict[FunctionKey, None] = {}
         """Functions that have lost a resident since."""
+        self.busy = 0
+        """Containers that serve calls."""
         self.loading = 0
         """Pre-loads under way; what calls have loaded for themselves is not counted."""
         self.stopping_bytes = 0
@@ -130,12 +132,16 @@ class Pool:
             raise InternalError(f"container {container.id} cannot go from {container.state} to {state}")
         if container.state is IDLE:
             self._leave_idle(container)
+        elif container.state is BUSY:
+            self.busy -= 1
         elif container.state is STOPPING:
             self.stopping_bytes -= container.limit_bytes
         container.state = state
         if state is IDLE:
             container.idle_since = at
             self._enter_idle(container)
+        elif state is BUSY:
+            self.busy += 1
         elif state is STOPPING:
             self.stopping_bytes += container.limit_bytes
         elif state is ContainerState.GONE:
@@ -260,6 +266,7 @@ class Pool:
                 {c.id for c in self.containers.values() if c.state is IDLE},
                 set(self.idle),
             ),
+            ("busy containers", sum(c.state is BUSY for c in self.containers.values()), self.busy),
             ("pre-loads", self._preloads(), self.loading),
             (
                 "stopping bytes",

@@ -13,10 +13,12 @@ from .ports import SuggestLoad, SuggestOffload
 def preload(books: Books) -> None:
     """Ask the policy what should be where, and do of it what the books allow.
 
-    Opportunistic means free: nothing is loaded while a request waits for room. Then, and while enough is being loaded,
-    the opportunity is kept for later.
+    Opportunistic means free: nothing is loaded while a request waits for room, and, for a while, none is begun while
+    calls want the processors. Then, and while enough is being loaded, the opportunity is kept for later.
     """
     if not books.policies.preloader.active or books.draining or (books.queue and books.starved is not None):
+        return
+    if books.settings.calls_beside is not None and _is_put_off(books, books.settings.calls_beside):
         return
     if books.promises:
         _keep_promises(books)
@@ -44,6 +46,17 @@ def preload(books: Books) -> None:
     books.wakes.plan_at = books.lookout.thorough_at
     for when, key in plan.later:
         books.wakes.arm(when, f"due {key}")
+
+
+def _is_put_off(books: Books, calls_beside: int) -> bool:
+    """Whether running calls keep pre-loads from beginning; not for ever, since on a busy node there always are some."""
+    if books.pool.busy <= calls_beside:
+        books.put_off_until = None
+        return False
+    if books.put_off_until is None:
+        books.put_off_until = books.at + books.settings.put_off_s
+        books.wakes.arm(books.put_off_until, "loads")
+    return books.at < books.put_off_until
 
 
 def _keep_promises(books: Books) -> None:

@@ -27,7 +27,7 @@ from ..report.chrome import read_story
 from ..report.results import this_machine
 from ..sim.costs import CostSet
 from ..sim.observed import Known, Observer
-from . import processors, starts
+from . import crowding, processors, starts
 from .live import Steps
 from .platform import Setting, running
 from .setup import Prepared, prepare
@@ -80,6 +80,7 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
     with processors.watched() as waiting:
         starts.measure(ready, folder, cache, repeat, steps, container_mb=container_mb)
     busy = processors.measure(ready, folder, cache, container_mb, steps)
+    crowds = crowding.measure(ready, folder, cache, container_mb, steps)
     observer = read_stories(folder, starts.PROBES)
     known = {
         each.prepared.name: Known(
@@ -87,6 +88,8 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
             fast=each.manifest.fast_init,
             load_cores=busy[each.prepared.name].load,
             compute_cores=busy[each.prepared.name].compute,
+            beside_call=crowds[each.prepared.name].call,
+            beside_load=crowds[each.prepared.name].load,
         )
         for each in functions
     }

@@ -45,7 +45,7 @@ _MORE_TRIES = 4
 _WAIT_S = 60.0
 _LOOK_EVERY_S = 0.05
 """There is no way to be told of what changes in ``status``, so it is asked for."""
-_PAUSE_S = 0.7
+PAUSE_S = 0.7
 """Before each call: most calls come after a while without any, and take longer then. A processor that has been idle is
 woken slowly, above all a virtual one, and the threads of a call wake each other hundreds of times."""
 _SETTLED_S = 8.0
@@ -141,7 +141,7 @@ def provoke(client: Client, function: str, request: bytes, probe: Probe, repeat:
         if not _set_up(client, function, probe):
             continue
         for _ in range(2 if StartKind.WARM in probe.kinds else 1):
-            time.sleep(_PAUSE_S)
+            time.sleep(PAUSE_S)
             start = _start(client, function, args)
             if start.kind in found and len(found[start.kind]) < repeat:
                 found[start.kind].append(start)

@@ -35,7 +35,10 @@ refused; what follows shows all of them. `instainfer profile` measures such a se
           "estimate_bytes": 560000000, what the platform takes its size for, before it has been loaded
           "templated": true,           whether it may be forked from a template
           "load_cores": 1.0,           how many processors a load keeps busy
-          "compute_cores": 2.0         and a call
+          "compute_cores": 2.0,        and a call
+          "beside_call": 2.3,          how many times as long a call takes beside another of the same function, where
+                                       processors are short; absent: as equal parts of them make it
+          "beside_load": 1.4           and beside a load in the background; absent: as long as alone
         }
       }
     }
@@ -61,6 +64,7 @@ from ..errors import BadInput, NotFound
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Cores: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Times: TypeAlias = Annotated[float, msgspec.Meta(ge=1)]
 
 
 class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,10 +91,19 @@ class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     templated: bool = True
     load_cores: Cores = 1.0
     compute_cores: Cores = 1.0
+    beside_call: Times | None = None
+    """None: equal parts of the processors say it all."""
+    beside_load: Times = 1.0
 
     def model(self, *, fast: bool) -> float:
         """Seconds of its model on a platform that honours fast initialisation or does not."""
         return self.fast_model_s if fast and self.fast_model_s is not None else self.model_s
+
+    def crowded(self, cores: float) -> float:
+        """By what a call's speed is multiplied where it gets less than it wants of so many processors."""
+        if self.beside_call is None or 2.0 * self.compute_cores <= cores:
+            return 1.0
+        return min(1.0, 2.0 * self.compute_cores / cores / self.beside_call)
 
     def first_compute(self, *, forked: bool) -> float:
         """Seconds of the first call of a process that nothing has warmed up."""

@@ -5,11 +5,13 @@ are enough for all, everything takes as long as it takes alone. If not, those in
 what one has no use for goes to the others (max-min fairness: what Linux does with autogroups, where a container is one
 party whatever its threads). What is loaded in the background gets what is left over, and `BACKGROUND_SHARE` at least.
 
-That is a lower bound of what really happens: caches and memory are shared as well, and a library whose threads spin
-while they wait for each other can lose far more (`docs/howto/simulate.md`).
+Equal parts are a lower bound of what really happens: the threads of one call wait for each other, and where one has to
+wait for its processor all do. So work can say how fast it goes in company, as measured (`experiments.crowding`):
+`crowded`, by what its speed is multiplied when it gets less than it wants, and `dragged`, its speed beside something in
+the background although it gets what it wants.
 
 Worked example: two cores, a call that uses both, and another that comes in its middle. From then on each has one core
-and runs at half its speed; the second one, once alone, at full speed again.
+and runs at half its speed; the second one, once alone, at full speed again. With `crowded` = 0.8 both run at 0.4.
 """
 
 from __future__ import annotations
@@ -31,7 +33,16 @@ Stretched: TypeAlias = Callable[..., None]
 class Processors(Protocol):
     """Where work is done."""
 
-    def begin(self, seconds: float, cores: float, then: Stretched, *, background: bool = False) -> Any:
+    def begin(
+        self,
+        seconds: float,
+        cores: float,
+        then: Stretched,
+        *,
+        background: bool = False,
+        crowded: float = 1.0,
+        dragged: float = 1.0,
+    ) -> Any:
         """Do so much, then call `then`; returns what `give_up` and `hurry` take."""
         ...
 
@@ -50,7 +61,16 @@ class Plenty:
     def __init__(self, engine: Engine) -> None:
         self._after = engine.after
 
-    def begin(self, seconds: float, cores: float, then: Stretched, *, background: bool = False) -> Timer:
+    def begin(
+        self,
+        seconds: float,
+        cores: float,
+        then: Stretched,
+        *,
+        background: bool = False,
+        crowded: float = 1.0,
+        dragged: float = 1.0,
+    ) -> Timer:
         return self._after(seconds, _REPORT, then)
 
     def give_up(self, work: Timer) -> None:
@@ -60,13 +80,38 @@ class Plenty:
 
 
 class _Work:
-    __slots__ = ("background", "began_s", "cores", "left_s", "seconds", "since_s", "slowed", "speed", "then", "timer")
+    __slots__ = (
+        "background",
+        "began_s",
+        "cores",
+        "crowded",
+        "dragged",
+        "left_s",
+        "seconds",
+        "since_s",
+        "slowed",
+        "speed",
+        "then",
+        "timer",
+    )
 
-    def __init__(self, seconds: float, cores: float, then: Stretched, now: float, *, background: bool) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        cores: float,
+        then: Stretched,
+        now: float,
+        *,
+        background: bool,
+        crowded: float,
+        dragged: float,
+    ) -> None:
         self.seconds = self.left_s = seconds
         self.cores = cores
         self.then = then
         self.background = background
+        self.crowded = crowded
+        self.dragged = dragged
         self.began_s = self.since_s = now
         self.speed = 1.0
         self.slowed = False
@@ -83,8 +128,18 @@ class Cores:
         """Under way, in the order of their beginnings; what needs no processor is not in it."""
         self._wanted = 0.0
 
-    def begin(self, seconds: float, cores: float, then: Stretched, *, background: bool = False) -> _Work:
-        work = _Work(seconds, cores, then, self._engine.now, background=background)
+    def begin(
+        self,
+        seconds: float,
+        cores: float,
+        then: Stretched,
+        *,
+        background: bool = False,
+        crowded: float = 1.0,
+        dragged: float = 1.0,
+    ) -> _Work:
+        now = self._engine.now
+        work = _Work(seconds, cores, then, now, background=background, crowded=crowded, dragged=dragged)
         self._schedule(work)
         if cores > 0.0:
             self._works[work] = None
@@ -128,16 +183,22 @@ class Cores:
 
     def _share(self) -> None:
         """Give every work its speed anew."""
-        left = self._divide((w for w in self._works if not w.background), self._cores)
-        self._divide((w for w in self._works if w.background), max(left, BACKGROUND_SHARE * self._cores))
+        background = [work for work in self._works if work.background]
+        foreground = [work for work in self._works if not work.background]
+        left = self._divide(foreground, self._cores, drags=bool(background))
+        self._divide(background, max(left, BACKGROUND_SHARE * self._cores), drags=False)
 
-    def _divide(self, works: Iterable[_Work], cores: float) -> float:
-        """Divide cores among equals; returns what is left."""
+    def _divide(self, works: Iterable[_Work], cores: float, *, drags: bool) -> float:
+        """Divide cores among equals, of which `drags` says whether there is work in the background; returns what is
+        left."""
         modest_first = sorted(works, key=lambda work: work.cores)
         for number, work in enumerate(modest_first):
             part = min(work.cores, cores / (len(modest_first) - number))
             cores -= part
-            self._set_speed(work, part / work.cores)
+            if part < work.cores:
+                self._set_speed(work, part / work.cores * work.crowded)
+            else:
+                self._set_speed(work, work.dragged if drags else 1.0)
         return max(0.0, cores)
 
     def _set_speed(self, work: _Work, speed: float) -> None:

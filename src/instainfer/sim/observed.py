@@ -45,6 +45,9 @@ class Known:
     """Whether it asks for ``fast_init``."""
     load_cores: float = 1.0
     compute_cores: float = 1.0
+    beside_call: float | None = None
+    beside_load: float = 1.0
+    """How many times as long a call takes in company."""
 
 
 @dataclass(slots=True)
@@ -157,6 +160,8 @@ class Observer:
             templated=function.templated and bool(self._samples[function.environment].of["template library"]),
             load_cores=known.load_cores,
             compute_cores=known.compute_cores,
+            beside_call=known.beside_call,
+            beside_load=known.beside_load,
         )
 
     def _environment(self, environment: str, functions: Mapping[str, FunctionCosts]) -> EnvironmentCosts:

@@ -143,7 +143,7 @@ class _Simulation:
         self.worlds = {
             name: World(
                 self.engine,
-                settings.node_state(name),
+                settings.node_state(name, costs.cores),
                 costs,
                 Durations(costs.noise_sigma, f"{settings.seed}/{name}"),
                 fast_init=settings.fast_init,

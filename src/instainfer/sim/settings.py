@@ -34,12 +34,16 @@ class Settings:
     max_queue: int = 10_000
     label: str = "simulated"
 
-    def node_state(self, name: str) -> NodeState:
-        """A node without functions. Raises `BadInput` for a policy that does not exist."""
+    def node_state(self, name: str, processors: float = 0.0) -> NodeState:
+        """A node without functions; `processors`: 0 for as many as are wanted.
+
+        Raises `BadInput` for a policy that does not exist.
+        """
         node = NodeSettings(
             self.memory_bytes,
             max_queue=self.max_queue,
             max_loads=self.preload.max_loads,
+            calls_beside=self.preload.calls_beside_loads(processors) if processors else self.preload.calls_beside,
             retain=self.retain,
             templates=self.templates and self.retain,
             replace=self.replace,

@@ -82,6 +82,9 @@ class _Known:
     """The first call when nothing has warmed it up."""
     compute_s: float = 0.0
     compute_cores: float = 1.0
+    crowded: float = 1.0
+    dragged: float = 1.0
+    """As `cpu` has them, of a call."""
     template: ResidentKey | None = None
 
 
@@ -181,6 +184,8 @@ class World:
             costs.first_compute(forked=forked),
             costs.compute_s,
             costs.compute_cores,
+            costs.crowded(self._costs.cores) if self._costs.cores else 1.0,
+            1.0 / costs.beside_load,
             template,
         )
         self.feed(FunctionRegistered(self._engine.now, function, profile))
@@ -368,7 +373,8 @@ class World:
             resident.is_cold = False
             compute_s = self._take(compute_s)
             seconds = self._take(self._costs.handoff_s) + compute_s
-            self._cpu.begin(seconds, known.compute_cores, partial(self._ran, container, run, resident, compute_s))
+            ran = partial(self._ran, container, run, resident, compute_s)
+            self._cpu.begin(seconds, known.compute_cores, ran, crowded=known.crowded, dragged=known.dragged)
 
     def _ran(
         self, container: _Container, run: Run, resident: _Resident, compute_s: float, stretch: float = 1.0
