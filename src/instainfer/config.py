@@ -206,13 +206,6 @@ class PreloadConfig(_Part):
         "ends the others, and each load costs CPU time",
     )
 
-    least_saving_s: float = Field(
-        0.0,
-        ge=0,
-        description="not loaded where it is expected to save less than this, in seconds: chance of being called before "
-        "its neighbours x seconds of loading",
-    )
-
     def calls_beside_loads(self, processors: float) -> int:
         """`calls_beside`, or its default on a machine with so many."""
         return self.calls_beside if self.calls_beside is not None else max(0, int(processors / 2) - 1)

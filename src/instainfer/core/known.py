@@ -162,7 +162,9 @@ class Registry:
     # -- views -----------------------------------------------------------------------------------------------------
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
-        known = self.functions[key]
+        return self.view_of(self.functions[key], key, pool)
+
+    def view_of(self, known: Known, key: FunctionKey, pool: Pool) -> FunctionView:
         copies = pool.copies.get(key, 0)
         forked = known.template is not None and known.template in pool.by_function
         if known.seen is not None:
@@ -204,7 +206,8 @@ class Views(Mapping[FunctionKey, FunctionView]):
 
     def get(self, key: FunctionKey, default: Any = None) -> Any:
         # As `Mapping` does it, without an exception and two more calls: a plan asks for every resident.
-        return self._registry.view(key, self._pool) if key in self._registry.functions else default
+        known = self._registry.functions.get(key)
+        return default if known is None else self._registry.view_of(known, key, self._pool)
 
     def __iter__(self) -> Iterator[FunctionKey]:
         return iter(self._registry.functions)

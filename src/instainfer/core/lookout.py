@@ -17,7 +17,7 @@ from .model import FunctionKey
 from .pool import Pool
 from .ports import NodeView, PreloadPlan
 
-SMALL: Final = (16, 64)
+SMALL: Final = (8, 16)
 """Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
 FRESH: Final = 24
 """New candidates in one look; more wait for the next."""

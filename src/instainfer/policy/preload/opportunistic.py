@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from ...core.lifecycle import LOADED, UNLOADING
 from ...core.model import ContainerId, ResidentKey
@@ -37,7 +38,6 @@ from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
 from .valuation import (
     AT_HOME,
     LOOK_EVERY_S,
-    missing,
     once,
     rate,
     saves_s,
@@ -47,6 +47,8 @@ from .valuation import (
 
 BELIEVED_S = 15.0
 """How long a container's rates are believed while nothing in it changes."""
+BELIEVED_SILENT_S = 3.0
+"""How long that of a function without a place is: it falls with the silence."""
 
 
 class Opportunistic:
@@ -74,6 +76,7 @@ class Opportunistic:
         self.patient = patient
         self.max_residents = max_residents or UNLIMITED
         self._bins: dict[ContainerId, _Kept] = {}
+        self._seen: dict[ResidentKey, _Seen] = {}
         self._misses: dict[ResidentKey, float] = {}
         """As the last thorough plan saw them."""
         self._templates_s: dict[ResidentKey, float] = {}
@@ -83,28 +86,37 @@ class Opportunistic:
         return worth_s(function, at)
 
     def plan(self, view: NodeView) -> PreloadPlan:
-        if view.thorough:
-            self._misses = missing(view, self.horizon_s)
-            self._templates_s = {}
-            here = {container.id for container in view.containers}
-            self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
         offloads = [] if self.patient else list(overdue(view, self.p_offload))
         leaving = {(s.container, s.function) for s in offloads}
-        changed = self._all(view.containers, view, leaving)
         fresh, later = self._items(view.absent, view)
         waiting, _ = self._items(view.waiting, view)
+        if view.thorough:
+            self._look_thoroughly(view)
         suggestions: list[SuggestLoad] = []
         left: list[Item] = []
         if view.load_slots > 0:
-            suggestions, left = self._pack(view, changed, fresh, waiting)
+            suggestions, left = self._pack(view, self._all(view.containers, view, leaving), fresh, waiting)
             if not suggestions and view.thorough:
                 suggestions = list(self._templates(view))[: view.load_slots]
         return PreloadPlan(
             (*offloads, *suggestions),
             self._next_look(view),
-            tuple(item.key for item in left),
+            tuple([item.key for item in left]),
             tuple(later),
         )
+
+    def _look_thoroughly(self, view: NodeView) -> None:
+        """Note what can only be known where everything is in view, and forget what is not."""
+        absent = {function.key for function in view.absent}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in absent}
+        here = {container.id for container in view.containers}
+        self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
+        self._templates_s = {}
+        self._misses = {}
+        for function in view.absent:
+            if function.template is not None:
+                chance = self._see(function, view).chance
+                self._misses[function.template] = self._misses.get(function.template, 0.0) + chance
 
     # -- whom ------------------------------------------------------------------------------------------------------
 
@@ -116,18 +128,23 @@ class Opportunistic:
         items: list[Item] = []
         later: list[tuple[float, ResidentKey]] = []
         for function in functions:
-            forecast = function.forecast
-            if forecast is not None and at < (due_at := forecast.due_at(self.p_load)):
-                if due_at < math.inf:
-                    later.append((due_at, function.key))
-            elif forecast is None or self.patient or at < forecast.due_at(self.p_offload):
-                items.append(self._item(function, view))
+            seen = self._see(function, view)
+            if at < seen.due_at:
+                if seen.due_at < math.inf:
+                    later.append((seen.due_at, function.key))
+            elif at < seen.overdue_at:
+                items.append(seen.item)
         return items, later
 
-    def _item(self, function: FunctionView, view: NodeView) -> Item:
+    def _see(self, function: FunctionView, view: NodeView) -> _Seen:
+        """A function that is not resident; for a while as it was seen last, if nothing is known to have changed."""
+        seen = self._seen.get(function.key)
+        if seen is not None and seen.view is function and view.at < seen.until:
+            return seen
         each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
-        alone_s = each * saves * once(each, self.horizon_s)
-        return Item(
+        used_s = once(each, self.horizon_s)
+        alone_s = each * saves * used_s
+        item = Item(
             function.key,
             function.namespace,
             each,
@@ -139,6 +156,14 @@ class Opportunistic:
             function.template,
             function.forecast is None,
         )
+        forecast = function.forecast
+        if forecast is None:
+            return _Seen(function, view.at, item, each * used_s)
+        overdue_at = math.inf if self.patient else forecast.due_at(self.p_offload)
+        until = view.at + BELIEVED_SILENT_S
+        seen = _Seen(function, until, item, each * used_s, forecast.due_at(self.p_load), overdue_at)
+        self._seen[function.key] = seen
+        return seen
 
     def _next_look(self, view: NodeView) -> float | None:
         """When everything has to be looked at anew although nothing has happened."""
@@ -159,7 +184,7 @@ class Opportunistic:
         packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
         nowhere_else = {id(item) for item in waiting}
         changed_ids = {each.id for each in changed}
-        items = sorted([*fresh, *waiting], key=lambda item: (-item.density, item.key))
+        items = sorted([*fresh, *waiting], key=_RANK)
         placed: list[Placed] = []
         left: list[Item] = []
         for n, item in enumerate(items):
@@ -304,7 +329,24 @@ def _cheapest_byte_first(resident: Resident) -> tuple[float, ResidentKey]:
     return resident.density, resident.key
 
 
-@dataclass(frozen=True, slots=True)
+_RANK = attrgetter("rank")
+
+
+@dataclass(slots=True, eq=False)
+class _Seen:
+    """A function without a place, as it was seen last; true while the view of it is the same."""
+
+    view: FunctionView
+    until: float
+    """For so long is its rate believed."""
+    item: Item
+    chance: float
+    """Of a call within the horizon."""
+    due_at: float = -math.inf
+    overdue_at: float = math.inf
+
+
+@dataclass(slots=True, eq=False)
 class _Kept:
     """A container as it was packed last; true while the view of it is the same, and believed for a while."""
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ...core.model import ContainerId, ResidentKey
@@ -48,6 +48,11 @@ class Item:
     template: ResidentKey | None = None
     welcome: bool = False
     """Never called: it takes what is free, pushes nobody out, and is not thought to be called before its neighbours."""
+    rank: tuple[float, ResidentKey] = field(init=False)
+    """Sorts those of most value per byte first."""
+
+    def __post_init__(self) -> None:
+        self.rank = (-self.density, self.key)
 
     def bytes_in(self, place: Bin) -> int:
         if self.template is not None and self.template in place.ready:

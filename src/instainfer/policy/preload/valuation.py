@@ -87,16 +87,6 @@ def saves_s(function: FunctionView, others: int) -> float:
     return function.load_s if others <= 0 else min(function.load_s, WAIT_RUNS * function.busy_s)
 
 
-def missing(view: NodeView, horizon_s: float) -> dict[ResidentKey, float]:
-    """Calls expected within the horizon of functions that are absent, by template."""
-    calls: dict[ResidentKey, float] = {}
-    for function in view.absent:
-        if function.template is not None:
-            chance = -math.expm1(-rate(function, view.at, view.first_rate) * function.lacks * horizon_s)
-            calls[function.template] = calls.get(function.template, 0.0) + chance
-    return calls
-
-
 def template_s(view: NodeView, key: ResidentKey, misses: Mapping[ResidentKey, float]) -> float:
     """Seconds of importing that a template is expected to save within the horizon, over all its functions."""
     template = view.templates.get(key)
