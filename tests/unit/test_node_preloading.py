@@ -82,6 +82,40 @@ def test_nothing_is_loaded_while_a_request_waits() -> None:
     none(node.ran(2.0, "node-c1", "a1"), d.Load)
 
 
+OTHER = "u/other@1"
+
+
+def two_containers(**settings: object) -> CheckedNode:
+    """One of A and one of another tenant's function, which runs; whatever is new to A's tenant may go to A's."""
+    node = preloading(keys=(A, OTHER), budget_mib=1024, **settings)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.serve(2.0, "node-c2", "o1", OTHER)
+    only(node.call(10.0, "o2", OTHER), d.Run)
+    return node
+
+
+def test_loads_are_put_off_until_no_call_runs() -> None:
+    node = two_containers(calls_beside=0)
+    none(node.tell(e.FunctionRegistered(10.1, function(C))), d.Load)
+    load = only(node.ran(10.5, "node-c2", "o2"), d.Load)
+    assert (load.container, load.function) == ("node-c1", C)
+
+
+def test_a_call_that_takes_long_puts_them_off_for_a_while_only() -> None:
+    node = two_containers(calls_beside=0, put_off_s=2.0)
+    none(node.tell(e.FunctionRegistered(10.1, function(C))), d.Load)
+    early = node.tell(e.TimerFired(12.0))
+    none(early, d.Load)
+    assert only(early, d.WakeAt).when == 12.1
+    assert only(node.tell(e.TimerFired(12.1)), d.Load).function == C
+
+
+@pytest.mark.parametrize("allowed", [1, None])
+def test_where_there_are_processors_for_both_they_are_not_put_off(allowed: int | None) -> None:
+    node = two_containers(calls_beside=allowed)
+    assert only(node.tell(e.FunctionRegistered(10.1, function(C))), d.Load).function == C
+
+
 def test_pre_loading_never_starts_a_container_and_never_prolongs_one() -> None:
     node = CheckedNode(1024, preloader=Opportunistic(), ttl_s=60.0, keys=(A, B))
     none(node.tell(e.TimerFired(1.0)), d.StartContainer)

@@ -313,6 +313,8 @@ class NodeState:
                 books.opportunity = True
             elif what == "prewarm":
                 self._prewarm(key, event.at)
+            elif what == "loads":
+                pass  # the opportunity that they were put off from is there still
             elif (container := books.pool.idle.get(key)) is not None:
                 self._look_at_idle(container, event.at)
         if books.wakes.plan_at is not None and books.wakes.plan_at <= event.at:

@@ -55,8 +55,11 @@ def _is_put_off(books: Books, calls_beside: int) -> bool:
         return False
     if books.put_off_until is None:
         books.put_off_until = books.at + books.settings.put_off_s
-        books.wakes.arm(books.put_off_until, "loads")
-    return books.at < books.put_off_until
+    if books.at >= books.put_off_until:
+        return False
+    # Each time: an earlier deadline of that name may be armed still, from when calls had kept loads waiting before.
+    books.wakes.arm(books.put_off_until, "loads")
+    return True
 
 
 def _keep_promises(books: Books) -> None:
