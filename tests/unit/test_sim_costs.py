@@ -33,6 +33,15 @@ def test_the_papers_costs_are_those_of_its_figures() -> None:
     assert paper.check() is None
 
 
+def test_a_forked_process_computes_as_was_measured_of_it() -> None:
+    each = costs.load("paper").functions["vgg19"]
+    assert each.compute(forked=True) == each.compute(forked=False) == each.first_compute(forked=True) == each.compute_s
+    slower = msgspec.structs.replace(each, forked_compute_s=0.3, first_compute_s=0.4)
+    assert (slower.compute(forked=True), slower.compute(forked=False)) == (0.3, each.compute_s)
+    assert slower.first_compute(forked=True) == 0.4
+    assert msgspec.structs.replace(slower, forked_first_compute_s=0.5).first_compute(forked=True) == 0.5
+
+
 def test_two_calls_at_once_take_as_long_as_was_measured() -> None:
     each = msgspec.structs.replace(costs.load("paper").functions["vgg19"], compute_cores=1.6, beside_call=2.0)
     assert 2.0 / (2 * 1.6) * each.crowded(2.0) == pytest.approx(1 / 2.0), "equal parts, and what is lost besides"

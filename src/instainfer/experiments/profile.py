@@ -12,14 +12,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from .. import __version__
 from ..config import load_config
-from ..core.model import MIB
+from ..core.model import MIB, StartKind
 from ..environments.manifest import Manifest, read_manifest
 from ..errors import BadInput
 from ..examples import example, examples_dir
@@ -33,6 +33,11 @@ from .platform import Setting, running
 from .setup import Prepared, prepare
 from .workload import sample_request
 
+_PROBES = tuple(
+    replace(probe, kinds=(*probe.kinds, StartKind.WARM)) if probe.kinds == (StartKind.TEMPLATED,) else probe
+    for probe in starts.PROBES
+)
+"""Of what is forked from a template later calls are wanted too."""
 _FIRST = Setting("first", retain=True, preload="none", templates=True)
 _SECOND_CALLS = 2
 """Of every function before anything is measured: what the first load has imported, the second one's template has."""
@@ -78,10 +83,10 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
     container_mb = max(starts.CONTAINER_MB, *(each.memory_mb for each in functions))
     _call_all_once(ready, folder, cache, container_mb, steps)
     with processors.watched() as waiting:
-        starts.measure(ready, folder, cache, repeat, steps, container_mb=container_mb)
+        starts.measure(ready, folder, cache, repeat, steps, probes=_PROBES, container_mb=container_mb)
     busy = processors.measure(ready, folder, cache, container_mb, steps)
     crowds = crowding.measure(ready, folder, cache, container_mb, steps)
-    observer = read_stories(folder, starts.PROBES)
+    observer = read_stories(folder, _PROBES)
     known = {
         each.prepared.name: Known(
             each.memory_mb * MIB,

@@ -29,6 +29,7 @@ refused; what follows shows all of them. `instainfer profile` measures such a se
           "forked_bytes": 48000000,    what one forked from a template adds to it
                                        all that follow are optional:
           "fast_model_s": 0.07,        its model without random initialisation
+          "forked_compute_s": 0.07,    one call, of a process that was forked from a template
           "first_compute_s": 0.08,     the first call after a load from nothing, if nothing has warmed it up
           "forked_first_compute_s": 0.09,  the same after a load from a template
           "warmup_s": 0.09,            what a load ahead of a call does beyond loading; absent: it has no warm-up
@@ -80,6 +81,9 @@ class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forked_bytes: Bytes
     fast_model_s: Seconds | None = None
     """None: the function does not ask for fast initialisation."""
+    forked_compute_s: Seconds | None = None
+    """One call of a process that was forked from a template, and may have its weights mapped, in smaller pages than
+    others have; None: as of any other."""
     first_compute_s: Seconds | None = None
     """The first call of a process that nothing has warmed up; None: as any other."""
     forked_first_compute_s: Seconds | None = None
@@ -105,10 +109,15 @@ class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return 1.0
         return min(1.0, 2.0 * self.compute_cores / cores / self.beside_call)
 
+    def compute(self, *, forked: bool) -> float:
+        """Seconds of a call."""
+        return self.forked_compute_s if forked and self.forked_compute_s is not None else self.compute_s
+
     def first_compute(self, *, forked: bool) -> float:
         """Seconds of the first call of a process that nothing has warmed up."""
-        first_s = self.compute_s if self.first_compute_s is None else self.first_compute_s
-        return self.forked_first_compute_s if forked and self.forked_first_compute_s is not None else first_s
+        if forked and self.forked_first_compute_s is not None:
+            return self.forked_first_compute_s
+        return self.compute(forked=forked) if self.first_compute_s is None else self.first_compute_s
 
 
 class EnvironmentCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -137,11 +137,13 @@ class Observer:
         if function is None:
             raise BadInput(f"{name} is in none of the stories; deploy it and call it, each kind of start once at least")
         model_names = ("model",) if known.fast else ("model", "fast model")
-        compute_s = _needed(of("compute", "preloaded compute", "first", "forked first"), f"a call of {name}")
+        compute_s = _needed(
+            of("compute", "forked compute", "preloaded compute", "first", "forked first"), f"a call of {name}"
+        )
         resident = _needed(of("resident", "forked"), f"a load of {name}")
         first_s, forked_first_s = of("first"), of("forked first")
         warm_up_s, preloaded_s = of("warm-up"), of("preloaded compute")
-        if not _warms_up(warm_up_s, preloaded_s, compute_s, forked_first_s or first_s):
+        if not _warms_up(warm_up_s, preloaded_s, of("forked compute") or compute_s, forked_first_s or first_s):
             warm_up_s = None
         return FunctionCosts(
             environment=function.environment,
@@ -151,6 +153,7 @@ class Observer:
             model_s=_round(_needed(of(*model_names, "fast model"), f"a load of {name}")),
             fast_model_s=_maybe(of("fast model")) if known.fast else None,
             compute_s=_round(compute_s),
+            forked_compute_s=_maybe(of("forked compute")),
             first_compute_s=_maybe(first_s),
             forked_first_compute_s=_maybe(forked_first_s),
             warmup_s=_maybe(warm_up_s),

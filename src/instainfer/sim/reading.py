@@ -6,8 +6,9 @@ What is asked for is a decision, that it is there an event: the time between the
 ==========================================  =========================================================================
 of the platform                             container, handoff, load handoff
 of a template's environment                 template library, template bytes
-of a function                               library, fork, model, fast model, warm-up; compute, preloaded compute,
-                                            joined compute, first, forked first; resident, forked, added
+of a function                               library, fork, model, fast model, warm-up; compute, forked compute,
+                                            preloaded compute, joined compute, first, forked first; resident,
+                                            forked, added
 ==========================================  =========================================================================
 """
 
@@ -232,4 +233,6 @@ def _compute(start_kind: StartKind, *, forked: bool) -> str:
         return "forked first" if forked else "first"
     if start_kind is StartKind.PRELOADED:
         return "preloaded compute"
-    return "compute" if start_kind is StartKind.WARM else "joined compute"
+    if start_kind is not StartKind.WARM:
+        return "joined compute"
+    return "forked compute" if forked else "compute"

@@ -182,7 +182,7 @@ class World:
             costs.forked_bytes if forked else costs.resident_bytes,
             costs.warmup_s,
             costs.first_compute(forked=forked),
-            costs.compute_s,
+            costs.compute(forked=forked),
             costs.compute_cores,
             costs.crowded(self._costs.cores) if self._costs.cores else 1.0,
             1.0 / costs.beside_load,
