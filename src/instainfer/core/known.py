@@ -165,6 +165,7 @@ class Registry:
         return self.view_of(self.functions[key], key, pool)
 
     def view_of(self, known: Known, key: FunctionKey, pool: Pool) -> FunctionView:
+        """The same, for who has looked it up already."""
         copies = pool.copies.get(key, 0)
         forked = known.template is not None and known.template in pool.by_function
         if known.seen is not None:

@@ -18,7 +18,7 @@ def preload(books: Books) -> None:
     """
     if not books.policies.preloader.active or books.draining or (books.queue and books.starved is not None):
         return
-    if books.settings.calls_beside is not None and _is_put_off(books, books.settings.calls_beside):
+    if books.settings.calls_beside is not None and _put_off(books, books.settings.calls_beside):
         return
     if books.promises:
         _keep_promises(books)
@@ -48,8 +48,9 @@ def preload(books: Books) -> None:
         books.wakes.arm(when, f"due {key}")
 
 
-def _is_put_off(books: Books, calls_beside: int) -> bool:
-    """Whether running calls keep pre-loads from beginning; not for ever, since on a busy node there always are some."""
+def _put_off(books: Books, calls_beside: int) -> bool:
+    """Put pre-loads off while too many calls are running, but not for ever, since on a busy node there always are some;
+    whether that is so now."""
     if books.pool.busy <= calls_beside:
         books.put_off_until = None
         return False

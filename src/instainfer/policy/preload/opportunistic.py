@@ -132,7 +132,7 @@ class Opportunistic:
             if at < seen.due_at:
                 if seen.due_at < math.inf:
                     later.append((seen.due_at, function.key))
-            elif at < seen.overdue_at:
+            elif at < seen.fails_at:
                 items.append(seen.item)
         return items, later
 
@@ -159,9 +159,9 @@ class Opportunistic:
         forecast = function.forecast
         if forecast is None:
             return _Seen(function, view.at, item, each * used_s)
-        overdue_at = math.inf if self.patient else forecast.due_at(self.p_offload)
+        fails_at = math.inf if self.patient else forecast.due_at(self.p_offload)
         until = view.at + BELIEVED_SILENT_S
-        seen = _Seen(function, until, item, each * used_s, forecast.due_at(self.p_load), overdue_at)
+        seen = _Seen(function, until, item, each * used_s, forecast.due_at(self.p_load), fails_at)
         self._seen[function.key] = seen
         return seen
 
@@ -343,7 +343,8 @@ class _Seen:
     chance: float
     """Of a call within the horizon."""
     due_at: float = -math.inf
-    overdue_at: float = math.inf
+    """When it is to be loaded at the earliest, and from when on no longer: by P_load and P_offload."""
+    fails_at: float = math.inf
 
 
 @dataclass(slots=True, eq=False)
