@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from instainfer.sim.cpu import BACKGROUND_SHARE, Cores, Plenty
+from instainfer.sim.cpu import BACKGROUND_SHARE, Company, Cores, Plenty
 from instainfer.sim.engine import Engine
 
 Ends = dict[str, tuple[float, float]]
@@ -113,8 +113,8 @@ def test_what_is_given_up_leaves_its_part_to_others(engine: Engine, ends: Ends, 
 
 def test_in_company_work_is_as_slow_as_was_measured(engine: Engine, ends: Ends, end: End) -> None:
     cores = Cores(engine, 2.0)
-    cores.begin(1.0, 2.0, end("a"), crowded=0.8)
-    cores.begin(1.0, 2.0, end("b"), crowded=0.8)
+    cores.begin(1.0, 2.0, end("a"), company=Company(crowded=0.8))
+    cores.begin(1.0, 2.0, end("b"), company=Company(crowded=0.8))
     finish(engine)
     assert ends == {"a": (2.5, 2.5), "b": (2.5, 2.5)}
 
@@ -122,7 +122,7 @@ def test_in_company_work_is_as_slow_as_was_measured(engine: Engine, ends: Ends, 
 def test_what_goes_on_in_the_background_drags_until_it_has_ended(engine: Engine, ends: Ends, end: End) -> None:
     cores = Cores(engine, 2.0)
     load = cores.begin(1.0, 1.0, end("load"), background=True)
-    cores.begin(1.0, 1.5, end("call"), dragged=0.5)
+    cores.begin(1.0, 1.5, end("call"), company=Company(dragged=0.5))
     engine.advance(1.0)
     assert "load" not in ends, "it has had half of a processor"
     cores.give_up(load)
@@ -133,7 +133,7 @@ def test_what_goes_on_in_the_background_drags_until_it_has_ended(engine: Engine,
 def test_what_is_crowded_is_not_dragged_too(engine: Engine, ends: Ends, end: End) -> None:
     cores = Cores(engine, 2.0)
     cores.begin(9.0, 1.0, end("load"), background=True)
-    cores.begin(1.0, 2.0, end("a"), dragged=0.5)
-    cores.begin(1.0, 2.0, end("b"), dragged=0.5)
+    cores.begin(1.0, 2.0, end("a"), company=Company(dragged=0.5))
+    cores.begin(1.0, 2.0, end("b"), company=Company(dragged=0.5))
     finish(engine)
     assert ends["a"] == ends["b"] == (2.0, 2.0)

@@ -6,9 +6,8 @@ what one has no use for goes to the others (max-min fairness: what Linux does wi
 party whatever its threads). What is loaded in the background gets what is left over, and `BACKGROUND_SHARE` at least.
 
 Equal parts are a lower bound of what really happens: the threads of one call wait for each other, and where one has to
-wait for its processor all do. So work can say how fast it goes in company, as measured (`experiments.crowding`):
-`crowded`, by what its speed is multiplied when it gets less than it wants, and `dragged`, its speed beside something in
-the background although it gets what it wants.
+wait for its processor all do. So work can say how fast it goes in company (`Company`), as measured by
+`experiments.crowding`.
 
 Worked example: two cores, a call that uses both, and another that comes in its middle. From then on each has one core
 and runs at half its speed; the second one, once alone, at full speed again. With `crowded` = 0.8 both run at 0.4.
@@ -17,7 +16,7 @@ and runs at half its speed; the second one, once alone, at full speed again. Wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from .engine import Engine, Rank, Timer, cancel
 
@@ -30,6 +29,18 @@ Stretched: TypeAlias = Callable[..., None]
 """Called at the end, without an argument when nothing was slowed down, else with how many times as long it took."""
 
 
+class Company(NamedTuple):
+    """How fast work goes in company."""
+
+    crowded: float = 1.0
+    """By what its speed is multiplied when it gets less than it wants."""
+    dragged: float = 1.0
+    """Its speed beside something in the background, although it gets what it wants."""
+
+
+UNDISTURBED: Final = Company()
+
+
 class Processors(Protocol):
     """Where work is done."""
 
@@ -40,8 +51,7 @@ class Processors(Protocol):
         then: Stretched,
         *,
         background: bool = False,
-        crowded: float = 1.0,
-        dragged: float = 1.0,
+        company: Company = UNDISTURBED,
     ) -> Any:
         """Do so much, then call `then`; returns what `give_up` and `hurry` take."""
         ...
@@ -68,8 +78,7 @@ class Plenty:
         then: Stretched,
         *,
         background: bool = False,
-        crowded: float = 1.0,
-        dragged: float = 1.0,
+        company: Company = UNDISTURBED,
     ) -> Timer:
         return self._after(seconds, _REPORT, then)
 
@@ -83,9 +92,8 @@ class _Work:
     __slots__ = (
         "background",
         "began_s",
+        "company",
         "cores",
-        "crowded",
-        "dragged",
         "left_s",
         "seconds",
         "since_s",
@@ -103,15 +111,13 @@ class _Work:
         now: float,
         *,
         background: bool,
-        crowded: float,
-        dragged: float,
+        company: Company,
     ) -> None:
         self.seconds = self.left_s = seconds
         self.cores = cores
         self.then = then
         self.background = background
-        self.crowded = crowded
-        self.dragged = dragged
+        self.company = company
         self.began_s = self.since_s = now
         self.speed = 1.0
         self.slowed = False
@@ -135,11 +141,10 @@ class Cores:
         then: Stretched,
         *,
         background: bool = False,
-        crowded: float = 1.0,
-        dragged: float = 1.0,
+        company: Company = UNDISTURBED,
     ) -> _Work:
         now = self._engine.now
-        work = _Work(seconds, cores, then, now, background=background, crowded=crowded, dragged=dragged)
+        work = _Work(seconds, cores, then, now, background=background, company=company)
         self._schedule(work)
         if cores > 0.0:
             self._works[work] = None
@@ -196,9 +201,9 @@ class Cores:
             part = min(work.cores, cores / (len(modest_first) - number))
             cores -= part
             if part < work.cores:
-                self._set_speed(work, part / work.cores * work.crowded)
+                self._set_speed(work, part / work.cores * work.company.crowded)
             else:
-                self._set_speed(work, work.dragged if drags else 1.0)
+                self._set_speed(work, work.company.dragged if drags else 1.0)
         return max(0.0, cores)
 
     def _set_speed(self, work: _Work, speed: float) -> None:

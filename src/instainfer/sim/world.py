@@ -43,7 +43,7 @@ from ..core.node import NodeState
 from ..core.story import Entry
 from ..core.values import value
 from .costs import CostSet, FunctionCosts
-from .cpu import Cores, Plenty, Processors
+from .cpu import UNDISTURBED, Company, Cores, Plenty, Processors
 from .engine import Engine, Rank, Timer, cancel
 
 END_CORES = 1.6
@@ -82,9 +82,8 @@ class _Known:
     """The first call when nothing has warmed it up."""
     compute_s: float = 0.0
     compute_cores: float = 1.0
-    crowded: float = 1.0
-    dragged: float = 1.0
-    """As `cpu` has them, of a call."""
+    company: Company = UNDISTURBED
+    """Of a call."""
     template: ResidentKey | None = None
 
 
@@ -184,8 +183,7 @@ class World:
             costs.first_compute(forked=forked),
             costs.compute(forked=forked),
             costs.compute_cores,
-            costs.crowded(self._costs.cores) if self._costs.cores else 1.0,
-            1.0 / costs.beside_load,
+            Company(costs.crowded(self._costs.cores), 1.0 / costs.beside_load) if self._costs.cores else UNDISTURBED,
             template,
         )
         self.feed(FunctionRegistered(self._engine.now, function, profile))
@@ -374,7 +372,7 @@ class World:
             compute_s = self._take(compute_s)
             seconds = self._take(self._costs.handoff_s) + compute_s
             ran = partial(self._ran, container, run, resident, compute_s)
-            self._cpu.begin(seconds, known.compute_cores, ran, crowded=known.crowded, dragged=known.dragged)
+            self._cpu.begin(seconds, known.compute_cores, ran, company=known.company)
 
     def _ran(
         self, container: _Container, run: Run, resident: _Resident, compute_s: float, stretch: float = 1.0
