@@ -60,7 +60,7 @@ def test_until_there_is_enough_to_fit_it_says_what_the_histogram_says() -> None:
     forecast, histogram = follow(Fitted(fits), moments), Histogram().forecast(moments)
     assert isinstance(forecast, AgeForecast)
     assert isinstance(histogram, AgeForecast)
-    assert (forecast.weight, forecast.within) == (histogram.weight, histogram.within)
+    assert (forecast.gaps, forecast.within) == (histogram.gaps, histogram.within)
     assert fits.lengths == []
 
 

@@ -15,12 +15,34 @@ from .decisions import Decision, Offload, Refuse, Reply, Run, StartContainer, St
 from .errors import InternalError
 from .known import Registry
 from .ledger import Ledger
-from .lifecycle import BUSY, IDLE, IN_USE, LOADED, LOADING, STARTING, STOPPING, UNLOADING, ContainerState, ResidentState
+from .lifecycle import (
+    BUSY,
+    CONTAINER_GONE,
+    IDLE,
+    IN_USE,
+    LOADED,
+    LOADING,
+    RESIDENT_GONE,
+    STARTING,
+    STOPPING,
+    UNLOADING,
+)
 from .lookout import Lookout
-from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, ResidentKey, StartKind, is_template
-from .pool import Container, Origin, Pool, Resident
+from .model import (
+    PRELOADED,
+    TEMPLATED,
+    ActivationId,
+    ContainerId,
+    Failure,
+    Function,
+    FunctionKey,
+    ResidentKey,
+    StartKind,
+    is_template,
+)
+from .pool import BY_CALL, BY_PRELOAD, Container, Origin, Pool, Resident
 from .ports import Policies, Use
-from .requests import Request, RequestState
+from .requests import CREATING, QUEUED, RUNNING, Request
 from .values import value
 from .wakes import Wakes
 
@@ -128,7 +150,7 @@ class Books:
         )
         self.pool.open(container, self.at)
         if request is not None:
-            request.state, request.container, request.placed_at = RequestState.STARTING, container.id, self.at
+            request.state, request.container, request.placed_at = CREATING, container.id, self.at
             request.start_kind = StartKind.COLD
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
 
@@ -149,25 +171,25 @@ class Books:
         others = self._make_way(container, request.function)
         if container.state is IDLE and container.owner not in (None, request.function):
             self.policies.keepalive.evicted(container)
-            if self.settings.replace and container.owner is not None and start_kind is not StartKind.PRELOADED:
+            if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
                 self.prewarms[container.owner] = self.at
                 self.wakes.arm(self.at, f"prewarm {container.owner}")
         self.pool.move(container, BUSY, self.at)
         self.promises.pop(container.id, None)
         container.owner, container.running = request.function, request.activation
-        if request.state is RequestState.QUEUED:
+        if request.state is QUEUED:
             request.placed_at = self.at
-        request.state, request.container, request.run_at = RequestState.RUNNING, container.id, self.at
+        request.state, request.container, request.run_at = RUNNING, container.id, self.at
         request.start_kind = start_kind
-        request.forks = start_kind is StartKind.TEMPLATED
+        request.forks = start_kind is TEMPLATED
         resident = container.residents.get(request.function)
         if resident is None:
-            resident = self.add_resident(container, request.function, Origin.CALL, "called")
+            resident = self.add_resident(container, request.function, BY_CALL, "called")
         if resident.state is LOADING:
             request.loaded = False
         else:
             self.pool.shift(resident, IN_USE)
-        if resident.origin is Origin.PRELOAD and not resident.served:
+        if resident.origin is BY_PRELOAD and not resident.served:
             self.preloads.hits += 1
         resident.served = True
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
@@ -230,7 +252,7 @@ class Books:
         """Keep an idle container for its owner no longer; what calls have left in it is ended."""
         self.pool.disown(container)
         for resident in list(container.residents.values()):
-            if resident.origin is Origin.CALL and resident.state is LOADED and not resident.is_template:
+            if resident.origin is BY_CALL and resident.state is LOADED and not resident.is_template:
                 self.offload(resident, "its container is for others now")
         self.room = True
 
@@ -244,11 +266,11 @@ class Books:
         functions = list(container.residents)
         for resident in container.residents.values():
             self._count_end(resident)
-        self.pool.move(container, ContainerState.GONE, self.at)
+        self.pool.move(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
         self.policies.keepalive.ended(container)
         self.room = self.opportunity = True
-        if request is not None and request.state is RequestState.RUNNING:
+        if request is not None and request.state is RUNNING:
             self.reply(request, 0.0, failure)
         elif request is not None:
             self.refuse(request, failure)
@@ -287,7 +309,7 @@ class Books:
     def end(self, container: Container, resident: Resident) -> None:
         """A resident's memory is free."""
         self._count_end(resident)
-        self.pool.shift(resident, ResidentState.GONE)
+        self.pool.shift(resident, RESIDENT_GONE)
         self.room = self.opportunity = True
         # It was waiting for the end of its last run's process, and of no other.
         waited = container.state is BUSY and container.running is None
@@ -297,7 +319,7 @@ class Books:
             self.forget_if_unused(resident.function)
 
     def _count_end(self, resident: Resident) -> None:
-        if resident.origin is Origin.PRELOAD and not resident.served and not resident.is_template:
+        if resident.origin is BY_PRELOAD and not resident.served and not resident.is_template:
             self.preloads.wasted += 1
 
     def forget_if_unused(self, key: FunctionKey) -> None:
@@ -333,4 +355,4 @@ def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:
     have left, and the templates of those last."""
     if resident.is_template:
         return 3 if resident.function in used else 1
-    return 0 if resident.origin is Origin.PRELOAD else 2
+    return 0 if resident.origin is BY_PRELOAD else 2

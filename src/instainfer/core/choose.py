@@ -18,8 +18,8 @@ from itertools import islice
 from typing import TypeAlias
 
 from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
-from .model import Function, FunctionKey, ResidentKey, StartKind
-from .pool import Container, Origin, Pool
+from .model import JOINED, PRELOADED, PREWARMED, TEMPLATED, WARM, Function, FunctionKey, ResidentKey, StartKind
+from .pool import BY_CALL, Container, Origin, Pool
 from .values import value
 
 #: Seconds that a resident is worth, by its key.
@@ -84,15 +84,15 @@ def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
         return None
     loading, _, container, origin = best
     if loading:
-        return Take(container, StartKind.JOINED)
-    return Take(container, StartKind.WARM if origin is Origin.CALL else StartKind.PRELOADED)
+        return Take(container, JOINED)
+    return Take(container, WARM if origin is BY_CALL else PRELOADED)
 
 
 def own(pool: Pool, function: Function) -> Take | None:
     """An idle container kept for this function, the one used last, in which it is not resident."""
     for container in reversed(pool.owned.get(function.key, {}).values()):
         if usable(container, function):
-            return Take(container, StartKind.PREWARMED)
+            return Take(container, PREWARMED)
     return None
 
 
@@ -115,7 +115,7 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
         return None
     mine = [c for c in pool.owned.get(function.key, {}).values() if c.id in places and usable(c, function)]
     if mine:
-        return Take(min(mine, key=loss), StartKind.TEMPLATED)
+        return Take(min(mine, key=loss), TEMPLATED)
     best: Container | None = None
     least_s = fork.spare_s
     key, needs_bytes = function.key, function.memory_bytes
@@ -129,7 +129,7 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
             best, least_s = container, lost_s
             if lost_s <= 0.0:
                 break
-    return None if best is None else Take(best, StartKind.TEMPLATED)
+    return None if best is None else Take(best, TEMPLATED)
 
 
 def elsewhere(
@@ -172,7 +172,7 @@ def _is_leaving(pool: Pool, function: Function) -> bool:
 
 def _take(pool: Pool, container: Container, fork: Fork | None) -> Take:
     forks = fork is not None and pool.template_in(container, fork.template)
-    return Take(container, StartKind.TEMPLATED if forks else StartKind.PREWARMED)
+    return Take(container, TEMPLATED if forks else PREWARMED)
 
 
 def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:

@@ -127,6 +127,13 @@ class Registry:
         known = self.functions.get(key)
         return known is not None and not known.removed and known.load_failure is None
 
+    def absent_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
+        """Its view if it could be resident and is not, else None."""
+        known = self.functions.get(key)
+        if known is None or key in pool.copies or known.removed or known.load_failure is not None:
+            return None
+        return self.view_of(known, key, pool)
+
     def _is_short(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a resident function often find all of its residents in use."""
         known = self.functions[key]
@@ -252,7 +259,7 @@ def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> Nod
 
 def container_view(container: Container, pool: Pool) -> ContainerView:
     """One idle container; the same object while nothing in it changes."""
-    if isinstance(container.view, ContainerView):
+    if container.view is not None:
         return container.view
     charges = pool.ledger.charges_in(container.id)
     residents = tuple(

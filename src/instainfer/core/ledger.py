@@ -48,11 +48,14 @@ class Ledger:
         self.committed_bytes -= self._limits.pop(container)
         del self._charges[container], self._totals[container]
 
-    def charge(self, container: ContainerId, function: ResidentKey, size_bytes: int) -> None:
-        """Enter or correct what a resident takes."""
+    def charge(self, container: ContainerId, function: ResidentKey, size_bytes: int) -> int:
+        """Enter or correct what a resident takes; returns by how much that is more than before."""
         charges = self._charges[container]
-        self._totals[container] += size_bytes - charges.get(function, 0)
+        more_bytes = size_bytes - charges.get(function, 0)
+        if more_bytes:
+            self._totals[container] += more_bytes
         charges[function] = size_bytes
+        return more_bytes
 
     def release(self, container: ContainerId, function: ResidentKey) -> None:
         self._totals[container] -= self._charges[container].pop(function)

@@ -14,8 +14,8 @@ from typing import Final
 
 from .known import Registry, TemplateViews, Views, container_view, node_view
 from .model import FunctionKey
-from .pool import Pool
-from .ports import NodeView, PreloadPlan
+from .pool import Container, Pool
+from .ports import FunctionView, NodeView, PreloadPlan
 
 SMALL: Final = (8, 16)
 """Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
@@ -40,28 +40,32 @@ class Lookout:
             pool.missed.clear()
             pool.changed.clear()
             return node_view(registry, pool, at, load_slots)
+        # Lists and no generators, and views that are there are not asked for: all calls pay for this.
         changed = [pool.idle[id_] for id_ in pool.changed if id_ in pool.idle]
         for container in changed:
             del pool.changed[container.id]
-        fresh = list(islice(pool.missed, FRESH))
-        for key in fresh:
+        fresh: dict[FunctionKey, FunctionView] = {}
+        for key in list(islice(pool.missed, FRESH)):
             del pool.missed[key]
-        fresh = [key for key in fresh if registry.is_absent(key, pool)]
-        waiting = [key for key in self.waiting[:WAITING] if key not in fresh and registry.is_absent(key, pool)]
-        others = islice(pool.idle.values(), OTHERS) if fresh else ()
-        seen = {container.id for container in changed}
+            if (view := registry.absent_view(key, pool)) is not None:
+                fresh[key] = view
+        waiting = [registry.absent_view(key, pool) for key in self.waiting[:WAITING] if key not in fresh]
+        others: list[Container] = []
+        if fresh:
+            seen = {container.id for container in changed}
+            others = [container for container in islice(pool.idle.values(), OTHERS) if container.id not in seen]
         return NodeView(
             at,
-            tuple(container_view(container, pool) for container in changed),
-            tuple(registry.view(key, pool) for key in fresh),
+            tuple([container.view or container_view(container, pool) for container in changed]),
+            tuple(fresh.values()),
             Views(registry, pool),
             TemplateViews(registry),
             load_slots,
-            first_rate=registry.firsts.rate(at),
-            waits_s=registry.endings.waits_s,
+            registry.firsts.rate(at),
+            registry.endings.waits_s,
             thorough=False,
-            others=tuple(container_view(container, pool) for container in others if container.id not in seen),
-            waiting=tuple(registry.view(key, pool) for key in waiting),
+            others=tuple([container.view or container_view(container, pool) for container in others]),
+            waiting=tuple([view for view in waiting if view is not None]),
         )
 
     def planned(self, view: NodeView, plan: PreloadPlan, put_off: Sequence[FunctionKey]) -> None:

@@ -7,7 +7,7 @@ Sizes are integers in bytes, times are float seconds. Ids are strings; a functio
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from .values import value
 
@@ -38,7 +38,14 @@ class StartKind(StrEnum):
     """Its function was resident from an earlier run."""
 
 
-READY_KINDS = (StartKind.WARM, StartKind.PRELOADED)
+# As in `lifecycle`: for the hot path.
+PREWARMED: Final = StartKind.PREWARMED
+TEMPLATED: Final = StartKind.TEMPLATED
+PRELOADED: Final = StartKind.PRELOADED
+JOINED: Final = StartKind.JOINED
+WARM: Final = StartKind.WARM
+
+READY_KINDS = (WARM, PRELOADED)
 """Those that find their function loaded."""
 
 

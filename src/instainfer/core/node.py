@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from . import events
 from .books import Books, NodeSettings
 from .decisions import Decision, Refuse, Remember, WakeAt
 from .errors import IllegalEvent, InternalError
 from .known import Known
-from .lifecycle import BUSY, IDLE, IN_USE, LOADED, LOADING, STARTING, STOPPING, UNLOADING, ResidentState
+from .lifecycle import (
+    BUSY,
+    IDLE,
+    IN_USE,
+    LOADED,
+    LOADING,
+    RESIDENT_GONE,
+    STARTING,
+    STOPPING,
+    UNLOADING,
+    ResidentState,
+)
 from .model import ContainerId, Failure, FailureKind, FunctionKey, Profile, ResidentKey, StartKind, is_template
 from .placing import drain_queue, place
-from .pool import Container, Origin, Resident
+from .pool import BY_CALL, BY_PRELOAD, Container, Resident
 from .ports import Policies
 from .preloading import preload
 from .requests import Request
@@ -28,11 +39,22 @@ from .story import Story
 __all__ = ["NodeSettings", "NodeState"]
 
 
+_ANY_STATE: Final = tuple(ResidentState)
+
+
 class NodeState:
-    def __init__(self, settings: NodeSettings, policies: Policies, name: str = "node", at: float = 0.0) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        policies: Policies,
+        name: str = "node",
+        at: float = 0.0,
+        *,
+        story: Story | None = None,
+    ) -> None:
         self.books = Books(settings, policies, name, at)
         """To be read; changed by `handle` only."""
-        self.story = Story()
+        self.story = Story() if story is None else story
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.FunctionRegistered: self._on_function_registered,
             events.FunctionRemoved: self._on_function_removed,
@@ -207,7 +229,7 @@ class NodeState:
         known.load_failure = None
         if resident is None:
             # It was made on the way, for a function to be forked from.
-            resident = books.add_resident(container, event.function, Origin.CALL, "made for a load")
+            resident = books.add_resident(container, event.function, BY_CALL, "made for a load")
         if resident.state is LOADING:
             books.pool.shift(resident, LOADED)
         books.pool.charge(container, event.function, event.resident_bytes)
@@ -223,7 +245,7 @@ class NodeState:
             return
         container, resident = self._resident(event, LOADING, UNLOADING)
         self.books.functions[event.function].load_failure = event.failure
-        if resident.origin is Origin.PRELOAD:
+        if resident.origin is BY_PRELOAD:
             self.books.preloads.failed += 1
         self.books.opportunity = True
         # A call that waits for this load ends it itself: either by its own failure, or by loading once more when
@@ -242,7 +264,7 @@ class NodeState:
             self.books.end(container, resident)
 
     def _on_resident_gone(self, event: events.ResidentGone) -> None:
-        container, resident = self._resident(event, *ResidentState)
+        container, resident = self._resident(event, *_ANY_STATE)
         asked = resident.state is UNLOADING or container.state is STOPPING
         if not asked and event.failure is None:
             raise self._illegal(event, f"nobody asked for its end; it is {resident.state}")
@@ -250,8 +272,8 @@ class NodeState:
             # It died while a call for it was on its way: that call loads it anew.
             request = self.books.requests[container.running]
             request.loaded, request.start_kind = False, StartKind.PREWARMED
-            self.books.pool.shift(resident, ResidentState.GONE)
-            self.books.add_resident(container, event.function, Origin.CALL, "called, after its process had died")
+            self.books.pool.shift(resident, RESIDENT_GONE)
+            self.books.add_resident(container, event.function, BY_CALL, "called, after its process had died")
             return
         self.books.end(container, resident)
         if resident.left_with and all(other.left_at != resident.left_at for other in container.residents.values()):
@@ -283,7 +305,7 @@ class NodeState:
             )
         else:
             self.books.pool.shift(resident, LOADED)
-            resident.origin = Origin.CALL
+            resident.origin = BY_CALL
             self.books.pool.charge(container, request.function, event.resident_bytes)
             known.profile = known.profile.with_bytes(event.resident_bytes, forked=resident.forked)
             self.books.fall_idle(container)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import choose
 from .books import Books
 from .known import Known
-from .model import FunctionKey, StartKind
+from .model import JOINED, FunctionKey
 from .requests import Request
 
 
@@ -30,7 +30,7 @@ def _choice(books: Books, request: Request, *, may_take_memory: bool) -> choose.
     known = books.functions[request.function]
     function, pool = known.function, books.pool
     take = choose.holding(pool, function, books.worth)
-    if take is not None and take.start_kind is not StartKind.JOINED and take.container.owner == function.key:
+    if take is not None and take.start_kind is not JOINED and take.container.owner == function.key:
         return take
     if books.at < request.patient_until:
         if function.key in pool.by_function:
@@ -91,7 +91,7 @@ def _costs_s(books: Books, take: choose.Take, key: FunctionKey) -> float:
     the call itself if the load is still under way."""
     container = take.container
     costs_s = choose.others_s(container, key, books.worth)
-    if take.start_kind is StartKind.JOINED:
+    if take.start_kind is JOINED:
         forked = books.pool.template_in(container, books.functions[key].template)
         took_s = books.at - container.residents[key].since
         costs_s += max(0.0, books.functions.load_s(key, forked=forked) - took_s)

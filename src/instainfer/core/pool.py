@@ -11,16 +11,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
 from .errors import InternalError
 from .ledger import Ledger
 from .lifecycle import (
     BUSY,
+    CONTAINER_GONE,
     CONTAINER_TRANSITIONS,
     IDLE,
     IN_USE,
     LOADED,
     LOADING,
+    RESIDENT_GONE,
     RESIDENT_TRANSITIONS,
     STARTING,
     STOPPING,
@@ -29,6 +32,9 @@ from .lifecycle import (
     ResidentState,
 )
 from .model import MIB, ActivationId, ContainerId, FunctionKey, ResidentKey, is_template
+
+if TYPE_CHECKING:
+    from .ports import ContainerView
 
 #: Smaller changes of a resident's size are no reason to plan anew.
 NOTABLE_BYTES = 4 * MIB
@@ -40,6 +46,11 @@ class Origin(StrEnum):
     CALL = "call"
     """A call loaded it, or has used it since."""
     PRELOAD = "preload"
+
+
+# As in `lifecycle`: for the hot path.
+BY_CALL: Final = Origin.CALL
+BY_PRELOAD: Final = Origin.PRELOAD
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +98,7 @@ class Container:
     shared_at: float = math.inf
     """When it stops being kept for its owner, if it is still idle."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
-    view: object = None
+    view: ContainerView | None = None
     """What it holds, as policies see it; None when that has changed and nobody has looked since."""
     loss_s: float = 0.0
     """What a call of another function would cost its residents, as `Books.loss` found it last."""
@@ -144,9 +155,9 @@ class Pool:
             self.busy += 1
         elif state is STOPPING:
             self.stopping_bytes += container.limit_bytes
-        elif state is ContainerState.GONE:
+        elif state is CONTAINER_GONE:
             for resident in list(container.residents.values()):
-                self.shift(resident, ResidentState.GONE)
+                self.shift(resident, RESIDENT_GONE)
             self.ledger.close(container.id, at)
             del self.containers[container.id]
             self.changed.pop(container.id, None)
@@ -158,7 +169,7 @@ class Pool:
         else:
             self.unowned.setdefault(container.namespace, {})[container.id] = container
         for resident in container.residents.values():
-            if _forkable(resident):
+            if resident.is_template and resident.state is LOADED:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
 
     def _leave_idle(self, container: Container) -> None:
@@ -168,7 +179,7 @@ class Pool:
         else:
             _strike(self.unowned, container.namespace, container)
         for resident in container.residents.values():
-            if _forkable(resident):
+            if resident.is_template and resident.state is LOADED:
                 _strike(self.forkable, resident.function, container)
 
     def disown(self, container: Container) -> None:
@@ -187,7 +198,8 @@ class Pool:
         self.copies[resident.function] = self.copies.get(resident.function, 0) + 1
         self.ledger.charge(container.id, resident.function, estimate_bytes)
         self._touch(container)
-        self.loading += _preloading(resident)
+        if resident.origin is BY_PRELOAD and resident.state is LOADING:
+            self.loading += 1
 
     def shift(self, resident: Resident, state: ResidentState) -> None:
         """Change a resident's state; GONE strikes it off every book."""
@@ -196,20 +208,21 @@ class Pool:
                 f"{resident.function} in container {resident.container} cannot go from {resident.state} to {state}"
             )
         container = self.containers[resident.container]
-        self.loading -= _preloading(resident)
+        if resident.state is LOADING and resident.origin is BY_PRELOAD:
+            self.loading -= 1
         if resident.is_template and container.state is IDLE:
             if state is LOADED:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
             elif resident.state is LOADED:
                 _strike(self.forkable, resident.function, container)
-        if state is UNLOADING or state is ResidentState.GONE:
+        if state is UNLOADING or state is RESIDENT_GONE:
             if resident.state is not UNLOADING:
                 self._uncount(resident.function)
             if not resident.is_template:
                 self.missed[resident.function] = None
         resident.state = state
         self._touch(container)
-        if state is ResidentState.GONE:
+        if state is RESIDENT_GONE:
             del container.residents[resident.function]
             places = self.by_function[resident.function]
             del places[resident.container]
@@ -225,9 +238,7 @@ class Pool:
 
     def charge(self, container: Container, resident: ResidentKey, size_bytes: int) -> None:
         """Correct what a resident takes by what has been measured."""
-        change = size_bytes - self.ledger.charged(container.id, resident)
-        self.ledger.charge(container.id, resident, size_bytes)
-        if abs(change) >= NOTABLE_BYTES:
+        if abs(self.ledger.charge(container.id, resident, size_bytes)) >= NOTABLE_BYTES:
             self._touch(container)
 
     def _touch(self, container: Container) -> None:
@@ -322,7 +333,7 @@ class Pool:
 
 
 def _preloading(resident: Resident) -> bool:
-    return resident.state is LOADING and resident.origin is Origin.PRELOAD
+    return resident.state is LOADING and resident.origin is BY_PRELOAD
 
 
 def _forkable(resident: Resident) -> bool:

@@ -6,7 +6,7 @@ from .books import Books, Promise
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
 from .model import FunctionKey, ResidentKey, is_template
-from .pool import Container, Origin
+from .pool import BY_PRELOAD, Container
 from .ports import SuggestLoad, SuggestOffload
 
 
@@ -83,7 +83,7 @@ def _keep_promises(books: Books) -> None:
 
 
 def _load(books: Books, container: Container, key: ResidentKey, reason: str) -> None:
-    books.add_resident(container, key, Origin.PRELOAD, reason)
+    books.add_resident(container, key, BY_PRELOAD, reason)
     books.preloads.started += 1
     books.out.append(Load(container.id, key, reason))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from .model import ActivationId, ContainerId, FunctionKey, Phases, StartKind
 
@@ -16,12 +17,18 @@ class RequestState(StrEnum):
     """Handed to a container; loading on its behalf counts as running."""
 
 
+# As in `lifecycle`: for the hot path.
+QUEUED: Final = RequestState.QUEUED
+CREATING: Final = RequestState.STARTING
+RUNNING: Final = RequestState.RUNNING
+
+
 @dataclass(slots=True, eq=False)
 class Request:
     activation: ActivationId
     function: FunctionKey
     arrived_at: float
-    state: RequestState = RequestState.QUEUED
+    state: RequestState = QUEUED
     container: ContainerId | None = None
     start_kind: StartKind | None = None
     placed_at: float = 0.0
@@ -59,19 +66,15 @@ class Request:
     def phases(self, at: float, compute_s: float = 0.0) -> Phases:
         """Where its time went until `at`; whatever no measurement explains is hand-off."""
         total_s = max(0.0, at - self.arrived_at)
-        if self.state is RequestState.QUEUED:
+        if self.state is QUEUED:
             return Phases(queue=total_s)
         queue_s = self.placed_at - self.arrived_at
-        if self.state is RequestState.STARTING:
+        if self.state is CREATING:
             return Phases(queue=queue_s, container=total_s - queue_s)
         container_s = self.run_at - self.placed_at
-        compute_s = min(compute_s, max(0.0, at - self.run_at - self.library_s - self.model_s))
-        known_s = queue_s + container_s + self.library_s + self.model_s + compute_s
-        return Phases(
-            queue=queue_s,
-            container=container_s,
-            libraries=self.library_s,
-            model=self.model_s,
-            handoff=max(0.0, total_s - known_s),
-            compute=compute_s,
-        )
+        library_s, model_s = self.library_s, self.model_s
+        left_s = at - self.run_at - library_s - model_s
+        if compute_s > left_s:
+            compute_s = left_s if left_s > 0.0 else 0.0
+        handoff_s = total_s - (queue_s + container_s + library_s + model_s + compute_s)
+        return Phases(queue_s, container_s, library_s, model_s, handoff_s if handoff_s > 0.0 else 0.0, compute_s)

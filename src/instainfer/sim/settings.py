@@ -8,8 +8,12 @@ from ..config import KeepAliveConfig, PreloadConfig
 from ..core.model import GIB
 from ..core.node import NodeSettings, NodeState
 from ..core.ports import Policies
+from ..core.story import Story
 from ..errors import BadInput
 from ..policy import catalog
+
+_REMEMBERED = 50
+"""Events, for an error's message. A thousand, as live, would push what is needed out of the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Settings:
             templates=self.templates and self.retain,
             replace=self.replace,
         )
-        return NodeState(node, self.policies(), name)
+        return NodeState(node, self.policies(), name, story=Story(_REMEMBERED))
 
     def policies(self) -> Policies:
         """A fresh set: policies may learn, and nodes do not share what they know.

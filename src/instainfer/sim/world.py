@@ -38,7 +38,7 @@ from ..core.events import (
     RunFinished,
     TimerFired,
 )
-from ..core.model import GIB, ActivationId, ContainerId, Function, Profile, ResidentKey, is_template
+from ..core.model import GIB, ActivationId, ContainerId, Function, Profile, ResidentKey
 from ..core.node import NodeState
 from ..core.story import Entry
 from ..core.values import value
@@ -85,6 +85,8 @@ class _Known:
     company: Company = UNDISTURBED
     """Of a call."""
     template: ResidentKey | None = None
+    """What it is forked from."""
+    is_template: bool = False
 
 
 class _Resident:
@@ -172,7 +174,9 @@ class World:
         if self.state.books.settings.templates and function.templated:
             template = function.template
             environment = self._costs.environments[costs.environment]
-            self._known[template] = _Known(environment.library_s, 0.0, costs.load_cores, environment.template_bytes)
+            self._known[template] = _Known(
+                environment.library_s, 0.0, costs.load_cores, environment.template_bytes, is_template=True
+            )
         forked = template is not None
         self._known[function.key] = _Known(
             costs.fork_s if forked else costs.library_s,
@@ -322,7 +326,7 @@ class World:
                 known.template is not None,
             )
         )
-        if is_template(resident.key) and container.alive:
+        if known.is_template and container.alive:
             for other in container.residents.values():
                 if other.known.template == resident.key and not other.loaded and other.loading is None:
                     self._go_on(container, other)
@@ -342,7 +346,7 @@ class World:
             return
         container.ending.discard(resident.key)
         self.feed(ResidentGone(self._engine.now, container.id, resident.key))
-        if is_template(resident.key):
+        if resident.known.is_template:
             self._make_again(container, resident.key)
         self._continue_run(container)
 

@@ -21,7 +21,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, islice, repeat
-from operator import add, sub
+from operator import sub
 from typing import Final
 
 from ...core.values import value
@@ -29,12 +29,17 @@ from ...core.values import value
 EDGES_S: Final[tuple[float, ...]] = tuple(2.0 ** (quarter / 4) for quarter in range(-16, 65))
 """Where one range ends and the next begins."""
 RANGES: Final = len(EDGES_S) + 1
+MOST_GAPS: Final = 255
+"""In a table; of more, the latest."""
 _LOG_EDGES: Final = tuple(math.log(edge_s) for edge_s in EDGES_S)
 _UNSEEN: Final = tuple(round((n + 1) / RANGES * 2**40) / 2**40 for n in range(len(EDGES_S)))
-"""Weight, up to each edge, of gaps that have not been seen: in parts of 2**-40, so that adding gaps to it and taking
-them away again is exact."""
+"""Weight, up to each edge, of gaps that have not been seen: in parts of 2**-40, so that numbers of gaps are added to it
+exactly."""
 _SHORTEST_S: Final = EDGES_S[0] / 2
 """Stands for all gaps of the first range where a logarithm is wanted."""
+_ONE_MORE: Final = bytes(min(n + 1, MOST_GAPS) for n in range(256))
+_ONE_LESS: Final = bytes(max(n - 1, 0) for n in range(256))
+"""What becomes of counts (`bytes.translate`): tables are made anew with every call."""
 _LN_2: Final = math.log(2.0)
 
 
@@ -43,10 +48,10 @@ class AgeForecast:
     last_at: float
     horizon_s: float
     """How far `rate` looks ahead."""
-    weight: float
-    """Of all gaps in the table: their number, and one for those that have not been seen."""
-    within: Sequence[float]
-    """Weight of those that are no longer than each of `EDGES_S`; rises strictly, and stays below `weight`."""
+    gaps: int
+    """In the table, those of the last range among them."""
+    within: bytes
+    """How many of them are no longer than each of `EDGES_S`."""
 
     def rate(self, at: float) -> float:
         age_s = at - self.last_at
@@ -59,33 +64,36 @@ class AgeForecast:
     def probability(self, at: float, within_s: float) -> float:
         age_s = at - self.last_at
         if age_s <= 0.0:
-            return 1.0 - self._left(within_s) / self.weight
+            return 1.0 - self._left(within_s) / (self.gaps + 1.0)
         return 1.0 - self._left(age_s + within_s) / self._left(age_s)
 
     def due_at(self, probability: float) -> float:
-        return self.last_at + self._age((1.0 - probability) * self.weight)
+        return self.last_at + self._age((1.0 - probability) * (self.gaps + 1.0))
 
     def _left(self, age_s: float) -> float:
         """Weight of the gaps that are longer."""
-        n = bisect_right(EDGES_S, age_s)
-        within = self.within
+        n, within, weight = bisect_right(EDGES_S, age_s), self.within, self.gaps + 1.0
         if n == 0:
-            return self.weight - within[0] * age_s / EDGES_S[0] if age_s > 0.0 else self.weight
+            return weight - (within[0] + _UNSEEN[0]) * age_s / EDGES_S[0] if age_s > 0.0 else weight
+        less, from_s = within[n - 1] + _UNSEEN[n - 1], EDGES_S[n - 1]
         if n == len(EDGES_S):
-            return (self.weight - within[-1]) * EDGES_S[-1] / age_s
-        less, from_s = within[n - 1], EDGES_S[n - 1]
-        return self.weight - less - (within[n] - less) * (age_s - from_s) / (EDGES_S[n] - from_s)
+            return (weight - less) * EDGES_S[-1] / age_s
+        return weight - less - (within[n] + _UNSEEN[n] - less) * (age_s - from_s) / (EDGES_S[n] - from_s)
 
     def _age(self, left: float) -> float:
         """The inverse of `_left`."""
-        within, weight = self.within, self.weight - left
-        n = bisect_left(within, weight)
+        within, weight = self.within, self.gaps + 1.0 - left
+        # The first range by whose end so much has come: where there are so many whole gaps, and the rest has come of
+        # what has not been seen; or where there is one gap more, if that is sooner.
+        whole = int(weight)
+        n = bisect_left(_UNSEEN, weight - whole, bisect_left(within, whole))
+        n = bisect_left(within, whole + 1, 0, n)
         if n == len(EDGES_S):
-            return EDGES_S[-1] * (self.weight - within[-1]) / left if left > 0.0 else math.inf
+            return EDGES_S[-1] * (self.gaps - within[-1] + 1.0 - _UNSEEN[-1]) / left if left > 0.0 else math.inf
         if n == 0:
-            return EDGES_S[0] * weight / within[0]
-        less, from_s = within[n - 1], EDGES_S[n - 1]
-        return from_s + (EDGES_S[n] - from_s) * (weight - less) / (within[n] - less)
+            return EDGES_S[0] * weight / (within[0] + _UNSEEN[0])
+        less, from_s = within[n - 1] + _UNSEEN[n - 1], EDGES_S[n - 1]
+        return from_s + (EDGES_S[n] - from_s) * (weight - less) / (within[n] + _UNSEEN[n] - less)
 
 
 def gaps_of(arrivals: Sequence[float]) -> list[float]:
@@ -113,14 +121,26 @@ def range_of(gap_s: float) -> int:
     return bisect_right(EDGES_S, gap_s)
 
 
-def from_ranges(ranges: Iterable[int]) -> list[float]:
-    """`AgeForecast.within` for gaps given by their ranges."""
-    weights = [0] * RANGES
+def from_ranges(ranges: Iterable[int]) -> bytes:
+    """`AgeForecast.within` for gaps given by their ranges, `MOST_GAPS` of them at most."""
+    counts = [0] * RANGES
     for n in ranges:
-        weights[n] += 1
-    return list(map(add, accumulate(weights), _UNSEEN))
+        counts[n] += 1
+    return bytes(islice(accumulate(counts), len(EDGES_S)))
+
+
+def with_gap(within: bytes, new: int) -> bytes:
+    """`AgeForecast.within` with one gap more, given by its range."""
+    return within[:new] + within[new:].translate(_ONE_MORE)
+
+
+def in_place_of(within: bytes, old: int, new: int) -> bytes:
+    """The same, with one gap instead of another."""
+    if new < old:
+        return within[:new] + within[new:old].translate(_ONE_MORE) + within[old:]
+    return within[:old] + within[old:new].translate(_ONE_LESS) + within[new:]
 
 
 def _forecast(last_at: float, horizon_s: float, ranges: Iterable[int]) -> AgeForecast:
-    ranges = list(ranges)
-    return AgeForecast(last_at, horizon_s, len(ranges) + 1.0, from_ranges(ranges))
+    ranges = list(ranges)[-MOST_GAPS:]
+    return AgeForecast(last_at, horizon_s, len(ranges), from_ranges(ranges))

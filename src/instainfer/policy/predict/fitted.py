@@ -69,7 +69,7 @@ class Fitted:
             model, fitted_at, calls = self.fit(series), last_at, 0
         expected = model.next(series)
         table = ages.from_logs(last_at, self.horizon_s, [expected + error for error in model.errors])
-        return FittedForecast(last_at, self.horizon_s, table.weight, table.within, model, fitted_at, calls)
+        return FittedForecast(last_at, self.horizon_s, table.gaps, table.within, model, fitted_at, calls)
 
 
 def _is_old(forecast: FittedForecast, at: float) -> bool:

@@ -21,16 +21,19 @@ whose habits change is followed only as fast as its calls are forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ...core.ports import Forecast
 from ...core.values import value
 from . import ages
 
+_BYTE: Final = tuple(bytes((n,)) for n in range(ages.RANGES))
+
 
 @value(frozen=True, slots=True)
 class HistogramForecast(ages.AgeForecast):
-    ranges: bytes
-    """Of the gaps, oldest first."""
+    in_turn: bytes
+    """The ranges of the gaps, oldest first."""
 
 
 class Histogram:
@@ -42,25 +45,18 @@ class Histogram:
     def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
         if not arrivals:
             return None
-        last_at, gaps = arrivals[-1], len(arrivals) - 1
+        last_at, gaps = arrivals[-1], min(len(arrivals) - 1, ages.MOST_GAPS)
         if isinstance(before, HistogramForecast) and gaps and before.last_at == arrivals[-2]:
-            known = len(before.ranges)
-            if known == gaps - 1:
-                return self._with_gap(before, last_at, forget=False)
-            if known == gaps:
-                return self._with_gap(before, last_at, forget=True)
-        ranges = bytes(map(ages.range_of, ages.gaps_of(arrivals)))
-        return HistogramForecast(last_at, self.horizon_s, gaps + 1.0, ages.from_ranges(ranges), ranges)
+            new, within, in_turn = ages.range_of(last_at - before.last_at), before.within, before.in_turn
+            if before.gaps == gaps - 1:
+                return self._forecast(last_at, ages.with_gap(within, new), in_turn + _BYTE[new])
+            if before.gaps == gaps:
+                oldest = in_turn[0]
+                if oldest != new:
+                    within = ages.in_place_of(within, oldest, new)
+                return self._forecast(last_at, within, in_turn[1:] + _BYTE[new])
+        in_turn = bytes(map(ages.range_of, ages.gaps_of(arrivals)[-ages.MOST_GAPS :]))
+        return self._forecast(last_at, ages.from_ranges(in_turn), in_turn)
 
-    def _with_gap(self, before: HistogramForecast, last_at: float, *, forget: bool) -> HistogramForecast:
-        """The table with one gap more, and without the oldest if that is remembered no longer: few numbers change."""
-        new, ranges = ages.range_of(last_at - before.last_at), before.ranges
-        within, weight = list(before.within), before.weight
-        if not forget:
-            weight += 1.0
-            first, end, change = new, len(within), 1.0
-        else:
-            oldest, ranges = ranges[0], ranges[1:]
-            first, end, change = (new, oldest, 1.0) if new < oldest else (oldest, new, -1.0)
-        within[first:end] = [each + change for each in within[first:end]]
-        return HistogramForecast(last_at, self.horizon_s, weight, within, ranges + bytes((new,)))
+    def _forecast(self, last_at: float, within: bytes, in_turn: bytes) -> HistogramForecast:
+        return HistogramForecast(last_at, self.horizon_s, len(in_turn), within, in_turn)

@@ -128,7 +128,10 @@ class Opportunistic:
         items: list[Item] = []
         later: list[tuple[float, ResidentKey]] = []
         for function in functions:
-            seen = self._see(function, view)
+            # `_see`, and most have been seen: spelt out, since every plan asks for many.
+            seen = self._seen.get(function.key)
+            if seen is None or seen.view is not function or at >= seen.until:
+                seen = self._as_now(function, view)
             if at < seen.due_at:
                 if seen.due_at < math.inf:
                     later.append((seen.due_at, function.key))
@@ -141,6 +144,9 @@ class Opportunistic:
         seen = self._seen.get(function.key)
         if seen is not None and seen.view is function and view.at < seen.until:
             return seen
+        return self._as_now(function, view)
+
+    def _as_now(self, function: FunctionView, view: NodeView) -> _Seen:
         each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
         used_s = once(each, self.horizon_s)
         alone_s = each * saves * used_s
@@ -167,12 +173,12 @@ class Opportunistic:
 
     def _next_look(self, view: NodeView) -> float | None:
         """When everything has to be looked at anew although nothing has happened."""
-        moments: list[float] = []
-        if not self.patient:
-            moments += overdue_at(view, self.p_offload)
+        look_at = math.inf
         if (view.absent or view.waiting) and (view.containers or view.others):
-            moments.append(view.at + LOOK_EVERY_S)
-        return min((m for m in moments if view.at < m < math.inf), default=None)
+            look_at = view.at + LOOK_EVERY_S
+        if not self.patient:
+            look_at = min([look_at, *(moment for moment in overdue_at(view, self.p_offload) if moment > view.at)])
+        return look_at if look_at < math.inf else None
 
     # -- where -----------------------------------------------------------------------------------------------------
 
@@ -182,9 +188,12 @@ class Opportunistic:
         """What to load, and the items that found no place, those of most value per byte first."""
         others = self._all(view.others, view, set()) if fresh else []
         packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
-        nowhere_else = {id(item) for item in waiting}
-        changed_ids = {each.id for each in changed}
-        items = sorted([*fresh, *waiting], key=_RANK)
+        items = _most_per_byte_first([*fresh, *waiting])
+        here_only: set[ResidentKey] = set()
+        changed_ids: set[ContainerId] = set()
+        if others:
+            here_only, changed_ids = {item.key for item in waiting}, {each.id for each in changed}
+        near: list[Bin] | None = None
         placed: list[Placed] = []
         left: list[Item] = []
         for n, item in enumerate(items):
@@ -192,23 +201,34 @@ class Opportunistic:
                 left += items[n:]
                 break
             bins = packing.bins
-            if others and id(item) in nowhere_else:
-                bins = [each for each in bins if each.id in changed_ids]
+            if item.key in here_only:
+                if near is None:
+                    near = [each for each in bins if each.id in changed_ids]
+                bins = near
             found = packing.place(item, bins)
             if found is None:
                 left.append(item)
             else:
                 placed.append(found)
+                near = None
+        if view.load_slots > 1 and placed:
+            placed, left = self._improved(packing, items, placed, left, view.load_slots)
+        return [self._suggest(each) for each in placed], left
+
+    def _improved(
+        self, packing: Packing, items: list[Item], placed: list[Placed], left: list[Item], load_slots: int
+    ) -> tuple[list[Placed], list[Item]]:
+        """Several at once: what a greedy leaves on the table."""
         open_bins = {each.id for each in packing.bins}
         free = [p for p in placed if not p.victims and not p.item.welcome and p.bin.id in open_bins]
         eager = [item for item in left if not item.welcome]
-        if free and eager and view.load_slots > 1:
-            kept = [each for each in placed if each not in free]
-            better = improve(packing, free, eager)[: view.load_slots - len(kept)]
-            placed = [*kept, *better]
-            here = {each.item.key for each in placed}
-            left = [item for item in items if item.key not in here]
-        return [self._suggest(each) for each in placed], left
+        if not (free and eager):
+            return placed, left
+        kept = [each for each in placed if each not in free]
+        better = improve(packing, free, eager)[: load_slots - len(kept)]
+        placed = [*kept, *better]
+        here = {each.item.key for each in placed}
+        return placed, [item for item in items if item.key not in here]
 
     def _all(
         self, containers: Iterable[ContainerView], view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]
@@ -265,13 +285,13 @@ class Opportunistic:
             density = (value_s + fixed_s) / (size_bytes or 1)
             loaded.append(Resident(resident.function, size_bytes, each, saves, fixed_s, density, resident.is_template))
         if len(loaded) > 1:
-            loaded.sort(key=_cheapest_byte_first)
+            loaded.sort(key=_CHEAPEST_BYTE_FIRST)
         return Bin(
             container.id,
             container.namespace,
             room_bytes,
-            frozenset([r.function for r in container.residents]),
-            frozenset(ready),
+            [r.function for r in container.residents],
+            ready,
             rates,
             weight,
             loaded,
@@ -325,11 +345,16 @@ class Opportunistic:
         )
 
 
-def _cheapest_byte_first(resident: Resident) -> tuple[float, ResidentKey]:
-    return resident.density, resident.key
+_CHEAPEST_BYTE_FIRST = attrgetter("density", "key")
+_KEY = attrgetter("key")
+_DENSITY = attrgetter("density")
 
 
-_RANK = attrgetter("rank")
+def _most_per_byte_first(items: list[Item]) -> list[Item]:
+    """Of equals, by key; sorted in place."""
+    items.sort(key=_KEY)
+    items.sort(key=_DENSITY, reverse=True)
+    return items
 
 
 @dataclass(slots=True, eq=False)

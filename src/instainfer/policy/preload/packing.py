@@ -18,8 +18,9 @@ In tests the result is held against the exact optimum.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from ...core.model import ContainerId, ResidentKey
@@ -28,6 +29,8 @@ from .valuation import container_s, once, wait_s
 LOOKED_AT: Final = 6
 """Bins with room that an item is tried in; the quietest ones, since noise is what takes value away."""
 UNLIMITED: Final = 1 << 30
+loudness: Final = attrgetter("rate", "id")
+"""What bins are sorted by."""
 
 
 @dataclass(slots=True, eq=False)
@@ -48,11 +51,6 @@ class Item:
     template: ResidentKey | None = None
     welcome: bool = False
     """Never called: it takes what is free, pushes nobody out, and is not thought to be called before its neighbours."""
-    rank: tuple[float, ResidentKey] = field(init=False)
-    """Sorts those of most value per byte first."""
-
-    def __post_init__(self) -> None:
-        self.rank = (-self.density, self.key)
 
     def bytes_in(self, place: Bin) -> int:
         if self.template is not None and self.template in place.ready:
@@ -84,9 +82,9 @@ class Bin:
     namespace: str
     room_bytes: int
     """Free now or soon, without ending anybody."""
-    holds: frozenset[ResidentKey]
+    holds: Collection[ResidentKey]
     """Everything in it, in whatever state."""
-    ready: frozenset[ResidentKey]
+    ready: Collection[ResidentKey]
     """Templates that can be forked from."""
     rate: float
     """Lambda: of the functions that stay and have been called before."""
@@ -107,7 +105,7 @@ class Bin:
 
     @property
     def value_s(self) -> float:
-        return self.g * (self.weight - self.rate * self.wait_s(0))
+        return self.g * (self.weight - self.rate * wait_s(self.waits_s, self.functions - 1))
 
     def wait_s(self, more: int) -> float:
         """Seconds that a call waits for the others' ends when so many functions have come, or have gone."""
@@ -192,8 +190,14 @@ class Packing:
         best: Bin | None = None
         gain_s = 0.0
         tries = LOOKED_AT
+        # `bytes_in` spelt out, here and in `displace`: plans ask for every item and bin.
+        key, namespace, template = item.key, item.namespace, item.template
+        forked_bytes, plain_bytes = item.forked_bytes, item.plain_bytes
         for each in bins:
-            if each.room_bytes < item.forked_bytes or each.room_bytes < item.bytes_in(each) or not _may_go(item, each):
+            room_bytes = each.room_bytes
+            if room_bytes < forked_bytes or (room_bytes < plain_bytes and template not in each.ready):
+                continue
+            if each.namespace != namespace or each.seats <= 0 or key in each.holds:
                 continue
             if not item.welcome and item.rate < self.least_chance * (item.rate + each.rate):
                 break  # the next ones are louder still
@@ -214,7 +218,7 @@ class Packing:
         if item.welcome:
             return place.g * (item.rate * item.saves_s - place.rate * (place.wait_s(1) - place.wait_s(0)))
         rate, weight = place.rate + item.rate, place.weight + item.rate * item.saves_s
-        return container_s(rate, weight, place.wait_s(1), self.horizon_s) - place.value_s
+        return container_s(rate, weight, wait_s(place.waits_s, place.functions), self.horizon_s) - place.value_s
 
     def loses(self, item: Item, place: Bin) -> float:
         """By how much the bin's value would shrink without an item of it."""
@@ -225,16 +229,20 @@ class Packing:
         """A better place than `best` among the full ones, at the cost of who is there; else `best`."""
         most_s = item.alone_s
         better_than_s = 0.0 if best is None else best.adds_s
+        key, namespace, template = item.key, item.namespace, item.template
+        forked_bytes, plain_bytes = item.forked_bytes, item.plain_bytes
         for each in bins:
             if not each.loaded:
                 continue
-            lacks_bytes = item.bytes_in(each) - each.room_bytes
-            if lacks_bytes <= 0 and each.seats > 0:
-                continue
+            lacks_bytes = (forked_bytes if template in each.ready else plain_bytes) - each.room_bytes
+            if lacks_bytes <= 0:
+                if each.seats > 0:
+                    continue
+                lacks_bytes = 0
             # The cheapest bytes there cost at least so much.
-            if most_s - max(0, lacks_bytes) * each.least * (1 + self.hysteresis) <= better_than_s:
+            if most_s - lacks_bytes * each.least * (1 + self.hysteresis) <= better_than_s:
                 continue
-            if not _may_go(item, each, seats=1):
+            if each.namespace != namespace or each.seats < 0 or key in each.holds:
                 continue
             found = self._victims(item, each, most_s - better_than_s)
             if found is not None and found.adds_s > better_than_s:
@@ -277,12 +285,3 @@ class Packing:
             fuller = place.copy()
             fuller.put(placed.item, self.horizon_s)
             insort(self.bins, fuller, key=loudness)
-
-
-def loudness(place: Bin) -> tuple[float, ContainerId]:
-    """What bins are sorted by."""
-    return place.rate, place.id
-
-
-def _may_go(item: Item, place: Bin, seats: int = 0) -> bool:
-    return place.namespace == item.namespace and place.seats + seats > 0 and item.key not in place.holds
