@@ -51,11 +51,14 @@ class KnownTemplate:
     """Functions that may be forked from it."""
 
 
-class Registry:
-    """`guess_load_s`: seconds of loading assumed of a function never loaded; `history`: arrivals remembered."""
+class Registry(dict[FunctionKey, Known]):
+    """The functions by their keys; changed by its own methods only.
+
+    `guess_load_s`: seconds of loading assumed of a function never loaded; `history`: arrivals remembered.
+    """
 
     def __init__(self, predictor: Predictor, *, guess_load_s: float, history: int, templates: bool) -> None:
-        self.functions: dict[FunctionKey, Known] = {}
+        super().__init__()
         self.templates: dict[ResidentKey, KnownTemplate] = {}
         self.firsts = Firsts()
         self.endings = Endings()
@@ -67,27 +70,21 @@ class Registry:
         self._history = history
         self._use_templates = templates
 
-    def __getitem__(self, key: FunctionKey) -> Known:
-        return self.functions[key]
-
-    def get(self, key: FunctionKey) -> Known | None:
-        return self.functions.get(key)
-
     def register(self, function: Function, profile: Profile | None, at: float) -> None:
-        known = self.functions.get(function.key)
+        known = self.get(function.key)
         if known is None:
             arrivals: deque[float] = deque(maxlen=self._history)
-            self.functions[function.key] = Known(function, profile or Profile(), arrivals, since=at)
+            self[function.key] = Known(function, profile or Profile(), arrivals, since=at)
             self._uncalled[function.key] = None
             self.firsts.registered(at)
         else:
             known.function, known.removed, known.load_failure = function, False, None
         if self._use_templates and function.templated:
-            self.functions[function.key].template = function.template
+            self[function.key].template = function.template
             self.templates.setdefault(function.template, KnownTemplate(function.namespace)).users.add(function.key)
 
     def forget(self, key: FunctionKey, at: float) -> None:
-        known = self.functions.pop(key)
+        known = self.pop(key)
         function = known.function
         self._called.pop(key, None)
         if key in self._uncalled:
@@ -98,7 +95,7 @@ class Registry:
             template.users.discard(key)
 
     def called(self, key: FunctionKey, at: float) -> None:
-        known = self.functions[key]
+        known = self[key]
         known.arrivals.append(at)
         known.overlaps.called()
         known.forecast = self._predictor.forecast(known.arrivals, known.forecast)
@@ -124,19 +121,19 @@ class Registry:
         """Whether it could be resident and is not."""
         if key in pool.copies:
             return False
-        known = self.functions.get(key)
+        known = self.get(key)
         return known is not None and not known.removed and known.load_failure is None
 
     def absent_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
         """Its view if it could be resident and is not, else None."""
-        known = self.functions.get(key)
+        known = self.get(key)
         if known is None or key in pool.copies or known.removed or known.load_failure is not None:
             return None
         return self.view_of(known, key, pool)
 
     def _is_short(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a resident function often find all of its residents in use."""
-        known = self.functions[key]
+        known = self[key]
         if known.overlaps.found(1) < SHORT or known.removed or known.load_failure is not None:
             return False
         return known.overlaps.found(pool.copies.get(key, 0)) >= SHORT
@@ -145,7 +142,7 @@ class Registry:
 
     def load_s(self, key: FunctionKey, *, forked: bool) -> float:
         """Seconds that loading it takes, measured or guessed."""
-        known = self.functions[key]
+        known = self[key]
         profile = known.profile
         if forked and profile.forks:
             return profile.load_s(forked=True)
@@ -162,14 +159,14 @@ class Registry:
         """Size of a resident or a template before it is measured in this place."""
         if is_template(key):
             return self.templates[key].profile.resident_bytes
-        known = self.functions[key]
+        known = self[key]
         plain_bytes = known.profile.resident_bytes or known.function.estimate_bytes
         return (known.profile.forked_bytes or plain_bytes) if forked else plain_bytes
 
     # -- views -----------------------------------------------------------------------------------------------------
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
-        return self.view_of(self.functions[key], key, pool)
+        return self.view_of(self[key], key, pool)
 
     def view_of(self, known: Known, key: FunctionKey, pool: Pool) -> FunctionView:
         """The same, for who has looked it up already."""
@@ -195,8 +192,8 @@ class Registry:
             copies=copies,
             template=known.template,
             busy_s=known.profile.compute_s,
-            needs=known.overlaps.found(copies - 1),
-            lacks=known.overlaps.found(copies),
+            needs=known.overlaps.found(copies - 1) if copies > 1 else 1.0,
+            lacks=known.overlaps.found(copies) if copies > 0 else 1.0,
         )
         known.seen = (known.profile, forked, view)
         return view
@@ -214,14 +211,14 @@ class Views(Mapping[FunctionKey, FunctionView]):
 
     def get(self, key: FunctionKey, default: Any = None) -> Any:
         # As `Mapping` does it, without an exception and two more calls: a plan asks for every resident.
-        known = self._registry.functions.get(key)
+        known = self._registry.get(key)
         return default if known is None else self._registry.view_of(known, key, self._pool)
 
     def __iter__(self) -> Iterator[FunctionKey]:
-        return iter(self._registry.functions)
+        return iter(self._registry)
 
     def __len__(self) -> int:
-        return len(self._registry.functions)
+        return len(self._registry)
 
 
 class TemplateViews(Mapping[ResidentKey, TemplateView]):

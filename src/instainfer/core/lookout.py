@@ -19,6 +19,8 @@ from .ports import FunctionView, NodeView, PreloadPlan
 
 SMALL: Final = (8, 16)
 """Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
+CHANGED: Final = 3
+"""Containers that have changed, in one look, those first that have first; more wait for the next."""
 FRESH: Final = 24
 """New candidates in one look; more wait for the next."""
 OTHERS: Final = 16
@@ -35,13 +37,13 @@ class Lookout:
     """Candidates for whom the last plans found no place, the most wanted first."""
 
     def look(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
-        small = len(pool.idle) <= SMALL[0] and len(registry.functions) <= SMALL[1]
+        small = len(pool.idle) <= SMALL[0] and len(registry) <= SMALL[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.missed.clear()
             pool.changed.clear()
             return node_view(registry, pool, at, load_slots)
         # Lists and no generators, and views that are there are not asked for: all calls pay for this.
-        changed = [pool.idle[id_] for id_ in pool.changed if id_ in pool.idle]
+        changed = list(islice((pool.idle[id_] for id_ in pool.changed if id_ in pool.idle), CHANGED))
         for container in changed:
             del pool.changed[container.id]
         fresh: dict[FunctionKey, FunctionView] = {}

@@ -41,7 +41,7 @@ def snapshot(state: NodeState, at: float) -> dict[str, Any]:
                 "calls_per_s": known.forecast.rate(at) if known.forecast is not None else None,
                 "load_failure": known.load_failure.message if known.load_failure is not None else None,
             }
-            for key, known in books.functions.functions.items()
+            for key, known in books.functions.items()
         ],
     }
 

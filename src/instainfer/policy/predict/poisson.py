@@ -42,7 +42,9 @@ class PoissonForecast:
         return self.count / (age_s if age_s > self.window_s else self.window_s)
 
     def probability(self, at: float, within_s: float) -> float:
-        return -math.expm1(-self.rate(at) * within_s)
+        # `rate`, spelt out: every call is judged by this (`auto`).
+        age_s = at - self.first_at
+        return -math.expm1(-self.count / (age_s if age_s > self.window_s else self.window_s) * within_s)
 
     def due_at(self, probability: float) -> float:
         return self.last_at - math.log1p(-probability) * self.window_s / self.count
