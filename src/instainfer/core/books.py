@@ -186,6 +186,8 @@ class Books:
         if resident is None:
             resident = self.add_resident(container, request.function, BY_CALL, "called")
         if resident.state is LOADING:
+            self._note_miss(request.function)
+        if resident.state is LOADING:
             request.loaded = False
         else:
             self.pool.shift(resident, IN_USE)
@@ -193,6 +195,11 @@ class Books:
             self.preloads.hits += 1
         resident.served = True
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
+
+    def _note_miss(self, key: FunctionKey) -> None:
+        template = self.functions[key].template
+        if template is not None:
+            self.functions.templates[template].missed(self.at)
 
     def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
         """End all but one function; returns the others, those that are being ended already among them."""
@@ -341,13 +348,24 @@ class Books:
         What was found last is believed for `LOSS_BELIEVED_S` while nothing in the container changes.
         """
         if self.at >= container.loss_until:
-            lost_s = 0.0
+            lost_s = templates_s = 0.0
+            templates_bytes = 0
             for resident in container.residents.values():
-                if not resident.is_template and resident.state is not UNLOADING:
+                if resident.is_template:
+                    templates_s += self.template_s(resident.function)
+                    templates_bytes += self.pool.ledger.charged(container.id, resident.function)
+                elif resident.state is not UNLOADING:
                     lost_s += self.worth(resident.function)
             container.loss_s = lost_s
+            container.templates_s, container.templates_bytes = templates_s, templates_bytes
             container.loss_until = self.at + LOSS_BELIEVED_S
         return container.loss_s
+
+    def template_s(self, key: ResidentKey) -> float:
+        """Seconds of importing that misses are expected to pay if one template of the kind is lost; a part of them only
+        where there are others."""
+        template = self.functions.templates[key]
+        return template.profile.library_s * template.chance(self.at) / max(1, self.pool.copies.get(key, 0))
 
 
 def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:

@@ -8,7 +8,9 @@ if that is expected to be sooner: a second copy of a model costs seconds and mem
 milliseconds, and so do those who would have to end for a copy in their container.
 
 Where a container holds a *template* of the function's environment, only the function's own part has to be loaded
-(*templated*): its own container is taken then, or another's if that loses less than the template saves.
+(*templated*): its own container is taken then, or another's if that loses less than the template saves. If those are
+busy, it waits for one where that is expected to be sooner than a start in a new container. Where a function is too
+large to fit beside the other templates of a container, these count among what is lost (ADR 17).
 """
 
 from __future__ import annotations
@@ -103,6 +105,10 @@ class Fork:
     template: ResidentKey
     spare_s: float
     """Seconds of importing that this saves."""
+    needs_bytes: int
+    """What the function is expected to take beside it."""
+    share_s: float
+    """What this template is worth in one container, as in `Container.templates_s`."""
 
 
 def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float) -> Take | None:
@@ -115,16 +121,18 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
         return None
     mine = [c for c in pool.owned.get(function.key, {}).values() if c.id in places and usable(c, function)]
     if mine:
-        return Take(min(mine, key=loss), TEMPLATED)
+        return Take(min(mine, key=lambda container: _cost_s(container, loss, fork)), TEMPLATED)
     best: Container | None = None
     least_s = fork.spare_s
     key, needs_bytes = function.key, function.memory_bytes
     for container in islice(places.values(), COMPARED_TEMPLATES):
-        # `usable`, and most losses are known: spelt out, since every miss looks at many. A template's key names its
-        # namespace.
+        # `usable` and `_cost_s`, and most losses are known: spelt out, since every miss looks at many. A template's key
+        # names its namespace.
         if container.limit_bytes < needs_bytes or key in container.residents:
             continue
         lost_s = container.loss_s if at < container.loss_until else loss(container)
+        if container.templates_bytes + fork.needs_bytes > container.limit_bytes:
+            lost_s += container.templates_s - fork.share_s
         if lost_s < least_s:
             best, least_s = container, lost_s
             if lost_s <= 0.0:
@@ -150,14 +158,22 @@ def elsewhere(
     victims = order(list(pool.idle.values()))
     takeable = list(islice((c for c in victims if usable(c, function)), COMPARED))
     if takeable:
-
-        def cost_s(container: Container) -> float:
-            spared_s = fork.spare_s if fork is not None and pool.template_in(container, fork.template) else 0.0
-            return loss(container) - spared_s
-
         # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
-        return _take(pool, min(takeable, key=cost_s), fork)
+        return _take(pool, min(takeable, key=lambda container: _cost_s(container, loss, fork)), fork)
     return make_room(pool, function, victims)
+
+
+def _cost_s(container: Container, loss: Loss, fork: Fork | None) -> float:
+    """Seconds that a container's residents lose when it is taken, less what its template saves."""
+    cost_s = loss(container)
+    if fork is None:
+        return cost_s
+    template = container.residents.get(fork.template)
+    if template is None or template.state is not LOADED:
+        return cost_s
+    if container.templates_bytes + fork.needs_bytes > container.limit_bytes:
+        cost_s += container.templates_s - fork.share_s  # the other templates would have to go
+    return cost_s - fork.spare_s
 
 
 def _is_leaving(pool: Pool, function: Function) -> bool:

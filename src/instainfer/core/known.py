@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,10 @@ CANDIDATES, UNCALLED_CANDIDATES = 64, 16
 
 #: Share of calls that find all its residents in use, from which a function is a candidate for one more.
 SHORT = 0.1
+
+
+#: Seconds after which a miss counts for 1/e of a new one, and how far ahead the next one is looked for.
+MISSES_S, MISS_HORIZON_S = 300.0, 60.0
 
 
 @dataclass(slots=True)
@@ -49,6 +54,19 @@ class KnownTemplate:
     load_failure: Failure | None = None
     users: set[FunctionKey] = field(default_factory=set)
     """Functions that may be forked from it."""
+    misses: float = 0.0
+    """Calls of its functions that had to load, each counting the less the longer it is ago."""
+    missed_at: float = 0.0
+
+    def missed(self, at: float) -> None:
+        """A call of one of its functions has to load."""
+        self.misses = 1.0 + self.misses * math.exp((self.missed_at - at) / MISSES_S)
+        self.missed_at = at
+
+    def chance(self, at: float) -> float:
+        """Probability that a call of one of its functions has to load within `MISS_HORIZON_S`."""
+        rate = self.misses * math.exp((self.missed_at - at) / MISSES_S) / MISSES_S
+        return -math.expm1(-rate * MISS_HORIZON_S)
 
 
 class Registry(dict[FunctionKey, Known]):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from itertools import islice
+
 from . import choose
 from .books import Books
 from .known import Known
+from .lifecycle import BUSY
 from .model import JOINED, FunctionKey
 from .requests import Request
 
@@ -32,18 +36,21 @@ def _choice(books: Books, request: Request, *, may_take_memory: bool) -> choose.
     take = choose.holding(pool, function, books.worth)
     if take is not None and take.start_kind is not JOINED and take.container.owner == function.key:
         return take
-    if books.at < request.patient_until:
-        if function.key in pool.by_function:
-            return choose.Wait()
-        request.patient_until = books.at  # what it waited for is no longer there
+    waits = books.at < request.patient_until
+    if waits and not request.for_template and function.key in pool.by_function:
+        return choose.Wait()
     fork = None
-    if take is not None:
-        costs_s = _costs_s(books, take, function.key)
-    else:
+    if take is None or take.start_kind is JOINED:
         fork = _fork(books, known)
-        take = choose.templated(pool, function, books.loss, fork, books.at) if fork is not None else None
-        costs_s = _start_s(books, known, forked=take is not None)
-    if request.patient_until == 0.0 and _is_patient(books, request, known, costs_s):
+    take, costs_s = _soonest(books, known, take, fork)
+    if waits:
+        if take is None and request.for_template and _free_with_template(books, known, fork) < math.inf:
+            return choose.Wait()
+        request.patient_until = books.at  # it has what it waited for, or that is no longer to be had
+    if request.patient_until == 0.0 and (
+        _is_patient(books, request, known, costs_s)
+        or (take is None and _is_patient_for_template(books, request, known, costs_s, fork))
+    ):
         return choose.Wait()
     if take is None:
         take = choose.own(pool, function)
@@ -54,10 +61,33 @@ def _choice(books: Books, request: Request, *, may_take_memory: bool) -> choose.
     return choose.elsewhere(pool, function, books.loss, books.policies.keepalive.eviction_order, fork)
 
 
+def _soonest(
+    books: Books, known: Known, take: choose.Take | None, fork: choose.Fork | None
+) -> tuple[choose.Take | None, float]:
+    """An idle container that has the function (`take`, if any) or else its template, and the seconds that this is
+    expected to cost; where there is neither, what a start from nothing does."""
+    costs_s = math.inf if take is None else _costs_s(books, take, known.function.key)
+    forks = None
+    if fork is not None:
+        forks = choose.templated(books.pool, known.function, books.loss, fork, books.at)
+    if forks is None:
+        return take, _start_s(books, known, forked=False) if take is None else costs_s
+    # A load that is under way may be one from nothing; forking elsewhere is often sooner than its end.
+    start_s = _start_s(books, known, forked=True)
+    if take is None or start_s + books.loss(forks.container) < costs_s:
+        return forks, start_s
+    return take, costs_s
+
+
 def _fork(books: Books, known: Known) -> choose.Fork | None:
     if known.template is None:
         return None
-    return choose.Fork(known.template, books.functions.templates[known.template].profile.library_s)
+    return choose.Fork(
+        known.template,
+        books.functions.templates[known.template].profile.library_s,
+        books.functions.estimate_bytes(known.function.key, forked=True),
+        books.template_s(known.template),
+    )
 
 
 def drain_queue(books: Books) -> None:
@@ -109,6 +139,49 @@ def _is_patient(books: Books, request: Request, known: Known, start_s: float) ->
     request.patient_until = books.at + start_s
     books.wakes.arm(request.patient_until, f"request {request.activation}")
     return True
+
+
+def _is_patient_for_template(
+    books: Books, request: Request, known: Known, start_s: float, fork: choose.Fork | None
+) -> bool:
+    """Whether a busy container with the function's template is expected to be free, and to be given, so soon that
+    forking there is sooner than a start in a new container.
+
+    Only where a container would be created otherwise, and nobody waits already: where many calls wait for what there
+    is, more containers are what is needed.
+    """
+    if (
+        books.queue
+        or books.pool.ledger.free_bytes < known.function.memory_bytes
+        or known.function.key in books.pool.owned
+    ):
+        return False
+    free_s = _free_with_template(books, known, fork)
+    if free_s + books.functions.load_s(known.function.key, forked=True) >= start_s:
+        return False
+    request.for_template = True
+    # As above: no longer than the alternative takes.
+    request.patient_until = books.at + start_s
+    books.wakes.arm(request.patient_until, f"request {request.activation}")
+    return True
+
+
+def _free_with_template(books: Books, known: Known, fork: choose.Fork | None) -> float:
+    """Expected seconds until the first call is done in a container that has the function's template, and whose own
+    function has less to lose than that saves; infinite where there is none."""
+    soonest_s = math.inf
+    if fork is None:
+        return soonest_s
+    for id_ in islice(books.pool.by_function.get(fork.template, ()), choose.COMPARED):
+        container = books.pool.containers[id_]
+        if container.state is not BUSY or not container.running:
+            continue
+        running = books.requests[container.running]
+        if container.limit_bytes >= known.function.memory_bytes and books.worth(running.function) < fork.spare_s:
+            load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.forks)
+            expected_s = load_s + books.functions[running.function].profile.compute_s
+            soonest_s = min(soonest_s, max(0.0, running.run_at + expected_s - books.at))
+    return soonest_s
 
 
 def _turn_in(books: Books, request: Request, compute_s: float) -> float:

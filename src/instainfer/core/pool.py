@@ -102,8 +102,11 @@ class Container:
     """What it holds, as policies see it; None when that has changed and nobody has looked since."""
     loss_s: float = 0.0
     """What a call of another function would cost its residents, as `Books.loss` found it last."""
+    templates_s: float = 0.0
+    """What the next misses would pay if its templates were lost, found with it."""
+    templates_bytes: int = 0
     loss_until: float = -math.inf
-    """Until when that is believed; never when what it holds has changed."""
+    """Until when all that is believed; never when what it holds has changed."""
 
 
 class Pool:

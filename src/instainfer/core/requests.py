@@ -45,7 +45,9 @@ class Request:
     forks: bool = False
     """Its function is loaded from a template."""
     patient_until: float = 0.0
-    """While queued: it waits for a busy container that has its function, until then at most."""
+    """While queued: it waits for a busy container, until then at most."""
+    for_template: bool = False
+    """Not for one that has its function, but for one that has the template of its environment."""
 
     def template_made(self, at: float, library_s: float) -> None:
         """A template was made on its behalf, of which `library_s` at most was its wait."""
