@@ -147,14 +147,12 @@ def _is_patient_for_template(
     """Whether a busy container with the function's template is expected to be free, and to be given, so soon that
     forking there is sooner than a start in a new container.
 
-    Only where a container would be created otherwise, and nobody waits already: where many calls wait for what there
-    is, more containers are what is needed.
+    Only where a container would be created otherwise, all that have the template are busy, and nobody waits already:
+    where many calls wait for what there is, more containers are what is needed.
     """
-    if (
-        books.queue
-        or books.pool.ledger.free_bytes < known.function.memory_bytes
-        or known.function.key in books.pool.owned
-    ):
+    if fork is None or fork.template in books.pool.forkable or known.function.key in books.pool.owned:
+        return False
+    if books.queue or books.pool.ledger.free_bytes < known.function.memory_bytes:
         return False
     free_s = _free_with_template(books, known, fork)
     if free_s + books.functions.load_s(known.function.key, forked=True) >= start_s:
