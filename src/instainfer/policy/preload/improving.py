@@ -14,6 +14,7 @@ bytes are worth most, and nothing else fits. Refilling finds b and c: 10 s inste
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +22,6 @@ from operator import attrgetter
 from typing import Final
 
 from .packing import Bin, Item, Packing, Placed, loudness
-from .valuation import container_s
 
 EFFORT: Final = 6000
 """Subsets and pairs that are looked at in one plan."""
@@ -52,28 +52,43 @@ class _Search:
     best: list[Item] = field(default_factory=list)
     best_s: float = 0.0
 
+    sizes_bytes: list[int] = field(init=False)
+    """Of the items, as all that follows: found once, since a plan looks at thousands of subsets."""
+    rates: list[float] = field(init=False)
+    weights: list[float] = field(init=False)
+    waits_s: list[float] = field(init=False)
+    """Seconds that a call waits for its neighbours' ends, by how many items have come."""
+
     def run(self) -> None:
         place = self.place
         self.best_s = place.value_s
+        self.sizes_bytes = [item.bytes_in(place) for item in self.items]
+        self.rates = [item.rate for item in self.items]
+        self.weights = [item.rate * item.saves_s for item in self.items]
+        self.waits_s = [place.wait_s(more) for more in range(len(self.items) + 1)]
         self._go(0, place.room_bytes, place.seats, place.rate, place.weight)
 
     def _go(self, start: int, room_bytes: int, seats: int, rate: float, weight: float) -> None:
-        for n in range(start, len(self.items)):
-            item = self.items[n]
-            size_bytes = item.bytes_in(self.place)
-            if size_bytes > room_bytes or seats <= 0:
+        if seats <= 0:
+            return
+        sizes_bytes, rates, weights, chosen = self.sizes_bytes, self.rates, self.weights, self.chosen
+        wait_s, horizon_s = self.waits_s[min(len(chosen) + 1, len(self.items))], self.horizon_s
+        for n in range(start, len(sizes_bytes)):
+            size_bytes = sizes_bytes[n]
+            if size_bytes > room_bytes:
                 continue
             if self.looked_at >= PER_BIN:
                 return
             self.looked_at += 1
-            rate_now, weight_now = rate + item.rate, weight + item.rate * item.saves_s
-            self.chosen.append(item)
-            wait_s = self.place.wait_s(len(self.chosen))
-            value_s = container_s(rate_now, weight_now, wait_s, self.horizon_s)
+            rate_now, weight_now = rate + rates[n], weight + weights[n]
+            chosen.append(self.items[n])
+            # `container_s`, spelt out.
+            once_s = -math.expm1(-rate_now * horizon_s) / rate_now if rate_now > 0.0 else horizon_s
+            value_s = once_s * (weight_now - rate_now * wait_s)
             if value_s > self.best_s:
-                self.best_s, self.best = value_s, list(self.chosen)
+                self.best_s, self.best = value_s, list(chosen)
             self._go(n + 1, room_bytes - size_bytes, seats - 1, rate_now, weight_now)
-            self.chosen.pop()
+            chosen.pop()
 
 
 class _Improver:
