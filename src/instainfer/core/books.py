@@ -186,9 +186,8 @@ class Books:
         if resident is None:
             resident = self.add_resident(container, request.function, BY_CALL, "called")
         if resident.state is LOADING:
-            self._note_miss(request.function)
-        if resident.state is LOADING:
             request.loaded = False
+            self._note_miss(request.function)
         else:
             self.pool.shift(resident, IN_USE)
         if resident.origin is BY_PRELOAD and not resident.served:
@@ -197,6 +196,7 @@ class Books:
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
 
     def _note_miss(self, key: FunctionKey) -> None:
+        """A call has to load: its template would have been missed."""
         template = self.functions[key].template
         if template is not None:
             self.functions.templates[template].missed(self.at)

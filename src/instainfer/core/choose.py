@@ -105,7 +105,7 @@ class Fork:
     template: ResidentKey
     spare_s: float
     """Seconds of importing that this saves."""
-    needs_bytes: int
+    takes_bytes: int
     """What the function is expected to take beside it."""
     share_s: float
     """What this template is worth in one container, as in `Container.templates_s`."""
@@ -131,7 +131,7 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
         if container.limit_bytes < needs_bytes or key in container.residents:
             continue
         lost_s = container.loss_s if at < container.loss_until else loss(container)
-        if container.templates_bytes + fork.needs_bytes > container.limit_bytes:
+        if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
             lost_s += container.templates_s - fork.share_s
         if lost_s < least_s:
             best, least_s = container, lost_s
@@ -171,7 +171,7 @@ def _cost_s(container: Container, loss: Loss, fork: Fork | None) -> float:
     template = container.residents.get(fork.template)
     if template is None or template.state is not LOADED:
         return cost_s
-    if container.templates_bytes + fork.needs_bytes > container.limit_bytes:
+    if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
         cost_s += container.templates_s - fork.share_s  # the other templates would have to go
     return cost_s - fork.spare_s
 

@@ -144,10 +144,7 @@ class Registry(dict[FunctionKey, Known]):
 
     def absent_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
         """Its view if it could be resident and is not, else None."""
-        known = self.get(key)
-        if known is None or key in pool.copies or known.removed or known.load_failure is not None:
-            return None
-        return self.view_of(known, key, pool)
+        return self.view(key, pool) if self.is_absent(key, pool) else None
 
     def _is_short(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a resident function often find all of its residents in use."""

@@ -134,11 +134,22 @@ def _is_patient(books: Books, request: Request, known: Known, start_s: float) ->
         return False
     if _turn_in(books, request, known.profile.compute_s) >= start_s:
         return False
-    # The expectation may be wrong, and of a function that never ended there is none. Waiting no longer than the
-    # alternative takes costs at most twice the better of the two.
-    request.patient_until = books.at + start_s
-    books.wakes.arm(request.patient_until, f"request {request.activation}")
+    _wait(books, request, start_s)
     return True
+
+
+def _wait(books: Books, request: Request, seconds: float) -> None:
+    """It waits, no longer than the alternative takes: the expectation may be wrong, and of a function that never ended
+    there is none. So it costs at most twice the better of the two."""
+    request.patient_until = books.at + seconds
+    books.wakes.arm(request.patient_until, f"request {request.activation}")
+
+
+def _done_in(books: Books, running: Request) -> float:
+    """Expected seconds until a call that was handed to a container has been answered."""
+    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.forks)
+    expected_s = load_s + books.functions[running.function].profile.compute_s
+    return max(0.0, running.run_at + expected_s - books.at)
 
 
 def _is_patient_for_template(
@@ -158,9 +169,7 @@ def _is_patient_for_template(
     if free_s + books.functions.load_s(known.function.key, forked=True) >= start_s:
         return False
     request.for_template = True
-    # As above: no longer than the alternative takes.
-    request.patient_until = books.at + start_s
-    books.wakes.arm(request.patient_until, f"request {request.activation}")
+    _wait(books, request, start_s)
     return True
 
 
@@ -176,9 +185,7 @@ def _free_with_template(books: Books, known: Known, fork: choose.Fork | None) ->
             continue
         running = books.requests[container.running]
         if container.limit_bytes >= known.function.memory_bytes and books.worth(running.function) < fork.spare_s:
-            load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.forks)
-            expected_s = load_s + books.functions[running.function].profile.compute_s
-            soonest_s = min(soonest_s, max(0.0, running.run_at + expected_s - books.at))
+            soonest_s = min(soonest_s, _done_in(books, running))
     return soonest_s
 
 
@@ -188,8 +195,6 @@ def _turn_in(books: Books, request: Request, compute_s: float) -> float:
     for container, _ in books.pool.residents_of(request.function):
         other = books.requests.get(container.running) if container.running is not None else None
         if other is not None and other.function == request.function:
-            load_s = 0.0 if other.loaded else books.functions.load_s(request.function, forked=other.forks)
-            expected_s = load_s + compute_s
-            soonest = min(soonest, max(0.0, other.run_at + expected_s - books.at))
+            soonest = min(soonest, _done_in(books, other))
     ahead = sum(other.function == request.function and other is not request for other in books.queue)
     return soonest + ahead * compute_s

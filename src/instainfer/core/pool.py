@@ -105,6 +105,7 @@ class Container:
     templates_s: float = 0.0
     """What the next misses would pay if its templates were lost, found with it."""
     templates_bytes: int = 0
+    """What those take; found with it too."""
     loss_until: float = -math.inf
     """Until when all that is believed; never when what it holds has changed."""
 

@@ -51,9 +51,7 @@ class Histogram:
             if before.gaps == gaps - 1:
                 return self._forecast(last_at, ages.with_gap(within, new), in_turn + _BYTE[new])
             if before.gaps == gaps:
-                oldest = in_turn[0]
-                if oldest != new:
-                    within = ages.in_place_of(within, oldest, new)
+                within = ages.in_place_of(within, in_turn[0], new)
                 return self._forecast(last_at, within, in_turn[1:] + _BYTE[new])
         in_turn = bytes(map(ages.range_of, ages.gaps_of(arrivals)[-ages.MOST_GAPS :]))
         return self._forecast(last_at, ages.from_ranges(in_turn), in_turn)

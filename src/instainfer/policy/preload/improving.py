@@ -65,14 +65,14 @@ class _Search:
         self.sizes_bytes = [item.bytes_in(place) for item in self.items]
         self.rates = [item.rate for item in self.items]
         self.weights = [item.rate * item.saves_s for item in self.items]
-        self.waits_s = [place.wait_s(more) for more in range(len(self.items) + 1)]
+        self.waits_s = [place.wait_s(more) for more in range(len(self.items) + 2)]
         self._go(0, place.room_bytes, place.seats, place.rate, place.weight)
 
     def _go(self, start: int, room_bytes: int, seats: int, rate: float, weight: float) -> None:
         if seats <= 0:
             return
         sizes_bytes, rates, weights, chosen = self.sizes_bytes, self.rates, self.weights, self.chosen
-        wait_s, horizon_s = self.waits_s[min(len(chosen) + 1, len(self.items))], self.horizon_s
+        wait_s, horizon_s = self.waits_s[len(chosen) + 1], self.horizon_s
         for n in range(start, len(sizes_bytes)):
             size_bytes = sizes_bytes[n]
             if size_bytes > room_bytes:
