@@ -5,6 +5,7 @@ from __future__ import annotations
 from support.nodes import CheckedNode, none, only
 
 from instainfer.core import decisions as d
+from instainfer.core import events as e
 from instainfer.core.lookout import SMALL, Lookout
 from instainfer.core.model import MIB, Profile
 from instainfer.core.ports import NodeView, PreloadPlan
@@ -34,6 +35,19 @@ def test_it_looks_at_everything_again_after_a_look_that_found_nothing_to_do() ->
     node.loaded(31.5, "node-c1", keys[1], mib=300)
     node.ran(31.6, "node-c1", "b1", mib=300)
     assert lookout.thorough_at == 41.6
+
+
+def test_an_empty_container_that_falls_idle_is_looked_at() -> None:
+    node = large()
+    node.serve(0.0, "node-c1", "a1", MANY[0])
+    node.loaded(3.0, "node-c1", "t/f10@1", mib=300)  # what was loaded since memory was idle
+    books = node.node.books
+    books.prewarms[MANY[1]] = 9.0
+    books.wakes.arm(9.0, f"prewarm {MANY[1]}")
+    only(node.tell(e.TimerFired(9.0)), d.StartContainer)
+    books.lookout.thorough_at, books.lookout.waiting = None, MANY[2:3]
+    load = only(node.started(9.4, "node-c2"), d.Load)
+    assert (load.container, load.function) == ("node-c2", MANY[2])
 
 
 def test_whose_place_has_to_become_free_first_is_the_first_to_be_tried_then() -> None:

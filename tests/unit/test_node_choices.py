@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.nodes import A, B, C, CheckedNode, function, none, only
 
@@ -124,6 +126,24 @@ def test_a_call_waits_for_a_busy_copy_when_that_is_sooner_than_a_new_start() -> 
     none(node.call(5.05, "a3", A), d.StartContainer, d.Run)
     run = only(node.ran(5.1, "node-c1", "a2"), d.Run)
     assert (run.activation, run.start_kind) == ("a3", StartKind.WARM)
+
+
+def test_a_new_start_needs_no_new_container_where_the_functions_own_is_idle() -> None:
+    """Waiting for the busy copy would be sooner than a container and a load, but not than a load alone."""
+    node = CheckedNode(profile=replace(KNOWN, compute_s=1.7), templates=False)
+    both = (("node-c1", "a1"), ("node-c2", "a2"))
+    for container, activation in both:
+        assert only(node.call(0.0, activation, A), d.StartContainer).container == container
+    for container, _ in both:
+        node.started(0.4, container)
+    for container, _ in both:
+        node.loaded(1.9, container, A)
+    for container, activation in both:
+        node.ran(3.6, container, activation, compute_s=1.7)
+    node.tell(e.ResidentGone(5.0, "node-c2", A, Failure(FailureKind.CONTAINER_LOST, "its process has died")))
+    assert only(node.call(10.0, "a3", A), d.Run).container == "node-c1"
+    run = only(node.call(10.0, "a4", A), d.Run)
+    assert (run.container, run.start_kind) == ("node-c2", StartKind.PREWARMED)
 
 
 class Scripted:

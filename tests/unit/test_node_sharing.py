@@ -162,6 +162,17 @@ def test_a_function_that_is_too_large_beside_other_templates_goes_where_there_ar
     assert (run.container != with_both) == spares
 
 
+def test_a_template_that_is_being_ended_is_nothing_to_lose() -> None:
+    node = with_template()
+    books = node.node.books
+    container = books.pool.containers["node-c1"]
+    books.loss(container)
+    assert container.templates_bytes == 150 * MIB
+    assert only(node.tell(e.FunctionRegistered(3.0, function("t/new@1"))), d.Offload).function == T
+    books.loss(container)
+    assert (container.templates_bytes, container.templates_s) == (0, 0.0)
+
+
 def test_how_likely_a_template_is_to_be_needed_follows_its_misses() -> None:
     template = KnownTemplate("t")
     assert template.chance(0.0) == 0.0

@@ -351,10 +351,12 @@ class Books:
             lost_s = templates_s = 0.0
             templates_bytes = 0
             for resident in container.residents.values():
+                if resident.state is UNLOADING:
+                    continue
                 if resident.is_template:
                     templates_s += self.template_s(resident.function)
                     templates_bytes += self.pool.ledger.charged(container.id, resident.function)
-                elif resident.state is not UNLOADING:
+                else:
                     lost_s += self.worth(resident.function)
             container.loss_s = lost_s
             container.templates_s, container.templates_bytes = templates_s, templates_bytes

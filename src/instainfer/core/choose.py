@@ -150,8 +150,7 @@ def elsewhere(
     """A new container, another's, or room for a new one."""
     if _is_leaving(pool, function):
         return Wait()
-    unowned = pool.unowned.get(function.namespace, {})
-    if free := next((c for c in unowned.values() if usable(c, function)), None):
+    if free := kept_for_nobody(pool, function):
         return _take(pool, free, fork)
     if pool.ledger.free_bytes >= function.memory_bytes:
         return Create()
@@ -161,6 +160,12 @@ def elsewhere(
         # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
         return _take(pool, min(takeable, key=lambda container: _cost_s(container, loss, fork)), fork)
     return make_room(pool, function, victims)
+
+
+def kept_for_nobody(pool: Pool, function: Function) -> Container | None:
+    """An idle container that is kept for no function, in which it is not resident."""
+    unowned = pool.unowned.get(function.namespace, {})
+    return next((c for c in unowned.values() if usable(c, function)), None)
 
 
 def _cost_s(container: Container, loss: Loss, fork: Fork | None) -> float:

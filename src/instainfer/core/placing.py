@@ -9,7 +9,7 @@ from . import choose
 from .books import Books
 from .known import Known
 from .lifecycle import BUSY
-from .model import JOINED, FunctionKey
+from .model import JOINED, Function, FunctionKey
 from .requests import Request
 
 
@@ -111,9 +111,16 @@ def drain_queue(books: Books) -> None:
 def _start_s(books: Books, known: Known, *, forked: bool) -> float:
     """Expected seconds of a new start."""
     start_s = books.functions.load_s(known.function.key, forked=forked)
-    if not forked and books.pool.ledger.free_bytes >= known.function.memory_bytes:
+    if not forked and _would_create(books, known.function):
         start_s += books.container_start_s
     return start_s
+
+
+def _would_create(books: Books, function: Function) -> bool:
+    """Whether a call that finds neither its function nor its template would have a container created."""
+    if function.key in books.pool.owned or choose.kept_for_nobody(books.pool, function) is not None:
+        return False
+    return books.pool.ledger.free_bytes >= function.memory_bytes
 
 
 def _costs_s(books: Books, take: choose.Take, key: FunctionKey) -> float:
@@ -161,9 +168,9 @@ def _is_patient_for_template(
     Only where a container would be created otherwise, all that have the template are busy, and nobody waits already:
     where many calls wait for what there is, more containers are what is needed.
     """
-    if fork is None or fork.template in books.pool.forkable or known.function.key in books.pool.owned:
+    if fork is None or fork.template in books.pool.forkable or books.queue:
         return False
-    if books.queue or books.pool.ledger.free_bytes < known.function.memory_bytes:
+    if not _would_create(books, known.function):
         return False
     free_s = _free_with_template(books, known, fork)
     if free_s + books.functions.load_s(known.function.key, forked=True) >= start_s:
