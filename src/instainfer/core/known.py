@@ -137,14 +137,16 @@ class Registry(dict[FunctionKey, Known]):
 
     def is_absent(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether it could be resident and is not."""
-        if key in pool.copies:
-            return False
-        known = self.get(key)
-        return known is not None and not known.removed and known.load_failure is None
+        return self._absent(key, pool) is not None
 
     def absent_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
         """Its view if it could be resident and is not, else None."""
-        return self.view(key, pool) if self.is_absent(key, pool) else None
+        known = self._absent(key, pool)
+        return None if known is None else self.view_of(known, key, pool)
+
+    def _absent(self, key: FunctionKey, pool: Pool) -> Known | None:
+        known = None if key in pool.copies else self.get(key)
+        return None if known is None or known.removed or known.load_failure is not None else known
 
     def _is_short(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a resident function often find all of its residents in use."""

@@ -23,7 +23,7 @@ CHANGED: Final = 3
 """Containers that have changed, in one look, those first that have first; more wait for the next."""
 FRESH: Final = 24
 """New candidates in one look; more wait for the next."""
-OTHERS: Final = 16
+OTHERS: Final = 8
 """Containers that new candidates are tried in beside those that have changed."""
 WAITING: Final = 8
 """Candidates without a place that are tried in containers that have changed."""

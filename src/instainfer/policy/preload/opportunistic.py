@@ -165,9 +165,13 @@ class Opportunistic:
         forecast = function.forecast
         if forecast is None:
             return _Seen(function, view.at, item, each * used_s)
-        fails_at = math.inf if self.patient else forecast.due_at(self.p_offload)
-        until = view.at + BELIEVED_SILENT_S
-        seen = _Seen(function, until, item, each * used_s, forecast.due_at(self.p_load), fails_at)
+        before = self._seen.get(function.key)
+        if before is not None and before.view.forecast is forecast:
+            due_at, fails_at = before.due_at, before.fails_at
+        else:
+            due_at = forecast.due_at(self.p_load)
+            fails_at = math.inf if self.patient else forecast.due_at(self.p_offload)
+        seen = _Seen(function, view.at + BELIEVED_SILENT_S, item, each * used_s, due_at, fails_at)
         self._seen[function.key] = seen
         return seen
 
