@@ -105,8 +105,8 @@ def test_a_plan_is_close_to_the_exact_optimum(
         view = instance(seed, functions, containers, slowest_s=slowest_s, waits_s=waits_s)
         shares.append(placed_s(view, Opportunistic(horizon_s=HORIZON_S).plan(view)) / optimum_s(view))
     assert max(shares) <= 1 + 1e-6
-    assert statistics.mean(shares) >= 0.99
-    assert min(shares) >= 0.95, "single instances of few, large items are harder"
+    assert min(shares) >= 0.98
+    assert statistics.mean(shares) >= 0.995
 
 
 def test_the_improvement_pays() -> None:

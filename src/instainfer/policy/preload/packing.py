@@ -17,7 +17,7 @@ In tests the result is held against the exact optimum.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -174,6 +174,9 @@ class Packing:
         self.least_chance = least_chance
         self.bins = sorted(bins, key=loudness)
         """The quietest first."""
+        self._with_victims = [each for each in self.bins if each.loaded]
+        """Those in which somebody may be displaced, in the same order."""
+        self._rooms_bytes = sorted([each.room_bytes for each in self.bins])
 
     def place(self, item: Item, bins: Sequence[Bin] | None = None) -> Placed | None:
         """Put an item where the sum of values grows most; None where that is nowhere."""
@@ -187,6 +190,8 @@ class Packing:
 
     def insert(self, item: Item, bins: Sequence[Bin]) -> Placed | None:
         """The best place that is free."""
+        if bins is self.bins and bins and item.forked_bytes > self._rooms_bytes[-1]:
+            return None
         best: Bin | None = None
         gain_s = 0.0
         tries = LOOKED_AT
@@ -231,7 +236,7 @@ class Packing:
         better_than_s = 0.0 if best is None else best.adds_s
         key, namespace, template = item.key, item.namespace, item.template
         forked_bytes, plain_bytes = item.forked_bytes, item.plain_bytes
-        for each in bins:
+        for each in self._with_victims if bins is self.bins else bins:
             if not each.loaded:
                 continue
             lacks_bytes = (forked_bytes if template in each.ready else plain_bytes) - each.room_bytes
@@ -281,7 +286,13 @@ class Packing:
         """Keep the bins' books; one in which somebody is to be ended first is done with."""
         place = placed.bin
         self.bins.remove(place)
+        del self._rooms_bytes[bisect_left(self._rooms_bytes, place.room_bytes)]
+        if place.loaded:
+            self._with_victims.remove(place)
         if not placed.victims:
             fuller = place.copy()
             fuller.put(placed.item, self.horizon_s)
             insort(self.bins, fuller, key=loudness)
+            insort(self._rooms_bytes, fuller.room_bytes)
+            if fuller.loaded:
+                insort(self._with_victims, fuller, key=loudness)
