@@ -41,6 +41,8 @@ PER_PAIR: Final = 2000
 """Those looked at for two bins together."""
 REFILL: Final = 60
 """What refilling a bin counts besides, in subsets: with the settling that follows it takes about as long."""
+SECOND: Final = 8
+"""The same for looking for the best subset for the second of two bins."""
 STARTS: Final[Sequence[Callable[[Item], float]]] = (
     attrgetter("alone_s"),
     attrgetter("rate"),
@@ -244,7 +246,7 @@ class _Improver:
             taken = {item.key for item in chosen}
             rest = _Search(there, [item for item in items_there if item.key not in taken], self.horizon_s)
             rest.run()
-            effort -= rest.looked_at
+            effort -= SECOND + rest.looked_at
             if chosen_s + rest.best_s > best_s:
                 best, best_s = (list(chosen), rest.best), chosen_s + rest.best_s
         self.effort -= PER_PAIR - effort + REFILL
