@@ -168,7 +168,7 @@ class Pool:
 
     def _enter_idle(self, container: Container) -> None:
         self.idle[container.id] = container
-        self.changed[container.id] = None
+        self.changed[container.id] = None  # an empty one too, in which no resident has changed
         if container.owner is not None:
             self.owned.setdefault(container.owner, {})[container.id] = container
         else:

@@ -79,12 +79,7 @@ class _Search:
     waits_s: list[float] = field(init=False)
     """Seconds that a call waits for its neighbours' ends, by how many items have come."""
 
-    def run(self) -> None:
-        self._begin()
-        place = self.place
-        self._go(0, place.room_bytes, place.rate, place.weight, once(place.rate, self.horizon_s))
-
-    def _begin(self) -> None:
+    def __post_init__(self) -> None:
         place = self.place
         self.best_s = place.value_s
         self.sizes_bytes = [item.bytes_in(place) for item in self.items]
@@ -95,6 +90,10 @@ class _Search:
         # `place.wait_s` for each number, by slices.
         known_s = (place.waits_s[0], *place.waits_s)[place.functions :]
         self.waits_s = [*known_s, *[place.waits_s[-1]] * (len(self.items) + 2)]
+
+    def run(self) -> None:
+        place = self.place
+        self._go(0, place.room_bytes, place.rate, place.weight, once(place.rate, self.horizon_s))
 
     def _go(self, start: int, room_bytes: int, rate: float, weight: float, at_most_s: float) -> None:
         """`at_most_s`: g(Lambda) of what has been chosen; more items only make it smaller."""
@@ -123,7 +122,6 @@ class _Search:
 
     def subsets(self) -> Iterator[tuple[list[Item], float]]:
         """All that fit, the empty one first, with the bin's value; the list is that of `chosen` and changes."""
-        self._begin()
         yield self.chosen, self.place.value_s
         yield from self._subsets(0, self.place.room_bytes, self.place.rate, self.place.weight)
 
@@ -164,7 +162,7 @@ class _Improver:
             items += contents
             contents.clear()
         items.sort(key=lambda item: (-order(item), item.key))
-        self.left = sorted([item for item in items if not self._settle(item)], key=_value, reverse=True)
+        self.left = sorted([item for item in items if not self._settle(item)], key=_most_per_byte_first)
 
     def placed(self) -> list[Placed]:
         """What is where, those that add most first."""
@@ -197,24 +195,15 @@ class _Improver:
         choice = list(islice((item for item in self.left if _fits_alone(item, place, room_bytes)), CHOICE))
         if not choice:
             return False
-        for item in before:
-            place.take_out(item, self.horizon_s)
-        search = _Search(place, sorted([*before, *choice], key=_value, reverse=True), self.horizon_s)
+        self._empty(place)
+        search = _Search(place, sorted([*before, *choice], key=_most_per_byte_first), self.horizon_s)
         search.run()
         self.effort -= REFILL + search.looked_at
-        if search.best_s <= value_s + LEAST_S:
-            for item in before:
-                place.put(item, self.horizon_s)
-            return False
-        chosen = {item.key for item in search.best}
-        for item in search.best:
-            place.put(item, self.horizon_s)
-        self.contents[place.id] = list(search.best)
-        self.left = [item for item in self.left if item.key not in chosen]
-        for item in before:
-            if item.key not in chosen and not self._settle(item):
-                insort(self.left, item, key=_cost)
-        return True
+        better = search.best_s > value_s + LEAST_S
+        self._fill(place, search.best if better else before)
+        if better:
+            self._place_anew(before, search.best)
+        return better
 
     def _refill_two(self) -> bool:
         """Refill two bins together, the first two where that helps."""
@@ -224,20 +213,17 @@ class _Improver:
         return False
 
     def _refill_both(self, here: Bin, there: Bin) -> bool:
-        contents = (self.contents[here.id], self.contents[there.id])
+        before = (*self.contents[here.id], *self.contents[there.id])
+        items = sorted([*before, *islice(self.left, CHOICE)], key=_most_per_byte_first)
         value_s = here.value_s + there.value_s
-        self._empty(here)
-        self._empty(there)
-        items = sorted([*contents[0], *contents[1], *islice(self.left, CHOICE)], key=_value, reverse=True)
+        best = (self._empty(here), self._empty(there))
         items_here = [item for item in items if _fits_alone(item, here, here.room_bytes)]
         items_there = [item for item in items if _fits_alone(item, there, there.room_bytes)]
         most = _Search(there, items_there, self.horizon_s)
         most.run()
-        first = _Search(here, items_here, self.horizon_s)
-        best: tuple[list[Item], list[Item]] | None = None
-        best_s = value_s + LEAST_S
+        best_s = least_s = value_s + LEAST_S
         effort = PER_PAIR
-        for chosen, chosen_s in first.subsets():
+        for chosen, chosen_s in _Search(here, items_here, self.horizon_s).subsets():
             effort -= 1
             if effort <= 0:
                 break
@@ -250,23 +236,31 @@ class _Improver:
             if chosen_s + rest.best_s > best_s:
                 best, best_s = (list(chosen), rest.best), chosen_s + rest.best_s
         self.effort -= PER_PAIR - effort + REFILL
-        after = contents if best is None else best
-        for place, chosen in zip((here, there), after, strict=True):
-            for item in chosen:
-                place.put(item, self.horizon_s)
-            self.contents[place.id] = chosen
-        if best is None:
-            return False
-        placed = {item.key for chosen in best for item in chosen}
-        self.left = [item for item in self.left if item.key not in placed]
-        for item in (*contents[0], *contents[1]):
-            if item.key not in placed and not self._settle(item):
-                insort(self.left, item, key=_cost)
-        return True
+        self._fill(here, best[0])
+        self._fill(there, best[1])
+        if best_s > least_s:
+            self._place_anew(before, (*best[0], *best[1]))
+        return best_s > least_s
 
-    def _empty(self, place: Bin) -> None:
-        for item in self.contents[place.id]:
+    def _empty(self, place: Bin) -> list[Item]:
+        """What was planned for it is out of it; returns that."""
+        contents = self.contents[place.id]
+        for item in contents:
             place.take_out(item, self.horizon_s)
+        return contents
+
+    def _fill(self, place: Bin, items: list[Item]) -> None:
+        for item in items:
+            place.put(item, self.horizon_s)
+        self.contents[place.id] = items
+
+    def _place_anew(self, before: Sequence[Item], now: Sequence[Item]) -> None:
+        """Those that have lost their place look for another one; those that have one now are left out no longer."""
+        placed = {item.key for item in now}
+        self.left = [item for item in self.left if item.key not in placed]
+        for item in before:
+            if item.key not in placed and not self._settle(item):
+                insort(self.left, item, key=_most_per_byte_first)
 
     def _exchange(self) -> bool:
         """Change two items' places, or move one, so that the first of those left out for whom it helps fits in."""
@@ -325,11 +319,7 @@ class _Improver:
         return True
 
 
-def _value(item: Item) -> float:
-    return item.density
-
-
-def _cost(item: Item) -> float:
+def _most_per_byte_first(item: Item) -> float:
     return -item.density
 
 

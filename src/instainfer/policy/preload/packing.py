@@ -174,9 +174,10 @@ class Packing:
         self.least_chance = least_chance
         self.bins = sorted(bins, key=loudness)
         """The quietest first."""
-        self._with_victims = [each for each in self.bins if each.loaded]
-        """Those in which somebody may be displaced, in the same order."""
+        # Kept beside them, since plans ask for every item: whom no room is large enough for looks at none of them, and
+        # who would displace somebody only where there is somebody.
         self._rooms_bytes = sorted([each.room_bytes for each in self.bins])
+        self._with_victims = [each for each in self.bins if each.loaded]
 
     def place(self, item: Item, bins: Sequence[Bin] | None = None) -> Placed | None:
         """Put an item where the sum of values grows most; None where that is nowhere."""
