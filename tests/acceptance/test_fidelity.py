@@ -31,7 +31,7 @@ from instainfer.experiments.replay import PlannedCall
 from instainfer.report.records import SUCCESS, CallRecord
 from instainfer.sim.costs import CostSet
 from instainfer.sim.fidelity import compare
-from instainfer.sim.observed import Known
+from instainfer.sim.observed import FunctionFacts
 
 pytestmark = [pytest.mark.acceptance]
 
@@ -119,7 +119,9 @@ def functions(tmp_path: Path, cache: Path) -> list[Profiled]:
 def measured(functions: list[Profiled], folder: Path, cache: Path) -> CostSet:
     with Steps(Console(stderr=True), "measuring") as steps:
         starts.measure([each.prepared for each in functions], folder, cache, 2, steps, probes=PROBES)
-    known = {each.prepared.name: Known(each.memory_mb * MIB, load_cores=0.0, compute_cores=0.0) for each in functions}
+    known = {
+        each.prepared.name: FunctionFacts(each.memory_mb * MIB, load_cores=0.0, compute_cores=0.0) for each in functions
+    }
     # Nothing slows anything down, but a platform with few processors puts loads off.
     cores = float(len(os.sched_getaffinity(0)))
     costs = read_stories(folder, PROBES).costs(known, name="measured", source="a test", cores=cores)

@@ -43,7 +43,7 @@ def test_an_empty_container_that_falls_idle_is_looked_at() -> None:
     node.loaded(3.0, "node-c1", "t/f10@1", mib=300)  # what was loaded since memory was idle
     books = node.node.books
     books.prewarms[MANY[1]] = 9.0
-    books.wakes.arm(9.0, f"prewarm {MANY[1]}")
+    books.timers.arm(9.0, f"prewarm {MANY[1]}")
     only(node.tell(e.TimerFired(9.0)), d.StartContainer)
     books.lookout.thorough_at, books.lookout.waiting = None, MANY[2:3]
     load = only(node.started(9.4, "node-c2"), d.Load)

@@ -42,7 +42,7 @@ def test_how_long_a_call_waits_for_the_ends_of_its_neighbours_is_learned_by_thei
     assert set(only(node.call(9.0, "a2", A), d.Run).ends) == {B, C}
     node.gone(9.02, "node-c1", B)
     node.gone(9.1, "node-c1", C)
-    waits_s = node.node.books.functions.endings.waits_s
+    waits_s = node.node.books.functions.eviction_delay.waits_s
     assert waits_s[:4] == pytest.approx((0.0, 0.0, 0.1, 0.1)), "the last of two has ended after 0.1 s"
 
 
@@ -51,9 +51,9 @@ def test_an_end_that_no_call_waited_for_teaches_nothing() -> None:
     node.serve(0.0, "node-c1", "a1", A)
     node.loaded(3.5, "node-c1", B)
     only(node.tell(e.FunctionRemoved(4.0, B)), d.Offload)
-    before = node.node.books.functions.endings.waits_s
+    before = node.node.books.functions.eviction_delay.waits_s
     node.gone(4.5, "node-c1", B)
-    assert node.node.books.functions.endings.waits_s == before
+    assert node.node.books.functions.eviction_delay.waits_s == before
 
 
 def test_a_call_joins_a_load_and_waits_for_its_rest_only() -> None:

@@ -9,9 +9,9 @@ from support.nodes import A, B, C, CheckedNode, function, none, only
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.known import MISS_HORIZON_S, MISSES_S, KnownTemplate
 from instainfer.core.model import MIB, Profile, StartKind, template_key
 from instainfer.core.ports import NodeView, PreloadPlan, SuggestLoad
+from instainfer.core.registry import MISS_HORIZON_S, MISSES_S, TemplateRecord
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 T = template_key("t", "env")
@@ -174,7 +174,7 @@ def test_a_template_that_is_being_ended_is_nothing_to_lose() -> None:
 
 
 def test_how_likely_a_template_is_to_be_needed_follows_its_misses() -> None:
-    template = KnownTemplate("t")
+    template = TemplateRecord("t")
     assert template.chance(0.0) == 0.0
     template.missed(10.0)
     once = template.chance(10.0)

@@ -15,7 +15,7 @@ from instainfer.core.model import GIB, MIB, Failure, FailureKind, Function, Phas
 from instainfer.core.story import Entry
 from instainfer.errors import BadInput
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
-from instainfer.sim.observed import Known, Observer
+from instainfer.sim.observed import FunctionFacts, Observer
 from instainfer.sim.run import Watchers, run_simulation
 from instainfer.sim.settings import Settings
 from instainfer.traces.percall import PerCall
@@ -74,8 +74,8 @@ COSTS = CostSet(
 )
 LOST = Failure(FailureKind.CONTAINER_LOST, "")
 KNOWN = {
-    "a": Known(GIB, fast=True, load_cores=1.2, compute_cores=2.0, beside_call=2.2, beside_load=1.4),
-    "b": Known(GIB),
+    "a": FunctionFacts(GIB, fast=True, load_cores=1.2, compute_cores=2.0, beside_call=2.2, beside_load=1.4),
+    "b": FunctionFacts(GIB),
 }
 FROM_NOTHING = Settings(
     preload=PreloadConfig(policy="none"),
@@ -150,9 +150,9 @@ def test_what_cannot_be_done_without_is_named() -> None:
     observer = Observer()
     observer.read(story(FROM_NOTHING), fast=False)
     with pytest.raises(BadInput, match="c is in none of the stories"):
-        observer.costs({"c": Known(GIB)}, name="", source="")
+        observer.costs({"c": FunctionFacts(GIB)}, name="", source="")
     with pytest.raises(BadInput, match="a is larger than its memory limit"):
-        observer.costs({"a": Known(MIB)}, name="", source="")
+        observer.costs({"a": FunctionFacts(MIB)}, name="", source="")
     empty = Observer()
     empty.read(story(FROM_NOTHING)[:2], fast=False)
     with pytest.raises(BadInput, match="the stories lack a call of a"):
@@ -177,7 +177,7 @@ def test_a_forked_resident_is_charged_with_what_it_adds() -> None:
     ]
     observer = Observer()
     observer.read(entries, fast=False)
-    found = observer.costs({"f": Known(GIB)}, name="", source="")
+    found = observer.costs({"f": FunctionFacts(GIB)}, name="", source="")
     costs = found.functions["f"]
     assert costs.forked_bytes == 45 * MIB
     assert found.environments["env"] == EnvironmentCosts(library_s=2.0, template_bytes=150 * MIB)
@@ -198,7 +198,7 @@ def test_a_container_that_is_lost_tells_nothing_of_ends() -> None:
     observer = Observer()
     observer.read(entries, fast=False)
     with pytest.raises(BadInput, match="the stories lack a call of f"):
-        observer.costs({"f": Known(GIB)}, name="", source="")
+        observer.costs({"f": FunctionFacts(GIB)}, name="", source="")
     observer.read(story(FROM_NOTHING), fast=False)
     found = observer.costs({"a": KNOWN["a"]}, name="", source="")
     assert found.stop_s == pytest.approx(COSTS.stop_s, abs=2e-6)
@@ -218,6 +218,6 @@ def test_ends_that_would_take_less_than_nothing_are_in_proportion_to_their_memor
         observer.sample(whose, what, value)
     observer.ended("f", 0.3, False, GIB)
     observer.ended("env", 0.1, False, GIB // 2)
-    found = observer.costs({"f": Known(GIB)}, name="", source="")
+    found = observer.costs({"f": FunctionFacts(GIB)}, name="", source="")
     # The line through both begins at -0.1 s; the best one from zero rises by (0.5 x 0.1 + 1 x 0.3) / (0.25 + 1).
     assert (found.end_s, found.end_s_per_gib) == (0.0, pytest.approx(0.28))

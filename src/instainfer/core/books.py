@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from .decisions import Decision, Offload, Refuse, Reply, Run, StartContainer, StopContainer
 from .errors import InternalError
-from .known import Registry
 from .ledger import Ledger
 from .lifecycle import (
     BUSY,
@@ -42,9 +41,10 @@ from .model import (
 )
 from .pool import BY_CALL, BY_PRELOAD, Container, Origin, Pool, Resident
 from .ports import Policies, Use
+from .registry import Registry
 from .requests import CREATING, QUEUED, RUNNING, Request
+from .timers import Timers
 from .values import value
-from .wakes import Wakes
 
 #: Worths change with the silence, slowly; calls must not pay for reckoning them all anew.
 LOSS_BELIEVED_S = 5.0
@@ -116,7 +116,7 @@ class Books:
         """Every accepted request that has not been answered."""
         self.draining = False
         self.preloads = PreloadCounts()
-        self.wakes = Wakes()
+        self.timers = Timers()
         self.lookout = Lookout()
         self.promises: dict[ContainerId, Promise] = {}
         """For whom residents are being ended, in idle containers."""
@@ -173,7 +173,7 @@ class Books:
             self.policies.keepalive.evicted(container)
             if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
                 self.prewarms[container.owner] = self.at
-                self.wakes.arm(self.at, f"prewarm {container.owner}")
+                self.timers.arm(self.at, f"prewarm {container.owner}")
         self.pool.move(container, BUSY, self.at)
         self.promises.pop(container.id, None)
         container.owner, container.running = request.function, request.activation
@@ -227,7 +227,7 @@ class Books:
 
     def _answered(self, request: Request) -> None:
         del self.requests[request.activation]
-        self.functions[request.function].overlaps.answered()
+        self.functions[request.function].concurrency.answered()
 
     def fall_idle(self, container: Container, *, after_call: bool = True) -> None:
         container.running = None
@@ -250,10 +250,10 @@ class Books:
         idle = self.policies.keepalive.idle(use)
         container.expires_at, container.shared_at = idle.expires_at, idle.shared_at
         if (due := min(idle.expires_at, idle.shared_at)) < math.inf:
-            self.wakes.arm(due, f"container {container.id}")
+            self.timers.arm(due, f"container {container.id}")
         if idle.prewarm_at is not None and container.owner is not None:
             self.prewarms[container.owner] = idle.prewarm_at
-            self.wakes.arm(idle.prewarm_at, f"prewarm {container.owner}")
+            self.timers.arm(idle.prewarm_at, f"prewarm {container.owner}")
 
     def share(self, container: Container) -> None:
         """Keep an idle container for its owner no longer; what calls have left in it is ended."""
@@ -330,8 +330,8 @@ class Books:
             self.preloads.wasted += 1
 
     def forget_if_unused(self, key: FunctionKey) -> None:
-        known = self.functions.get(key)
-        if known is None or not known.removed or key in self.pool.by_function:
+        record = self.functions.get(key)
+        if record is None or not record.removed or key in self.pool.by_function:
             return
         if not any(request.function == key for request in self.requests.values()):
             self.functions.forget(key, self.at)

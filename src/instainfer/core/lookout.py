@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from .known import Registry, TemplateViews, Views, container_view, node_view
 from .model import FunctionKey
 from .pool import Container, Pool
 from .ports import FunctionView, NodeView, PreloadPlan
+from .registry import Registry, TemplateViews, Views, container_view, node_view
 
 SMALL: Final = (8, 16)
 """Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
@@ -63,8 +63,8 @@ class Lookout:
             Views(registry, pool),
             TemplateViews(registry),
             load_slots,
-            registry.firsts.rate(at),
-            registry.endings.waits_s,
+            registry.first_calls.rate(at),
+            registry.eviction_delay.waits_s,
             thorough=False,
             others=tuple([container.view or container_view(container, pool) for container in others]),
             waiting=tuple([view for view in waiting if view is not None]),

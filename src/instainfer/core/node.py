@@ -15,7 +15,6 @@ from . import events
 from .books import Books, NodeSettings
 from .decisions import Decision, Refuse, Remember, WakeAt
 from .errors import IllegalEvent, InternalError
-from .known import Known
 from .lifecycle import (
     BUSY,
     IDLE,
@@ -29,10 +28,11 @@ from .lifecycle import (
     ResidentState,
 )
 from .model import ContainerId, Failure, FailureKind, FunctionKey, Profile, ResidentKey, StartKind, is_template
-from .placing import drain_queue, place
+from .placement import drain_queue, place
 from .pool import BY_CALL, BY_PRELOAD, Container, Resident
 from .ports import Policies
 from .preloading import preload
+from .registry import FunctionRecord
 from .requests import Request
 from .story import Story
 
@@ -101,7 +101,7 @@ class NodeState:
                 drain_queue(books)
         if books.opportunity:
             preload(books)
-        if (when := books.wakes.ask()) is not None:
+        if (when := books.timers.ask()) is not None:
             books.out.append(WakeAt(when))
         self.story.append(event, books.out, books.notes)
         return books.out
@@ -121,10 +121,10 @@ class NodeState:
                 self.books.offload(resident, reason)
 
     def _on_function_removed(self, event: events.FunctionRemoved) -> None:
-        known = self.books.functions.get(event.function)
-        if known is None:
+        record = self.books.functions.get(event.function)
+        if record is None:
             return
-        known.removed = True
+        record.removed = True
         for container, resident in list(self.books.pool.residents_of(event.function)):
             if container.state is IDLE and resident.state is not UNLOADING:
                 self.books.offload(resident, "the function was removed")
@@ -135,8 +135,8 @@ class NodeState:
     def _on_request_arrived(self, event: events.RequestArrived) -> None:
         if event.activation in self.books.requests:
             raise self._illegal(event, "this activation is being served already")
-        known = self.books.functions.get(event.function)
-        failure = self._refusal(event.function, known)
+        record = self.books.functions.get(event.function)
+        failure = self._refusal(event.function, record)
         if failure is not None:
             self.books.out.append(Refuse(event.activation, failure))
             return
@@ -153,14 +153,14 @@ class NodeState:
         else:
             self.books.queue.append(request)
 
-    def _refusal(self, key: FunctionKey, known: Known | None) -> Failure | None:
+    def _refusal(self, key: FunctionKey, record: FunctionRecord | None) -> Failure | None:
         if self.books.draining:
             return Failure(FailureKind.DRAINING, "the node is being shut down")
-        if known is None or known.removed:
+        if record is None or record.removed:
             return Failure(FailureKind.UNKNOWN_FUNCTION, f"there is no function {key} on this node")
-        if known.function.memory_bytes > self.books.settings.budget_bytes:
+        if record.function.memory_bytes > self.books.settings.budget_bytes:
             budget_bytes = self.books.settings.budget_bytes
-            text = f"{key} needs {known.function.memory_bytes} bytes; the node has {budget_bytes} in all"
+            text = f"{key} needs {record.function.memory_bytes} bytes; the node has {budget_bytes} in all"
             return Failure(FailureKind.TOO_LARGE, text)
         return None
 
@@ -197,13 +197,13 @@ class NodeState:
             return
         container, resident = self._resident(event, LOADING, UNLOADING)
         books = self.books
-        known = books.functions[event.function]
-        known.profile = known.profile.with_load(
+        record = books.functions[event.function]
+        record.profile = record.profile.with_load(
             event.library_s, event.model_s, event.resident_bytes, forked=event.forked
         )
-        known.load_failure = None
+        record.load_failure = None
         resident.forked = event.forked
-        books.out.append(Remember(event.function, known.profile))
+        books.out.append(Remember(event.function, record.profile))
         books.pool.charge(container, event.function, event.resident_bytes)
         books.opportunity = True
         if resident.state is UNLOADING:
@@ -219,14 +219,14 @@ class NodeState:
     def _template_loaded(self, event: events.LoadFinished) -> None:
         container = self._container(event)
         books = self.books
-        known = books.functions.templates.get(event.function)
+        record = books.functions.templates.get(event.function)
         resident = container.residents.get(event.function)
-        if known is None or known.namespace != container.namespace:
+        if record is None or record.namespace != container.namespace:
             raise self._illegal(event, "no function there is forked from this template")
         if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
-        known.profile = known.profile.with_load(event.library_s, 0.0, event.resident_bytes)
-        known.load_failure = None
+        record.profile = record.profile.with_load(event.library_s, 0.0, event.resident_bytes)
+        record.load_failure = None
         if resident is None:
             # It was made on the way, for a function to be forked from.
             resident = books.add_resident(container, event.function, BY_CALL, "made for a load")
@@ -257,9 +257,9 @@ class NodeState:
 
     def _template_failed(self, event: events.LoadFailed) -> None:
         container = self._container(event)
-        known = self.books.functions.templates.get(event.function)
-        if known is not None:
-            known.load_failure = event.failure
+        record = self.books.functions.templates.get(event.function)
+        if record is not None:
+            record.load_failure = event.failure
         if (resident := container.residents.get(event.function)) is not None:
             self.books.end(container, resident)
 
@@ -278,7 +278,7 @@ class NodeState:
         self.books.end(container, resident)
         if resident.left_with and all(other.left_at != resident.left_at for other in container.residents.values()):
             # The last of those that a call has ended.
-            self.books.functions.endings.waited(resident.left_with, event.at - resident.left_at)
+            self.books.functions.eviction_delay.waited(resident.left_with, event.at - resident.left_at)
 
     def _on_run_finished(self, event: events.RunFinished) -> None:
         container = self._container(event)
@@ -288,26 +288,26 @@ class NodeState:
         resident = container.residents[request.function]
         if resident.state is LOADING and event.alive:
             raise self._illegal(event, "its function has not been loaded")
-        known = self.books.functions[request.function]
+        record = self.books.functions[request.function]
         if event.failure is None:
-            known.profile = known.profile.with_run(event.compute_s)
-            if known.profile.runs % 100 == 1:
-                self.books.out.append(Remember(request.function, known.profile))
+            record.profile = record.profile.with_run(event.compute_s)
+            if record.profile.runs % 100 == 1:
+                self.books.out.append(Remember(request.function, record.profile))
         self.books.reply(request, event.compute_s, event.failure)
         container.running = None
         if resident.state is LOADING:
             self.books.end(container, resident)
         elif not event.alive:
             self.books.pool.shift(resident, UNLOADING)
-        elif known.removed or not self.books.settings.retain:
+        elif record.removed or not self.books.settings.retain:
             self.books.offload(
-                resident, "the function was removed" if known.removed else "its process ends with its call"
+                resident, "the function was removed" if record.removed else "its process ends with its call"
             )
         else:
             self.books.pool.shift(resident, LOADED)
             resident.origin = BY_CALL
             self.books.pool.charge(container, request.function, event.resident_bytes)
-            known.profile = known.profile.with_bytes(event.resident_bytes, forked=resident.forked)
+            record.profile = record.profile.with_bytes(event.resident_bytes, forked=resident.forked)
             self.books.fall_idle(container)
 
     def _on_memory_measured(self, event: events.MemoryMeasured) -> None:
@@ -317,8 +317,8 @@ class NodeState:
             if resident is None:
                 continue
             self.books.pool.charge(container, key, measured_bytes)
-            known = self.books.functions.templates[key] if resident.is_template else self.books.functions[key]
-            known.profile = known.profile.with_bytes(measured_bytes, forked=resident.forked)
+            record = self.books.functions.templates[key] if resident.is_template else self.books.functions[key]
+            record.profile = record.profile.with_bytes(measured_bytes, forked=resident.forked)
         if container.state is IDLE:
             self.books.shrink(container)
 
@@ -326,7 +326,7 @@ class NodeState:
 
     def _on_timer_fired(self, event: events.TimerFired) -> None:
         books = self.books
-        for name in books.wakes.fired(event.at):
+        for name in books.timers.fired(event.at):
             what, _, key = name.partition(" ")
             if what == "request":
                 books.room = books.room or key in books.requests
@@ -339,8 +339,8 @@ class NodeState:
                 pass  # the opportunity that they were put off from is there still
             elif (container := books.pool.idle.get(key)) is not None:
                 self._look_at_idle(container, event.at)
-        if books.wakes.plan_at is not None and books.wakes.plan_at <= event.at:
-            books.wakes.plan_at = None
+        if books.timers.plan_at is not None and books.timers.plan_at <= event.at:
+            books.timers.plan_at = None
             books.opportunity = True
 
     def _look_at_idle(self, container: Container, at: float) -> None:
@@ -352,22 +352,22 @@ class NodeState:
             self.books.share(container)
         due = container.expires_at if container.owner is None else min(container.expires_at, container.shared_at)
         if due < math.inf:
-            self.books.wakes.arm(due, f"container {container.id}")
+            self.books.timers.arm(due, f"container {container.id}")
 
     def _prewarm(self, key: FunctionKey, at: float) -> None:
         """Have a container for a function again, unless it has one or there is no room that is free anyway."""
         books = self.books
         due = books.prewarms.get(key)
         if due is not None and due > at:
-            books.wakes.arm(due, f"prewarm {key}")
+            books.timers.arm(due, f"prewarm {key}")
             return
         books.prewarms.pop(key, None)
-        known = books.functions.get(key)
-        if known is None or known.removed or books.draining or books.queue:
+        record = books.functions.get(key)
+        if record is None or record.removed or books.draining or books.queue:
             return
         has_one = any(c.owner == key and c.state is not STOPPING for c in books.pool.containers.values())
-        if not has_one and known.function.memory_bytes <= books.pool.ledger.free_bytes:
-            books.create(known.function, None, f"pre-warmed for {key}")
+        if not has_one and record.function.memory_bytes <= books.pool.ledger.free_bytes:
+            books.create(record.function, None, f"pre-warmed for {key}")
 
     def _on_drain_asked(self, event: events.DrainAsked) -> None:
         self.books.draining = True

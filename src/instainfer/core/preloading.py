@@ -43,9 +43,9 @@ def preload(books: Books) -> None:
         if rejection is not None:
             books.notes.append(f"{suggestion.function} in {suggestion.container}: {rejection}")
     books.lookout.planned(view, plan, put_off)
-    books.wakes.plan_at = books.lookout.thorough_at
+    books.timers.plan_at = books.lookout.thorough_at
     for when, key in plan.later:
-        books.wakes.arm(when, f"due {key}")
+        books.timers.arm(when, f"due {key}")
 
 
 def _put_off(books: Books, calls_beside: int) -> bool:
@@ -59,7 +59,7 @@ def _put_off(books: Books, calls_beside: int) -> bool:
     if books.at >= books.put_off_until:
         return False
     # Each time: an earlier deadline of that name may be armed still, from when calls had kept loads waiting before.
-    books.wakes.arm(books.put_off_until, "loads")
+    books.timers.arm(books.put_off_until, "loads")
     return True
 
 
@@ -133,5 +133,5 @@ def _namespace_of(books: Books, key: ResidentKey) -> str | None:
     if is_template(key):
         template = books.functions.templates.get(key)
         return None if template is None else template.namespace
-    known = books.functions.get(key)
-    return None if known is None or known.removed else known.function.namespace
+    record = books.functions.get(key)
+    return None if record is None or record.removed else record.function.namespace

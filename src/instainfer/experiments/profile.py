@@ -26,7 +26,7 @@ from ..examples import example, examples_dir
 from ..report.chrome import read_story
 from ..report.results import this_machine
 from ..sim.costs import CostSet
-from ..sim.observed import Known, Observer
+from ..sim.observed import FunctionFacts, Observer
 from . import crowding, processors, starts
 from .live import Steps
 from .platform import Setting, running
@@ -88,7 +88,7 @@ def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: in
     crowds = crowding.measure(ready, folder, cache, container_mb, steps)
     observer = read_stories(folder, _PROBES)
     known = {
-        each.prepared.name: Known(
+        each.prepared.name: FunctionFacts(
             each.memory_mb * MIB,
             fast=each.manifest.fast_init,
             load_cores=busy[each.prepared.name].load,

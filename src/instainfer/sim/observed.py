@@ -36,7 +36,7 @@ _ALIKE = 1.05
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class FunctionFacts:
     """What no story says of a function."""
 
     memory_bytes: int
@@ -102,7 +102,7 @@ class Observer:
 
     # -- the cost set ----------------------------------------------------------------------------------------------
 
-    def costs(self, known: Mapping[str, Known], *, name: str, source: str, cores: float = 0.0) -> CostSet:
+    def costs(self, known: Mapping[str, FunctionFacts], *, name: str, source: str, cores: float = 0.0) -> CostSet:
         """The costs of the functions that are `known`, by name, in that order.
 
         Raises `BadInput` when the stories lack something that cannot be done without, and says what.
@@ -130,7 +130,7 @@ class Observer:
             raise BadInput(f"what was measured is not a cost set: {problem}")
         return costs
 
-    def _function(self, name: str, known: Known) -> FunctionCosts:
+    def _function(self, name: str, known: FunctionFacts) -> FunctionCosts:
         samples = self._samples[name]
         of = samples.median
         function = self._functions.get(name)

@@ -69,7 +69,7 @@ class Durations:
 
 
 @value(frozen=True, slots=True)
-class _Known:
+class _Loadable:
     """A function, or a template, on a platform that is configured in a certain way."""
 
     library_s: float
@@ -92,11 +92,11 @@ class _Known:
 class _Resident:
     """One function or template in one container, loading or loaded."""
 
-    __slots__ = ("background", "is_cold", "key", "known", "library_s", "loaded", "loading", "model_s")
+    __slots__ = ("background", "is_cold", "key", "library_s", "loadable", "loaded", "loading", "model_s")
 
-    def __init__(self, key: ResidentKey, known: _Known, *, background: bool) -> None:
+    def __init__(self, key: ResidentKey, loadable: _Loadable, *, background: bool) -> None:
         self.key = key
-        self.known = known
+        self.loadable = loadable
         self.background = background
         """No call waits for its load."""
         self.loaded = False
@@ -150,7 +150,7 @@ class World:
         self._on_entry = on_entry
         self._cpu: Processors = Cores(engine, costs.cores) if costs.cores else Plenty(engine)
         self._end_cores = min(END_CORES, costs.cores)
-        self._known: dict[ResidentKey, _Known] = {}
+        self._loadables: dict[ResidentKey, _Loadable] = {}
         self._containers: dict[ContainerId, _Container] = {}
         self._alarm: Timer | None = None
         self._used_bytes = 0
@@ -174,11 +174,11 @@ class World:
         if self.state.books.settings.templates and function.templated:
             template = function.template
             environment = self._costs.environments[costs.environment]
-            self._known[template] = _Known(
+            self._loadables[template] = _Loadable(
                 environment.library_s, 0.0, costs.load_cores, environment.template_bytes, is_template=True
             )
         forked = template is not None
-        self._known[function.key] = _Known(
+        self._loadables[function.key] = _Loadable(
             costs.fork_s if forked else costs.library_s,
             costs.model(fast=self._fast_init),
             costs.load_cores,
@@ -217,7 +217,7 @@ class World:
         container.alive = False
         size_bytes = 0
         for resident in container.residents.values():
-            size_bytes += resident.known.size_bytes
+            size_bytes += resident.loadable.size_bytes
             if resident.loading is not None:
                 self._cpu.give_up(resident.loading)
         seconds = self._costs.stop_s + self._costs.end_s_per_gib * size_bytes / GIB
@@ -260,7 +260,7 @@ class World:
             self.feed(ContainerStarted(self._engine.now, container.id))
 
     def _gone(self, container: _Container) -> None:
-        self._use(-sum(resident.known.size_bytes for resident in container.residents.values()))
+        self._use(-sum(resident.loadable.size_bytes for resident in container.residents.values()))
         del self._containers[container.id]
         self.feed(ContainerGone(self._engine.now, container.id))
 
@@ -268,12 +268,12 @@ class World:
 
     def _begin(self, container: _Container, key: ResidentKey) -> None:
         """Load a function or a template; makes the template first that a function is forked from."""
-        known = self._known[key]
-        resident = container.residents[key] = _Resident(key, known, background=container.run is None)
-        self._use(known.size_bytes)
-        resident.library_s = self._take(known.library_s)
-        resident.model_s = self._take(known.model_s)
-        template = known.template
+        loadable = self._loadables[key]
+        resident = container.residents[key] = _Resident(key, loadable, background=container.run is None)
+        self._use(loadable.size_bytes)
+        resident.library_s = self._take(loadable.library_s)
+        resident.model_s = self._take(loadable.model_s)
+        template = loadable.template
         if template is not None and template not in container.residents:
             self._begin(container, template)
         if template is None or container.residents[template].loaded:
@@ -282,7 +282,7 @@ class World:
     def _go_on(self, container: _Container, resident: _Resident) -> None:
         resident.loading = self._cpu.begin(
             resident.library_s + resident.model_s,
-            resident.known.load_cores,
+            resident.loadable.load_cores,
             partial(self._prepared, container, resident),
             background=resident.background,
         )
@@ -292,7 +292,7 @@ class World:
         resident.background = False
         if resident.loading is not None:
             self._cpu.hurry(resident.loading)
-        elif (template := container.residents.get(resident.known.template or "")) is not None:
+        elif (template := container.residents.get(resident.loadable.template or "")) is not None:
             self._bring_forward(container, template)
 
     def _prepared(self, container: _Container, resident: _Resident, stretch: float = 1.0) -> None:
@@ -300,12 +300,12 @@ class World:
         if stretch != 1.0:
             resident.library_s *= stretch
             resident.model_s *= stretch
-        known = resident.known
+        loadable = resident.loadable
         loaded = partial(self._loaded, container, resident)
-        if known.warmup_s is not None and resident.background:
+        if loadable.warmup_s is not None and resident.background:
             resident.is_cold = False
-            seconds = self._take(known.warmup_s)
-            resident.loading = self._cpu.begin(seconds, known.compute_cores, loaded, background=True)
+            seconds = self._take(loadable.warmup_s)
+            resident.loading = self._cpu.begin(seconds, loadable.compute_cores, loaded, background=True)
         elif self._costs.load_handoff_s > 0.0:
             seconds = self._take(self._costs.load_handoff_s)
             resident.loading = self._cpu.begin(seconds, 0.0, loaded, background=resident.background)
@@ -314,7 +314,7 @@ class World:
 
     def _loaded(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
         resident.loading, resident.loaded = None, True
-        known = resident.known
+        loadable = resident.loadable
         self.feed(
             LoadFinished(
                 self._engine.now,
@@ -322,13 +322,13 @@ class World:
                 resident.key,
                 resident.library_s,
                 resident.model_s,
-                known.size_bytes,
-                known.template is not None,
+                loadable.size_bytes,
+                loadable.template is not None,
             )
         )
-        if known.is_template and container.alive:
+        if loadable.is_template and container.alive:
             for other in container.residents.values():
-                if other.known.template == resident.key and not other.loaded and other.loading is None:
+                if other.loadable.template == resident.key and not other.loaded and other.loading is None:
                     self._go_on(container, other)
         self._continue_run(container)
 
@@ -337,22 +337,22 @@ class World:
         if resident.loading is not None:
             self._cpu.give_up(resident.loading)
         container.ending.add(key)
-        seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.known.size_bytes / GIB
+        seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.loadable.size_bytes / GIB
         self._cpu.begin(self._take(seconds), self._end_cores, partial(self._ended, container, resident))
 
     def _ended(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
-        self._use(-resident.known.size_bytes)
+        self._use(-resident.loadable.size_bytes)
         if not container.alive:
             return
         container.ending.discard(resident.key)
         self.feed(ResidentGone(self._engine.now, container.id, resident.key))
-        if resident.known.is_template:
+        if resident.loadable.is_template:
             self._make_again(container, resident.key)
         self._continue_run(container)
 
     def _make_again(self, container: _Container, template: ResidentKey) -> None:
         """A template was ended while functions waited to be forked from it."""
-        waiting = any(each.known.template == template and not each.loaded for each in container.residents.values())
+        waiting = any(each.loadable.template == template and not each.loaded for each in container.residents.values())
         if waiting and template not in container.residents and container.alive:
             self._begin(container, template)
 
@@ -368,22 +368,24 @@ class World:
             self._begin(container, run.function)
         elif resident.loaded:
             container.run = None
-            known = resident.known
+            loadable = resident.loadable
             compute_s = self._compute_s(run.activation)
             if compute_s is None:
-                compute_s = known.first_s if resident.is_cold else known.compute_s
+                compute_s = loadable.first_s if resident.is_cold else loadable.compute_s
             resident.is_cold = False
             compute_s = self._take(compute_s)
             seconds = self._take(self._costs.handoff_s) + compute_s
             ran = partial(self._ran, container, run, resident, compute_s)
-            self._cpu.begin(seconds, known.compute_cores, ran, company=known.company)
+            self._cpu.begin(seconds, loadable.compute_cores, ran, company=loadable.company)
 
     def _ran(
         self, container: _Container, run: Run, resident: _Resident, compute_s: float, stretch: float = 1.0
     ) -> None:
         if container.alive:
             compute_s *= stretch
-            self.feed(RunFinished(self._engine.now, container.id, run.activation, compute_s, resident.known.size_bytes))
+            self.feed(
+                RunFinished(self._engine.now, container.id, run.activation, compute_s, resident.loadable.size_bytes)
+            )
 
     # -- memory ----------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ proxies performance with Greedy-Dual-Size-Frequency caching" (1998).
 
 Caveats. Cost is the mean measured by the node (container and load). This policy says in which order containers are
 given up; the core prefers, among those that could be taken over instead of stopped, the one whose residents are worth
-least, and asks the order where that does not tell (see `core.choose`). FaasCache's provisioning by hit-ratio curves is
+least, and asks the order where that does not tell (see `core.options`). FaasCache's provisioning by hit-ratio curves is
 not a matter of keep-alive and not here.
 """
 
@@ -36,7 +36,7 @@ from ...core.ports import Idle, Use
 
 
 @dataclass(slots=True)
-class _Known:
+class _FunctionUse:
     """A function with live containers."""
 
     served: dict[ContainerId, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class _Known:
 class GreedyDual:
     def __init__(self) -> None:
         self.clock = 0.0
-        self._known: dict[FunctionKey, _Known] = {}
+        self._uses: dict[FunctionKey, _FunctionUse] = {}
         self._owners: dict[ContainerId, FunctionKey] = {}
 
     def called(self, function: FunctionKey, at: float) -> None:
@@ -61,10 +61,10 @@ class GreedyDual:
             if self._owners.get(use.container) != use.owner:
                 self._forget(use.container)
                 self._owners[use.container] = use.owner
-            known = self._known.setdefault(use.owner, _Known())
-            known.served[use.container] = known.served.get(use.container, 0) + use.after_call
-            known.clock = self.clock
-            known.worth_gib_s = sum(known.served.values()) * use.cost_s
+            function_use = self._uses.setdefault(use.owner, _FunctionUse())
+            function_use.served[use.container] = function_use.served.get(use.container, 0) + use.after_call
+            function_use.clock = self.clock
+            function_use.worth_gib_s = sum(function_use.served.values()) * use.cost_s
         return Idle(math.inf)
 
     def evicted(self, container: Container) -> None:
@@ -79,14 +79,16 @@ class GreedyDual:
 
     def priority(self, container: Container) -> float:
         """Of an idle container; one that nobody owns goes first."""
-        known = self._known.get(container.owner) if container.owner is not None else None
-        return 0.0 if known is None else known.clock + known.worth_gib_s * GIB / container.limit_bytes
+        function_use = self._uses.get(container.owner) if container.owner is not None else None
+        return (
+            0.0 if function_use is None else function_use.clock + function_use.worth_gib_s * GIB / container.limit_bytes
+        )
 
     def _forget(self, container: ContainerId) -> None:
         owner = self._owners.pop(container, None)
         if owner is None:
             return
-        known = self._known[owner]
-        del known.served[container]
-        if not known.served:
-            del self._known[owner]
+        function_use = self._uses[owner]
+        del function_use.served[container]
+        if not function_use.served:
+            del self._uses[owner]

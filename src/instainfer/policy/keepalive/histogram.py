@@ -59,7 +59,7 @@ ForecastIdle: TypeAlias = Callable[[Sequence[float]], float]
 
 
 @dataclass(slots=True)
-class _Known:
+class _IdleTimes:
     """What is known of one function's idle times."""
 
     counts: list[int]
@@ -93,26 +93,26 @@ class HybridHistogram:
         self.tail = tail
         self.forecast = forecast
         self._bins = math.ceil(range_s / bin_s)
-        self._known: dict[FunctionKey, _Known] = {}
+        self._idle_times: dict[FunctionKey, _IdleTimes] = {}
 
     def called(self, function: FunctionKey, at: float) -> None:
-        known = self._known.get(function)
-        if known is None or known.ended_at is None or known.called_since:
+        times = self._idle_times.get(function)
+        if times is None or times.ended_at is None or times.called_since:
             return
-        known.called_since = True
-        self._count(known, at - known.ended_at)
+        times.called_since = True
+        self._count(times, at - times.ended_at)
 
     def idle(self, use: Use) -> Idle:
         if use.owner is None:
             return Idle(use.at + self.range_s)
-        known = self._known.setdefault(use.owner, _Known([0] * self._bins))
+        times = self._idle_times.setdefault(use.owner, _IdleTimes([0] * self._bins))
         if use.after_call:
-            known.ended_at, known.called_since = use.at, False
-        begin_s, end_s = known.window_s or self._window(known)
-        known.window_s = begin_s, end_s
+            times.ended_at, times.called_since = use.at, False
+        begin_s, end_s = times.window_s or self._window(times)
+        times.window_s = begin_s, end_s
         if use.after_call and begin_s > 0.0:
             return Idle(use.at, prewarm_at=use.at + begin_s)
-        ended_at = use.at if known.ended_at is None else known.ended_at
+        ended_at = use.at if times.ended_at is None else times.ended_at
         return Idle(max(use.at, ended_at + end_s))
 
     def evicted(self, container: Container) -> None:
@@ -124,28 +124,28 @@ class HybridHistogram:
     def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
         return idle
 
-    def _count(self, known: _Known, idle_s: float) -> None:
-        known.latest.append(idle_s)
-        known.total += 1
-        known.window_s = None
+    def _count(self, times: _IdleTimes, idle_s: float) -> None:
+        times.latest.append(idle_s)
+        times.total += 1
+        times.window_s = None
         n = int(idle_s / self.bin_s)
         if idle_s >= self.range_s:
-            known.out_of_bounds += 1
+            times.out_of_bounds += 1
         else:
-            known.squares += 2 * known.counts[n] + 1
-            known.counts[n] += 1
+            times.squares += 2 * times.counts[n] + 1
+            times.counts[n] += 1
 
-    def _window(self, known: _Known) -> tuple[float, float]:
+    def _window(self, times: _IdleTimes) -> tuple[float, float]:
         """From when until when after the end of a run a container is to be there, in seconds."""
-        if known.total < LEAST_TIMES:
+        if times.total < LEAST_TIMES:
             return 0.0, self.range_s
-        if known.out_of_bounds > MOST * known.total:
-            idle_s = self._forecast(known)
+        if times.out_of_bounds > MOST * times.total:
+            idle_s = self._forecast(times)
             return idle_s * (1 - FORECAST_MARGIN), idle_s * (1 + FORECAST_MARGIN)
-        counted = known.total - known.out_of_bounds
-        if self._variation(known.squares, counted) < REPRESENTATIVE_CV:
+        counted = times.total - times.out_of_bounds
+        if self._variation(times.squares, counted) < REPRESENTATIVE_CV:
             return 0.0, self.range_s
-        reached = list(accumulate(known.counts))
+        reached = list(accumulate(times.counts))
         head = bisect_left(reached, self.head * counted)
         tail = bisect_left(reached, self.tail * counted)
         return head * self.bin_s * (1 - MARGIN), (tail + 1) * self.bin_s * (1 + MARGIN)
@@ -154,8 +154,8 @@ class HybridHistogram:
         """Coefficient of variation of the bins' counts: their standard deviation over their mean."""
         return math.sqrt(max(0.0, self._bins * squares / counted**2 - 1.0))
 
-    def _forecast(self, known: _Known) -> float:
-        if self.forecast is not None and len(known.latest) >= LEAST_FORECAST:
-            return max(0.0, self.forecast(known.latest))
+    def _forecast(self, times: _IdleTimes) -> float:
+        if self.forecast is not None and len(times.latest) >= LEAST_FORECAST:
+            return max(0.0, self.forecast(times.latest))
         # Some of those that were counted may have been forgotten.
-        return median([idle_s for idle_s in known.latest if idle_s >= self.range_s] or known.latest)
+        return median([idle_s for idle_s in times.latest if idle_s >= self.range_s] or times.latest)

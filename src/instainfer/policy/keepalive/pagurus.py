@@ -49,7 +49,7 @@ REMEMBERED: Final = 1024
 
 
 @dataclass(slots=True)
-class _Known:
+class _FunctionState:
     zygote_s: float
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     """In this period."""
@@ -65,18 +65,18 @@ class Pagurus:
     def __init__(self, zygote_s: float = 60.0, lifetime_s: float = 900.0) -> None:
         self.zygote_s = zygote_s
         self.lifetime_s = lifetime_s
-        self._known: dict[FunctionKey, _Known] = {}
+        self._functions: dict[FunctionKey, _FunctionState] = {}
         self._makers: dict[ContainerId, FunctionKey] = {}
         """For which function each container was made, or taken over."""
 
     def called(self, function: FunctionKey, at: float) -> None:
-        known = self._of(function)
-        if at - known.period_at >= PERIOD_S:
-            if len(known.arrivals) >= LEAST_ARRIVALS:
-                known.zygote_s = max(SHORTEST_S, _percentile(known.arrivals))
-            known.arrivals.clear()
-            known.period_at = at
-        known.arrivals.append(at)
+        function_state = self._of(function)
+        if at - function_state.period_at >= PERIOD_S:
+            if len(function_state.arrivals) >= LEAST_ARRIVALS:
+                function_state.zygote_s = max(SHORTEST_S, _percentile(function_state.arrivals))
+            function_state.arrivals.clear()
+            function_state.period_at = at
+        function_state.arrivals.append(at)
 
     def idle(self, use: Use) -> Idle:
         if use.owner is None:
@@ -85,11 +85,11 @@ class Pagurus:
         if maker != use.owner:
             self._take_back(use.container)
             return Idle(use.at + self.lifetime_s)
-        known = self._of(maker)
-        if known.lent not in (None, use.container) or known.zygote_s >= self.lifetime_s:
+        function_state = self._of(maker)
+        if function_state.lent not in (None, use.container) or function_state.zygote_s >= self.lifetime_s:
             return Idle(use.at + self.lifetime_s)
-        known.lent = use.container
-        shared_at = use.at + known.zygote_s
+        function_state.lent = use.container
+        shared_at = use.at + function_state.zygote_s
         return Idle(shared_at + self.lifetime_s, shared_at)
 
     def evicted(self, container: Container) -> None:
@@ -105,14 +105,14 @@ class Pagurus:
     def _take_back(self, container: ContainerId) -> None:
         """It is its maker's zygote no longer."""
         maker = self._makers.get(container)
-        if maker is not None and self._known[maker].lent == container:
-            self._known[maker].lent = None
+        if maker is not None and self._functions[maker].lent == container:
+            self._functions[maker].lent = None
 
-    def _of(self, function: FunctionKey) -> _Known:
-        known = self._known.get(function)
-        if known is None:
-            known = self._known[function] = _Known(self.zygote_s)
-        return known
+    def _of(self, function: FunctionKey) -> _FunctionState:
+        function_state = self._functions.get(function)
+        if function_state is None:
+            function_state = self._functions[function] = _FunctionState(self.zygote_s)
+        return function_state
 
 
 def _percentile(arrivals: Sequence[float]) -> float:

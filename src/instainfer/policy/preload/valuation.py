@@ -7,7 +7,7 @@ Lambda their sum, resident i is the first to be called, and within the horizon H
     lambda_i x g(Lambda),    g(Lambda) = (1 - exp(-Lambda H)) / Lambda,
 
 which is the paper's value when there are no neighbours. That call has to wait until the others have ended, which takes
-10 to 40 ms where they have PyTorch in them (`core.endings`). So a container of n residents is worth
+10 to 40 ms where they have PyTorch in them (`core.eviction_delay`). So a container of n residents is worth
 
     V = g(Lambda) x (W - Lambda x wait(n - 1)),    W = sum(lambda_i x load_i):
 
@@ -19,12 +19,12 @@ called every five seconds, where ending a neighbour takes 20 ms: g(13/60) = 4.6 
 4.6 x (0.1/60 - 0.02 x 13/60) = -12 ms, and is not put there even if there is no other place.
 
 A function that was never called has the rate at which such functions are called for the first time here
-(`core.firsts`), so that otherwise empty memory is used; being worth least it is the first to make room. A template is
-worth the imports that it is expected to save its functions, mostly those without a resident of their own.
+(`core.first_calls`), so that otherwise empty memory is used; being worth least it is the first to make room. A
+template is worth the imports that it is expected to save its functions, mostly those without a resident of their own.
 
 *Several residents of one function* serve calls that overlap. The last of them is worth what it saves those calls that
-find all others in use, whose share is counted (`core.overlaps`): they would wait for one of the others, and only for a
-load if that is sooner. A function whose residents are often all in use is a candidate for one more.
+find all others in use, whose share is counted (`core.concurrency`): they would wait for one of the others, and only for
+a load if that is sooner. A function whose residents are often all in use is a candidate for one more.
 
 *At home.* Before a function is displaced from the container that keep-alive holds for it, it counts `AT_HOME` times:
 the policy below expects its call there, and a guess about others has to be clearly better than that. Found by

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from .endings import Endings
-from .firsts import Firsts
+from .concurrency import Concurrency
+from .eviction_delay import EvictionDelay
+from .first_calls import FirstCallRate
 from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
-from .overlaps import Overlaps
 from .pool import Container, Pool
 from .ports import ContainerView, Forecast, FunctionView, NodeView, Predictor, ResidentView, TemplateView
 
@@ -28,7 +28,7 @@ MISSES_S, MISS_HORIZON_S = 300.0, 60.0
 
 
 @dataclass(slots=True)
-class Known:
+class FunctionRecord:
     function: Function
     profile: Profile
     arrivals: deque[float]
@@ -39,14 +39,14 @@ class Known:
     """Why it could not be loaded; pre-loading leaves it alone until a call has shown otherwise."""
     since: float = 0.0
     """When it was registered."""
-    overlaps: Overlaps = field(default_factory=Overlaps)
+    concurrency: Concurrency = field(default_factory=Concurrency)
     removed: bool = False
     seen: tuple[Profile, bool, FunctionView] | None = None
     """Its latest view, with what that was made from beside forecast and copies."""
 
 
 @dataclass(slots=True)
-class KnownTemplate:
+class TemplateRecord:
     """Before the first has been made nothing is known of it: whether there can be one, the runtime finds out."""
 
     namespace: str
@@ -69,7 +69,7 @@ class KnownTemplate:
         return -math.expm1(-rate * MISS_HORIZON_S)
 
 
-class Registry(dict[FunctionKey, Known]):
+class Registry(dict[FunctionKey, FunctionRecord]):
     """The functions by their keys; changed by its own methods only.
 
     `guess_load_s`: seconds of loading assumed of a function never loaded; `history`: arrivals remembered.
@@ -77,9 +77,9 @@ class Registry(dict[FunctionKey, Known]):
 
     def __init__(self, predictor: Predictor, *, guess_load_s: float, history: int, templates: bool) -> None:
         super().__init__()
-        self.templates: dict[ResidentKey, KnownTemplate] = {}
-        self.firsts = Firsts()
-        self.endings = Endings()
+        self.templates: dict[ResidentKey, TemplateRecord] = {}
+        self.first_calls = FirstCallRate()
+        self.eviction_delay = EvictionDelay()
         self._called: dict[FunctionKey, None] = {}
         """Functions that have been called, the latest last."""
         self._uncalled: dict[FunctionKey, None] = {}
@@ -89,37 +89,37 @@ class Registry(dict[FunctionKey, Known]):
         self._use_templates = templates
 
     def register(self, function: Function, profile: Profile | None, at: float) -> None:
-        known = self.get(function.key)
-        if known is None:
+        record = self.get(function.key)
+        if record is None:
             arrivals: deque[float] = deque(maxlen=self._history)
-            self[function.key] = Known(function, profile or Profile(), arrivals, since=at)
+            self[function.key] = FunctionRecord(function, profile or Profile(), arrivals, since=at)
             self._uncalled[function.key] = None
-            self.firsts.registered(at)
+            self.first_calls.registered(at)
         else:
-            known.function, known.removed, known.load_failure = function, False, None
+            record.function, record.removed, record.load_failure = function, False, None
         if self._use_templates and function.templated:
             self[function.key].template = function.template
-            self.templates.setdefault(function.template, KnownTemplate(function.namespace)).users.add(function.key)
+            self.templates.setdefault(function.template, TemplateRecord(function.namespace)).users.add(function.key)
 
     def forget(self, key: FunctionKey, at: float) -> None:
-        known = self.pop(key)
-        function = known.function
+        record = self.pop(key)
+        function = record.function
         self._called.pop(key, None)
         if key in self._uncalled:
             del self._uncalled[key]
-            self.firsts.removed(known.since, at)
+            self.first_calls.removed(record.since, at)
         template = self.templates.get(function.template)
         if template is not None:
             template.users.discard(key)
 
     def called(self, key: FunctionKey, at: float) -> None:
-        known = self[key]
-        known.arrivals.append(at)
-        known.overlaps.called()
-        known.forecast = self._predictor.forecast(known.arrivals, known.forecast)
+        record = self[key]
+        record.arrivals.append(at)
+        record.concurrency.called()
+        record.forecast = self._predictor.forecast(record.arrivals, record.forecast)
         if key in self._uncalled:
             del self._uncalled[key]
-            self.firsts.called(known.since, at)
+            self.first_calls.called(record.since, at)
         self._called.pop(key, None)
         self._called[key] = None
 
@@ -141,78 +141,78 @@ class Registry(dict[FunctionKey, Known]):
 
     def absent_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
         """Its view if it could be resident and is not, else None."""
-        known = self._absent(key, pool)
-        return None if known is None else self.view_of(known, key, pool)
+        record = self._absent(key, pool)
+        return None if record is None else self.view_of(record, key, pool)
 
-    def _absent(self, key: FunctionKey, pool: Pool) -> Known | None:
-        known = None if key in pool.copies else self.get(key)
-        return None if known is None or known.removed or known.load_failure is not None else known
+    def _absent(self, key: FunctionKey, pool: Pool) -> FunctionRecord | None:
+        record = None if key in pool.copies else self.get(key)
+        return None if record is None or record.removed or record.load_failure is not None else record
 
     def _is_short(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a resident function often find all of its residents in use."""
-        known = self[key]
-        if known.overlaps.found(1) < SHORT or known.removed or known.load_failure is not None:
+        record = self[key]
+        if record.concurrency.found(1) < SHORT or record.removed or record.load_failure is not None:
             return False
-        return known.overlaps.found(pool.copies.get(key, 0)) >= SHORT
+        return record.concurrency.found(pool.copies.get(key, 0)) >= SHORT
 
     # -- costs -----------------------------------------------------------------------------------------------------
 
     def load_s(self, key: FunctionKey, *, forked: bool) -> float:
         """Seconds that loading it takes, measured or guessed."""
-        known = self[key]
-        profile = known.profile
+        record = self[key]
+        profile = record.profile
         if forked and profile.forks:
             return profile.load_s(forked=True)
         if forked and profile.loads:
             return profile.model_s
         if profile.loads:
             return profile.load_s(forked=False)
-        if not forked and profile.forks and known.template is not None:
+        if not forked and profile.forks and record.template is not None:
             # Never loaded from nothing: that would be the imports its template has made, and its model.
-            return self.templates[known.template].profile.library_s + profile.model_s
+            return self.templates[record.template].profile.library_s + profile.model_s
         return self._guess_load_s / 2 if forked else self._guess_load_s
 
     def estimate_bytes(self, key: ResidentKey, *, forked: bool = False) -> int:
         """Size of a resident or a template before it is measured in this place."""
         if is_template(key):
             return self.templates[key].profile.resident_bytes
-        known = self[key]
-        plain_bytes = known.profile.resident_bytes or known.function.estimate_bytes
-        return (known.profile.forked_bytes or plain_bytes) if forked else plain_bytes
+        record = self[key]
+        plain_bytes = record.profile.resident_bytes or record.function.estimate_bytes
+        return (record.profile.forked_bytes or plain_bytes) if forked else plain_bytes
 
     # -- views -----------------------------------------------------------------------------------------------------
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
         return self.view_of(self[key], key, pool)
 
-    def view_of(self, known: Known, key: FunctionKey, pool: Pool) -> FunctionView:
+    def view_of(self, record: FunctionRecord, key: FunctionKey, pool: Pool) -> FunctionView:
         """The same, for who has looked it up already."""
         copies = pool.copies.get(key, 0)
-        forked = known.template is not None and known.template in pool.by_function
-        if known.seen is not None:
-            profile, was_forked, view = known.seen
+        forked = record.template is not None and record.template in pool.by_function
+        if record.seen is not None:
+            profile, was_forked, view = record.seen
             if (
-                profile is known.profile
+                profile is record.profile
                 and was_forked is forked
-                and view.forecast is known.forecast
+                and view.forecast is record.forecast
                 and view.copies == copies
             ):
                 return view
-        plain_bytes = known.profile.resident_bytes or known.function.estimate_bytes
+        plain_bytes = record.profile.resident_bytes or record.function.estimate_bytes
         view = FunctionView(
             key,
-            known.function.namespace,
+            record.function.namespace,
             load_s=self.load_s(key, forked=forked),
             resident_bytes=plain_bytes,
-            forked_bytes=known.profile.forked_bytes or plain_bytes,
-            forecast=known.forecast,
+            forked_bytes=record.profile.forked_bytes or plain_bytes,
+            forecast=record.forecast,
             copies=copies,
-            template=known.template,
-            busy_s=known.profile.compute_s,
-            needs=known.overlaps.found(copies - 1) if copies > 1 else 1.0,
-            lacks=known.overlaps.found(copies) if copies > 0 else 1.0,
+            template=record.template,
+            busy_s=record.profile.compute_s,
+            needs=record.concurrency.found(copies - 1) if copies > 1 else 1.0,
+            lacks=record.concurrency.found(copies) if copies > 0 else 1.0,
         )
-        known.seen = (known.profile, forked, view)
+        record.seen = (record.profile, forked, view)
         return view
 
 
@@ -228,8 +228,8 @@ class Views(Mapping[FunctionKey, FunctionView]):
 
     def get(self, key: FunctionKey, default: Any = None) -> Any:
         # As `Mapping` does it, without an exception and two more calls: a plan asks for every resident.
-        known = self._registry.get(key)
-        return default if known is None else self._registry.view_of(known, key, self._pool)
+        record = self._registry.get(key)
+        return default if record is None else self._registry.view_of(record, key, self._pool)
 
     def __iter__(self) -> Iterator[FunctionKey]:
         return iter(self._registry)
@@ -245,10 +245,10 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
         self._registry = registry
 
     def __getitem__(self, key: ResidentKey) -> TemplateView:
-        known = self._registry.templates[key]
-        if not known.profile.loads or known.load_failure is not None:
+        record = self._registry.templates[key]
+        if not record.profile.loads or record.load_failure is not None:
             raise KeyError(key)
-        return TemplateView(key, known.namespace, known.profile.library_s, known.profile.resident_bytes)
+        return TemplateView(key, record.namespace, record.profile.library_s, record.profile.resident_bytes)
 
     def __iter__(self) -> Iterator[ResidentKey]:
         return (k for k, t in self._registry.templates.items() if t.profile.loads and t.load_failure is None)
@@ -266,8 +266,8 @@ def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> Nod
         Views(registry, pool),
         TemplateViews(registry),
         load_slots,
-        first_rate=registry.firsts.rate(at),
-        waits_s=registry.endings.waits_s,
+        first_rate=registry.first_calls.rate(at),
+        waits_s=registry.eviction_delay.waits_s,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Wakes:
+class Timers:
     """Named deadlines. Of each name the earliest is armed: one that has moved on is looked at and armed anew when it
     comes, so that a container that is used a thousand times a second does not leave a thousand timers behind."""
 

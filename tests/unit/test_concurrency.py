@@ -8,8 +8,8 @@ import pytest
 from support.nodes import CheckedNode, none, only
 
 from instainfer.core import decisions as d
+from instainfer.core.concurrency import MOST, WEIGHT, Concurrency
 from instainfer.core.model import MIB, Profile, StartKind
-from instainfer.core.overlaps import MOST, WEIGHT, Overlaps
 from instainfer.core.ports import FunctionView
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
@@ -19,41 +19,41 @@ BUSY, REST = "t/busy@1", "t/rest@1"
 
 
 def test_shares_of_the_calls_that_found_others_under_way() -> None:
-    overlaps = Overlaps()
-    overlaps.called()
-    assert (overlaps.found(0), overlaps.found(1)) == (1.0, 0.0)
-    overlaps.called()
-    overlaps.called()
-    assert overlaps.found(1) == pytest.approx(WEIGHT + WEIGHT * (1 - WEIGHT))
-    assert overlaps.found(2) == pytest.approx(WEIGHT)
-    assert overlaps.found(3) == 0.0
+    concurrency = Concurrency()
+    concurrency.called()
+    assert (concurrency.found(0), concurrency.found(1)) == (1.0, 0.0)
+    concurrency.called()
+    concurrency.called()
+    assert concurrency.found(1) == pytest.approx(WEIGHT + WEIGHT * (1 - WEIGHT))
+    assert concurrency.found(2) == pytest.approx(WEIGHT)
+    assert concurrency.found(3) == 0.0
 
 
 def test_they_fade_when_calls_come_one_by_one_again() -> None:
-    overlaps = Overlaps()
+    concurrency = Concurrency()
     for _ in range(200):
-        overlaps.called()
-        overlaps.called()
-        overlaps.answered()
-        overlaps.answered()
-    assert 0.4 < overlaps.found(1) < 0.6
+        concurrency.called()
+        concurrency.called()
+        concurrency.answered()
+        concurrency.answered()
+    assert 0.4 < concurrency.found(1) < 0.6
     for _ in range(50):
-        overlaps.called()
-        overlaps.answered()
-    assert 0.15 < overlaps.found(1) < 0.25
+        concurrency.called()
+        concurrency.answered()
+    assert 0.15 < concurrency.found(1) < 0.25
     for _ in range(400):
-        overlaps.called()
-        overlaps.answered()
-    assert overlaps.found(1) == 0.0
-    assert overlaps.under_way == 0
+        concurrency.called()
+        concurrency.answered()
+    assert concurrency.found(1) == 0.0
+    assert concurrency.under_way == 0
 
 
 def test_more_than_are_told_apart_are_not_counted() -> None:
-    overlaps = Overlaps()
+    concurrency = Concurrency()
     for _ in range(MOST + 10):
-        overlaps.called()
-    assert overlaps.found(MOST) > 0.0
-    assert overlaps.found(MOST + 1) == 0.0
+        concurrency.called()
+    assert concurrency.found(MOST) > 0.0
+    assert concurrency.found(MOST + 1) == 0.0
 
 
 def seen(copies: int, needs: float, lacks: float) -> FunctionView:

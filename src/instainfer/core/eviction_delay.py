@@ -21,7 +21,7 @@ MOST: Final = 16
 """More neighbours are not told apart."""
 
 
-class Endings:
+class EvictionDelay:
     """`waits_s`: for none, one, two, ... neighbours up to `MOST`; never falls."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ MOST: Final = 32
 _NEGLIGIBLE: Final = 0.001
 
 
-class Overlaps:
+class Concurrency:
     """`under_way`: calls that have come and were not answered."""
 
     __slots__ = ("_shares", "under_way")

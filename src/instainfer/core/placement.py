@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from itertools import islice
 
-from . import choose
+from . import options
 from .books import Books
-from .known import Known
 from .lifecycle import BUSY
 from .model import JOINED, Function, FunctionKey
+from .registry import FunctionRecord
 from .requests import Request
 
 
@@ -17,76 +17,76 @@ def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
     """Give the request a container, or begin to make one; False if it has to wait."""
     function = books.functions[request.function].function
     choice = _choice(books, request, may_take_memory=may_take_memory)
-    if isinstance(choice, choose.Take):
+    if isinstance(choice, options.Take):
         books.run(request, choice.container, choice.start_kind)
         return True
-    if isinstance(choice, choose.Create):
+    if isinstance(choice, options.Create):
         books.create(function, request, f"no container can take {function.key}")
         return True
-    if isinstance(choice, choose.MakeRoom):
+    if isinstance(choice, options.MakeRoom):
         for container in choice.containers:
             books.policies.keepalive.evicted(container)
             books.stop(container, f"room for {function.key}")
     return False
 
 
-def _choice(books: Books, request: Request, *, may_take_memory: bool) -> choose.Choice:
-    known = books.functions[request.function]
-    function, pool = known.function, books.pool
-    take = choose.holding(pool, function, books.worth)
+def _choice(books: Books, request: Request, *, may_take_memory: bool) -> options.Choice:
+    record = books.functions[request.function]
+    function, pool = record.function, books.pool
+    take = options.holding(pool, function, books.worth)
     if take is not None and take.start_kind is not JOINED and take.container.owner == function.key:
         return take
     waits = books.at < request.patient_until
     if waits and not request.for_template and function.key in pool.by_function:
-        return choose.Wait()
+        return options.Wait()
     fork = None
     if take is None or take.start_kind is JOINED:
-        fork = _fork(books, known)
-    take, costs_s = _soonest(books, known, take, fork)
+        fork = _fork(books, record)
+    take, costs_s = _soonest(books, record, take, fork)
     if waits:
-        if take is None and request.for_template and _free_with_template(books, known, fork) < math.inf:
-            return choose.Wait()
+        if take is None and request.for_template and _free_with_template(books, record, fork) < math.inf:
+            return options.Wait()
         request.patient_until = books.at  # it has what it waited for, or that is no longer to be had
     if request.patient_until == 0.0 and (
-        _is_patient(books, request, known, costs_s)
-        or (take is None and _is_patient_for_template(books, request, known, costs_s, fork))
+        _is_patient(books, request, record, costs_s)
+        or (take is None and _is_patient_for_template(books, request, record, costs_s, fork))
     ):
-        return choose.Wait()
+        return options.Wait()
     if take is None:
-        take = choose.own(pool, function)
+        take = options.own(pool, function)
     if take is not None:
         return take
     if not may_take_memory:
-        return choose.Wait()
-    return choose.elsewhere(pool, function, books.loss, books.policies.keepalive.eviction_order, fork)
+        return options.Wait()
+    return options.elsewhere(pool, function, books.loss, books.policies.keepalive.eviction_order, fork)
 
 
 def _soonest(
-    books: Books, known: Known, take: choose.Take | None, fork: choose.Fork | None
-) -> tuple[choose.Take | None, float]:
+    books: Books, record: FunctionRecord, take: options.Take | None, fork: options.Fork | None
+) -> tuple[options.Take | None, float]:
     """An idle container that has the function (`take`, if any) or else its template, and the seconds that this is
     expected to cost; where there is neither, what a start from nothing does."""
-    costs_s = math.inf if take is None else _costs_s(books, take, known.function.key)
+    costs_s = math.inf if take is None else _costs_s(books, take, record.function.key)
     forks = None
     if fork is not None:
-        forks = choose.templated(books.pool, known.function, books.loss, fork, books.at)
+        forks = options.templated(books.pool, record.function, books.loss, fork, books.at)
     if forks is None:
-        return take, _start_s(books, known, forked=False) if take is None else costs_s
+        return take, _start_s(books, record, forked=False) if take is None else costs_s
     # A load that is under way may be one from nothing; forking elsewhere is often sooner than its end.
-    start_s = _start_s(books, known, forked=True)
+    start_s = _start_s(books, record, forked=True)
     if take is None or start_s + books.loss(forks.container) < costs_s:
         return forks, start_s
     return take, costs_s
 
 
-def _fork(books: Books, known: Known) -> choose.Fork | None:
-    if known.template is None:
+def _fork(books: Books, record: FunctionRecord) -> options.Fork | None:
+    if record.template is None:
         return None
-    return choose.Fork(
-        known.template,
-        books.functions.templates[known.template].profile.library_s,
-        books.functions.estimate_bytes(known.function.key, forked=True),
-        books.template_s(known.template),
+    return options.Fork(
+        record.template,
+        books.functions.templates[record.template].profile.library_s,
+        books.functions.estimate_bytes(record.function.key, forked=True),
+        books.template_s(record.template),
     )
 
 
@@ -108,26 +108,26 @@ def drain_queue(books: Books) -> None:
     books.queue.extendleft(reversed(waiting))
 
 
-def _start_s(books: Books, known: Known, *, forked: bool) -> float:
+def _start_s(books: Books, record: FunctionRecord, *, forked: bool) -> float:
     """Expected seconds of a new start."""
-    start_s = books.functions.load_s(known.function.key, forked=forked)
-    if not forked and _would_create(books, known.function):
+    start_s = books.functions.load_s(record.function.key, forked=forked)
+    if not forked and _would_create(books, record.function):
         start_s += books.container_start_s
     return start_s
 
 
 def _would_create(books: Books, function: Function) -> bool:
     """Whether a call that finds neither its function nor its template would have a container created."""
-    if function.key in books.pool.owned or choose.kept_for_nobody(books.pool, function) is not None:
+    if function.key in books.pool.owned or options.kept_for_nobody(books.pool, function) is not None:
         return False
     return books.pool.ledger.free_bytes >= function.memory_bytes
 
 
-def _costs_s(books: Books, take: choose.Take, key: FunctionKey) -> float:
+def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     """Expected seconds that it costs to take a container in which a function is: those whom the call ends there, and
     the call itself if the load is still under way."""
     container = take.container
-    costs_s = choose.others_s(container, key, books.worth)
+    costs_s = options.others_s(container, key, books.worth)
     if take.start_kind is JOINED:
         forked = books.pool.template_in(container, books.functions[key].template)
         took_s = books.at - container.residents[key].since
@@ -135,11 +135,11 @@ def _costs_s(books: Books, take: choose.Take, key: FunctionKey) -> float:
     return costs_s
 
 
-def _is_patient(books: Books, request: Request, known: Known, start_s: float) -> bool:
+def _is_patient(books: Books, request: Request, record: FunctionRecord, start_s: float) -> bool:
     """Whether a busy container that has the function is expected to be free before `start_s`, which a start costs."""
     if not books.settings.retain or request.function not in books.pool.by_function:
         return False
-    if _turn_in(books, request, known.profile.compute_s) >= start_s:
+    if _turn_in(books, request, record.profile.compute_s) >= start_s:
         return False
     _wait(books, request, start_s)
     return True
@@ -149,7 +149,7 @@ def _wait(books: Books, request: Request, seconds: float) -> None:
     """It waits, no longer than the alternative takes: the expectation may be wrong, and of a function that never ended
     there is none. So it costs at most twice the better of the two."""
     request.patient_until = books.at + seconds
-    books.wakes.arm(request.patient_until, f"request {request.activation}")
+    books.timers.arm(request.patient_until, f"request {request.activation}")
 
 
 def _done_in(books: Books, running: Request) -> float:
@@ -160,7 +160,7 @@ def _done_in(books: Books, running: Request) -> float:
 
 
 def _is_patient_for_template(
-    books: Books, request: Request, known: Known, start_s: float, fork: choose.Fork | None
+    books: Books, request: Request, record: FunctionRecord, start_s: float, fork: options.Fork | None
 ) -> bool:
     """Whether a busy container with the function's template is expected to be free, and to be given, so soon that
     forking there is sooner than a start in a new container.
@@ -170,28 +170,28 @@ def _is_patient_for_template(
     """
     if fork is None or fork.template in books.pool.forkable or books.queue:
         return False
-    if not _would_create(books, known.function):
+    if not _would_create(books, record.function):
         return False
-    free_s = _free_with_template(books, known, fork)
-    if free_s + books.functions.load_s(known.function.key, forked=True) >= start_s:
+    free_s = _free_with_template(books, record, fork)
+    if free_s + books.functions.load_s(record.function.key, forked=True) >= start_s:
         return False
     request.for_template = True
     _wait(books, request, start_s)
     return True
 
 
-def _free_with_template(books: Books, known: Known, fork: choose.Fork | None) -> float:
+def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork | None) -> float:
     """Expected seconds until the first call is done in a container that has the function's template, and whose own
     function has less to lose than that saves; infinite where there is none."""
     soonest_s = math.inf
     if fork is None:
         return soonest_s
-    for id_ in islice(books.pool.by_function.get(fork.template, ()), choose.COMPARED):
+    for id_ in islice(books.pool.by_function.get(fork.template, ()), options.COMPARED):
         container = books.pool.containers[id_]
         if container.state is not BUSY or not container.running:
             continue
         running = books.requests[container.running]
-        if container.limit_bytes >= known.function.memory_bytes and books.worth(running.function) < fork.spare_s:
+        if container.limit_bytes >= record.function.memory_bytes and books.worth(running.function) < fork.spare_s:
             soonest_s = min(soonest_s, _done_in(books, running))
     return soonest_s
 

@@ -19,7 +19,7 @@ PRIOR_S: Final = 180.0
 """What is believed before anything has been seen: as if a tenth of a call had come in three minutes."""
 
 
-class Firsts:
+class FirstCallRate:
     def __init__(self) -> None:
         self._calls = 0
         self._waited_s = 0.0
