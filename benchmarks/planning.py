@@ -23,6 +23,7 @@ from simulator import workload
 
 from instainfer.core.model import GIB, MIB
 from instainfer.core.ports import ContainerView, FunctionView, NodeView, Policies, Preloader, PreloadPlan
+from instainfer.policy.memoryless import Memoryless
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
 from instainfer.report.results import this_machine
@@ -34,7 +35,7 @@ AT = 100_000.0
 REPEATS = 10
 
 
-class Timed:
+class Timed(Memoryless):
     """A pre-loading policy, and how long its plans took."""
 
     active = True

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instainfer.config import KeepAliveConfig, PreloadConfig
-from instainfer.core.lifecycle import ContainerState, ResidentState
-from instainfer.core.model import MIB, is_template, template_key
-from instainfer.core.pool import Container, Origin
+from instainfer.core.lifecycle import ResidentState
+from instainfer.core.model import MIB, Origin, is_template, template_key
 from instainfer.core.ports import (
     ContainerView,
     Forecast,
     FunctionView,
     KeepAlive,
+    KeptContainer,
     NodeView,
     Predictor,
     Preloader,
@@ -166,7 +166,7 @@ def node_views(draw: st.DrawFn) -> NodeView:
         for key in TEMPLATES
         if draw(st.booleans())
     }
-    first_rate, wait_s = draw(st.sampled_from([0.0, 0.01])), draw(st.sampled_from([0.0, 0.02]))
+    first_rate = draw(st.sampled_from([0.0, 0.01]))
     return NodeView(
         AT,
         containers,
@@ -175,7 +175,6 @@ def node_views(draw: st.DrawFn) -> NodeView:
         templates,
         draw(st.sampled_from([1, 2, 3, 0])),
         first_rate,
-        (0.0, wait_s, 2 * wait_s),
     )
 
 
@@ -340,26 +339,16 @@ def test_a_container_never_expires_before_it_fell_idle(
 
 
 @st.composite
-def idle_containers(draw: st.DrawFn) -> list[Container]:
-    moments = sorted(draw(st.lists(st.floats(0.0, AT), max_size=6)))
+def idle_containers(draw: st.DrawFn) -> list[KeptContainer]:
     return [
-        Container(
-            f"c{n}",
-            draw(st.sampled_from("tu")),
-            draw(st.sampled_from([256, 1024])) * MIB,
-            ContainerState.IDLE,
-            since=0.0,
-            owner=draw(owners),
-            idle_since=moment,
-            expires_at=moment + 600.0,
-        )
-        for n, moment in enumerate(moments)
+        KeptContainer(f"c{n}", draw(st.sampled_from("tu")), draw(owners), draw(st.sampled_from([256, 1024])) * MIB)
+        for n in range(draw(st.integers(0, 6)))
     ]
 
 
 @keepalives
 @given(idle=idle_containers())
-def test_the_order_of_eviction_has_every_container_once(build: BuildKeepAlive, idle: list[Container]) -> None:
+def test_the_order_of_eviction_has_every_container_once(build: BuildKeepAlive, idle: list[KeptContainer]) -> None:
     keepalive = build(KeepAliveConfig())
     given_order = list(idle)
     order = list(keepalive.eviction_order(idle))

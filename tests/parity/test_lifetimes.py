@@ -43,6 +43,7 @@ from instainfer.core.ports import (
     SuggestOffload,
 )
 from instainfer.core.story import Entry
+from instainfer.policy.memoryless import Memoryless
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
 from instainfer.sim.run import Outcome, Watchers, run_simulation
 from instainfer.sim.settings import Settings
@@ -92,7 +93,7 @@ CASES = [
 ]
 
 
-class Eager:
+class Eager(Memoryless):
     """Loads whatever there is room for, in turns, and ends something now and then."""
 
     active = True

@@ -28,20 +28,22 @@ from instainfer.core import events as e
 from instainfer.core.lifecycle import ContainerState, ResidentState
 from instainfer.core.model import MIB, Failure, FailureKind, Function, FunctionKey, is_template, template_key
 from instainfer.core.node import NodeSettings, NodeState
-from instainfer.core.pool import Container
 from instainfer.core.ports import (
     ContainerView,
     FunctionView,
     Idle,
     KeepAlive,
+    KeptContainer,
     NodeView,
     Policies,
     PreloadPlan,
+    Remembered,
     SuggestLoad,
     SuggestOffload,
     Use,
 )
 from instainfer.policy import catalog
+from instainfer.policy.memoryless import Memoryless
 from instainfer.policy.predict.poisson import Poisson
 
 T = TypeVar("T")
@@ -66,7 +68,7 @@ PLANS = 60
 BREATHS_S = (0.0, 0.01, 0.7, 3.0, 11.0, 40.0)
 
 
-class Meddler:
+class Meddler(Memoryless):
     """A pre-loader that suggests whatever its numbers say, until it has made `PLANS` plans."""
 
     active = True
@@ -109,13 +111,19 @@ class Overheard:
         self.asked.append(use)
         return self.policy.idle(use)
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         self.policy.evicted(container)
 
-    def ended(self, container: Container) -> None:
+    def ended(self, container: KeptContainer) -> None:
         self.policy.ended(container)
 
-    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
+    def forget(self, function: FunctionKey) -> None:
+        self.policy.forget(function)
+
+    def remembered(self) -> Remembered:
+        return self.policy.remembered()
+
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         return self.policy.eviction_order(idle)
 
 
@@ -305,7 +313,7 @@ TEMPLATE = template_key("t", "env")
 LOST = Failure(FailureKind.CRASHED, "killed by the test")
 
 
-class Once:
+class Once(Memoryless):
     """Loads one function into one container, when it is first asked."""
 
     active = True

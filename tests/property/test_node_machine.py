@@ -59,7 +59,7 @@ class NodeMachine(RuleBasedStateMachine):
         return data.draw(st.sampled_from(sorted(wanted, key=lambda c: c.id)))
 
     def alive(self) -> list[WorldContainer]:
-        return [c for c in self.world.containers.values() if c.started and not c.dead]
+        return [c for c in self.world.containers.values() if c.started and not c.dead and not c.stuck]
 
     @rule(name=st.sampled_from(NAMES))
     def call(self, name: str) -> None:
@@ -127,6 +127,16 @@ class NodeMachine(RuleBasedStateMachine):
         container, key = data.draw(st.sampled_from(self.idle_templates()))
         self.world.kill_resident(self.world.containers[container], key)
 
+    @precondition(lambda self: any(c.dying for c in self.alive()))
+    @rule(data=st.data())
+    def memory_is_free(self, data: st.DataObject) -> None:
+        self.world.free(self.pick(data, [c for c in self.alive() if c.dying]))
+
+    @precondition(lambda self: bool(self.alive()))
+    @rule(data=st.data())
+    def manager_gets_stuck(self, data: st.DataObject) -> None:
+        self.pick(data, self.alive()).stuck = True
+
     @precondition(lambda self: bool(self.alive()))
     @rule(data=st.data())
     def container_dies(self, data: st.DataObject) -> None:
@@ -162,10 +172,18 @@ class NodeMachine(RuleBasedStateMachine):
         """Every request ends, nothing is left after a drain, and the story tells the same again."""
         if not hasattr(self, "world"):
             return
-        self.world.run_until_quiet()
-        self.world.pass_time(1000.0)
+        for _ in range(3):
+            self.world.run_until_quiet()
+            self.world.pass_time(1000.0)
         self.world.run_until_quiet()
         assert set(self.world.answered) == self.world.accepted, "a request was left behind"
+        for name in NAMES:
+            self.world.feed(e.FunctionRemoved(self.world.at, name))
+        self.world.run_until_quiet()
+        books = self.world.node.books
+        assert not books.functions, "what was removed is still known"
+        assert not books.functions.templates
+        assert not books.pool.missed
         self.world.feed(e.DrainAsked(self.world.at))
         self.world.run_until_quiet()
         assert self.world.node.drained

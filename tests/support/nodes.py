@@ -9,7 +9,7 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import MIB, Function, Profile
 from instainfer.core.node import NodeSettings, NodeState
-from instainfer.core.ports import Policies, Preloader
+from instainfer.core.ports import KeepAlive, Policies, Predictor, Preloader
 from instainfer.policy.keepalive.fixed import Fixed
 from instainfer.policy.predict.poisson import Poisson
 from instainfer.policy.preload.none import NoPreloading
@@ -32,21 +32,37 @@ class CheckedNode:
         *,
         keys: Iterable[str] = (A, B, C),
         preloader: Preloader | None = None,
+        keepalive: KeepAlive | None = None,
+        predictor: Predictor | None = None,
         ttl_s: float = 600.0,
         profile: Profile | None = None,
         **settings: object,
     ) -> None:
+        self.wake_at: float | None = None
+        self.preloader = preloader or NoPreloading()
         self.node = NodeState(
             NodeSettings(budget_mib * MIB, **settings),  # type: ignore[arg-type]
-            Policies(Fixed(ttl_s), Poisson(), preloader or NoPreloading()),
+            Policies(keepalive or Fixed(ttl_s), predictor or Poisson(), self.preloader),
         )
         for key in keys:
             self.tell(e.FunctionRegistered(0.0, function(key), profile))
 
     def tell(self, event: e.Event) -> list[d.Decision]:
+        if isinstance(event, e.TimerFired):
+            self.wake_at = None
         decisions = self.node.handle(event)
         self.node.check()
+        for decision in decisions:
+            if isinstance(decision, d.WakeAt):
+                self.wake_at = decision.when
         return decisions
+
+    def advance(self, at: float) -> list[d.Decision]:
+        """Let all its timers go off until then, and once more then; returns all that it decides meanwhile."""
+        decided: list[d.Decision] = []
+        while (when := self.wake_at) is not None and when < at:
+            decided += self.tell(e.TimerFired(max(when, self.node.books.at)))
+        return decided + self.tell(e.TimerFired(at))
 
     def call(self, at: float, activation: str, key: str) -> list[d.Decision]:
         return self.tell(e.RequestArrived(at, activation, key))

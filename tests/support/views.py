@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from instainfer.core.lifecycle import ResidentState
-from instainfer.core.model import MIB
-from instainfer.core.pool import Origin
+from instainfer.core.model import MIB, Origin
 from instainfer.core.ports import ContainerView, FunctionView, NodeView, ResidentView, TemplateView
 from instainfer.policy.predict.poisson import PoissonForecast
 
@@ -24,7 +23,6 @@ def view(
     origin: Origin = Origin.PRELOAD,
     *,
     templates: bool = False,
-    wait_s: float = 0.0,
 ) -> NodeView:
     """Functions: forecast, load seconds, MiB. Containers: free MiB, loaded residents."""
     places = [f for _, residents in containers.values() for f in residents]
@@ -67,5 +65,4 @@ def view(
         {TEMPLATE: TemplateView(TEMPLATE, "t", 1.3, 150 * MIB)} if templates else {},
         slots,
         first_rate=1 / 1800,
-        waits_s=(0.0, wait_s),
     )

@@ -27,6 +27,10 @@ class WorldContainer:
     """Function -> whether it is loaded."""
     running: tuple[str, str] | None = None
     """Activation and function."""
+    dying: list[str] = field(default_factory=list)
+    """Functions that run no code any more and whose memory is not free yet."""
+    stuck: bool = False
+    """Its manager does nothing any more; only the backend can end it."""
     commands: deque[d.Decision] = field(default_factory=deque)
     reports: deque[e.Event] = field(default_factory=deque)
 
@@ -41,6 +45,7 @@ class World:
         self.wake_at: float | None = None
         self.entries: list[Entry] = []
         self.seen_by_user_code: list[tuple[str, str, set[str]]] = []
+        self.forgotten: list[str] = []
 
     # -- the node's side -------------------------------------------------------------------------------------------
 
@@ -62,6 +67,8 @@ class World:
                     self.wake_at = decision.when
                 case d.Remember():
                     pass
+                case d.Forget():
+                    self.forgotten.append(decision.function)
         return decisions
 
     def call(self, activation: str, function: str) -> None:
@@ -104,7 +111,7 @@ class World:
             case d.Run(_, activation, function, _, _):
                 for other in [key for key in container.residents if key != function and not is_template(key)]:
                     del container.residents[other]
-                    container.reports.append(e.ResidentGone(0, container.id, other))
+                    container.dying.append(other)
                 container.residents.setdefault(function, False)
                 container.running = (activation, function)
             case d.StopContainer():
@@ -114,8 +121,13 @@ class World:
         container.dead = True
         container.residents.clear()
         container.running = None
+        container.dying.clear()
         container.commands.clear()
         container.reports.append(e.ContainerGone(0, container.id, failure))
+
+    def free(self, container: WorldContainer) -> None:
+        """The memory of one that was ended for a run is free."""
+        container.reports.append(e.ResidentGone(0, container.id, container.dying.pop(0)))
 
     def end_load(
         self, container: WorldContainer, function: str, *, size_mib: int, ok: bool, template: bool = False
@@ -163,6 +175,12 @@ class World:
             for container in list(self.containers.values()):
                 if container.reports:
                     self.deliver_report(container)
+                elif container.stuck and not container.dead:
+                    if not any(isinstance(command, d.StopContainer) for command in container.commands):
+                        continue
+                    self.lose(container, None)
+                elif container.dying:
+                    self.free(container)
                 elif container.commands and container.started and not container.dead:
                     self.process_command(container)
                 elif not container.started and not container.dead:

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from instainfer.config import KeepAliveConfig, KeepAlivePolicyConfig, NamespacesConfig, load_config
-from instainfer.core.lifecycle import ContainerState
 from instainfer.core.model import MIB, ContainerId, FunctionKey
-from instainfer.core.pool import Container
-from instainfer.core.ports import Use
+from instainfer.core.ports import KeptContainer, Use
 from instainfer.errors import BadInput
 from instainfer.policy import catalog
 from instainfer.policy.keepalive.by_namespace import ByNamespace
@@ -23,11 +21,11 @@ from instainfer.policy.keepalive.pagurus import Pagurus
 from instainfer.sim.settings import Settings
 
 
-def container(name: ContainerId, owner: FunctionKey) -> Container:
-    return Container(name, owner.split("/")[0], 1024 * MIB, ContainerState.IDLE, since=0.0, owner=owner)
+def container(name: ContainerId, owner: FunctionKey) -> KeptContainer:
+    return KeptContainer(name, owner.split("/")[0], owner, 1024 * MIB)
 
 
-def fell_idle(of: Container, cost_s: float = 1.0) -> Use:
+def fell_idle(of: KeptContainer, cost_s: float = 1.0) -> Use:
     return Use(100.0, of.id, of.owner, True, of.limit_bytes, cost_s)
 
 

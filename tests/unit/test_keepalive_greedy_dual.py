@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from support.nodes import A, B, C, CheckedNode, only
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.lifecycle import ContainerState
 from instainfer.core.model import GIB, ContainerId, FunctionKey
-from instainfer.core.pool import Container
-from instainfer.core.ports import Idle, Policies, Use
+from instainfer.core.ports import Idle, KeptContainer, Use
 from instainfer.policy.keepalive.greedy_dual import GreedyDual
-from instainfer.policy.predict.poisson import Poisson
-from instainfer.policy.preload.none import NoPreloading
 
 
-def container(name: ContainerId, owner: FunctionKey | None, size_gib: float) -> Container:
-    return Container(name, "t", int(size_gib * GIB), ContainerState.IDLE, since=0.0, owner=owner)
+def container(name: ContainerId, owner: FunctionKey | None, size_gib: float) -> KeptContainer:
+    return KeptContainer(name, "t", owner, int(size_gib * GIB))
 
 
-def used(policy: GreedyDual, of: Container, cost_s: float, times: int = 1, *, after_call: bool = True) -> Idle:
+def used(policy: GreedyDual, of: KeptContainer, cost_s: float, times: int = 1, *, after_call: bool = True) -> Idle:
     idle = Idle(0.0)
     for _ in range(times):
         idle = policy.idle(Use(0.0, of.id, of.owner, after_call, of.limit_bytes, cost_s))
@@ -98,7 +95,7 @@ def test_what_another_function_has_taken_over_counts_for_that_one_only() -> None
     used(policy, first, 1.0, times=5)
     used(policy, second, 1.0)
     policy.evicted(first)
-    first.owner = B
+    first = replace(first, owner=B)
     used(policy, first, 1.0)
     used(policy, second, 1.0)
     assert policy.priority(first) == 6.0 + 1.0
@@ -115,18 +112,17 @@ def test_what_nobody_owns_goes_first() -> None:
 
 def test_on_a_node_the_least_worth_container_is_given_up_and_a_lost_one_counts_no_longer() -> None:
     policy = GreedyDual()
-    node = CheckedNode(1024, templates=False)
-    node.node.books.policies = Policies(policy, Poisson(), NoPreloading())
+    node = CheckedNode(1024, templates=False, keepalive=policy)
     node.serve(0.0, "node-c1", "a1", A)
     for n, at in enumerate((10.0, 20.0)):
         node.call(at, f"a{n + 2}", A)
         node.ran(at + 0.1, "node-c1", f"a{n + 2}")
     node.serve(30.0, "node-c2", "b1", B)
     served_thrice = node.node.books.pool.containers["node-c1"]
-    worth = policy.priority(served_thrice)
+    worth = policy.priority(served_thrice.as_kept())
     taken = only(node.call(50.0, "c1", C), d.Run)
     assert taken.container == "node-c2", "used once, though it was idle for less long"
     node.tell(e.ContainerGone(51.0, "node-c1"))
     node.serve(60.0, "node-c3", "a9", A)
     served_once = node.node.books.pool.containers["node-c3"]
-    assert policy.priority(served_once) - policy.clock == pytest.approx(worth / 3, rel=0.1)
+    assert policy.priority(served_once.as_kept()) - policy.clock == pytest.approx(worth / 3, rel=0.1)

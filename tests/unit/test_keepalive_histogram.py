@@ -10,10 +10,8 @@ from support.nodes import A, CheckedNode, none, only
 from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import MIB, StartKind
-from instainfer.core.ports import Idle, Policies, Use
+from instainfer.core.ports import Idle, Use
 from instainfer.policy.keepalive.histogram import LEAST_FORECAST, HybridHistogram
-from instainfer.policy.predict.poisson import Poisson
-from instainfer.policy.preload.none import NoPreloading
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 STANDARD = (0.0, 4 * HOUR_S)
@@ -129,28 +127,26 @@ def test_a_container_that_nobody_owns_is_kept_for_the_range() -> None:
 
 
 def test_on_a_node_the_container_goes_and_is_back_before_the_call() -> None:
-    node = CheckedNode(512, templates=False)
     policy = HybridHistogram()
-    node.node.books.policies = Policies(policy, Poisson(), NoPreloading())
+    node = CheckedNode(512, templates=False, keepalive=policy)
     idle_times(policy, [5.5 * MINUTE_S] * 20)
     node.serve(10_000.0, "node-c1", "a1", A)
     ended = 10_002.0
-    assert only(node.tell(e.TimerFired(ended)), d.StopContainer).container == "node-c1"
+    assert only(node.advance(ended), d.StopContainer).container == "node-c1"
     node.tell(e.ContainerGone(ended + 0.1, "node-c1"))
-    start = only(node.tell(e.TimerFired(ended + 4.5 * MINUTE_S)), d.StartContainer)
+    start = only(node.advance(ended + 4.5 * MINUTE_S), d.StartContainer)
     node.started(ended + 4.5 * MINUTE_S + 0.4, start.container)
-    none(node.tell(e.TimerFired(ended + 6.5 * MINUTE_S)), d.StopContainer)
-    assert only(node.tell(e.TimerFired(ended + 6.7 * MINUTE_S)), d.StopContainer).container == start.container
+    none(node.advance(ended + 6.5 * MINUTE_S), d.StopContainer)
+    assert only(node.advance(ended + 6.7 * MINUTE_S), d.StopContainer).container == start.container
 
 
 def test_on_a_node_a_call_in_the_window_finds_the_container() -> None:
-    node = CheckedNode(512, templates=False)
     policy = HybridHistogram()
-    node.node.books.policies = Policies(policy, Poisson(), NoPreloading())
+    node = CheckedNode(512, templates=False, keepalive=policy)
     idle_times(policy, [5.5 * MINUTE_S] * 20)
     node.serve(10_000.0, "node-c1", "a1", A)
-    node.tell(e.TimerFired(10_002.0))
+    node.advance(10_002.0)
     node.tell(e.ContainerGone(10_002.1, "node-c1"))
-    start = only(node.tell(e.TimerFired(10_002.0 + 4.5 * MINUTE_S)), d.StartContainer)
+    start = only(node.advance(10_002.0 + 4.5 * MINUTE_S), d.StartContainer)
     node.started(10_300.0, start.container)
     assert only(node.call(10_002.0 + 5.5 * MINUTE_S, "a2", A), d.Run).start_kind is StartKind.PREWARMED

@@ -8,14 +8,9 @@ import pytest
 from support.nodes import A, B, CheckedNode, none, only
 
 from instainfer.core import decisions as d
-from instainfer.core import events as e
-from instainfer.core.lifecycle import ContainerState
 from instainfer.core.model import MIB, ContainerId, FunctionKey, StartKind
-from instainfer.core.pool import Container
-from instainfer.core.ports import Idle, Policies, Use
+from instainfer.core.ports import Idle, KeptContainer, Use
 from instainfer.policy.keepalive.pagurus import LEAST_ARRIVALS, SHORTEST_S, Pagurus
-from instainfer.policy.predict.poisson import Poisson
-from instainfer.policy.preload.none import NoPreloading
 
 NOON = 43_200.0
 
@@ -24,8 +19,8 @@ def use(at: float, container: ContainerId = "c1", owner: FunctionKey | None = A)
     return Use(at, container, owner, True, 256 * MIB, 1.0)
 
 
-def gone(container: ContainerId, owner: FunctionKey | None = A) -> Container:
-    return Container(container, "t", 256 * MIB, ContainerState.STOPPING, since=0.0, owner=owner)
+def gone(container: ContainerId, owner: FunctionKey | None = A) -> KeptContainer:
+    return KeptContainer(container, "t", owner, 256 * MIB)
 
 
 def test_the_worked_example() -> None:
@@ -107,14 +102,13 @@ def test_a_function_called_less_often_than_containers_live_has_no_zygote() -> No
 
 
 def test_on_a_node_an_idle_container_helps_another_function_and_then_lives_its_time() -> None:
-    node = CheckedNode(2048, templates=False)
-    node.node.books.policies = Policies(Pagurus(), Poisson(), NoPreloading())
+    node = CheckedNode(2048, templates=False, keepalive=Pagurus())
     node.serve(0.0, "node-c1", "a1", A)
-    assert only(node.tell(e.TimerFired(62.0)), d.Offload).function == A
+    assert only(node.advance(62.0), d.Offload).function == A
     node.gone(62.1, "node-c1", A)
     run = only(node.call(100.0, "b1", B), d.Run)
     assert (run.container, run.start_kind) == ("node-c1", StartKind.PREWARMED), "though there is memory for a new one"
     node.loaded(101.0, "node-c1", B)
     node.ran(102.0, "node-c1", "b1")
-    none(node.tell(e.TimerFired(1001.0)), d.StopContainer, d.Offload)
-    assert only(node.tell(e.TimerFired(1002.0)), d.StopContainer).container == "node-c1"
+    none(node.advance(1001.0), d.StopContainer, d.Offload)
+    assert only(node.advance(1002.0), d.StopContainer).container == "node-c1"

@@ -11,11 +11,9 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.errors import IllegalEvent
 from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind
-from instainfer.core.pool import Container
-from instainfer.core.ports import FunctionView, Idle, NodeView, Policies, PreloadPlan, SuggestLoad, Use
+from instainfer.core.ports import FunctionView, Idle, KeptContainer, NodeView, PreloadPlan, SuggestLoad, Use
 from instainfer.policy.keepalive.fixed import Fixed
-from instainfer.policy.predict.poisson import Poisson
-from instainfer.policy.preload.none import NoPreloading
+from instainfer.policy.memoryless import Memoryless
 
 KNOWN = Profile(loads=1, library_s=1.0, model_s=0.5, resident_bytes=100 * MIB, runs=1, compute_s=0.1)
 
@@ -146,16 +144,17 @@ def test_a_new_start_needs_no_new_container_where_the_functions_own_is_idle() ->
     assert (run.container, run.start_kind) == ("node-c2", StartKind.PREWARMED)
 
 
-class Scripted:
-    """Suggests one load when it is told to; everybody is worth half a second."""
+class Scripted(Memoryless):
+    """Suggests one load when it is told to; everybody is worth the same, half a second at first."""
 
     active = True
 
     def __init__(self) -> None:
         self.next: SuggestLoad | None = None
+        self.worth_s = 0.5
 
     def worth(self, function: FunctionView, at: float) -> float:
-        return 0.5
+        return self.worth_s
 
     def plan(self, view: NodeView) -> PreloadPlan:
         suggestion, self.next = self.next, None
@@ -227,18 +226,108 @@ def test_the_queue_is_bounded_and_says_so() -> None:
     assert refuse.failure.kind is FailureKind.QUEUE_FULL
 
 
-def test_a_request_that_has_waited_long_is_not_overtaken() -> None:
-    node = CheckedNode(budget_mib=1024, overtake_s=5.0)
+def waits_for_two(overtake_s: float = 5.0) -> CheckedNode:
+    """A function of another namespace waits since 20 s for the memory of two containers; a runs in one of them."""
+    node = CheckedNode(budget_mib=1024, overtake_s=overtake_s)
     node.tell(e.FunctionRegistered(0.0, function("u/big@1", 1024)))
     node.serve(0.0, "node-c1", "a1", A)
     node.serve(10.0, "node-c2", "b1", B)
     node.call(20.0, "a2", A)
     node.call(20.0, "big", "u/big@1")
+    return node
+
+
+def test_who_waits_for_memory_is_overtaken_by_those_who_need_none() -> None:
+    node = waits_for_two()
     only(node.call(20.1, "b2", B), d.Run)
     node.ran(20.2, "node-c1", "a2")
     only(node.call(20.3, "a3", A), d.Run)
-    node.ran(26.0, "node-c2", "b2")
-    none(node.call(26.1, "b3", B), d.Run)
+
+
+def test_who_has_waited_for_memory_for_long_gets_that_of_the_calls_that_end_next() -> None:
+    node = waits_for_two()
+    only(node.call(20.1, "b2", B), d.Run)
+    none(node.tell(e.TimerFired(25.0)), d.StopContainer)
+    assert set(node.node.books.claims) == {"node-c1", "node-c2"}
+    none(node.call(25.1, "a3", A), d.Run)
+    decisions = node.ran(25.2, "node-c1", "a2")
+    none(decisions, d.Run)
+    assert only(decisions, d.StopContainer).container == "node-c1"
+    node.tell(e.ContainerGone(25.3, "node-c1"))
+    assert only(node.ran(25.4, "node-c2", "b2"), d.StopContainer).container == "node-c2"
+    assert only(node.tell(e.ContainerGone(25.5, "node-c2")), d.StartContainer).limit_bytes == 1024 * MIB
+    assert node.node.books.claims == {}
+
+
+def test_a_claim_takes_no_more_than_it_needs_and_leaves_warm_calls_alone() -> None:
+    """One function that waits for memory blocks nobody: not even another tenant's calls of a container of its own."""
+    node = CheckedNode(4096, keys=("u/g@1",), templates=False)
+    for key in ("t/f1@1", "t/f2@1"):
+        node.tell(e.FunctionRegistered(0.0, function(key, 3072)))
+    node.serve(0.0, "node-c1", "g0", "u/g@1")
+    assert only(node.call(10.0, "f1", "t/f1@1"), d.StartContainer).container == "node-c2"
+    only(node.started(10.5, "node-c2"), d.Run)
+    node.loaded(12.0, "node-c2", "t/f1@1")
+    none(node.call(13.0, "f2", "t/f2@1"), d.Run, d.StartContainer, d.StopContainer)
+    none(node.tell(e.TimerFired(18.0)), d.StopContainer)
+    assert set(node.node.books.claims) == {"node-c2"}
+    for n in range(30):
+        at = 20.0 + n
+        assert only(node.call(at, f"g{n + 1}", "u/g@1"), d.Run).start_kind is StartKind.WARM
+        assert only(node.ran(at + 0.1, "node-c1", f"g{n + 1}"), d.Reply).phases.queue == 0.0
+    assert only(node.ran(60.0, "node-c2", "f1"), d.Run).activation == "f2"
+    assert node.node.books.claims == {}
+
+
+def test_free_memory_that_is_of_no_use_to_who_waits_is_for_others() -> None:
+    node = CheckedNode(3584, keys=(), templates=False)
+    for key, memory_mib in (("t/f1@1", 3072), ("t/f2@1", 3072), ("u/g@1", 512)):
+        node.tell(e.FunctionRegistered(0.0, function(key, memory_mib)))
+    node.call(0.0, "f1", "t/f1@1")
+    only(node.started(0.5, "node-c1"), d.Run)
+    none(node.call(1.0, "f2", "t/f2@1"), d.StartContainer)
+    assert only(node.call(2.0, "g1", "u/g@1"), d.StartContainer).limit_bytes == 512 * MIB
+
+
+def test_a_full_queue_refuses_nobody_who_need_not_wait() -> None:
+    node = CheckedNode(2048, profile=KNOWN, max_queue=0)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.call(5.0, "a2", A)
+    only(node.call(5.05, "a3", A), d.StartContainer)
+
+
+def test_no_container_is_stopped_for_a_call_that_is_then_refused() -> None:
+    node = CheckedNode(512, max_queue=0)
+    node.tell(e.FunctionRegistered(0.0, function("u/a@1")))
+    node.serve(0.0, "node-c1", "a1", A)
+    decisions = node.call(20.0, "u1", "u/a@1")
+    assert only(decisions, d.Refuse).failure.kind is FailureKind.QUEUE_FULL
+    none(decisions, d.StopContainer)
+
+
+def test_a_waiting_call_takes_the_copy_that_has_become_ready_elsewhere() -> None:
+    """It had chosen to wait for two seconds at most, since the copy there was still being loaded."""
+    node = joinable(waits_for_s=0.2)
+    none(node.call(6.2, "a3", A), d.Run)
+    assert isinstance(node.preloader, Scripted)
+    node.preloader.worth_s = 0.01  # nobody is missed much there
+    decisions = node.loaded(6.21, "node-c2", A)
+    assert only(decisions, d.Run).container == "node-c2"
+
+
+def test_a_call_takes_the_container_that_is_being_created_for_its_function() -> None:
+    node = with_windows(Windows(Idle(0.0, prewarm_at=100.0), Idle(30.0)))
+    node.serve(0.0, "node-c1", "a1", A)
+    node.tell(e.TimerFired(2.0))
+    node.tell(e.ContainerGone(2.1, "node-c1"))
+    start = only(node.advance(102.0), d.StartContainer)
+    none(node.call(102.1, "a2", A), d.StartContainer)
+    run = only(node.started(102.4, start.container), d.Run)
+    assert (run.activation, run.start_kind) == ("a2", StartKind.PREWARMED)
+    node.loaded(103.9, start.container, A)
+    phases = only(node.ran(104.0, start.container, "a2"), d.Reply).phases
+    assert phases.container == pytest.approx(0.3)
+    assert phases.libraries + phases.model == pytest.approx(1.5)
 
 
 def test_unknown_and_oversized_functions_are_refused() -> None:
@@ -298,8 +387,8 @@ def test_keep_alive_stops_an_idle_container_and_use_prolongs_it() -> None:
     node.serve(0.0, "node-c1", "a1", A)
     node.call(50.0, "a2", A)
     node.ran(50.1, "node-c1", "a2")
-    none(node.tell(e.TimerFired(62.0)), d.StopContainer)
-    assert only(node.tell(e.TimerFired(110.2)), d.StopContainer).container == "node-c1"
+    none(node.advance(62.0), d.StopContainer)
+    assert only(node.advance(110.2), d.StopContainer).container == "node-c1"
 
 
 def test_memory_cost_is_the_integral_of_the_limits() -> None:
@@ -360,14 +449,12 @@ class Windows(Fixed):
         prewarm_at = None if answer.prewarm_at is None else use.at + answer.prewarm_at
         return Idle(use.at + answer.expires_at, use.at + answer.shared_at, prewarm_at)
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         self.given_up.append(container.id)
 
 
 def with_windows(keepalive: Windows, budget_mib: int = 1024) -> CheckedNode:
-    node = CheckedNode(budget_mib, templates=False)
-    node.node.books.policies = Policies(keepalive, Poisson(), NoPreloading())
-    return node
+    return CheckedNode(budget_mib, templates=False, keepalive=keepalive)
 
 
 def test_a_container_can_go_at_once_and_be_pre_warmed_for_the_next_call() -> None:
@@ -375,7 +462,7 @@ def test_a_container_can_go_at_once_and_be_pre_warmed_for_the_next_call() -> Non
     node.serve(0.0, "node-c1", "a1", A)
     assert only(node.tell(e.TimerFired(2.0)), d.StopContainer).container == "node-c1"
     node.tell(e.ContainerGone(2.1, "node-c1"))
-    start = only(node.tell(e.TimerFired(102.0)), d.StartContainer)
+    start = only(node.advance(102.0), d.StartContainer)
     assert "pre-warmed" in start.reason
     node.started(102.4, start.container)
     run = only(node.call(110.0, "a2", A), d.Run)
@@ -387,16 +474,16 @@ def test_a_pre_warmed_container_that_nobody_calls_goes_again() -> None:
     node.serve(0.0, "node-c1", "a1", A)
     node.tell(e.TimerFired(2.0))
     node.tell(e.ContainerGone(2.1, "node-c1"))
-    start = only(node.tell(e.TimerFired(102.0)), d.StartContainer)
+    start = only(node.advance(102.0), d.StartContainer)
     node.started(102.4, start.container)
-    assert only(node.tell(e.TimerFired(132.4)), d.StopContainer).container == start.container
+    assert only(node.advance(132.4), d.StopContainer).container == start.container
 
 
 def test_after_a_while_a_container_can_be_for_others_and_its_owner_is_ended_in_it() -> None:
     keepalive = Windows(Idle(600.0, shared_at=60.0), Idle(600.0))
     node = with_windows(keepalive)
     node.serve(0.0, "node-c1", "a1", A)
-    assert only(node.tell(e.TimerFired(62.0)), d.Offload).function == A
+    assert only(node.advance(62.0), d.Offload).function == A
     node.gone(62.1, "node-c1", A)
     run = only(node.call(70.0, "b1", B), d.Run)
     assert (run.container, run.start_kind) == ("node-c1", StartKind.PREWARMED)

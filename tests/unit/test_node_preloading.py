@@ -9,6 +9,7 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import MIB, Failure, FailureKind, StartKind
 from instainfer.core.ports import FunctionView, NodeView, PreloadPlan, SuggestLoad
+from instainfer.policy.memoryless import Memoryless
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 
@@ -29,31 +30,6 @@ def test_an_idle_container_takes_what_was_never_called_yet_and_a_call_finds_it_t
     node.gone(5.01, "node-c1", A)
     assert only(node.ran(5.1, "node-c1", "b1"), d.Reply).phases.startup < 0.05
     assert node.node.books.preloads.hits == 1
-
-
-def test_how_long_a_call_waits_for_the_ends_of_its_neighbours_is_learned_by_their_number() -> None:
-    node = preloading(keys=(A, B, C))
-    node.call(0.0, "a1", A)
-    node.started(0.4, "node-c1")
-    node.loaded(1.9, "node-c1", A)
-    first = only(node.ran(2.0, "node-c1", "a1"), d.Load).function
-    second = only(node.loaded(3.5, "node-c1", first), d.Load).function
-    node.loaded(5.0, "node-c1", second)
-    assert set(only(node.call(9.0, "a2", A), d.Run).ends) == {B, C}
-    node.gone(9.02, "node-c1", B)
-    node.gone(9.1, "node-c1", C)
-    waits_s = node.node.books.functions.eviction_delay.waits_s
-    assert waits_s[:4] == pytest.approx((0.0, 0.0, 0.1, 0.1)), "the last of two has ended after 0.1 s"
-
-
-def test_an_end_that_no_call_waited_for_teaches_nothing() -> None:
-    node = preloading(keys=(A, B))
-    node.serve(0.0, "node-c1", "a1", A)
-    node.loaded(3.5, "node-c1", B)
-    only(node.tell(e.FunctionRemoved(4.0, B)), d.Offload)
-    before = node.node.books.functions.eviction_delay.waits_s
-    node.gone(4.5, "node-c1", B)
-    assert node.node.books.functions.eviction_delay.waits_s == before
 
 
 def test_a_call_joins_a_load_and_waits_for_its_rest_only() -> None:
@@ -196,7 +172,7 @@ def test_room_is_made_for_a_more_valuable_function_and_the_load_waits_for_the_me
     assert load.function == C
 
 
-class Undecided:
+class Undecided(Memoryless):
     """Wants B in A's place, and A first wherever there is room."""
 
     active = True
@@ -230,7 +206,7 @@ def test_room_is_used_by_whom_it_was_made_for() -> None:
 
 def test_a_call_goes_before_whom_room_was_made_for() -> None:
     node = undecided()
-    assert node.call(2.05, "a2", A) == []  # in a moment the container is free for it
+    none(node.call(2.05, "a2", A), d.Run, d.StartContainer)  # in a moment the container is free for it
     decisions = node.gone(2.1, "node-c1", A)
     assert only(decisions, d.Run).start_kind is StartKind.PREWARMED
     none(decisions, d.Load)

@@ -117,9 +117,8 @@ def test_a_call_forks_elsewhere_rather_than_join_a_load_from_nothing() -> None:
     node.started(5.4, "node-c2")
     made(node, 6.4, "node-c2", key=OTHER.template)
     forked(node, 6.5, "node-c2", OTHER.key)
-    preloader = books.policies.preloader
-    assert isinstance(preloader, Valuing)
-    preloader.suggests = SuggestLoad("node-c2", B, 150 * MIB, 1.0, (), "for the test")
+    assert isinstance(node.preloader, Valuing)
+    node.preloader.suggests = SuggestLoad("node-c2", B, 150 * MIB, 1.0, (), "for the test")
     load = only(node.ran(6.6, "node-c2", "o1", mib=20), d.Load)
     assert (load.container, load.function) == ("node-c2", B)
     books.functions[A].profile = replace(books.functions[A].profile, model_s=0.05)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from support.views import AT, TEMPLATE, every, view
 
-from instainfer.core.pool import Origin
+from instainfer.core.model import Origin
 from instainfer.core.ports import ContainerView, NodeView, SuggestLoad, SuggestOffload
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
@@ -38,19 +38,10 @@ def test_a_place_where_it_would_only_be_ended_again_is_not_worth_the_load() -> N
     assert loads(view(functions, {"c1": (500, ["busy"])})) == []
 
 
-def test_what_saves_its_own_calls_less_than_its_end_costs_its_neighbours_is_not_loaded() -> None:
-    """Called a third as often; a neighbour's every call would wait for its end."""
-    functions = {"busy": (every(20), 0.1, 100), "new": (every(60), 0.1, 100)}
-    assert loads(view(functions, {"c": (500, ["busy"])}, wait_s=0.01)) == [("c", "new", ())]
-    assert loads(view(functions, {"c": (500, ["busy"])}, wait_s=0.04)) == []
-    del functions["busy"]
-    assert loads(view(functions, {"c": (500, [])}, wait_s=0.04)) == [("c", "new", ())], "alone it delays nobody"
-
-
 def test_what_was_never_called_is_not_loaded_beside_a_busy_neighbour() -> None:
     def beside(neighbour: PoissonForecast) -> list[tuple[str, str, tuple[str, ...]]]:
         functions = {"there": (neighbour, 1.0, 100), "new": (None, 0.1, 100)}
-        return loads(view(functions, {"c": (500, ["there"])}, wait_s=0.02))
+        return loads(view(functions, {"c": (500, ["there"])}))
 
     assert beside(every(20)) == []
     assert beside(every(3000)) == [("c", "new", ())]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -26,9 +25,7 @@ AT = 100_000.0
 HORIZON_S = 60.0
 
 
-def instance(
-    seed: int, functions: int, containers: int, *, slowest_s: float = 3000.0, waits_s: tuple[float, ...] = (0.0, 0.02)
-) -> NodeView:
+def instance(seed: int, functions: int, containers: int, *, slowest_s: float = 3000.0) -> NodeView:
     """Rates spread evenly in logarithm between one call in 20 s and in `slowest_s`; sizes like the paper's models."""
     draw = random.Random(seed)
     views = {}
@@ -41,15 +38,13 @@ def instance(
     places = tuple(
         ContainerView(f"c{n}", "t", draw.choice([2048, 2048, 3072, 4096]) * MIB, 0, ()) for n in range(containers)
     )
-    return NodeView(AT, places, tuple(views.values()), views, {}, load_slots=functions, waits_s=waits_s)
+    return NodeView(AT, places, tuple(views.values()), views, {}, load_slots=functions)
 
 
-def value_s(functions: list[FunctionView], waits_s: Sequence[float]) -> float:
+def value_s(functions: list[FunctionView]) -> float:
     rates = [f.forecast.rate(AT) for f in functions if f.forecast is not None]
-    # By the definition, and not by the sums that the policy keeps: whoever is called first saves its load, and waits
-    # for the ends of all others.
-    others = min(len(functions) - 1, len(waits_s) - 1)
-    saved = sum(rate * (f.load_s - waits_s[others]) for rate, f in zip(rates, functions, strict=True))
+    # By the definition, and not by the sums that the policy keeps: whoever is called first saves its load.
+    saved = sum(rate * f.load_s for rate, f in zip(rates, functions, strict=True))
     return saved * once(sum(rates), HORIZON_S)
 
 
@@ -61,7 +56,7 @@ def placed_s(view: NodeView, plan: PreloadPlan) -> float:
         contents[load.container].append(view.functions[load.function])
     for container in view.containers:
         assert sum(f.resident_bytes for f in contents[container.id]) <= container.free_bytes
-    return sum(value_s(functions, view.waits_s) for functions in contents.values() if functions)
+    return sum(value_s(functions) for functions in contents.values() if functions)
 
 
 def optimum_s(view: NodeView) -> float:
@@ -81,7 +76,7 @@ def optimum_s(view: NodeView) -> float:
             for subset in fitting:
                 rows += [bin_index, *(len(view.containers) + n for n in subset)]
                 columns += [len(values)] * (1 + len(subset))
-                values.append(value_s([functions[n] for n in subset], view.waits_s))
+                values.append(value_s([functions[n] for n in subset]))
     matrix = np.zeros((len(view.containers) + len(functions), len(values)))
     matrix[rows, columns] = 1
     solved = milp(
@@ -94,16 +89,13 @@ def optimum_s(view: NodeView) -> float:
     return float(-solved.fun)
 
 
-@pytest.mark.parametrize("waits_s", [(0.0, 0.02, 0.03), (0.0, 0.5, 1.0)], ids=["short waits", "long waits"])
 @pytest.mark.parametrize("slowest_s", [60.0, 600.0, 3000.0])
 @pytest.mark.parametrize(("functions", "containers"), [(8, 2), (12, 3), (14, 4)])
-def test_a_plan_is_close_to_the_exact_optimum(
-    functions: int, containers: int, slowest_s: float, waits_s: tuple[float, ...]
-) -> None:
+def test_a_plan_is_close_to_the_exact_optimum(functions: int, containers: int, slowest_s: float) -> None:
     shares = []
     for seed in range(12):
-        view = instance(seed, functions, containers, slowest_s=slowest_s, waits_s=waits_s)
-        shares.append(placed_s(view, Opportunistic(horizon_s=HORIZON_S).plan(view)) / optimum_s(view))
+        view = instance(seed, functions, containers, slowest_s=slowest_s)
+        shares.append(placed_s(view, Opportunistic(horizon_s=HORIZON_S, least_chance=0.0).plan(view)) / optimum_s(view))
     assert max(shares) <= 1 + 1e-6
     assert min(shares) >= 0.98
     assert statistics.mean(shares) >= 0.995

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.views import AT, TEMPLATE, every, view
 
-from instainfer.core.pool import Origin
+from instainfer.core.model import Origin
 from instainfer.core.ports import NodeView, SuggestLoad, SuggestOffload
 from instainfer.policy.preload.opportunistic import Opportunistic
 from instainfer.policy.preload.published import Published

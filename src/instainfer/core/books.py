@@ -7,12 +7,12 @@ writes down the decision that goes with it. *When* to make which change is for `
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Set
 from dataclasses import dataclass
 
-from .decisions import Decision, Offload, Refuse, Reply, Run, StartContainer, StopContainer
+from .decisions import Decision, Forget, Offload, Refuse, Reply, Run, StartContainer, StopContainer
 from .errors import InternalError
+from .guard import Guard, plain_forecast
 from .ledger import Ledger
 from .lifecycle import (
     BUSY,
@@ -28,26 +28,33 @@ from .lifecycle import (
 )
 from .lookout import Lookout
 from .model import (
+    BY_CALL,
+    BY_PRELOAD,
     PRELOADED,
     TEMPLATED,
     ActivationId,
     ContainerId,
     Failure,
+    FailureKind,
     Function,
     FunctionKey,
+    Origin,
     ResidentKey,
     StartKind,
     is_template,
 )
-from .pool import BY_CALL, BY_PRELOAD, Container, Origin, Pool, Resident
+from .pool import Container, Pool, Resident
 from .ports import Policies, Use
-from .registry import Registry
+from .queue import RequestQueue
+from .registry import FunctionRecord, Registry
 from .requests import CREATING, QUEUED, RUNNING, Request
 from .timers import Timers
 from .values import value
 
 #: Worths change with the silence, slowly; calls must not pay for reckoning them all anew.
 LOSS_BELIEVED_S = 5.0
+#: Bound on making a template, however many times it has to be made anew without a module that cannot be forked.
+TEMPLATE_LIMIT_S = 300.0
 
 
 @value(frozen=True, slots=True)
@@ -65,7 +72,8 @@ class NodeSettings:
     retain: bool = True
     """Keep a function resident after its call; False ends its process with the call (the paper's baseline)."""
     overtake_s: float = 5.0
-    """A request may be overtaken by ones that need no new memory, until it has waited this long."""
+    """A request that waits for memory longer than this claims busy containers: as their calls end, their memory is
+    kept for it. Until then their own calls go on."""
     templates: bool = True
     """Fork residents from templates of their environments."""
     replace: bool = False
@@ -76,6 +84,9 @@ class NodeSettings:
     """Seconds of loading assumed of a function that has never been loaded."""
     history: int = 64
     """Arrivals remembered for each function."""
+    answer_grace_s: float = 15.0
+    """A container whose manager has not said what became of a call so long after the call's own time limit, or of an
+    end so long after it was asked for, is given up, and the call is answered."""
 
 
 @dataclass(slots=True)
@@ -100,18 +111,18 @@ class Promise:
 class Books:
     def __init__(self, settings: NodeSettings, policies: Policies, name: str, at: float) -> None:
         self.settings = settings
-        self.policies = policies
         self.name = name
         self.at = at
         """Time of the event that is being handled, or was last."""
         self.pool = Pool(Ledger(settings.budget_bytes, at))
+        self.guard = Guard(policies, self._note)
         self.functions = Registry(
-            policies.predictor,
+            self.guard.forecast,
             guess_load_s=settings.guess_load_s,
             history=settings.history,
             templates=settings.templates,
         )
-        self.queue: deque[Request] = deque()
+        self.queue = RequestQueue()
         self.requests: dict[ActivationId, Request] = {}
         """Every accepted request that has not been answered."""
         self.draining = False
@@ -122,6 +133,8 @@ class Books:
         """For whom residents are being ended, in idle containers."""
         self.prewarms: dict[FunctionKey, float] = {}
         """When functions are to have a container again."""
+        self.claims: dict[ContainerId, ActivationId] = {}
+        """Busy containers whose memory a request that has waited too long gets next, with that request."""
         self.container_start_s = 0.5
         """Mean seconds that creating a container takes; a guess until the first has started."""
         self.out: list[Decision] = []
@@ -135,6 +148,9 @@ class Books:
         self.put_off_until: float | None = None
         """When pre-loads that calls have kept from beginning are begun in any case."""
         self._created = 0
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
 
     def create(self, function: Function, request: Request | None, reason: str) -> None:
         """Begin to make a container: for a request, or ahead of any."""
@@ -154,23 +170,29 @@ class Books:
             request.start_kind = StartKind.COLD
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
 
+    def wait_for(self, container: Container, request: Request) -> None:
+        """A request gets a container that is being created for its function ahead of any call."""
+        self.pool.give(container, request.activation)
+        request.state, request.container, request.placed_at = CREATING, container.id, self.at
+        request.start_kind = StartKind.PREWARMED
+
     @property
     def starved(self) -> Request | None:
-        """The first request that waits for room; one that waits for its own function's busy process does not."""
+        """The first request that waits for memory; one that waits for its own function's busy process does not."""
         for request in self.queue:
             if request.patient_until <= self.at:
                 return request
         return None
 
-    def overdue(self, request: Request | None) -> bool:
-        """Whether it has been overtaken for so long that nobody may overtake it any longer."""
-        return request is not None and self.at - request.arrived_at > self.settings.overtake_s
+    def claims_at(self, request: Request) -> float:
+        """When a request that waits for memory claims what is busy."""
+        return request.arrived_at + self.settings.overtake_s
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand the request over; every other function of the container ends before user code sees it."""
         others = self._make_way(container, request.function)
         if container.state is IDLE and container.owner not in (None, request.function):
-            self.policies.keepalive.evicted(container)
+            self.guard.evicted(container.as_kept())
             if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
                 self.prewarms[container.owner] = self.at
                 self.timers.arm(self.at, f"prewarm {container.owner}")
@@ -182,6 +204,7 @@ class Books:
         request.state, request.container, request.run_at = RUNNING, container.id, self.at
         request.start_kind = start_kind
         request.forks = start_kind is TEMPLATED
+        request.ended = len(others)
         resident = container.residents.get(request.function)
         if resident is None:
             resident = self.add_resident(container, request.function, BY_CALL, "called")
@@ -190,6 +213,7 @@ class Books:
             self._note_miss(request.function)
         else:
             self.pool.shift(resident, IN_USE)
+        self.expect_answer(request, container)
         if resident.origin is BY_PRELOAD and not resident.served:
             self.preloads.hits += 1
         resident.served = True
@@ -201,15 +225,64 @@ class Books:
         if template is not None:
             self.functions.templates[template].missed(self.at)
 
+    # -- what containers owe ---------------------------------------------------------------------------------------
+
+    def expect_answer(self, request: Request, container: Container) -> None:
+        """From now on its time limit counts, and once more for the run if its function is to be loaded first."""
+        limit_s = self.functions[request.function].function.timeout_s
+        request.answer_by = self.at + (limit_s if request.loaded else 2 * limit_s) + self.settings.answer_grace_s
+        self.timers.arm(request.answer_by, container.owes)
+
+    def _expect(self, resident: Resident, limit_s: float) -> None:
+        """Its container is to say within so long, and the grace, what became of its load or its end."""
+        resident.due_at = self.at + limit_s + self.settings.answer_grace_s
+        self.timers.arm(resident.due_at, f"owes {resident.container}")
+
+    def _expect_load(self, resident: Resident) -> None:
+        if resident.is_template:
+            self._expect(resident, TEMPLATE_LIMIT_S)
+        else:
+            self._expect(resident, self.functions[resident.function].function.timeout_s)
+
+    def owes_by(self, container: Container) -> float:
+        """When the container must have said something; infinite when it owes nothing."""
+        request = self.requests.get(container.running) if container.running is not None else None
+        due_at = math.inf if request is None else request.answer_by
+        for resident in container.residents.values():
+            # What a call waits for is bounded by the call's own limit.
+            if resident.state is UNLOADING or (resident.state is LOADING and request is None):
+                due_at = min(due_at, resident.due_at)
+        return due_at
+
+    def look_at_debts(self, container: Container) -> None:
+        """Give a container up that has not said in time what became of what it was told to do: its manager is stuck.
+
+        Its call is answered now. Its memory is free when its end has been reported, as always.
+        """
+        if container.state not in (IDLE, BUSY):
+            return
+        due_at = self.owes_by(container)
+        if due_at > self.at:
+            if due_at < math.inf:
+                self.timers.arm(due_at, container.owes)
+            return
+        text = f"its container gave no sign for {self.settings.answer_grace_s:g} s beyond the time limit and was ended"
+        if container.running is not None:
+            request = self.requests[container.running]
+            container.running = None
+            self.reply(request, 0.0, Failure(FailureKind.CONTAINER_LOST, f"the activation was given up: {text}"))
+        self.stop(container, text)
+
+    # -- making way ------------------------------------------------------------------------------------------------
+
     def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
         """End all but one function; returns the others, those that are being ended already among them."""
         others = [r for r in container.residents.values() if not r.is_template and r.function != key]
         if not others:
             return ()
-        staying = [other for other in others if other.state is not UNLOADING]
-        for other in staying:
-            self.pool.shift(other, UNLOADING)
-            other.left_at, other.left_with = self.at, len(staying)
+        for other in others:
+            if other.state is not UNLOADING:
+                self.unload(other)
         return tuple([other.function for other in others])
 
     def reply(self, request: Request, compute_s: float, failure: Failure | None) -> None:
@@ -235,6 +308,9 @@ class Books:
             self.stop(container, "the node is being shut down")
             return
         self.pool.move(container, IDLE, self.at)
+        for resident in container.residents.values():
+            if resident.state is LOADING:  # a template, which has waited for the call to end
+                self._expect_load(resident)
         self._keep(container, after_call)
         self.shrink(container)
         self.room = True
@@ -247,7 +323,7 @@ class Books:
         if owner is not None:
             cost_s += self.functions.load_s(owner.function.key, forked=False)
         use = Use(self.at, container.id, container.owner, after_call, container.limit_bytes, cost_s)
-        idle = self.policies.keepalive.idle(use)
+        idle = self.guard.idle(use)
         container.expires_at, container.shared_at = idle.expires_at, idle.shared_at
         if (due := min(idle.expires_at, idle.shared_at)) < math.inf:
             self.timers.arm(due, f"container {container.id}")
@@ -265,6 +341,8 @@ class Books:
 
     def stop(self, container: Container, reason: str) -> None:
         self.pool.move(container, STOPPING, self.at)
+        self.claims.pop(container.id, None)
+        self.timers.disarm(container.owes)
         self.out.append(StopContainer(container.id, reason))
 
     def lose(self, container: Container, failure: Failure) -> None:
@@ -275,7 +353,10 @@ class Books:
             self._count_end(resident)
         self.pool.move(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
-        self.policies.keepalive.ended(container)
+        self.claims.pop(container.id, None)
+        self.timers.disarm(container.owes)
+        self.timers.disarm(f"container {container.id}")
+        self.guard.ended(container.as_kept())
         self.room = self.opportunity = True
         if request is not None and request.state is RUNNING:
             self.reply(request, 0.0, failure)
@@ -287,6 +368,7 @@ class Books:
     def add_resident(self, container: Container, key: ResidentKey, origin: Origin, reason: str) -> Resident:
         resident = Resident(key, container.id, LOADING, origin, self.at, reason)
         self.pool.add(resident, self.estimate_in(container, key))
+        self._expect_load(resident)
         return resident
 
     def estimate_in(self, container: Container, key: ResidentKey) -> int:
@@ -294,8 +376,13 @@ class Books:
         template = None if is_template(key) else self.functions[key].template
         return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
 
-    def offload(self, resident: Resident, reason: str) -> None:
+    def unload(self, resident: Resident) -> None:
+        """Its end has been asked for, or has begun."""
         self.pool.shift(resident, UNLOADING)
+        self._expect(resident, 0.0)
+
+    def offload(self, resident: Resident, reason: str) -> None:
+        self.unload(resident)
         self.out.append(Offload(resident.container, resident.function, reason))
 
     def shrink(self, container: Container) -> None:
@@ -322,25 +409,57 @@ class Books:
         waited = container.state is BUSY and container.running is None
         if waited and resident.function == container.owner:
             self.fall_idle(container)
-        if not resident.is_template:
-            self.forget_if_unused(resident.function)
+        self.forget_if_unused(resident.function)
 
     def _count_end(self, resident: Resident) -> None:
         if resident.origin is BY_PRELOAD and not resident.served and not resident.is_template:
             self.preloads.wasted += 1
 
-    def forget_if_unused(self, key: FunctionKey) -> None:
-        record = self.functions.get(key)
-        if record is None or not record.removed or key in self.pool.by_function:
+    def forget_if_unused(self, key: ResidentKey) -> None:
+        """Forget a function that was removed, or a template without functions, once nothing of it is left."""
+        if key in self.pool.by_function:
             return
-        if not any(request.function == key for request in self.requests.values()):
-            self.functions.forget(key, self.at)
+        if is_template(key):
+            if self.functions.unused_template(key):
+                del self.functions.templates[key]
+                self.out.append(Forget(key))
+            return
+        record = self.functions.get(key)
+        if record is None or not record.removed or any(request.function == key for request in self.requests.values()):
+            return
+        self.functions.forget(key, self.at)
+        self.guard.forget(key)
+        self.prewarms.pop(key, None)
+        self.pool.missed.pop(key, None)
+        for name in ("due", "prewarm"):
+            self.timers.disarm(f"{name} {key}")
+        self.out.append(Forget(key))
+        if record.template is not None and self.functions.unused_template(record.template):
+            for _, resident in list(self.pool.residents_of(record.template)):
+                if resident.state in (LOADING, LOADED):
+                    self.offload(resident, "no function is forked from it any longer")
+            self.forget_if_unused(record.template)
 
     def worth(self, key: ResidentKey) -> float:
         """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""
-        if is_template(key) or not self.policies.preloader.active:
+        if is_template(key) or not self.guard.preloads:
             return 0.0
-        return self.policies.preloader.worth(self.functions.view(key, self.pool), self.at)
+        record = self.functions[key]
+        worth_s = self.guard.worth(self.functions.view_of(record, key, self.pool), self.at)
+        if worth_s is None:
+            self.mend_forecast(record)
+            return 0.0
+        return worth_s
+
+    def rate_of(self, record: FunctionRecord) -> float | None:
+        """Calls per second expected of a function now; None when there is no telling."""
+        return None if record.forecast is None else self.guard.rate(record.forecast, self.at)
+
+    def mend_forecast(self, record: FunctionRecord) -> None:
+        """Something that asked a forecast has failed: replace it if that is to blame."""
+        forecast = record.forecast
+        if forecast is not None and not self.guard.is_sound(forecast, self.at):
+            record.forecast = plain_forecast(record.arrivals)
 
     def loss(self, container: Container) -> float:
         """Expected seconds that a call of another function would cost an idle container's residents.

@@ -4,7 +4,8 @@ Two questions are answered for every `RequestArrived`, in OpenWhisk's order:
 
 1. *Admission*: has its namespace asked too often in this minute, or too much at once? Minutes are counted as OpenWhisk
    counts them: the counter starts anew with each full minute of the clock, and a refused request counts too.
-2. *Routing*: which of the healthy nodes? A `Routing` suggests, by name; a name that is no healthy node is a bug of it.
+2. *Routing*: which of the healthy nodes? A `Routing` suggests, by name. If it fails, or names no healthy node, the
+   quietest node serves the call.
 
 A node that left keeps its slot, because homes are computed modulo the number of slots: one machine's reboot must not
 move the functions of all the others.
@@ -43,6 +44,14 @@ class NodeLeft:
 
 
 @value(frozen=True, slots=True)
+class NodeLost:
+    """A node is gone, and all that it had: what was in flight there has ended without an answer."""
+
+    at: float
+    node: str
+
+
+@value(frozen=True, slots=True)
 class RequestArrived:
     at: float
     activation: ActivationId
@@ -65,7 +74,7 @@ class DrainAsked:
     at: float
 
 
-ClusterEvent: TypeAlias = NodeJoined | NodeLeft | RequestArrived | RequestFinished | DrainAsked
+ClusterEvent: TypeAlias = NodeJoined | NodeLeft | NodeLost | RequestArrived | RequestFinished | DrainAsked
 
 
 class RefusalKind(StrEnum):
@@ -101,7 +110,15 @@ class Refuse:
     """In OpenWhisk's words where it has some."""
 
 
-ClusterDecision: TypeAlias = Dispatch | Refuse
+@value(frozen=True, slots=True)
+class Lost:
+    """The activation ends here: its node is gone. It does not count against its namespace any longer."""
+
+    activation: ActivationId
+    node: str
+
+
+ClusterDecision: TypeAlias = Dispatch | Refuse | Lost
 
 
 @value(frozen=True, slots=True)
@@ -161,6 +178,10 @@ class ClusterState:
         self._usage: dict[str, _Usage] = {}
         self._in_flight: dict[ActivationId, tuple[str, str]] = {}
         self._draining = False
+        self.routing_failures = 0
+        """How often the routing has failed, and a plain default has answered in its place."""
+        self.routing_failure = ""
+        """How it did last."""
         self._at = float("-inf")
         self._story: deque[ClusterEvent | ClusterDecision] = deque(maxlen=STORY_LENGTH)
 
@@ -177,7 +198,11 @@ class ClusterState:
         return tuple(NodeView(name, node.healthy, node.in_flight) for name, node in self._nodes.items())
 
     def handle(self, event: ClusterEvent) -> list[ClusterDecision]:
-        """Take in one fact; the answer holds exactly one decision for a `RequestArrived` and none for the rest."""
+        """Take in one fact.
+
+        The answer holds exactly one decision for a `RequestArrived`, one `Lost` for each activation that was in flight
+        on a node when that was lost, and none for the rest.
+        """
         if event.at < self._at:
             raise self._illegal(event, f"the clock stood at {self._at} already")
         decisions: list[ClusterDecision] = []
@@ -190,6 +215,8 @@ class ClusterState:
                 self._joined(event)
             case NodeLeft():
                 self._left(event)
+            case NodeLost():
+                decisions += self._lost(event)
             case DrainAsked():
                 self._draining = True
         self._at = event.at
@@ -256,19 +283,22 @@ class ClusterState:
         views = self.nodes()
         if not any(view.healthy for view in views):
             return None
-        route = self._routing.route(event.namespace, event.function, views)
-        node = self._nodes.get(route.node)
-        if node is None or not node.healthy:
-            raise self._illegal(event, f"the routing chose {route.node!r}, which is no healthy node")
+        try:
+            route = self._routing.route(event.namespace, event.function, views)
+            if not self._nodes[route.node].healthy:
+                raise ValueError(f"{route.node!r} is no healthy node")
+        except Exception as error:
+            # A policy may fail in any way that code can, and must not harm a call.
+            self.routing_failures += 1
+            self.routing_failure = f"{type(self._routing).__name__}: {type(error).__name__}: {error}"[:500]
+            quietest = min((view for view in views if view.healthy), key=lambda view: view.in_flight)
+            return Route(quietest.name, f"the quietest node, since the routing failed: {self.routing_failure}")
         return route
 
     def _finished(self, event: RequestFinished) -> None:
-        place = self._in_flight.pop(event.activation, None)
-        if place is None:
+        if event.activation not in self._in_flight:
             raise self._illegal(event, f"activation {event.activation} is not in flight")
-        node, namespace = place
-        self._nodes[node].in_flight -= 1
-        self._usage[namespace].in_flight -= 1
+        self._release(event.activation)
 
     def _joined(self, event: NodeJoined) -> None:
         node = self._nodes.get(event.node)
@@ -284,6 +314,21 @@ class ClusterState:
         if node is None or not node.healthy:
             raise self._illegal(event, f"node {event.node} is not there")
         node.healthy = False
+
+    def _lost(self, event: NodeLost) -> list[ClusterDecision]:
+        node = self._nodes.get(event.node)
+        if node is None or (not node.healthy and not node.in_flight):
+            raise self._illegal(event, f"node {event.node} is not there")
+        node.healthy = False
+        lost = [activation for activation, (where, _) in self._in_flight.items() if where == event.node]
+        for activation in lost:
+            self._release(activation)
+        return [Lost(activation, event.node) for activation in lost]
+
+    def _release(self, activation: ActivationId) -> None:
+        node, namespace = self._in_flight.pop(activation)
+        self._nodes[node].in_flight -= 1
+        self._usage[namespace].in_flight -= 1
 
     def _illegal(self, event: ClusterEvent, why: str) -> IllegalEvent:
         story = "\n".join(f"  {step}" for step in self._story)

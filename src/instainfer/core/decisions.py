@@ -49,8 +49,9 @@ class Offload:
 class Run:
     """End every other resident of the container, load the function if it is not resident, then run the activation.
 
-    Answered by `RunFinished`; before it by one `ResidentGone` for each of `ends`, and by `LoadFinished` when the
-    function was not loaded yet.
+    Answered by `RunFinished`; before it by `LoadFinished` when the function was not loaded yet. There is also one
+    `ResidentGone` for each of `ends`, at any time: the run waits until none of them can run any more, not until their
+    memory is free.
     """
 
     container: ContainerId
@@ -90,10 +91,20 @@ class Remember:
 
 
 @value(frozen=True, slots=True)
+class Forget:
+    """A function was removed, or no function uses a template any longer, and nothing of it is left here: forget what
+    was kept for it."""
+
+    function: ResidentKey
+
+
+@value(frozen=True, slots=True)
 class WakeAt:
     """Send `TimerFired` at this time; replaces every earlier `WakeAt`."""
 
     when: float
 
 
-Decision: TypeAlias = StartContainer | StopContainer | Load | Offload | Run | Reply | Refuse | Remember | WakeAt
+Decision: TypeAlias = (
+    StartContainer | StopContainer | Load | Offload | Run | Reply | Refuse | Remember | Forget | WakeAt
+)

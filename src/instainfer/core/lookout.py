@@ -15,7 +15,8 @@ from typing import Final
 from .model import FunctionKey
 from .pool import Container, Pool
 from .ports import FunctionView, NodeView, PreloadPlan
-from .registry import Registry, TemplateViews, Views, container_view, node_view
+from .registry import Registry
+from .views import TemplateViews, Views, container_view, node_view
 
 SMALL: Final = (8, 16)
 """Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
@@ -39,9 +40,13 @@ class Lookout:
     def look(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
         small = len(pool.idle) <= SMALL[0] and len(registry) <= SMALL[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
-            pool.missed.clear()
             pool.changed.clear()
-            return node_view(registry, pool, at, load_slots)
+            # Those that have fallen due may not be among the latest called, which are all that is looked at otherwise.
+            due = [key for key in islice(pool.missed, FRESH) if registry.is_absent(key, pool)]
+            everything = node_view(registry, pool, at, load_slots, due=due)
+            seen = {function.key for function in everything.absent}
+            pool.missed = {key: None for key in islice(pool.missed, FRESH, None) if key not in seen}
+            return everything
         # Lists and no generators, and views that are there are not asked for: all calls pay for this.
         changed = list(islice((pool.idle[id_] for id_ in pool.changed if id_ in pool.idle), CHANGED))
         for container in changed:
@@ -64,7 +69,6 @@ class Lookout:
             TemplateViews(registry),
             load_slots,
             registry.first_calls.rate(at),
-            registry.eviction_delay.waits_s,
             thorough=False,
             others=tuple([container.view or container_view(container, pool) for container in others]),
             waiting=tuple([view for view in waiting if view is not None]),

@@ -49,6 +49,18 @@ READY_KINDS = (WARM, PRELOADED)
 """Those that find their function loaded."""
 
 
+class Origin(StrEnum):
+    """Why a resident is there."""
+
+    CALL = "call"
+    """A call loaded it, or has used it since."""
+    PRELOAD = "preload"
+
+
+BY_CALL: Final = Origin.CALL
+BY_PRELOAD: Final = Origin.PRELOAD
+
+
 class FailureKind(StrEnum):
     """Every way in which an activation, a load or a container can end badly; `Failure.fault` says whose fault it is."""
 

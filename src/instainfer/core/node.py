@@ -27,12 +27,24 @@ from .lifecycle import (
     UNLOADING,
     ResidentState,
 )
-from .model import ContainerId, Failure, FailureKind, FunctionKey, Profile, ResidentKey, StartKind, is_template
+from .model import (
+    BY_CALL,
+    BY_PRELOAD,
+    ContainerId,
+    Failure,
+    FailureKind,
+    FunctionKey,
+    Profile,
+    ResidentKey,
+    StartKind,
+    is_template,
+    template_key,
+)
 from .placement import drain_queue, place
-from .pool import BY_CALL, BY_PRELOAD, Container, Resident
+from .pool import Container, Resident
 from .ports import Policies
 from .preloading import preload
-from .registry import FunctionRecord
+from .registry import FunctionRecord, TemplateRecord
 from .requests import Request
 from .story import Story
 
@@ -140,18 +152,21 @@ class NodeState:
         if failure is not None:
             self.books.out.append(Refuse(event.activation, failure))
             return
-        self.books.functions.called(event.function, event.at)
-        self.books.policies.keepalive.called(event.function, event.at)
+        books = self.books
+        books.functions.called(event.function, event.at)
+        books.guard.called(event.function, event.at)
         request = Request(event.activation, event.function, event.at)
-        self.books.requests[event.activation] = request
-        starved = self.books.starved
-        if not self.books.overdue(starved) and place(self.books, request, may_take_memory=starved is None):
+        books.requests[event.activation] = request
+        may_wait = len(books.queue) < books.settings.max_queue
+        ahead = books.queue.count(event.function)
+        if place(books, request, ahead=ahead, starved=books.starved, may_wait=may_wait):
             return
-        if len(self.books.queue) >= self.books.settings.max_queue:
-            text = f"{self.books.settings.max_queue} activations are waiting already; try again later"
-            self.books.refuse(request, Failure(FailureKind.QUEUE_FULL, text))
+        if may_wait:
+            books.queue.append(request)
+            books.timers.arm(books.claims_at(request), "claim")
         else:
-            self.books.queue.append(request)
+            text = f"{books.settings.max_queue} activations are waiting already; try again later"
+            books.refuse(request, Failure(FailureKind.QUEUE_FULL, text))
 
     def _refusal(self, key: FunctionKey, record: FunctionRecord | None) -> Failure | None:
         if self.books.draining:
@@ -177,7 +192,8 @@ class NodeState:
         if container.running is None:
             self.books.fall_idle(container, after_call=False)
         else:
-            self.books.run(self.books.requests[container.running], container, StartKind.COLD)
+            request = self.books.requests[container.running]
+            self.books.run(request, container, request.start_kind or StartKind.COLD)
 
     def _on_container_start_failed(self, event: events.ContainerStartFailed) -> None:
         container = self._container(event)
@@ -210,21 +226,26 @@ class NodeState:
             return
         if container.running is not None:
             books.pool.shift(resident, IN_USE)
-            books.requests[container.running].waited_for_load(event.at, event.library_s, event.model_s)
+            request = books.requests[container.running]
+            request.waited_for_load(event.at, event.library_s, event.model_s)
+            books.expect_answer(request, container)
         else:
             books.pool.shift(resident, LOADED)
             books.preloads.finished += 1
-            books.shrink(container)
+            if container.state is IDLE:
+                books.room = True  # for a call of it that waits for a busy copy
+                books.shrink(container)
 
     def _template_loaded(self, event: events.LoadFinished) -> None:
         container = self._container(event)
         books = self.books
-        record = books.functions.templates.get(event.function)
+        if not event.function.startswith(template_key(container.namespace, "")):
+            raise self._illegal(event, f"it is none of the templates of {container.namespace}")
         resident = container.residents.get(event.function)
-        if record is None or record.namespace != container.namespace:
-            raise self._illegal(event, "no function there is forked from this template")
         if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
+        # The last function that could be forked from it may have been removed while it was being made.
+        record = books.functions.templates.setdefault(event.function, TemplateRecord(container.namespace))
         record.profile = record.profile.with_load(event.library_s, 0.0, event.resident_bytes)
         record.load_failure = None
         if resident is None:
@@ -233,10 +254,19 @@ class NodeState:
         if resident.state is LOADING:
             books.pool.shift(resident, LOADED)
         books.pool.charge(container, event.function, event.resident_bytes)
+        for other in container.residents.values():
+            # What is loading there is forked from it, and takes less than a load from nothing.
+            if other.state is LOADING and not other.is_template:
+                books.pool.charge(container, other.function, books.estimate_in(container, other.function))
         if container.running is not None:
-            books.requests[container.running].template_made(event.at, event.library_s)
+            request = books.requests[container.running]
+            if not request.loaded and books.functions[request.function].template == event.function:
+                request.template_made(event.at, event.library_s)
         if container.state is IDLE:
+            books.room = True  # for a call that waits to be forked from it
             books.shrink(container)
+        if not record.users and resident.state is LOADED:
+            books.offload(resident, "no function is forked from it any longer")
         books.opportunity = True
 
     def _on_load_failed(self, event: events.LoadFailed) -> None:
@@ -274,14 +304,14 @@ class NodeState:
             request.loaded, request.start_kind = False, StartKind.PREWARMED
             self.books.pool.shift(resident, RESIDENT_GONE)
             self.books.add_resident(container, event.function, BY_CALL, "called, after its process had died")
+            self.books.expect_answer(request, container)
             return
         self.books.end(container, resident)
-        if resident.left_with and all(other.left_at != resident.left_at for other in container.residents.values()):
-            # The last of those that a call has ended.
-            self.books.functions.eviction_delay.waited(resident.left_with, event.at - resident.left_at)
 
     def _on_run_finished(self, event: events.RunFinished) -> None:
         container = self._container(event)
+        if container.state is STOPPING and container.running is None:
+            return  # it was given up, and its call was answered
         if container.state is not BUSY or container.running != event.activation:
             raise self._illegal(event, f"the container is {container.state} and runs {container.running}")
         request = self.books.requests[event.activation]
@@ -298,7 +328,7 @@ class NodeState:
         if resident.state is LOADING:
             self.books.end(container, resident)
         elif not event.alive:
-            self.books.pool.shift(resident, UNLOADING)
+            self.books.unload(resident)
         elif record.removed or not self.books.settings.retain:
             self.books.offload(
                 resident, "the function was removed" if record.removed else "its process ends with its call"
@@ -330,9 +360,15 @@ class NodeState:
             what, _, key = name.partition(" ")
             if what == "request":
                 books.room = books.room or key in books.requests
+            elif what == "claim":
+                books.room = True
+            elif what == "owes":
+                if key in books.pool.containers:
+                    books.look_at_debts(books.pool.containers[key])
             elif what == "due":
-                books.pool.missed[key] = None
-                books.opportunity = True
+                if key in books.functions:
+                    books.pool.missed[key] = None
+                    books.opportunity = True
             elif what == "prewarm":
                 self._prewarm(key, event.at)
             elif what == "loads":
@@ -371,13 +407,15 @@ class NodeState:
 
     def _on_drain_asked(self, event: events.DrainAsked) -> None:
         self.books.draining = True
+        self.books.claims.clear()
         failure = Failure(FailureKind.DRAINING, "the node is being shut down")
-        while self.books.queue:
-            self.books.refuse(self.books.queue.popleft(), failure)
+        for request in list(self.books.queue):
+            self.books.queue.remove(request)
+            self.books.refuse(request, failure)
         for container in list(self.books.pool.containers.values()):
             if container.state is STARTING and container.running is not None:
                 self.books.refuse(self.books.requests[container.running], failure)
-                container.running = None
+                container.running = None  # it is stopped below
             if container.state in (STARTING, IDLE):
                 self.books.stop(container, "the node is being shut down")
 
@@ -385,7 +423,20 @@ class NodeState:
 
     def check(self) -> None:
         """Raise `InternalError` unless all books agree and every accepted request is in exactly one place."""
-        self.books.pool.check()
+        books = self.books
+        books.pool.check()
+        if any(books.pool.containers[id_].state is not BUSY for id_ in books.claims):
+            raise InternalError(f"claimed containers {sorted(books.claims)} are not all busy")
+        for key, template in books.functions.templates.items():
+            users = [user for user in template.users if books.functions.get(user) is None]
+            if users or (not template.users and key not in books.pool.by_function):
+                raise InternalError(f"{key} is there for {users}, which are not")
+        stale = books.guard.knows_too_much(set(books.functions), set(books.pool.containers))
+        if stale is not None:
+            raise InternalError(stale)
+        for container in books.pool.containers.values():
+            if books.owes_by(container) < books.at and container.state in (IDLE, BUSY):
+                raise InternalError(f"container {container.id} owes an answer and nobody looks")
         queued = [r.activation for r in self.books.queue]
         placed = [c.running for c in self.books.pool.containers.values() if c.running is not None]
         if sorted(queued + placed) != sorted(self.books.requests):

@@ -1,7 +1,8 @@
 """Which container takes a request: reads the pool, changes nothing.
 
 In the order of the words for start kinds: a container whose function is *warm* or *preloaded*, one in which it is
-still loading (*joined*), the function's own idle container (*prewarmed*), a new container (*cold*), the idle container
+still loading (*joined*), the function's own idle container, or one that is being created for it (*prewarmed*), a new
+container (*cold*), the idle container
 that another function would miss least (*prewarmed* too); else room is made by stopping idle containers, or the request
 waits. Before any of these but its function's own warm container, it waits for a busy container that has the function,
 if that is expected to be sooner: a second copy of a model costs seconds and memory, a place in its queue often
@@ -15,13 +16,26 @@ large to fit beside the other templates of a container, these count among what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeAlias
 
 from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
-from .model import JOINED, PRELOADED, PREWARMED, TEMPLATED, WARM, Function, FunctionKey, ResidentKey, StartKind
-from .pool import BY_CALL, Container, Origin, Pool
+from .model import (
+    BY_CALL,
+    JOINED,
+    PRELOADED,
+    PREWARMED,
+    TEMPLATED,
+    WARM,
+    Function,
+    FunctionKey,
+    Origin,
+    ResidentKey,
+    StartKind,
+)
+from .pool import Container, Pool
+from .ports import KeptContainer
 from .values import value
 
 #: Seconds that a resident is worth, by its key.
@@ -46,6 +60,13 @@ class Take:
 
 
 @value(frozen=True, slots=True)
+class Await:
+    """Take this container, which is being created for its function and for no call."""
+
+    container: Container
+
+
+@value(frozen=True, slots=True)
 class Create:
     """Create a container for it."""
 
@@ -62,7 +83,7 @@ class Wait:
     """Nothing can take it now."""
 
 
-Choice: TypeAlias = Take | Create | MakeRoom | Wait
+Choice: TypeAlias = Take | Await | Create | MakeRoom | Wait
 
 
 def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
@@ -144,7 +165,7 @@ def elsewhere(
     pool: Pool,
     function: Function,
     loss: Loss,
-    order: Callable[[Sequence[Container]], Sequence[Container]],
+    order: Callable[[Sequence[KeptContainer]], Sequence[KeptContainer]],
     fork: Fork | None,
 ) -> Choice:
     """A new container, another's, or room for a new one."""
@@ -154,12 +175,23 @@ def elsewhere(
         return _take(pool, free, fork)
     if pool.ledger.free_bytes >= function.memory_bytes:
         return Create()
-    victims = order(list(pool.idle.values()))
-    takeable = list(islice((c for c in victims if usable(c, function)), COMPARED))
+    kept = order([container.as_kept() for container in pool.idle.values()])
+    takeable = list(islice((c for c in _idle(pool, kept) if usable(c, function)), COMPARED))
     if takeable:
         # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
         return _take(pool, min(takeable, key=lambda container: _cost_s(container, loss, fork)), fork)
-    return make_room(pool, function, victims)
+    return make_room(pool, function, _idle(pool, kept))
+
+
+def _idle(pool: Pool, kept: Iterable[KeptContainer]) -> Iterator[Container]:
+    return (pool.idle[each.id] for each in kept)
+
+
+def promised(pool: Pool, function: Function) -> Container | None:
+    """A container that is being created for the function ahead of any call."""
+    return next(
+        (c for c in pool.promised.get(function.key, {}).values() if c.limit_bytes >= function.memory_bytes), None
+    )
 
 
 def kept_for_nobody(pool: Pool, function: Function) -> Container | None:
@@ -197,7 +229,8 @@ def _take(pool: Pool, container: Container, fork: Fork | None) -> Take:
 
 
 def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:
-    """Stop idle containers, in the policy's order, until the function fits; nothing if that is not enough."""
+    """Stop idle containers, in the policy's order, until the function fits; nothing if that is not enough, and none
+    without which it would fit as well."""
     missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes
     stopped: list[Container] = []
     for container in victims:
@@ -205,7 +238,20 @@ def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> C
             break
         stopped.append(container)
         missing -= container.limit_bytes
-    return MakeRoom(tuple(stopped)) if stopped and missing <= 0 else Wait()
+    if not stopped or missing > 0:
+        return Wait()
+    return MakeRoom(tuple(without_surplus(stopped, -missing)))
+
+
+def without_surplus(containers: Iterable[Container], surplus_bytes: int) -> list[Container]:
+    """Those of them that are enough when together they are so much more than what is needed."""
+    needed: list[Container] = []
+    for container in containers:
+        if container.limit_bytes <= surplus_bytes:
+            surplus_bytes -= container.limit_bytes
+        else:
+            needed.append(container)
+    return needed
 
 
 def usable(container: Container, function: Function) -> bool:

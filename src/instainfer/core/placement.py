@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import islice
 
 from . import options
 from .books import Books
 from .lifecycle import BUSY
 from .model import JOINED, Function, FunctionKey
+from .pool import Container
 from .registry import FunctionRecord
 from .requests import Request
 
 
-def place(books: Books, request: Request, *, may_take_memory: bool) -> bool:
-    """Give the request a container, or begin to make one; False if it has to wait."""
+def place(books: Books, request: Request, *, ahead: int, starved: Request | None, may_wait: bool = True) -> bool:
+    """Give the request a container, or begin to make one; False if it has to wait.
+
+    `ahead`: requests of the same function that wait already, before it; `starved`: another one, that waits for memory.
+    With `may_wait` false nothing is done for it that bears fruit later only: then False means that it is refused.
+    """
     function = books.functions[request.function].function
-    choice = _choice(books, request, may_take_memory=may_take_memory)
+    choice = _choice(books, request, ahead, starved, may_wait=may_wait)
     if isinstance(choice, options.Take):
         books.run(request, choice.container, choice.start_kind)
+        return True
+    if isinstance(choice, options.Await):
+        books.wait_for(choice.container, request)
         return True
     if isinstance(choice, options.Create):
         books.create(function, request, f"no container can take {function.key}")
         return True
     if isinstance(choice, options.MakeRoom):
         for container in choice.containers:
-            books.policies.keepalive.evicted(container)
+            books.guard.evicted(container.as_kept())
             books.stop(container, f"room for {function.key}")
     return False
 
 
-def _choice(books: Books, request: Request, *, may_take_memory: bool) -> options.Choice:
+def _choice(books: Books, request: Request, ahead: int, starved: Request | None, *, may_wait: bool) -> options.Choice:
     record = books.functions[request.function]
     function, pool = record.function, books.pool
     take = options.holding(pool, function, books.worth)
@@ -38,7 +47,11 @@ def _choice(books: Books, request: Request, *, may_take_memory: bool) -> options
         return take
     waits = books.at < request.patient_until
     if waits and not request.for_template and function.key in pool.by_function:
-        return options.Wait()
+        # A copy that has become ready in another's container is taken if that costs its neighbours less than waiting.
+        if take is None or take.start_kind is JOINED:
+            return options.Wait()
+        if _costs_s(books, take, function.key) >= _turn_in(books, request, 0):
+            return options.Wait()
     fork = None
     if take is None or take.start_kind is JOINED:
         fork = _fork(books, record)
@@ -47,18 +60,36 @@ def _choice(books: Books, request: Request, *, may_take_memory: bool) -> options
         if take is None and request.for_template and _free_with_template(books, record, fork) < math.inf:
             return options.Wait()
         request.patient_until = books.at  # it has what it waited for, or that is no longer to be had
-    if request.patient_until == 0.0 and (
-        _is_patient(books, request, record, costs_s)
-        or (take is None and _is_patient_for_template(books, request, record, costs_s, fork))
+    if (
+        may_wait
+        and request.patient_until == 0.0
+        and (
+            _is_patient(books, request, ahead, costs_s)
+            or (take is None and _is_patient_for_template(books, request, record, costs_s, fork))
+        )
     ):
         return options.Wait()
     if take is None:
         take = options.own(pool, function)
     if take is not None:
         return take
-    if not may_take_memory:
-        return options.Wait()
-    return options.elsewhere(pool, function, books.loss, books.policies.keepalive.eviction_order, fork)
+    if (promised := options.promised(pool, function)) is not None:
+        return options.Await(promised)
+    if starved is not None:
+        return options.Create() if _is_spare(books, function, starved) else options.Wait()
+    choice = options.elsewhere(pool, function, books.loss, books.guard.eviction_order, fork)
+    return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
+
+
+def _is_spare(books: Books, function: Function, starved: Request) -> bool:
+    """Whether the free memory that a function needs is of no use to a request that waits for more than there is: the
+    end of one call would give it all that it needs without."""
+    free_bytes = books.pool.ledger.free_bytes
+    if free_bytes < function.memory_bytes:
+        return False
+    needs_bytes = books.functions[starved.function].function.memory_bytes
+    needs_bytes -= free_bytes - function.memory_bytes + books.pool.stopping_bytes
+    return any(c.state is BUSY and c.limit_bytes >= needs_bytes for c in books.pool.containers.values())
 
 
 def _soonest(
@@ -92,20 +123,63 @@ def _fork(books: Books, record: FunctionRecord) -> options.Fork | None:
 
 def drain_queue(books: Books) -> None:
     """Place what can be placed, in the order of arrival; the first that waits for memory keeps others off it."""
-    waiting: list[Request] = []
-    hopeless: set[FunctionKey] = set()
+    _claim_memory(books)
     starved: Request | None = None
-    while books.queue:
-        request = books.queue.popleft()
-        if request.function not in hopeless and place(books, request, may_take_memory=starved is None):
-            continue
-        waiting.append(request)
-        hopeless.add(request.function)
+
+    def take(request: Request) -> bool:
+        nonlocal starved
+        if place(books, request, ahead=0, starved=starved):
+            return True
         if starved is None and books.at >= request.patient_until:
             starved = request
-        if starved is not None and (books.overdue(starved) or not books.pool.idle):
+        return False
+
+    books.queue.offer(take)
+
+
+def _claim_memory(books: Books) -> None:
+    """A request that has waited for memory for too long is served first, and claims containers whose calls end soonest.
+
+    All others go on. A claimed container takes no further call: when it falls idle the request gets it, or its memory.
+    """
+    request = books.starved
+    if request is None or books.at < books.claims_at(request):
+        books.claims.clear()
+        if request is not None:
+            books.timers.arm(books.claims_at(request), "claim")
+        return
+    if any(activation != request.activation for activation in books.claims.values()):
+        books.claims.clear()
+    if place(books, request, ahead=0, starved=None):
+        books.queue.remove(request)
+        books.claims.clear()
+        return
+    function, pool = books.functions[request.function].function, books.pool
+    for id_ in [id_ for id_ in books.claims if id_ in pool.idle]:
+        books.stop(
+            pool.idle[id_], f"room for {function.key}, which has waited for {books.at - request.arrived_at:.0f} s"
+        )
+    idle_bytes = sum(container.limit_bytes for container in pool.idle.values())
+    missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes - idle_bytes
+    missing -= sum(pool.containers[id_].limit_bytes for id_ in books.claims)
+    if missing <= 0:
+        return
+    busy = [(_done_in(books, running), c.id, c) for c, running in _serving(books) if c.id not in books.claims]
+    claimed: list[Container] = []
+    for _, _, container in sorted(busy):
+        claimed.append(container)
+        missing -= container.limit_bytes
+        if missing <= 0:
             break
-    books.queue.extendleft(reversed(waiting))
+    for container in options.without_surplus(claimed, -missing):
+        books.claims[container.id] = request.activation
+
+
+def _serving(books: Books) -> Iterator[tuple[Container, Request]]:
+    """Containers that run a call, and that call."""
+    for container in books.pool.containers.values():
+        if container.state is BUSY and container.running is not None:
+            yield container, books.requests[container.running]
 
 
 def _start_s(books: Books, record: FunctionRecord, *, forked: bool) -> float:
@@ -135,11 +209,11 @@ def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     return costs_s
 
 
-def _is_patient(books: Books, request: Request, record: FunctionRecord, start_s: float) -> bool:
+def _is_patient(books: Books, request: Request, ahead: int, start_s: float) -> bool:
     """Whether a busy container that has the function is expected to be free before `start_s`, which a start costs."""
     if not books.settings.retain or request.function not in books.pool.by_function:
         return False
-    if _turn_in(books, request, record.profile.compute_s) >= start_s:
+    if _turn_in(books, request, ahead) >= start_s:
         return False
     _wait(books, request, start_s)
     return True
@@ -196,12 +270,11 @@ def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork
     return soonest_s
 
 
-def _turn_in(books: Books, request: Request, compute_s: float) -> float:
+def _turn_in(books: Books, request: Request, ahead: int) -> float:
     """Expected seconds until a container that has the function, or is getting it, is free for this request."""
-    soonest = float("inf")
+    soonest_s = math.inf
     for container, _ in books.pool.residents_of(request.function):
         other = books.requests.get(container.running) if container.running is not None else None
-        if other is not None and other.function == request.function:
-            soonest = min(soonest, _done_in(books, other))
-    ahead = sum(other.function == request.function and other is not request for other in books.queue)
-    return soonest + ahead * compute_s
+        if other is not None and other.function == request.function and container.id not in books.claims:
+            soonest_s = min(soonest_s, _done_in(books, other))
+    return soonest_s + ahead * books.functions[request.function].profile.compute_s

@@ -10,8 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final
 
 from .errors import InternalError
 from .ledger import Ledger
@@ -31,26 +29,11 @@ from .lifecycle import (
     ContainerState,
     ResidentState,
 )
-from .model import MIB, ActivationId, ContainerId, FunctionKey, ResidentKey, is_template
-
-if TYPE_CHECKING:
-    from .ports import ContainerView
+from .model import BY_PRELOAD, MIB, ActivationId, ContainerId, FunctionKey, Origin, ResidentKey, is_template
+from .ports import ContainerView, KeptContainer
 
 #: Smaller changes of a resident's size are no reason to plan anew.
 NOTABLE_BYTES = 4 * MIB
-
-
-class Origin(StrEnum):
-    """Why a resident is there."""
-
-    CALL = "call"
-    """A call loaded it, or has used it since."""
-    PRELOAD = "preload"
-
-
-# As in `lifecycle`: for the hot path.
-BY_CALL: Final = Origin.CALL
-BY_PRELOAD: Final = Origin.PRELOAD
 
 
 @dataclass(slots=True, eq=False)
@@ -69,10 +52,8 @@ class Resident:
     """Whether a call has used it."""
     forked: bool = False
     """Whether it was forked from a template; known once it is loaded."""
-    left_at: float = -math.inf
-    """When a call of a neighbour ended it."""
-    left_with: int = 0
-    """How many that call ended; 0 while none has ended this one."""
+    due_at: float = math.inf
+    """While it loads, or its end was asked for: when its container must have said what became of that."""
     is_template: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +79,10 @@ class Container:
     shared_at: float = math.inf
     """When it stops being kept for its owner, if it is still idle."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
+    owes: str = field(init=False)
+    """Name of the timer for when it must have said something."""
+    kept: KeptContainer | None = None
+    """As `as_kept` made it last."""
     view: ContainerView | None = None
     """What it holds, as policies see it; None when that has changed and nobody has looked since."""
     loss_s: float = 0.0
@@ -108,6 +93,16 @@ class Container:
     """What those take; found with it too."""
     loss_until: float = -math.inf
     """Until when all that is believed; never when what it holds has changed."""
+
+    def __post_init__(self) -> None:
+        self.owes = f"owes {self.id}"
+
+    def as_kept(self) -> KeptContainer:
+        """It as keep-alive policies see it; the same object while nothing of that changes."""
+        kept = self.kept
+        if kept is None or kept.owner != self.owner:
+            kept = self.kept = KeptContainer(self.id, self.namespace, self.owner, self.limit_bytes)
+        return kept
 
 
 class Pool:
@@ -126,6 +121,8 @@ class Pool:
         """Residents of each function and template that are not being ended; those without any are not in it."""
         self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Idle containers by owner."""
+        self.promised: dict[FunctionKey, dict[ContainerId, Container]] = {}
+        """Containers that are being created ahead of any call, by the function that they are for."""
         self.changed: dict[ContainerId, None] = {}
         """Containers in which something has changed since a pre-load plan looked at them."""
         self.missed: dict[FunctionKey, None] = {}
@@ -140,6 +137,17 @@ class Pool:
     def open(self, container: Container, at: float) -> None:
         self.ledger.open(container.id, container.limit_bytes, at)
         self.containers[container.id] = container
+        if container.running is None and container.owner is not None:
+            self.promised.setdefault(container.owner, {})[container.id] = container
+
+    def give(self, container: Container, activation: ActivationId) -> None:
+        """A call takes a container that is being created ahead of any."""
+        self._strike_promised(container)
+        container.running = activation
+
+    def _strike_promised(self, container: Container) -> None:
+        if container.owner is not None and container.id in self.promised.get(container.owner, ()):
+            _strike(self.promised, container.owner, container)
 
     def move(self, container: Container, state: ContainerState, at: float) -> None:
         """Change a container's state; GONE also ends everything in it and frees its memory."""
@@ -151,6 +159,8 @@ class Pool:
             self.busy -= 1
         elif container.state is STOPPING:
             self.stopping_bytes -= container.limit_bytes
+        elif container.state is STARTING:
+            self._strike_promised(container)
         container.state = state
         if state is IDLE:
             container.idle_since = at
@@ -193,6 +203,7 @@ class Pool:
             _strike(self.owned, container.owner, container)
             container.owner = None
             self.unowned.setdefault(container.namespace, {})[container.id] = container
+            self._touch(container)  # what it holds is at home there no longer
 
     def add(self, resident: Resident, estimate_bytes: int) -> None:
         container = self.containers[resident.container]
@@ -299,6 +310,11 @@ class Pool:
                 "owned containers",
                 {(c.owner, c.id) for c in self.idle.values() if c.owner is not None},
                 {(f, c) for f, places in self.owned.items() for c in places},
+            ),
+            (
+                "promised containers",
+                {(c.owner, c.id) for c in self.containers.values() if c.state is STARTING and c.running is None},
+                {(f, c) for f, places in self.promised.items() for c in places},
             ),
             (
                 "unowned containers",

@@ -1,18 +1,19 @@
 """The ports of the policies: what they are shown, what they may say.
 
 A policy is pure: it gets a view, returns a choice, and keeps no clock. It suggests; `NodeState` decides, holds the
-books, and writes into the story why a suggestion was not followed.
+books, and writes into the story why a suggestion was not followed. What a policy sees cannot be changed by it; what it
+remembers belongs to functions and containers that are there (`Remembered`). One that raises, or answers with what is no
+answer, harms no call: `guard` answers in its place and says so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from .lifecycle import ResidentState
-from .model import ContainerId, FunctionKey, ResidentKey
-from .pool import Container, Origin
+from .model import ContainerId, FunctionKey, Origin, ResidentKey
 from .values import value
 
 
@@ -70,6 +71,29 @@ class Idle:
     """When a container for the same owner is to be there again, if none is by then."""
 
 
+@value(frozen=True, slots=True)
+class KeptContainer:
+    """A container as a keep-alive policy sees it."""
+
+    id: ContainerId
+    namespace: str
+    owner: FunctionKey | None
+    """The function that it served last, or was pre-warmed for; None when it is kept for nobody."""
+    limit_bytes: int
+
+
+@value(frozen=True, slots=True)
+class Remembered:
+    """Of what a policy remembers anything. `NodeState.check` holds this against the node's books: a policy has no state
+    about functions and containers that are not there any longer."""
+
+    functions: Collection[FunctionKey] = ()
+    containers: Collection[ContainerId] = ()
+
+
+NOTHING_REMEMBERED = Remembered()
+
+
 class KeepAlive(Protocol):
     """When do containers come and go?"""
 
@@ -79,15 +103,21 @@ class KeepAlive(Protocol):
 
     def idle(self, use: Use) -> Idle: ...
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         """An idle container was given up for room, or taken over by another function."""
         ...
 
-    def ended(self, container: Container) -> None:
+    def ended(self, container: KeptContainer) -> None:
         """A container is no longer there: it was stopped, for whatever reason, or lost."""
         ...
 
-    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
+    def forget(self, function: FunctionKey) -> None:
+        """A function was removed and nothing of it is left."""
+        ...
+
+    def remembered(self) -> Remembered: ...
+
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         """Idle containers, given longest idle first, in the order in which they may be given up for room."""
         ...
 
@@ -174,8 +204,6 @@ class NodeView:
     """Loads that may be begun now."""
     first_rate: float = 0.0
     """Calls per second expected of a function that was never called."""
-    waits_s: Sequence[float] = (0.0,)
-    """Seconds that a call waits for the ends of no, one, two, ... neighbours; of still more, as for the last."""
     thorough: bool = True
     others: tuple[ContainerView, ...] = ()
     """Unless thorough: some more idle containers, the longest idle, for the new candidates."""
@@ -225,6 +253,16 @@ class Preloader(Protocol):
     def worth(self, function: FunctionView, at: float) -> float:
         """Expected seconds saved by having this function resident."""
         ...
+
+    def ended(self, container: ContainerId) -> None:
+        """A container is no longer there."""
+        ...
+
+    def forget(self, function: FunctionKey) -> None:
+        """A function was removed and nothing of it is left."""
+        ...
+
+    def remembered(self) -> Remembered: ...
 
 
 @value(frozen=True, slots=True)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from .books import Books, Promise
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
-from .model import FunctionKey, ResidentKey, is_template
-from .pool import BY_PRELOAD, Container
+from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_template
+from .pool import Container
 from .ports import SuggestLoad, SuggestOffload
+
+RETRY_S: Final = 10.0
+"""When there was no plan, another one is asked for then at the latest."""
 
 
 def preload(books: Books) -> None:
@@ -16,7 +21,7 @@ def preload(books: Books) -> None:
     Opportunistic means free: nothing is loaded while a request waits for room, and, for a while, none is begun while
     calls want the processors. Then, and while enough is being loaded, the opportunity is kept for later.
     """
-    if not books.policies.preloader.active or books.draining or (books.queue and books.starved is not None):
+    if not books.guard.preloads or books.draining or (books.queue and books.starved is not None):
         return
     if books.settings.calls_beside is not None and _put_off(books, books.settings.calls_beside):
         return
@@ -26,12 +31,18 @@ def preload(books: Books) -> None:
     if slots <= 0:
         return
     books.opportunity = False
+    books.put_off_until = None  # what is begun later is put off anew
     if not books.pool.idle:
         return
     view = books.lookout.look(books.functions, books.pool, books.at, slots)
     if not view.containers and not view.absent:
         return
-    plan = books.policies.preloader.plan(view)
+    plan = books.guard.plan(view)
+    if plan is None:
+        for record in books.functions.values():
+            books.mend_forecast(record)
+        books.timers.plan_at = books.at + RETRY_S
+        return
     put_off: list[FunctionKey] = []
     for suggestion in plan.suggestions:
         if isinstance(suggestion, SuggestOffload):
@@ -132,6 +143,6 @@ def _namespace_of(books: Books, key: ResidentKey) -> str | None:
     """None for what can no longer be loaded."""
     if is_template(key):
         template = books.functions.templates.get(key)
-        return None if template is None else template.namespace
+        return template.namespace if template is not None and template.users else None
     record = books.functions.get(key)
     return None if record is None or record.removed else record.function.namespace

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TypeAlias
 
 from .concurrency import Concurrency
-from .eviction_delay import EvictionDelay
 from .first_calls import FirstCallRate
 from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
-from .pool import Container, Pool
-from .ports import ContainerView, Forecast, FunctionView, NodeView, Predictor, ResidentView, TemplateView
+from .pool import Pool
+from .ports import Forecast, FunctionView
+
+#: What a predictor says after a call, from the arrivals so far and from what it said before.
+Predict: TypeAlias = Callable[[Sequence[float], Forecast | None], Forecast | None]
 
 #: How many functions a plan looks at: of those called latest, and of those never called.
 CANDIDATES, UNCALLED_CANDIDATES = 64, 16
@@ -52,8 +54,8 @@ class TemplateRecord:
     namespace: str
     profile: Profile = field(default_factory=Profile)
     load_failure: Failure | None = None
-    users: set[FunctionKey] = field(default_factory=set)
-    """Functions that may be forked from it."""
+    users: tuple[FunctionKey, ...] = ()
+    """Functions that may be forked from it, those registered first first; another tuple when they change."""
     misses: float = 0.0
     """Calls of its functions that had to load, each counting the less the longer it is ago."""
     missed_at: float = 0.0
@@ -75,15 +77,14 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     `guess_load_s`: seconds of loading assumed of a function never loaded; `history`: arrivals remembered.
     """
 
-    def __init__(self, predictor: Predictor, *, guess_load_s: float, history: int, templates: bool) -> None:
+    def __init__(self, forecast: Predict, *, guess_load_s: float, history: int, templates: bool) -> None:
         super().__init__()
         self.templates: dict[ResidentKey, TemplateRecord] = {}
         self.first_calls = FirstCallRate()
-        self.eviction_delay = EvictionDelay()
         self._called: dict[FunctionKey, None] = {}
         """Functions that have been called, the latest last."""
         self._uncalled: dict[FunctionKey, None] = {}
-        self._predictor = predictor
+        self._forecast = forecast
         self._guess_load_s = guess_load_s
         self._history = history
         self._use_templates = templates
@@ -97,26 +98,37 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             self.first_calls.registered(at)
         else:
             record.function, record.removed, record.load_failure = function, False, None
-        if self._use_templates and function.templated:
-            self[function.key].template = function.template
-            self.templates.setdefault(function.template, TemplateRecord(function.namespace)).users.add(function.key)
+        self[function.key].template = key = self.template_of(function)
+        if key is not None:
+            template = self.templates.setdefault(key, TemplateRecord(function.namespace))
+            if function.key not in template.users:
+                template.users = (*template.users, function.key)
+
+    def template_of(self, function: Function) -> ResidentKey | None:
+        """The template that a function is to be forked from, if there is one; None when templates are not for it."""
+        return function.template if self._use_templates and function.templated else None
 
     def forget(self, key: FunctionKey, at: float) -> None:
+        """Forget a function of which nothing is left."""
         record = self.pop(key)
-        function = record.function
         self._called.pop(key, None)
         if key in self._uncalled:
             del self._uncalled[key]
             self.first_calls.removed(record.since, at)
-        template = self.templates.get(function.template)
-        if template is not None:
-            template.users.discard(key)
+        if record.template is not None:
+            template = self.templates[record.template]
+            template.users = tuple(user for user in template.users if user != key)
+
+    def unused_template(self, key: ResidentKey) -> bool:
+        """Whether it is known, and no function is there any longer that could be forked from it."""
+        template = self.templates.get(key)
+        return template is not None and not template.users
 
     def called(self, key: FunctionKey, at: float) -> None:
         record = self[key]
         record.arrivals.append(at)
         record.concurrency.called()
-        record.forecast = self._predictor.forecast(record.arrivals, record.forecast)
+        record.forecast = self._forecast(record.arrivals, record.forecast)
         if key in self._uncalled:
             del self._uncalled[key]
             self.first_calls.called(record.since, at)
@@ -214,75 +226,3 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         )
         record.seen = (record.profile, forked, view)
         return view
-
-
-class Views(Mapping[FunctionKey, FunctionView]):
-    """Views of all functions, made when they are asked for."""
-
-    def __init__(self, registry: Registry, pool: Pool) -> None:
-        self._registry = registry
-        self._pool = pool
-
-    def __getitem__(self, key: FunctionKey) -> FunctionView:
-        return self._registry.view(key, self._pool)
-
-    def get(self, key: FunctionKey, default: Any = None) -> Any:
-        # As `Mapping` does it, without an exception and two more calls: a plan asks for every resident.
-        record = self._registry.get(key)
-        return default if record is None else self._registry.view_of(record, key, self._pool)
-
-    def __iter__(self) -> Iterator[FunctionKey]:
-        return iter(self._registry)
-
-    def __len__(self) -> int:
-        return len(self._registry)
-
-
-class TemplateViews(Mapping[ResidentKey, TemplateView]):
-    """Views of the templates that can be made, made when they are asked for."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def __getitem__(self, key: ResidentKey) -> TemplateView:
-        record = self._registry.templates[key]
-        if not record.profile.loads or record.load_failure is not None:
-            raise KeyError(key)
-        return TemplateView(key, record.namespace, record.profile.library_s, record.profile.resident_bytes)
-
-    def __iter__(self) -> Iterator[ResidentKey]:
-        return (k for k, t in self._registry.templates.items() if t.profile.loads and t.load_failure is None)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-def node_view(registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
-    """What a pre-loading policy may see: all idle containers, and what can be loaded into them."""
-    return NodeView(
-        at,
-        tuple(container_view(container, pool) for container in pool.idle.values()),
-        tuple(registry.view(key, pool) for key in registry.absent(pool)),
-        Views(registry, pool),
-        TemplateViews(registry),
-        load_slots,
-        first_rate=registry.first_calls.rate(at),
-        waits_s=registry.eviction_delay.waits_s,
-    )
-
-
-def container_view(container: Container, pool: Pool) -> ContainerView:
-    """One idle container; the same object while nothing in it changes."""
-    if container.view is not None:
-        return container.view
-    charges = pool.ledger.charges_in(container.id)
-    residents = tuple(
-        [
-            ResidentView(r.function, r.state, r.origin, charges[r.function], r.is_template)
-            for r in container.residents.values()
-        ]
-    )
-    free_bytes, freeing_bytes = pool.ledger.free_in(container.id), pool.freeing_in(container)
-    view = ContainerView(container.id, container.namespace, free_bytes, freeing_bytes, residents, container.owner)
-    container.view = view
-    return view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -46,6 +47,10 @@ class Request:
     """Its function is loaded from a template."""
     patient_until: float = 0.0
     """While queued: it waits for a busy container, until then at most."""
+    answer_by: float = math.inf
+    """While it runs: when its container must have said how it ended."""
+    ended: int = 0
+    """How many neighbours were ended for it."""
     for_template: bool = False
     """Not for one that has its function, but for one that has the template of its environment."""
 

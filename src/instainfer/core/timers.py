@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
+from typing import Final
+
+_SLACK: Final = 64
+"""So many entries that are of no interest any longer may be left in the heap, beside as many as are."""
 
 
 @dataclass(slots=True)
@@ -24,6 +28,12 @@ class Timers:
             self._armed[name] = when
             self._count += 1
             heapq.heappush(self._heap, (when, self._count, name))
+
+    def disarm(self, name: str) -> None:
+        """What was armed under this name is of no interest any longer."""
+        if self._armed.pop(name, None) is not None and len(self._heap) > 2 * len(self._armed) + _SLACK:
+            self._heap = [entry for entry in self._heap if self._armed.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
 
     def fired(self, at: float) -> list[str]:
         """Names whose time has come, in the order of their times."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from ..backends.base import Answer, Backend, Call, Clock, Container, ContainerSpec, FunctionSpec, TemplateSpec
 from ..core.decisions import (
     Decision,
+    Forget,
     Load,
     Offload,
     Refuse,
@@ -25,7 +26,7 @@ from ..core.decisions import (
     StopContainer,
     WakeAt,
 )
-from ..core.errors import IllegalEvent
+from ..core.errors import IllegalEvent, InternalError
 from ..core.events import (
     ContainerGone,
     ContainerStartFailed,
@@ -40,14 +41,15 @@ from ..core.events import (
 from ..core.model import ActivationId, ContainerId, Function, FunctionKey, Profile, ResidentKey, is_template
 from ..core.node import NodeState
 from ..core.story import Entry
-from ..links.base import Outcome
+from .outcome import Outcome
 
 log = logging.getLogger(__name__)
 
 
 class Invoker:
     """`fast_init`: whether functions that ask for it get it. `on_profile` is told every profile worth keeping,
-    `on_entry` every event with its decisions, as they happen."""
+    `on_forget` every function and template of which nothing is left, `on_entry` every event with its decisions, as they
+    happen."""
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class Invoker:
         *,
         fast_init: bool = True,
         on_profile: Callable[[ResidentKey, Profile], None] | None = None,
+        on_forget: Callable[[ResidentKey], None] | None = None,
         on_entry: Callable[[Entry], None] | None = None,
     ) -> None:
         self.state = state
@@ -64,9 +67,15 @@ class Invoker:
         self.clock = clock
         self._fast_init = fast_init
         self._on_profile = on_profile
+        self._on_forget = on_forget
+        self._policy_failures = 0
         self._on_entry = on_entry
         self._specs: dict[FunctionKey, FunctionSpec] = {}
-        self._templates: dict[ResidentKey, TemplateSpec] = {}
+        """As they were registered."""
+        self._templates: dict[ResidentKey, tuple[tuple[FunctionKey, ...], TemplateSpec]] = {}
+        """Specs of templates, with the functions that they were made for."""
+        self._complete: dict[FunctionKey, FunctionSpec] = {}
+        """Specs of functions with the templates that they are forked from."""
         self._containers: dict[ContainerId, Container] = {}
         self._calls: dict[ActivationId, Call] = {}
         self._waiting: dict[ActivationId, asyncio.Future[Outcome]] = {}
@@ -84,32 +93,40 @@ class Invoker:
             Reply: self._reply,
             Refuse: self._refuse,
             Remember: self._remember,
+            Forget: self._forget,
             WakeAt: self._wake_at,
         }
 
     def register(self, function: Function, spec: FunctionSpec, profile: Profile | None = None) -> None:
-        spec = replace(spec, fast_init=spec.fast_init and self._fast_init)
-        self._specs[function.key] = spec
-        self._share_template(function, spec)
+        self._specs[function.key] = replace(spec, fast_init=spec.fast_init and self._fast_init)
+        self._complete.pop(function.key, None)
+        self._templates.pop(function.template, None)
         self.feed(FunctionRegistered(self.clock.now(), function, profile))
 
-    def _share_template(self, function: Function, spec: FunctionSpec) -> None:
-        """All functions of a template name the same one, which may read the folders of all of them."""
-        if not function.templated or not self.state.books.settings.templates:
-            self._specs[function.key] = replace(spec, template=None)
-            return
-        if spec.template is None:
-            return
-        known = self._templates.get(function.template, spec.template)
-        shared = replace(
-            known,
-            modules=tuple(dict.fromkeys((*known.modules, *spec.template.modules))),
-            folders=tuple(dict.fromkeys((*known.folders, spec.folder))),
-        )
-        self._templates[function.template] = shared
-        for key, other in self._specs.items():
-            if other.template is not None and other.template.key == shared.key:
-                self._specs[key] = replace(other, template=shared)
+    def _spec(self, function: FunctionKey) -> FunctionSpec:
+        """What a container is told of a function; the same object while nothing of it changes."""
+        record = self.state.books.functions[function]
+        template = None if record.template is None else self._template_spec(record.template)
+        known = self._complete.get(function)
+        if known is None or known.template is not template:
+            known = self._complete[function] = replace(self._specs[function], template=template)
+        return known
+
+    def _template_spec(self, template: ResidentKey) -> TemplateSpec:
+        """What a template has to import and may read: that of all functions that the core forks from it."""
+        users = self.state.books.functions.templates[template].users
+        known = self._templates.get(template)
+        if known is None or known[0] is not users:
+            specs = [self._specs[user] for user in users]
+            modules = [module for spec in specs if spec.template is not None for module in spec.template.modules]
+            shared = TemplateSpec(
+                template,
+                specs[0].python,
+                tuple(dict.fromkeys(modules)),
+                tuple(dict.fromkeys(spec.folder for spec in specs)),
+            )
+            known = self._templates[template] = (users, shared)
+        return known[1]
 
     def unregister(self, function: FunctionKey) -> None:
         """Calls that are on their way keep the function's files in use until they have ended."""
@@ -148,6 +165,11 @@ class Invoker:
             # A bug, ours or a backend's. The state is unchanged; going on serves everybody else.
             log.exception("an event was refused")
             return
+        except InternalError:
+            # A bug of ours, in the middle of an event. What was decided before it still holds for those who wait.
+            log.exception("an event could not be handled to its end")
+            decisions = self.state.books.out
+        self._note_policy_failures()
         for decision in decisions:
             self._enact(decision)
         if self._on_entry is not None:
@@ -155,6 +177,14 @@ class Invoker:
         if isinstance(event, ContainerGone | ContainerStartFailed):
             self._containers.pop(event.container, None)
             self._note_drained()
+
+    def _note_policy_failures(self) -> None:
+        failures = self.state.books.guard.failures
+        count = sum(failure.count for failure in failures.values()) if failures else 0
+        if count > self._policy_failures:
+            if self._policy_failures == 0:
+                log.error("a policy has failed; a plain default stands in, and `status` keeps count: %s", failures)
+            self._policy_failures = count
 
     def _enact(self, decision: Decision) -> None:
         self._effects[type(decision)](decision)
@@ -174,16 +204,16 @@ class Invoker:
     def _load(self, decision: Load) -> None:
         container = self._containers[decision.container]
         if is_template(decision.function):
-            container.load_template(self._templates[decision.function])
+            container.load_template(self._template_spec(decision.function))
         else:
-            container.load(self._specs[decision.function])
+            container.load(self._spec(decision.function))
 
     def _offload(self, decision: Offload) -> None:
         self._containers[decision.container].offload(decision.function)
 
     def _run(self, decision: Run) -> None:
         call = self._calls[decision.activation]
-        self._containers[decision.container].run(self._specs[decision.function], call)
+        self._containers[decision.container].run(self._spec(decision.function), call)
 
     def _reply(self, decision: Reply) -> None:
         answer = self._answers.pop(decision.activation, Answer())
@@ -215,6 +245,13 @@ class Invoker:
     def _remember(self, decision: Remember) -> None:
         if self._on_profile is not None:
             self._on_profile(decision.function, decision.profile)
+
+    def _forget(self, decision: Forget) -> None:
+        self._specs.pop(decision.function, None)
+        self._complete.pop(decision.function, None)
+        self._templates.pop(decision.function, None)
+        if self._on_forget is not None:
+            self._on_forget(decision.function)
 
     def _wake_at(self, decision: WakeAt) -> None:
         if self._cancel_wake is not None:

@@ -3,7 +3,8 @@
 ``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
 containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s, residents:
 [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits, wasted},
-functions: [{function, profile, calls_per_s, load_failure}]}``
+functions: [{function, profile, calls_per_s, load_failure}], policy_failures: [{role, policy, count, last}]}``; the last
+are policies in whose place a plain default has answered, because they failed.
 """
 
 from __future__ import annotations
@@ -37,11 +38,15 @@ def snapshot(state: NodeState, at: float) -> dict[str, Any]:
         "functions": [
             {
                 "function": key,
-                "profile": asdict(known.profile),
-                "calls_per_s": known.forecast.rate(at) if known.forecast is not None else None,
-                "load_failure": known.load_failure.message if known.load_failure is not None else None,
+                "profile": asdict(record.profile),
+                "calls_per_s": books.rate_of(record),
+                "load_failure": record.load_failure.message if record.load_failure is not None else None,
             }
-            for key, known in books.functions.items()
+            for key, record in books.functions.items()
+        ],
+        "policy_failures": [
+            {"role": role, "policy": failure.policy, "count": failure.count, "last": failure.last}
+            for role, failure in books.guard.failures.items()
         ],
     }
 

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 from ..backends.base import Call, FunctionSpec
-from ..core.model import Failure, Function, FunctionKey, Phases, Profile, StartKind
+from ..core.model import Function, FunctionKey, Profile
+from ..invoker.outcome import Outcome
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an activation ended on its node. Exactly one for every call that a link accepted."""
-
-    activation: str
-    function: FunctionKey
-    container: str
-    """Empty when no container ever had it."""
-    start_kind: StartKind | None
-    """None when it was refused before it started."""
-    phases: Phases
-    failure: Failure | None
-    result: bytes | None
-    """JSON as UTF-8; None when there is a failure."""
-    logs: Sequence[str] = ()
+__all__ = ["Link", "Outcome"]
 
 
 class Link(Protocol):

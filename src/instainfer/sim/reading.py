@@ -174,7 +174,6 @@ class Reading:
         asked_at = container.ends.pop(event.function, None)
         if resident is not None:
             self._note_size(event.function, resident)
-            container.free_at = event.at
             if asked_at is not None:
                 self._sink.ended(short_name(event.function), event.at - asked_at, resident.forked, resident.size_bytes)
 

@@ -1,8 +1,8 @@
 """Containers that consist of nothing but time: what a node decides becomes what it will be told, and when.
 
 The contract is that of `instainfer.backends.base`, kept as the memory backend keeps it: a run ends every other
-resident first (one `ResidentGone` for each) and begins when all of them are gone; a load cut short reports only
-`ResidentGone`; a function that is forked waits for its template, which is made when it is not there; after a stop
+resident first and begins at once (one `ResidentGone` tells of each when its memory is free); a load cut short reports
+only `ResidentGone`; a function that is forked waits for its template, which is made when it is not there; after a stop
 nothing is reported but `ContainerGone`. Nothing is decided here.
 
 A load ahead of a call ends with the function's warm-up, if it has one; a call that joins before that begins does
@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from ..core.decisions import (
+    Forget,
     Load,
     Offload,
     Refuse,
@@ -165,14 +166,14 @@ class World:
             Reply: on_answer,
             Refuse: on_answer,
             Remember: lambda decision: None,
+            Forget: self._forget,
             WakeAt: self._wake_at,
         }
 
     def register(self, function: Function, costs: FunctionCosts, profile: Profile | None = None) -> None:
         """A function may be called from now on."""
-        template = None
-        if self.state.books.settings.templates and function.templated:
-            template = function.template
+        template = self.state.books.functions.template_of(function)
+        if template is not None:
             environment = self._costs.environments[costs.environment]
             self._loadables[template] = _Loadable(
                 environment.library_s, 0.0, costs.load_cores, environment.template_bytes, is_template=True
@@ -243,6 +244,9 @@ class World:
         if resident is not None and not resident.loaded:
             self._bring_forward(container, resident)
         self._continue_run(container)
+
+    def _forget(self, decision: Forget) -> None:
+        self._loadables.pop(decision.function, None)
 
     def _wake_at(self, decision: WakeAt) -> None:
         if self._alarm is not None:
@@ -338,7 +342,8 @@ class World:
             self._cpu.give_up(resident.loading)
         container.ending.add(key)
         seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.loadable.size_bytes / GIB
-        self._cpu.begin(self._take(seconds), self._end_cores, partial(self._ended, container, resident))
+        ended = partial(self._ended, container, resident)
+        self._cpu.begin(self._take(seconds), self._end_cores, ended, background=True)
 
     def _ended(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
         self._use(-resident.loadable.size_bytes)
@@ -359,9 +364,10 @@ class World:
     # -- runs ------------------------------------------------------------------------------------------------------
 
     def _continue_run(self, container: _Container) -> None:
-        """Take a run one step further: others ended, then loaded, then computing."""
+        """Take a run one step further: loaded, then computing. It does not wait for the memory of those whom it has
+        ended: what is there together now was there together before, within the container's limit."""
         run = container.run
-        if run is None or container.ending or not container.alive:
+        if run is None or not container.alive or run.function in container.ending:
             return
         resident = container.residents.get(run.function)
         if resident is None:

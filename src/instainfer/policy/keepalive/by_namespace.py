@@ -20,8 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...core.model import FunctionKey
-from ...core.pool import Container
-from ...core.ports import Idle, KeepAlive, Use
+from ...core.ports import Idle, KeepAlive, KeptContainer, Remembered, Use
 
 
 class ByNamespace:
@@ -42,23 +41,33 @@ class ByNamespace:
         # Without an owner nobody knows whose it is; the node never asks that.
         return (self.default if use.owner is None else self._for(use.owner)).idle(use)
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         self.of(container.namespace).evicted(container)
 
-    def ended(self, container: Container) -> None:
+    def ended(self, container: KeptContainer) -> None:
         self.of(container.namespace).ended(container)
 
-    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
-        own: dict[str | None, list[Container]] = {}
+    def forget(self, function: FunctionKey) -> None:
+        self._for(function).forget(function)
+
+    def remembered(self) -> Remembered:
+        each = [policy.remembered() for policy in (self.default, *self.policies.values())]
+        return Remembered(
+            [function for remembered in each for function in remembered.functions],
+            [container for remembered in each for container in remembered.containers],
+        )
+
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
+        own: dict[str | None, list[KeptContainer]] = {}
         for container in idle:
             own.setdefault(self._named(container), []).append(container)
-        orders: dict[str | None, Iterator[Container]] = {
+        orders: dict[str | None, Iterator[KeptContainer]] = {
             name: iter((self.default if name is None else self.policies[name]).eviction_order(containers))
             for name, containers in own.items()
         }
         return [next(orders[self._named(container)]) for container in idle]
 
-    def _named(self, container: Container) -> str | None:
+    def _named(self, container: KeptContainer) -> str | None:
         """Its namespace; None where that has no policy of its own."""
         return container.namespace if container.namespace in self.policies else None
 

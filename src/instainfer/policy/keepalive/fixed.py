@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...core.model import FunctionKey
-from ...core.pool import Container
-from ...core.ports import Idle, Use
+from ...core.ports import Idle, KeptContainer, Use
+from ..memoryless import Memoryless
 
 
-class Fixed:
+class Fixed(Memoryless):
     def __init__(self, ttl_s: float = 600.0) -> None:
         self.ttl_s = ttl_s
 
@@ -26,11 +26,8 @@ class Fixed:
     def idle(self, use: Use) -> Idle:
         return Idle(use.at + self.ttl_s)
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         pass
 
-    def ended(self, container: Container) -> None:
-        pass
-
-    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         return idle

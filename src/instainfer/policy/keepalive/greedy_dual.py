@@ -31,8 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...core.model import GIB, ContainerId, FunctionKey
-from ...core.pool import Container
-from ...core.ports import Idle, Use
+from ...core.ports import Idle, KeptContainer, Remembered, Use
 
 
 @dataclass(slots=True)
@@ -67,17 +66,24 @@ class GreedyDual:
             function_use.worth_gib_s = sum(function_use.served.values()) * use.cost_s
         return Idle(math.inf)
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         self.clock = max(self.clock, self.priority(container))
         self._forget(container.id)
 
-    def ended(self, container: Container) -> None:
+    def ended(self, container: KeptContainer) -> None:
         self._forget(container.id)
 
-    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
+    def forget(self, function: FunctionKey) -> None:
+        for container in list(self._uses.pop(function, _FunctionUse()).served):
+            self._owners.pop(container, None)
+
+    def remembered(self) -> Remembered:
+        return Remembered(self._uses.keys(), self._owners.keys())
+
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         return sorted(idle, key=self.priority)
 
-    def priority(self, container: Container) -> float:
+    def priority(self, container: KeptContainer) -> float:
         """Of an idle container; one that nobody owns goes first."""
         function_use = self._uses.get(container.owner) if container.owner is not None else None
         return (

@@ -43,8 +43,7 @@ from statistics import median
 from typing import Final, TypeAlias
 
 from ...core.model import FunctionKey
-from ...core.pool import Container
-from ...core.ports import Idle, Use
+from ...core.ports import Idle, KeptContainer, Remembered, Use
 
 LEAST_TIMES: Final = 4
 LEAST_FORECAST: Final = 8
@@ -115,13 +114,19 @@ class HybridHistogram:
         ended_at = use.at if times.ended_at is None else times.ended_at
         return Idle(max(use.at, ended_at + end_s))
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         pass
 
-    def ended(self, container: Container) -> None:
+    def ended(self, container: KeptContainer) -> None:
         pass
 
-    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
+    def forget(self, function: FunctionKey) -> None:
+        self._idle_times.pop(function, None)
+
+    def remembered(self) -> Remembered:
+        return Remembered(functions=self._idle_times.keys())
+
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         return idle
 
     def _count(self, times: _IdleTimes, idle_s: float) -> None:

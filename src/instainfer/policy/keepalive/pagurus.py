@@ -37,8 +37,7 @@ from itertools import pairwise
 from typing import Final
 
 from ...core.model import ContainerId, FunctionKey
-from ...core.pool import Container
-from ...core.ports import Idle, Use
+from ...core.ports import Idle, KeptContainer, Remembered, Use
 
 PERIOD_S: Final = 900.0
 LEAST_ARRIVALS: Final = 21
@@ -92,21 +91,29 @@ class Pagurus:
         shared_at = use.at + function_state.zygote_s
         return Idle(shared_at + self.lifetime_s, shared_at)
 
-    def evicted(self, container: Container) -> None:
+    def evicted(self, container: KeptContainer) -> None:
         self.ended(container)
 
-    def ended(self, container: Container) -> None:
+    def ended(self, container: KeptContainer) -> None:
         self._take_back(container.id)
         self._makers.pop(container.id, None)
 
-    def eviction_order(self, idle: Sequence[Container]) -> Sequence[Container]:
+    def forget(self, function: FunctionKey) -> None:
+        self._functions.pop(function, None)
+
+    def remembered(self) -> Remembered:
+        # Containers that a function has lent may outlive it.
+        return Remembered(self._functions.keys(), self._makers.keys())
+
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         return idle
 
     def _take_back(self, container: ContainerId) -> None:
         """It is its maker's zygote no longer."""
         maker = self._makers.get(container)
-        if maker is not None and self._functions[maker].lent == container:
-            self._functions[maker].lent = None
+        state = self._functions.get(maker) if maker is not None else None
+        if state is not None and state.lent == container:
+            state.lent = None
 
     def _of(self, function: FunctionKey) -> _FunctionState:
         function_state = self._functions.get(function)

@@ -31,7 +31,7 @@ from typing import Final
 from .packing import Bin, Item, Packing, Placed, loudness
 from .valuation import container_s, once
 
-EFFORT: Final = 10_000
+EFFORT: Final = 14_000
 """Subsets and pairs that are looked at in one plan."""
 CHOICE: Final = 10
 """Items that a bin is refilled from, besides its own."""
@@ -76,8 +76,6 @@ class _Search:
     weights: list[float] = field(init=False)
     ratios: list[float] = field(init=False)
     """The largest weight per byte of those from each item on."""
-    waits_s: list[float] = field(init=False)
-    """Seconds that a call waits for its neighbours' ends, by how many items have come."""
 
     def __post_init__(self) -> None:
         place = self.place
@@ -87,9 +85,6 @@ class _Search:
         self.weights = [item.rate * item.saves_s for item in self.items]
         ratios = [weight / (size or 1) for weight, size in zip(self.weights, self.sizes_bytes, strict=True)]
         self.ratios = list(accumulate(reversed(ratios), max))[::-1]
-        # `place.wait_s` for each number, by slices.
-        known_s = (place.waits_s[0], *place.waits_s)[place.functions :]
-        self.waits_s = [*known_s, *[place.waits_s[-1]] * (len(self.items) + 2)]
 
     def run(self) -> None:
         place = self.place
@@ -100,7 +95,7 @@ class _Search:
         sizes_bytes, rates, weights, chosen = self.sizes_bytes, self.rates, self.weights, self.chosen
         if len(chosen) >= self.place.seats:
             return
-        wait_s, horizon_s = self.waits_s[len(chosen) + 1], self.horizon_s
+        horizon_s = self.horizon_s
         for n in range(start, len(sizes_bytes)):
             if at_most_s * (weight + room_bytes * self.ratios[n]) <= self.best_s:
                 return  # not even if the best bytes from here on filled the room
@@ -114,7 +109,7 @@ class _Search:
             chosen.append(self.items[n])
             # `container_s`, spelt out.
             once_s = -math.expm1(-rate_now * horizon_s) / rate_now if rate_now > 0.0 else horizon_s
-            value_s = once_s * (weight_now - rate_now * wait_s)
+            value_s = once_s * weight_now
             if value_s > self.best_s:
                 self.best_s, self.best = value_s, list(chosen)
             self._go(n + 1, room_bytes - size_bytes, rate_now, weight_now, once_s)
@@ -133,7 +128,7 @@ class _Search:
                 continue
             rate_now, weight_now = rate + self.rates[n], weight + self.weights[n]
             self.chosen.append(self.items[n])
-            yield self.chosen, container_s(rate_now, weight_now, self.waits_s[len(self.chosen)], self.horizon_s)
+            yield self.chosen, container_s(rate_now, weight_now, self.horizon_s)
             yield from self._subsets(n + 1, room_bytes - self.sizes_bytes[n], rate_now, weight_now)
             self.chosen.pop()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ...core.ports import FunctionView, NodeView, PreloadPlan
+from ..memoryless import Memoryless
 
 
-class NoPreloading:
+class NoPreloading(Memoryless):
     active = False
 
     def plan(self, view: NodeView) -> PreloadPlan:

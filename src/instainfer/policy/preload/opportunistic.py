@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ...core.lifecycle import LOADED, UNLOADING
-from ...core.model import ContainerId, ResidentKey
+from ...core.model import ContainerId, FunctionKey, ResidentKey
 from ...core.ports import (
     ContainerView,
     FunctionView,
     NodeView,
     PreloadPlan,
+    Remembered,
     ResidentView,
     SuggestLoad,
 )
@@ -84,6 +85,15 @@ class Opportunistic:
 
     def worth(self, function: FunctionView, at: float) -> float:
         return worth_s(function, at)
+
+    def ended(self, container: ContainerId) -> None:
+        self._bins.pop(container, None)
+
+    def forget(self, function: FunctionKey) -> None:
+        self._seen.pop(function, None)
+
+    def remembered(self) -> Remembered:
+        return Remembered(self._seen.keys(), self._bins.keys())
 
     def plan(self, view: NodeView) -> PreloadPlan:
         offloads = [] if self.patient else list(overdue(view, self.p_offload))
@@ -300,8 +310,6 @@ class Opportunistic:
             weight,
             loaded,
             loaded[0].density if loaded else math.inf,
-            functions,
-            view.waits_s,
             self.max_residents - functions,
             g,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...core.lifecycle import UNLOADING
-from ...core.pool import Origin
+from ...core.model import Origin
 from ...core.ports import NodeView, SuggestOffload
 
 

@@ -11,10 +11,11 @@ import math
 from ...core.lifecycle import LOADED, UNLOADING
 from ...core.model import is_template
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
+from ..memoryless import Memoryless
 from .valuation import LOOK_EVERY_S, worth_s
 
 
-class Own:
+class Own(Memoryless):
     active = True
 
     def __init__(self, p_load: float = 0.06) -> None:

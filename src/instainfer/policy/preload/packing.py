@@ -1,6 +1,6 @@
 """Which items should which bin hold, so that the sum of values grows? Multiple knapsacks with neighbours.
 
-The value of a bin is that of `valuation`: g(Lambda) x (W - Lambda x wait(n - 1)). The problem is NP-hard already
+The value of a bin is that of `valuation`: g(Lambda) x W. The problem is NP-hard already
 without neighbours (SoCC 2024, section 4.2, gives it to a dynamic program, its successor to a greedy by value per byte).
 Ours, in two steps:
 
@@ -24,7 +24,7 @@ from operator import attrgetter
 from typing import Final
 
 from ...core.model import ContainerId, ResidentKey
-from .valuation import container_s, once, wait_s
+from .valuation import container_s, once
 
 LOOKED_AT: Final = 6
 """Bins with room that an item is tried in; the quietest ones, since noise is what takes value away."""
@@ -50,7 +50,7 @@ class Item:
     """What a byte of it is worth there."""
     template: ResidentKey | None = None
     welcome: bool = False
-    """Never called: it takes what is free, pushes nobody out, and is not thought to be called before its neighbours."""
+    """Never called: it takes what is free, and pushes nobody out."""
 
     def bytes_in(self, place: Bin) -> int:
         if self.template is not None and self.template in place.ready:
@@ -94,10 +94,6 @@ class Bin:
     """Those that may be displaced, the cheapest byte first."""
     least: float
     """Value of their cheapest byte; ``inf`` where nobody can be displaced."""
-    functions: int
-    """n: how many stay, never called ones among them."""
-    waits_s: Sequence[float]
-    """As in the view: seconds that a call waits for so many neighbours' ends."""
     seats: int = UNLIMITED
     """Functions it may hold besides."""
     g: float = 0.0
@@ -105,11 +101,7 @@ class Bin:
 
     @property
     def value_s(self) -> float:
-        return self.g * (self.weight - self.rate * wait_s(self.waits_s, self.functions - 1))
-
-    def wait_s(self, more: int) -> float:
-        """Seconds that a call waits for the others' ends when so many functions have come, or have gone."""
-        return wait_s(self.waits_s, self.functions - 1 + more)
+        return self.g * self.weight
 
     def copy(self) -> Bin:
         return Bin(
@@ -122,8 +114,6 @@ class Bin:
             self.weight,
             self.loaded,
             self.least,
-            self.functions,
-            self.waits_s,
             self.seats,
             self.g,
         )
@@ -131,7 +121,6 @@ class Bin:
     def put(self, item: Item, horizon_s: float) -> None:
         self.room_bytes -= item.bytes_in(self)
         self.seats -= 1
-        self.functions += 1
         if not item.welcome:
             self.rate += item.rate
             self.weight += item.rate * item.saves_s
@@ -141,7 +130,6 @@ class Bin:
         """The inverse of `put`."""
         self.room_bytes += item.bytes_in(self)
         self.seats += 1
-        self.functions -= 1
         if not item.welcome:
             self.rate = max(0.0, self.rate - item.rate)
             self.weight = max(0.0, self.weight - item.rate * item.saves_s)
@@ -205,7 +193,7 @@ class Packing:
                 continue
             if each.namespace != namespace or each.seats <= 0 or key in each.holds:
                 continue
-            if not item.welcome and item.rate < self.least_chance * (item.rate + each.rate):
+            if item.rate < self.least_chance * (item.rate + each.rate):
                 break  # the next ones are louder still
             adds_s = self.gain(item, each)
             if adds_s > gain_s:
@@ -222,14 +210,14 @@ class Packing:
     def gain(self, item: Item, place: Bin) -> float:
         """By how much the bin's value grows by an item."""
         if item.welcome:
-            return place.g * (item.rate * item.saves_s - place.rate * (place.wait_s(1) - place.wait_s(0)))
+            return place.g * item.rate * item.saves_s
         rate, weight = place.rate + item.rate, place.weight + item.rate * item.saves_s
-        return container_s(rate, weight, wait_s(place.waits_s, place.functions), self.horizon_s) - place.value_s
+        return container_s(rate, weight, self.horizon_s) - place.value_s
 
     def loses(self, item: Item, place: Bin) -> float:
         """By how much the bin's value would shrink without an item of it."""
         rate, weight = max(0.0, place.rate - item.rate), max(0.0, place.weight - item.rate * item.saves_s)
-        return place.value_s - container_s(rate, weight, place.wait_s(-1), self.horizon_s)
+        return place.value_s - container_s(rate, weight, self.horizon_s)
 
     def displace(self, item: Item, bins: Sequence[Bin], best: Placed | None) -> Placed | None:
         """A better place than `best` among the full ones, at the cost of who is there; else `best`."""
@@ -277,8 +265,7 @@ class Packing:
             return None
         weight = max(0.0, weight) + item.rate * item.saves_s
         fixed_s = sum(victim.fixed_s for victim in victims)
-        wait = place.wait_s(1 - sum(not victim.is_template for victim in victims))
-        adds_s = container_s(rate, weight, wait, self.horizon_s) - fixed_s - place.value_s
+        adds_s = container_s(rate, weight, self.horizon_s) - fixed_s - place.value_s
         if adds_s <= self.hysteresis * lost_s:
             return None
         return Placed(item, place, adds_s, self.chance(item, rate - item.rate), tuple(victims), lost_s)

@@ -29,6 +29,7 @@ from typing import Final
 from ...core.lifecycle import LOADED
 from ...core.model import ResidentKey
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, ResidentView, SuggestLoad
+from ..memoryless import Memoryless
 from .overdue import overdue, overdue_at
 from .valuation import LOOK_EVERY_S
 
@@ -36,7 +37,7 @@ HORIZON_S: Final = 60.0
 """Within which a call counts, in the published code."""
 
 
-class Published:
+class Published(Memoryless):
     """`p_load`, `p_offload`: probabilities."""
 
     active = True

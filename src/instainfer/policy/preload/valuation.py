@@ -6,17 +6,15 @@ Lambda their sum, resident i is the first to be called, and within the horizon H
 
     lambda_i x g(Lambda),    g(Lambda) = (1 - exp(-Lambda H)) / Lambda,
 
-which is the paper's value when there are no neighbours. That call has to wait until the others have ended, which takes
-10 to 40 ms where they have PyTorch in them (`core.eviction_delay`). So a container of n residents is worth
+which is the paper's value when there are no neighbours. That call does not wait for the memory of the others (ADR 18).
+So a container is worth
 
-    V = g(Lambda) x (W - Lambda x wait(n - 1)),    W = sum(lambda_i x load_i):
+    V = g(Lambda) x W,    W = sum(lambda_i x load_i):
 
-three numbers tell everything, and what a newcomer adds, or a victim takes away, is known in constant time.
+two numbers tell everything, and what a newcomer adds, or a victim takes away, is known in constant time.
 
 Worked example. ResNet-50 (load 2 s, called once a minute, H = 60 s) alone: 2 x 0.63 = 1.26 s. Beside a function that is
-called every five seconds, where ending a neighbour takes 20 ms: g(13/60) = 4.6 s, and 4.6 x (2/60 - 0.02 x 13/60) =
-0.13 s. It goes into the other container. With a template its load takes 0.1 s: beside the other one it would be worth
-4.6 x (0.1/60 - 0.02 x 13/60) = -12 ms, and is not put there even if there is no other place.
+called every five seconds: g(13/60) = 4.6 s, and 4.6 x 2/60 = 0.15 s. It goes into the other container.
 
 A function that was never called has the rate at which such functions are called for the first time here
 (`core.first_calls`), so that otherwise empty memory is used; being worth least it is the first to make room. A
@@ -35,7 +33,7 @@ containers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ...core.model import ResidentKey
 from ...core.ports import FunctionView, NodeView
@@ -59,15 +57,9 @@ def once(rate_per_s: float, horizon_s: float) -> float:
     return -math.expm1(-rate_per_s * horizon_s) / rate_per_s
 
 
-def container_s(rate_per_s: float, weight: float, wait_s: float, horizon_s: float) -> float:
-    """V: seconds that a container is expected to save within the horizon, by its Lambda, W and wait(n - 1)."""
-    return once(rate_per_s, horizon_s) * (weight - rate_per_s * wait_s)
-
-
-def wait_s(waits_s: Sequence[float], neighbours: int) -> float:
-    """Seconds that a call waits for the ends of its neighbours, by how many they are."""
-    # Without `max` and `min`: it is asked for every container of every plan.
-    return waits_s[0 if neighbours < 0 else neighbours] if neighbours < len(waits_s) else waits_s[-1]
+def container_s(rate_per_s: float, weight: float, horizon_s: float) -> float:
+    """V: seconds that a container is expected to save within the horizon, by its Lambda and W."""
+    return once(rate_per_s, horizon_s) * weight
 
 
 def rate(function: FunctionView, at: float, first_rate: float = 0.0) -> float:

@@ -1,0 +1,93 @@
+"""What policies are shown of a node: views of its functions, templates and containers, made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .model import FunctionKey, ResidentKey
+from .pool import Container, Pool
+from .ports import ContainerView, FunctionView, NodeView, ResidentView, TemplateView
+from .registry import Registry, TemplateRecord
+
+
+class Views(Mapping[FunctionKey, FunctionView]):
+    """Views of all functions, made when they are asked for."""
+
+    def __init__(self, registry: Registry, pool: Pool) -> None:
+        self._registry = registry
+        self._pool = pool
+
+    def __getitem__(self, key: FunctionKey) -> FunctionView:
+        return self._registry.view(key, self._pool)
+
+    def get(self, key: FunctionKey, default: Any = None) -> Any:
+        # As `Mapping` does it, without an exception and two more calls: a plan asks for every resident.
+        record = self._registry.get(key)
+        return default if record is None else self._registry.view_of(record, key, self._pool)
+
+    def __iter__(self) -> Iterator[FunctionKey]:
+        return iter(self._registry)
+
+    def __len__(self) -> int:
+        return len(self._registry)
+
+
+class TemplateViews(Mapping[ResidentKey, TemplateView]):
+    """Views of the templates that can be made, made when they are asked for."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __getitem__(self, key: ResidentKey) -> TemplateView:
+        record = self._registry.templates[key]
+        if not _can_be_made(record):
+            raise KeyError(key)
+        return TemplateView(key, record.namespace, record.profile.library_s, record.profile.resident_bytes)
+
+    def __iter__(self) -> Iterator[ResidentKey]:
+        return (key for key, record in self._registry.templates.items() if _can_be_made(record))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _can_be_made(template: TemplateRecord) -> bool:
+    """Whether it is known how a template is made, and there is somebody to be forked from it."""
+    return bool(template.profile.loads and template.users) and template.load_failure is None
+
+
+def node_view(
+    registry: Registry, pool: Pool, at: float, load_slots: int, *, due: Iterable[FunctionKey] = ()
+) -> NodeView:
+    """What a pre-loading policy may see: all idle containers, and what can be loaded into them.
+
+    `due` are candidates beside those that were called latest.
+    """
+    candidates = dict.fromkeys([*registry.absent(pool), *due])
+    return NodeView(
+        at,
+        tuple(container_view(container, pool) for container in pool.idle.values()),
+        tuple(registry.view(key, pool) for key in candidates),
+        Views(registry, pool),
+        TemplateViews(registry),
+        load_slots,
+        first_rate=registry.first_calls.rate(at),
+    )
+
+
+def container_view(container: Container, pool: Pool) -> ContainerView:
+    """One idle container; the same object while nothing in it changes."""
+    if container.view is not None:
+        return container.view
+    charges = pool.ledger.charges_in(container.id)
+    residents = tuple(
+        [
+            ResidentView(r.function, r.state, r.origin, charges[r.function], r.is_template)
+            for r in container.residents.values()
+        ]
+    )
+    free_bytes, freeing_bytes = pool.ledger.free_in(container.id), pool.freeing_in(container)
+    view = ContainerView(container.id, container.namespace, free_bytes, freeing_bytes, residents, container.owner)
+    container.view = view
+    return view
