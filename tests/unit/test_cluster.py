@@ -15,8 +15,10 @@ from instainfer.core.cluster import (
     Dispatch,
     DrainAsked,
     Limits,
+    Lost,
     NodeJoined,
     NodeLeft,
+    NodeLost,
     NodeView,
     RefusalKind,
     Refuse,
@@ -151,14 +153,49 @@ def test_what_cannot_have_happened_raises_with_the_story_and_changes_nothing(eve
     state.check()
 
 
-def test_a_routing_that_names_no_healthy_node_is_a_bug_that_costs_the_caller_no_quota() -> None:
-    routing = Fixed("n9")
-    state = ClusterState(Limits(concurrent=1, per_minute=1), routing)
+def test_a_routing_that_fails_or_names_no_healthy_node_harms_no_call() -> None:
+    class Broken:
+        def route(self, namespace: str, function: str, nodes: Sequence[NodeView]) -> Route:
+            raise RuntimeError("no idea")
+
+    for routing, words in ((Fixed("n9"), "'n9'"), (Fixed("n3"), "is no healthy node"), (Broken(), "no idea")):
+        state = ClusterState(Limits(concurrent=9, per_minute=9), routing)
+        for node in ("n1", "n2", "n3"):
+            state.handle(NodeJoined(0.0, node))
+        state.handle(NodeLeft(0.0, "n3"))
+        assert [ask(state, name) for name in "ab"] == [
+            Dispatch("a", "n1", f"the quietest node, since the routing failed: {state.routing_failure}"),
+            Dispatch("b", "n2", f"the quietest node, since the routing failed: {state.routing_failure}"),
+        ]
+        assert state.routing_failures == 2
+        assert words in state.routing_failure
+        state.check()
+
+
+def test_what_was_in_flight_on_a_node_that_is_lost_counts_no_longer() -> None:
+    state = ClusterState(Limits(concurrent=2, per_minute=9), Fixed("n1"))
+    for node in ("n1", "n2"):
+        state.handle(NodeJoined(0.0, node))
+    for name in "ab":
+        assert isinstance(ask(state, name), Dispatch)
+    assert isinstance(ask(state, "c"), Refuse)
+    assert state.handle(NodeLost(1.0, "n1")) == [Lost("a", "n1"), Lost("b", "n1")]
+    state.check()
+    assert state.in_flight == 0
+    assert isinstance(ask(state, "d", at=1.0), Dispatch)
+    with pytest.raises(IllegalEvent, match="not in flight"):
+        state.handle(RequestFinished(2.0, "a"))
+
+
+def test_a_node_that_left_may_be_lost_with_what_it_still_had() -> None:
+    state = ClusterState(Limits(concurrent=2, per_minute=9), Fixed("n1"))
     state.handle(NodeJoined(0.0, "n1"))
-    with pytest.raises(IllegalEvent, match="no healthy node"):
-        ask(state, "a")
-    routing.node = "n1"
-    assert isinstance(ask(state, "a"), Dispatch)
+    ask(state, "a")
+    state.handle(NodeLeft(1.0, "n1"))
+    assert state.handle(NodeLost(2.0, "n1")) == [Lost("a", "n1")]
+    with pytest.raises(IllegalEvent, match="is not there"):
+        state.handle(NodeLost(3.0, "n1"))
+    state.handle(NodeJoined(4.0, "n1"))
 
 
 NAMESPACES = ("one", "two")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.nodes import function
 from support.specs import spec
 
-from instainfer.backends.base import Call
+from instainfer.backends.base import Call, TemplateSpec
 from instainfer.backends.clock import ManualClock
 from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import Config, PreloadConfig
+from instainfer.core.errors import InternalError
 from instainfer.core.events import ContainerStarted
-from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind
+from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind, template_key
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
@@ -136,3 +138,62 @@ def test_an_impossible_report_is_logged_and_the_node_goes_on(caplog: pytest.LogC
 def test_an_unknown_policy_is_named_with_those_there_are() -> None:
     with pytest.raises(BadInput, match=r"no policy 'nonsense' among the preloaders; there are: .*opportunistic"):
         policies(Config(preload=PreloadConfig(policy="nonsense")))
+
+
+def test_of_a_thousand_versions_the_driver_keeps_the_one_that_is_there() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        for n in range(1000):
+            key = f"t/c@{n}"
+            stage.invoker.register(function(key), spec(key))
+            call = stage.invoker.invoke(Call(f"c{n}", key, b"{}"))
+            stage.clock.advance(3.0)
+            assert call.result().failure is None
+            stage.invoker.unregister(key)
+            stage.clock.advance(0.1)
+        invoker = stage.invoker
+        assert set(invoker._specs) == {A, B}
+        assert set(invoker._complete) <= {A, B}
+        assert len(invoker._templates) <= 1
+
+    asyncio.run(scene())
+
+
+def test_all_functions_of_a_template_name_the_same_one_which_may_read_the_folders_of_all() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        template = TemplateSpec(template_key("u", "env"), Path("python"), ("json",))
+        keys = ("u/a@1", "u/b@1")
+        for key in keys:
+            stage.invoker.register(function(key), replace(spec(key), folder=Path("/", key), template=template))
+        specs = [stage.invoker._spec(key) for key in keys]
+        assert specs[0].template is specs[1].template
+        assert specs[0].template is not None
+        assert specs[0].template.folders == (Path("/u/a@1"), Path("/u/b@1"))
+        assert specs[0].template.modules == ("json",)
+        assert stage.invoker._spec(keys[0]) is specs[0], "told once only"
+        stage.invoker.unregister(keys[0])
+        again = stage.invoker._spec(keys[1])
+        assert again.template is not None
+        assert again.template.folders == (Path("/u/b@1"),)
+
+    asyncio.run(scene())
+
+
+def test_a_bug_in_the_middle_of_an_event_loses_no_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        stage = Stage()
+        call = stage.invoker.invoke(Call("a1", A, b"{}"))
+        stage.clock.advance(1.95)
+
+        def fails(books: object) -> None:
+            raise InternalError("a bug")
+
+        monkeypatch.setattr("instainfer.core.node.preload", fails)
+        stage.clock.advance(0.1)
+        assert call.result().failure is None
+        assert "could not be handled to its end" in caplog.text
+
+    asyncio.run(scene())

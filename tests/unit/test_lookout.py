@@ -9,6 +9,8 @@ from instainfer.core import events as e
 from instainfer.core.lookout import SMALL, Lookout
 from instainfer.core.model import MIB, Profile
 from instainfer.core.ports import NodeView, PreloadPlan
+from instainfer.core.registry import CANDIDATES
+from instainfer.core.views import container_view
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 MANY = tuple(f"t/f{n}@1" for n in range(SMALL[1] + 1))
@@ -80,3 +82,31 @@ def test_a_load_follows_when_those_it_displaces_are_gone() -> None:
     assert only(displaced, d.Offload).function == rare
     none(displaced, d.Load)
     assert only(node.gone(305.7, "node-c1", rare), d.Load).function == busy
+
+
+def test_what_has_fallen_due_is_seen_by_a_thorough_look_though_it_was_called_long_ago() -> None:
+    """A rare periodic function is never among those that were called latest."""
+    keys = tuple(f"t/f{n}@1" for n in range(CANDIDATES + 10))
+    node = large(keys)
+    books = node.node.books
+    for n, key in enumerate(keys):
+        books.functions.called(key, float(n))
+        books.functions[key].concurrency.answered()
+    books.at = 100.0
+    books.pool.missed = {keys[0]: None}
+    seen = books.lookout.look(books.functions, books.pool, 100.0, 1)
+    assert seen.thorough
+    assert keys[0] in {function.key for function in seen.absent}
+    assert keys[1] not in {function.key for function in seen.absent}
+    assert books.pool.missed == {}
+
+
+def test_a_container_that_is_kept_for_nobody_any_longer_is_seen_so() -> None:
+    node = large()
+    node.serve(0.0, "node-c1", "a1", MANY[0])
+    books = node.node.books
+    container = books.pool.containers["node-c1"]
+    assert container_view(container, books.pool).owner == MANY[0]
+    books.pool.disown(container)
+    assert container_view(container, books.pool).owner is None
+    assert "node-c1" in books.pool.changed

@@ -86,6 +86,16 @@ def test_a_call_that_takes_long_puts_them_off_for_a_while_only() -> None:
     assert only(node.tell(e.TimerFired(12.1)), d.Load).function == C
 
 
+def test_each_load_is_put_off_and_not_only_the_first_of_a_busy_time() -> None:
+    node = two_containers(calls_beside=0, put_off_s=2.0)
+    none(node.tell(e.FunctionRegistered(10.1, function(C))), d.Load)
+    assert only(node.tell(e.TimerFired(12.1)), d.Load).function == C
+    node.loaded(13.0, "node-c1", C)
+    none(node.tell(e.FunctionRegistered(14.0, function("t/d@1"))), d.Load)
+    none(node.advance(14.9), d.Load)
+    assert only(node.advance(15.1), d.Load).function == "t/d@1", "two seconds after the load before"
+
+
 @pytest.mark.parametrize("allowed", [1, None])
 def test_where_there_are_processors_for_both_they_are_not_put_off(allowed: int | None) -> None:
     node = two_containers(calls_beside=allowed)

@@ -11,7 +11,8 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.errors import IllegalEvent
 from instainfer.core.model import MIB, Failure, FailureKind, StartKind, template_key
-from instainfer.core.ports import NodeView, PreloadPlan
+from instainfer.core.ports import FunctionView, NodeView, PreloadPlan, SuggestLoad
+from instainfer.policy.memoryless import Memoryless
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 T = template_key("t", "env")
@@ -211,3 +212,52 @@ def test_where_memory_is_short_after_a_call_a_template_of_others_goes_and_not_wh
     made(node, 7.0, "node-c1", mib=200)
     forked(node, 7.1, "node-c1", A, mib=150)
     assert only(node.ran(7.2, "node-c1", "a1", mib=150), d.Offload).function == other.template
+
+
+class Loads(Memoryless):
+    """Suggests one load when it is told to."""
+
+    active = True
+    next: SuggestLoad | None = None
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        return 0.0
+
+    def plan(self, view: NodeView) -> PreloadPlan:
+        suggestion, self.next = self.next, None
+        return PreloadPlan(() if suggestion is None else (suggestion,))
+
+
+def test_what_loads_while_its_template_arrives_is_charged_as_forked_from_then_on() -> None:
+    """Or it would be ended as too large for a container in which both have room."""
+    plan = Loads()
+    node = CheckedNode(2048, keys=(), preloader=plan)
+    for key in (A, B):
+        node.tell(e.FunctionRegistered(0.0, function(key, 2048, 907)))
+    books = node.node.books
+    books.functions[B].profile = books.functions[B].profile.with_load(0.1, 0.1, 307 * MIB, forked=True)
+    node.call(0.0, "a1", A)
+    node.started(0.4, "node-c1")
+    node.loaded(1.9, "node-c1", A, mib=900)
+    node.ran(2.0, "node-c1", "a1", mib=900)
+    plan.next = SuggestLoad("node-c1", B, 907 * MIB, 1.0, (), "a test")
+    books.opportunity = True
+    only(node.tell(e.TimerFired(3.0)), d.Load)
+    none(made(node, 4.0, "node-c1", mib=600), d.Offload)
+    assert books.pool.ledger.charged("node-c1", B) == 307 * MIB
+
+
+def test_a_template_of_another_environment_is_no_part_of_a_calls_wait() -> None:
+    plan = Loads()
+    node = CheckedNode(2048, preloader=plan)
+    other = replace(function("t/other@1"), environment="other")
+    node.tell(e.FunctionRegistered(0.0, other))
+    node.serve(0.0, "node-c1", "a1", A)
+    plan.next = SuggestLoad("node-c1", T, MIB, 1.0, (), "a test")
+    node.node.books.opportunity = True
+    only(node.tell(e.TimerFired(3.0)), d.Load)
+    node.node.books.functions[A].load_failure = None
+    assert only(node.call(4.0, "a2", A), d.Run).start_kind is StartKind.WARM
+    made(node, 4.5, "node-c1")
+    phases = only(node.ran(5.0, "node-c1", "a2", compute_s=1.0), d.Reply).phases
+    assert (phases.libraries, phases.compute) == (0.0, 1.0)

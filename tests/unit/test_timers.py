@@ -41,3 +41,23 @@ def test_the_plan_has_a_deadline_of_its_own() -> None:
     timers.fired(3.0)
     timers.plan_at = None
     assert timers.ask() == 10.0
+
+
+def test_what_is_disarmed_does_not_go_off_and_is_not_kept() -> None:
+    timers = Timers()
+    timers.arm(1.0, "a")
+    for n in range(10_000):
+        timers.arm(1000.0 + n, f"b{n}")
+        timers.disarm(f"b{n}")
+    timers.disarm("never armed")
+    assert len(timers._heap) < 200
+    assert timers.fired(1e9) == ["a"]
+
+
+def test_what_is_armed_again_after_it_was_disarmed_goes_off_once() -> None:
+    timers = Timers()
+    timers.arm(5.0, "a")
+    timers.disarm("a")
+    timers.arm(7.0, "a")
+    assert timers.fired(6.0) == []
+    assert timers.fired(8.0) == ["a"]

@@ -100,6 +100,10 @@ class Controller:
         """A node takes no more calls; those it has go on."""
         self._driver.leave(node)
 
+    def lose(self, node: str) -> None:
+        """A node is gone with all that it had; the calls that were in flight there end now."""
+        self._driver.lose(node)
+
     def remember(self, function: FunctionKey, profile: Profile) -> None:
         """A node measured a function: keep it for the next start."""
         self._actions.remember(function, profile)
@@ -155,6 +159,7 @@ class Controller:
             "draining": self._driver.draining,
             "in_flight": self._driver.in_flight,
             "nodes": self._driver.snapshots(),
+            "routing_failures": self._driver.routing_failures,
             "records": self._store.status(),
         }
 

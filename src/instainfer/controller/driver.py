@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,13 +10,15 @@ from ..backends.base import Call, FunctionSpec
 from ..core.cluster import (
     ClusterState,
     DrainAsked,
+    Lost,
     NodeJoined,
     NodeLeft,
+    NodeLost,
     Refuse,
     RequestArrived,
     RequestFinished,
 )
-from ..core.model import Function, FunctionKey, Profile
+from ..core.model import NO_TIME, ActivationId, Failure, FailureKind, Function, FunctionKey, Profile
 from ..errors import InternalError
 from ..links.base import Link, Outcome
 
@@ -39,6 +42,9 @@ class ClusterDriver:
         self._now = now
         self._links: dict[str, Link] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
+        self._running: dict[ActivationId, asyncio.Future[Outcome]] = {}
+        self._lost: dict[ActivationId, str] = {}
+        """Activations whose node was lost and whose ends have not been asked for yet, with that node."""
 
     @property
     def in_flight(self) -> int:
@@ -58,6 +64,15 @@ class ClusterDriver:
     def leave(self, node: str) -> None:
         self._state.handle(NodeLeft(self._now(), node))
         del self._links[node]
+
+    def lose(self, node: str) -> None:
+        """A node is gone, and with it all that it had: its calls end now, each with an `Outcome` that says so."""
+        for decision in self._state.handle(NodeLost(self._now(), node)):
+            if isinstance(decision, Lost):
+                self._lost[decision.activation] = node
+                if (running := self._running.get(decision.activation)) is not None:
+                    running.cancel()
+        self._links.pop(node, None)
 
     def drain(self) -> None:
         """Admit nothing from now on; what is in flight goes on."""
@@ -79,14 +94,37 @@ class ClusterDriver:
         return decision if isinstance(decision, Refuse) else self._links[decision.node]
 
     def finish(self, activation: str) -> None:
-        self._state.handle(RequestFinished(self._now(), activation))
+        if self._lost.pop(activation, None) is None:
+            self._state.handle(RequestFinished(self._now(), activation))
 
     async def run(self, link: Link, call: Call) -> Outcome:
         """Have an admitted call run. Raises only for a bug of the link."""
-        outcome = await link.invoke(call)
+        if call.activation in self._lost:
+            return self._gone(call)
+        running = self._running[call.activation] = asyncio.ensure_future(link.invoke(call))
+        try:
+            outcome = await running
+        except asyncio.CancelledError:
+            if call.activation in self._lost:
+                return self._gone(call)
+            raise
+        finally:
+            del self._running[call.activation]
         if outcome.activation != call.activation:
             raise InternalError(f"node {link.name} answered activation {call.activation} with {outcome.activation}")
         return outcome
+
+    def _gone(self, call: Call) -> Outcome:
+        text = f"the node {self._lost[call.activation]} is gone, and with it this activation; call again"
+        failure = Failure(FailureKind.CONTAINER_LOST, text)
+        return Outcome(call.activation, call.function, "", None, NO_TIME, failure, None)
+
+    @property
+    def routing_failures(self) -> dict[str, Any] | None:
+        """How often the routing has failed and how it did last; None when it has not."""
+        if not self._state.routing_failures:
+            return None
+        return {"count": self._state.routing_failures, "last": self._state.routing_failure}
 
     def snapshots(self) -> list[Mapping[str, Any]]:
         return [link.snapshot() for link in self._links.values()]
