@@ -85,6 +85,12 @@ class NodeConfig(_Part):
         description='variables of every function\'s process and of every template, OMP_WAIT_POLICY = "ACTIVE" say; a '
         "function's own win. In the environment: as JSON",
     )
+    answer_grace_s: float = Field(
+        15.0,
+        gt=0,
+        description="a container that has not said what became of a call so many seconds after the call's own time limit "
+        "is given up, and the call is answered",
+    )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
     backend: str = Field("process", description="how containers are made: process, or memory for tests")
 

@@ -69,6 +69,7 @@ def node_state(config: Config, at: float) -> NodeState:
         retain=node.retain,
         templates=node.templates and node.retain,
         replace=node.replace,
+        answer_grace_s=node.answer_grace_s,
     )
     return NodeState(settings, policies(config), at=at)
 

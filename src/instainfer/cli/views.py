@@ -46,6 +46,11 @@ def _node(node: Shape, columns: int) -> Iterator[RenderableType]:
     )
     yield f"  memory     {_memory(node['memory'], min(40, max(10, columns - 56)))}"
     yield f"  pre-loads  {_preloads(node['preloads'])}"
+    for failure in node.get("policy_failures", ()):
+        yield (
+            f"  [red]policy[/red]     {_plain(failure['role'])} ({_plain(failure['policy'])}) has failed "
+            f"{failure['count']} times, a plain default stands in; last: {_plain(failure['last'])}"
+        )
     layout = _Layout.of(containers)
     for number, container in enumerate(containers):
         yield ""
