@@ -88,8 +88,8 @@ class NodeConfig(_Part):
     answer_grace_s: float = Field(
         15.0,
         gt=0,
-        description="seconds after a call's own time limit at which its container is given up if it has not said what became "
-        "of the call",
+        description="seconds after a call's own time limit at which its container is given up if it has not said what "
+        "became of the call",
     )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
     backend: str = Field("process", description="how containers are made: process, or memory for tests")
