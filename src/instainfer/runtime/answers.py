@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from ..wire.calls import MAX_ANSWER_BYTES
+from ..wire.bounds import MAX_ANSWER_BYTES
 from ..wire.messages import Failure
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode

@@ -29,6 +29,8 @@ class TemplateProcess(Process):
         """
         self.template = template
         self.nursery = nursery
+        self.isolation: list[str] = []
+        """What it has given up, in words; said before it imports anything."""
         scratch = os.path.join(nursery, "template")
         os.mkdir(scratch, 0o700)
         super().__init__(template.key, scratch, Log(_LOG_BYTES), FROM_TEMPLATE, listening)
