@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..core.model import ActivationId, FunctionKey, ResidentKey
+from ..core.model import ActivationId, FunctionKey, ResidentKey, is_template
 from ..wire import messages
 from ..wire.framing import ProtocolError
 
@@ -40,7 +40,7 @@ class Expected:
     def run(self, activation: ActivationId, function: FunctionKey, template: ResidentKey | None, now: float) -> None:
         self._runs[activation] = (function, now)
         self._will_be_loaded(function, template, now)
-        self._ends.update(key for key in (*self._loaded, *self._loads) if key != function)
+        self._ends.update(key for key in (*self._loaded, *self._loads) if key != function and not is_template(key))
 
     def offload(self, key: ResidentKey) -> None:
         self._ends.add(key)
@@ -76,6 +76,8 @@ class Expected:
 
     def load_failed(self, message: messages.LoadFailed) -> None:
         self._end_load(message.function, "cannot be loaded")
+        if not self._is_awaited(message.function):
+            self._ends.discard(message.function)  # there is nothing left to be ended
 
     def gone(self, message: messages.Gone) -> None:
         key = message.function
@@ -83,8 +85,10 @@ class Expected:
             raise ProtocolError(f"it has ended {key:.100}, which nobody has asked for")
         if key in self._loaded:
             self._loaded.discard(key)
-        else:
+        elif self._is_awaited(key):
             self._end_load(key, "is gone")
+        else:
+            raise ProtocolError(f"it says that {key:.100} is gone, which was not there")
         self._ends.discard(key)
 
     def ran(self, message: messages.Ran, now: float) -> float:
