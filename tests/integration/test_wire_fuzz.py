@@ -122,7 +122,7 @@ class Enemy:
                     )
 
     async def _hear(self) -> bytes:
-        """The next commands. An enemy that says nothing more ends at once: what to do about silence is not the wire's."""
+        """The next commands. An enemy that is not told anything ends: silence is not a matter of the wire."""
         async with asyncio.timeout(None if self._is_honest is not False else 0.05):
             return await asyncio.get_running_loop().sock_recv(self._theirs, 65536)
 

@@ -35,7 +35,7 @@ class LearnedModules:
     def add(self, template: ResidentKey, modules: Iterable[str]) -> None:
         """A function that can be forked from this template imported these as well."""
         known = self.of(template)
-        fit = (name for name in modules if 0 < len(name) <= MOST_NAME_CHARS)
+        fit = (name for name in modules if 0 < len(name) <= MOST_NAME_CHARS and name.isprintable())
         merged = tuple(dict.fromkeys((*known, *fit)))[:MOST_MODULES]
         if merged != known:
             self._modules[template] = merged

@@ -38,7 +38,7 @@ from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, Temp
 from .expected import Expected
 from .learned import LearnedModules
 from .process_manager import ManagerProcess
-from .result import checked_result
+from .result import checked_logs, checked_result
 
 log = logging.getLogger(__name__)
 
@@ -340,7 +340,9 @@ class ProcessContainer(asyncio.Protocol):
                 result = None
                 if failure is None:
                     result, failure = checked_result(message.answer)
-                answer = Answer(result, message.logs)
+                told = self._defined.get(message.function)
+                logs = checked_logs(message.logs, told[0].logs_bytes if told is not None else 0)
+                answer = Answer(result, logs)
                 event = RunFinished(
                     now,
                     self.id,

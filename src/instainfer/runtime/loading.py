@@ -181,7 +181,7 @@ class Loading:
     def on_message(self, resident: Resident, message: Any) -> None:
         if isinstance(message, Born) and resident.pid is None:
             self._born(resident, message.pid)
-        elif isinstance(message, Apart) and resident.is_forked and resident.state is State.LOADING:
+        elif isinstance(message, Apart) and resident.awaits_uid:
             resident.is_apart = True
             if resident.pid is not None:
                 self._give_uid(resident, resident.pid)

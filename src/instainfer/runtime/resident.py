@@ -9,7 +9,7 @@ from ..wire.framing import ProtocolError
 from ..wire.messages import Function
 from . import jail
 from .logs import Log
-from .process import Listening, Process
+from .process import Listening, Process, State
 from .templates import TemplateProcess
 
 
@@ -42,6 +42,7 @@ class Resident(Process):
         self.uid: int | None = None
         """The id that we have given it, if it is forked and has got one of its own."""
         self._imported_at: float | None = None
+        self._own_uid = own_uid and template is not None
         self.is_apart = False
         """Whether it waits for a user id of its own, which it may say before we know that it is born."""
         super().__init__(function.key, scratch, Log(function.logs_bytes), FROM_PROCESS, listening)
@@ -59,6 +60,11 @@ class Resident(Process):
         )
         self.channel.expect(0)  # nothing large before it is asked for an answer
         self.channel.send(TO_PROCESS.encode(prepare))
+
+    @property
+    def awaits_uid(self) -> bool:
+        """Whether it may ask for a user id of its own: when it was told that it can be given one, and once."""
+        return self._own_uid and not self.is_apart and not self.isolation and self.state is State.LOADING
 
     @property
     def is_forked(self) -> bool:

@@ -75,8 +75,10 @@ class Templates(dict[str, TemplateProcess]):
         return [name for name in template.modules if not any(_is_within(name, module) for module in out)]
 
     def leave_out(self, template: Template, module: str, reason: str) -> bool:
-        """Import this no more; false when there have been too many of them."""
+        """Import this no more; false when there have been too many of them, or when it was not imported at all."""
         out = self.left_out.setdefault(template.key, {})
+        if module in out:
+            return False  # made anew without it, it would say so for ever
         out[module] = reason
         return len(out) < MOST_ATTEMPTS
 

@@ -171,9 +171,8 @@ class Ran(NamedTuple):
         return self.rest[: self.answer_bytes]
 
     @property
-    def logs(self) -> list[str]:
-        raw = self.rest[self.answer_bytes :]
-        return raw.decode("utf-8", "replace").split("\n") if raw else []
+    def logs(self) -> bytes:
+        return self.rest[self.answer_bytes :]
 
 
 class Measured(NamedTuple):
