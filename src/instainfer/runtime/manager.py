@@ -19,8 +19,9 @@ import time
 from collections import deque
 from typing import Any
 
+from ..wire.bounds import MAX_ANSWER_BYTES
 from ..wire.calls import TO_PROCESS, Answered, Ask
-from ..wire.framing import Frame, ProtocolError
+from ..wire.framing import ProtocolError
 from ..wire.messages import (
     COMMANDS,
     REPORTS,
@@ -55,7 +56,7 @@ class Manager:
 
     def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str) -> None:
         self._loop = Loop()
-        self._invoker = Channel(self._loop, sock, self._on_command, self._on_invoker_gone)
+        self._invoker = Channel(self._loop, sock, COMMANDS, self._on_command, self._on_invoker_gone)
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The first one is being served."""
@@ -89,8 +90,7 @@ class Manager:
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
-    def _on_command(self, frame: Frame) -> None:
-        command = COMMANDS.decode(frame)
+    def _on_command(self, command: Any) -> None:
         if isinstance(command, Run):
             self._function(command.function)
             self._runs.append(command)
@@ -176,6 +176,7 @@ class Manager:
             # Not to one whose end has been seen already: its death comes as a signal, and it is loaded anew.
             resident.state = State.RUNNING
             resident.begin()
+            resident.channel.expect(MAX_ANSWER_BYTES)
             resident.channel.send(TO_PROCESS.encode(Ask(run.env, run.args)))
             self.watch.hurry()
 
@@ -196,11 +197,13 @@ class Manager:
         self.advance()
 
     def answered(self, resident: Resident, message: Answered) -> None:
-        self._finish_run(resident, message.compute_s, message.answer, message.failure, alive=not message.last)
+        answer = message.answer if message.failure is None else b""
+        self._finish_run(resident, answer, message.failure, alive=not message.last)
 
-    def _finish_run(
-        self, resident: Resident, compute_s: float, answer: bytes, failure: Failure | None, *, alive: bool
-    ) -> None:
+    def _finish_run(self, resident: Resident, answer: bytes, failure: Failure | None, *, alive: bool) -> None:
+        # The time is ours, from handing the request over to here: a process could say anything of it.
+        compute_s = time.monotonic() - resident.began_at
+        resident.channel.expect(0)
         resident.read_outputs()
         resident.state = State.READY
         resident.deadline_at = None
@@ -233,7 +236,7 @@ class Manager:
     def fail(self, process: Process, failure: Failure) -> None:
         """End a process for a reason of its own, which goes to whoever waits for it."""
         if isinstance(process, Resident) and process.state is State.RUNNING:
-            self._finish_run(process, time.monotonic() - process.began_at, b"", failure, alive=False)
+            self._finish_run(process, b"", failure, alive=False)
             return
         loading = process.state is State.LOADING
         if isinstance(process, TemplateProcess) and (loading or failure.kind == "out_of_memory"):
