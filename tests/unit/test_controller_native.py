@@ -138,6 +138,7 @@ def test_status(tmp_path: Path) -> None:
                 "version": __version__,
                 "home": str(tmp_path / "home"),
                 "isolation": ["none: a test"],
+                "routing_failures": None,
                 "namespaces": ["guest"],
                 "draining": False,
                 "in_flight": 0,

@@ -233,7 +233,7 @@ class NodeState:
             books.pool.shift(resident, LOADED)
             books.preloads.finished += 1
             if container.state is IDLE:
-                books.room = True  # for a call of it that waits for a busy copy
+                books.room = books.room or books.queue.count(event.function) > 0  # calls that wait for a busy copy
                 books.shrink(container)
 
     def _template_loaded(self, event: events.LoadFinished) -> None:
@@ -263,7 +263,6 @@ class NodeState:
             if not request.loaded and books.functions[request.function].template == event.function:
                 request.template_made(event.at, event.library_s)
         if container.state is IDLE:
-            books.room = True  # for a call that waits to be forked from it
             books.shrink(container)
         if not record.users and resident.state is LOADED:
             books.offload(resident, "no function is forked from it any longer")
