@@ -55,7 +55,8 @@ class _Resident:
 
 
 class MemoryBackend:
-    """`start_s`, `stop_s`, `end_s`: seconds to create a container, to stop one, to end a resident."""
+    """`start_s`, `stop_s`, `end_s`: seconds to create a container, to stop one, to free the memory of a resident that
+    was ended."""
 
     name = "memory"
 
@@ -257,9 +258,9 @@ class MemoryContainer:
                 self._begin(resident)
 
     def _continue_run(self) -> None:
-        """Take the run one step further: others ended, then loaded, then computing."""
+        """Take the run one step further: loaded, then computing. It does not wait for the memory of the others."""
         run = self._run
-        if run is None or self._ending or run.cancel is not None:
+        if run is None or run.function.key in self._ending or run.cancel is not None:
             return
         resident = self._residents.get(run.function.key)
         if resident is None:
