@@ -24,6 +24,7 @@ from . import queries
 from .actions import Actions
 from .activations import Activations
 from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
+from .bodies import Budget
 from .catalog import Catalog
 from .collections import Collections
 from .deployment import Deployer, EnvironmentMaker
@@ -76,17 +77,20 @@ class Controller:
         limits = Limits(config.limits.concurrent_invocations, config.limits.invocations_per_minute)
         self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
         self._catalog = Catalog()
+        self._budget = Budget(config.server.max_pending_bytes)
         self._actions = Actions(
             self._catalog,
             store,
             Deployer(rooms.folders, rooms.environments, config.limits),
             self._driver,
+            self._budget,
             max_code_bytes=config.server.max_code_bytes,
             max_parameters_bytes=config.server.max_body_bytes,
         )
         self._invocations = Invocations(
             self._driver,
             store,
+            self._budget,
             self.now,
             max_result_bytes=config.server.max_result_bytes,
             api_host=api_host(config.server.host, config.server.port),
@@ -170,11 +174,14 @@ class Controller:
     def app(self) -> ASGIApp:
         activations = Activations(self._store)
         server = self.config.server
-        collections = Collections(self.config, self._keyring, self._catalog, self._actions, activations)
+        collections = Collections(
+            self.config, self._keyring, self._catalog, self._actions, activations, budget=self._budget
+        )
         native = Native(
             self._keyring,
             self._catalog,
             self._actions,
+            self._budget,
             content=self._rooms.content,
             environments=self._rooms.environments,
             status=self.status,
@@ -184,6 +191,7 @@ class Controller:
             self._keyring,
             self._catalog,
             self._invocations,
+            self._budget,
             [*collections.routes(), *native.routes()],
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,

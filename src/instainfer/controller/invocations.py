@@ -23,6 +23,7 @@ from ..core.cluster import Refuse
 from ..core.model import NO_TIME, Failure, FailureKind, Phases
 from ..links.base import Link, Outcome
 from .auth import Identity
+from .bodies import Budget
 from .catalog import Deployed
 from .driver import ClusterDriver
 from .records import Action, ActivationRecord
@@ -61,10 +62,18 @@ class Invocations:
     """Every call between its request and its record. `now` is the clock of `arrived_s` and of the cluster's events."""
 
     def __init__(
-        self, driver: ClusterDriver, store: Store, now: Callable[[], float], *, max_result_bytes: int, api_host: str
+        self,
+        driver: ClusterDriver,
+        store: Store,
+        budget: Budget,
+        now: Callable[[], float],
+        *,
+        max_result_bytes: int,
+        api_host: str,
     ) -> None:
         self._driver = driver
         self._store = store
+        self._budget = budget
         self._now = now
         self._max_result_bytes = max_result_bytes
         self.api_host = api_host
@@ -116,14 +125,17 @@ class Invocations:
     def _admit(self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, arrived_s: float) -> _Flight:
         action = deployed.action
         activation = uuid4().hex
+        self._budget.take(len(args))
         admitted = self._driver.admit(activation, action.namespace, action.key)
         if isinstance(admitted, Refuse):
+            self._budget.give(len(args))
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
         call = Call(activation, action.key, args, self._environment(action, activation, caller, transaction))
         deployed.enter()
         return _Flight(call, deployed, admitted, arrived_s)
 
     def _left(self, flight: _Flight) -> None:
+        self._budget.give(len(flight.call.args))
         self._driver.finish(flight.call.activation)
         flight.deployed.leave()
 

@@ -9,6 +9,7 @@ import msgspec
 
 from ..core.model import Failure, FailureKind, Phases, StartKind
 from ..links.base import Outcome
+from .queries import ActivationSummary
 from .records import (
     APPLICATION_ERROR,
     DEVELOPER_ERROR,
@@ -236,7 +237,7 @@ def activation_json(record: ActivationRecord) -> msgspec.Raw:
     return msgspec.Raw(encode(full))
 
 
-def summary_json(record: ActivationRecord) -> msgspec.Raw:
+def summary_json(record: ActivationSummary) -> msgspec.Raw:
     """The item of a list of activations."""
     summary = _Summary(
         namespace=record.namespace,

@@ -90,7 +90,9 @@ class ContentStore:
     def _file(self, digest: str) -> Path:
         match = _DIGEST.fullmatch(digest)
         if match is None:
-            raise BadInput(f"{shown(digest)} is not a digest; it is written sha256: and 64 lower-case hexadecimal digits")
+            raise BadInput(
+                f"{shown(digest)} is not a digest; it is written sha256: and 64 lower-case hexadecimal digits"
+            )
         return self.root / match[1]
 
     def _remove_abandoned(self) -> None:

@@ -242,7 +242,9 @@ class _Reader:
             return None
         match = _PYTHON.fullmatch(value) if isinstance(value, str) else None
         if match is None or int(match[1]) < _OLDEST_MINOR:
-            self._refuse("python", f"{shown(value)} is not one", f'a version such as "3.11", 3.{_OLDEST_MINOR} or newer')
+            self._refuse(
+                "python", f"{shown(value)} is not one", f'a version such as "3.11", 3.{_OLDEST_MINOR} or newer'
+            )
         return match[0]
 
     def megabytes(self, key: str) -> int | None:
