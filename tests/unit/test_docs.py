@@ -104,7 +104,7 @@ def test_every_way_to_fail_is_told() -> None:
 
 def test_every_route_is_in_the_api_reference() -> None:
     nothing = cast(Any, None)
-    native = Native(nothing, nothing, nothing, content=nothing, environments=nothing, status=nothing, max_body_bytes=0)
+    native = Native(nothing, nothing, nothing, nothing, content=nothing, environments=nothing, status=nothing, max_body_bytes=0)
     routes = [*Collections(nothing, nothing, nothing, nothing, nothing).routes(), *native.routes()]
     text = text_of("reference", "api.md")
     paths = {route.path.removesuffix("/") or "/" for route in routes}

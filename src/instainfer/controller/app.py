@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from .. import __version__
-from ..config import Config
+from ..config import Config, ServerConfig
 from ..core.cluster import ClusterState, Limits, Routing
 from ..core.model import FunctionKey, Profile
 from ..environments.content import ContentStore
@@ -27,6 +27,7 @@ from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_cr
 from .bodies import Budget
 from .catalog import Catalog
 from .collections import Collections
+from .connections import Bounds
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
 from .gateway import Gateway
@@ -232,6 +233,16 @@ async def open_controller(
 def create_app(controller: Controller) -> ASGIApp:
     """The HTTP side of a controller, as an ASGI application."""
     return controller.app()
+
+
+def bounds(server: ServerConfig) -> Bounds:
+    """What a connection may cost."""
+    return Bounds(
+        head_bytes=server.max_header_bytes,
+        head_s=server.header_timeout_s,
+        body_s=server.body_timeout_s,
+        connections=server.max_connections,
+    )
 
 
 def api_host(host: str, port: int) -> str:
