@@ -41,6 +41,30 @@ class ServerConfig(_Part):
     )
     max_result_bytes: int = Field(1024 * 1024, gt=0, description="largest answer of a function, in bytes")
     max_code_bytes: int = Field(48 * 1024 * 1024, gt=0, description="largest code of a function, in bytes")
+    max_pending_bytes: int = Field(
+        512 * 1024 * 1024,
+        gt=0,
+        description="bodies, arguments and code of all requests together that may be in memory, in bytes; what comes "
+        "above gets 503",
+    )
+    max_header_bytes: int = Field(
+        16 * 1024, gt=0, description="largest head of a request, path and headers, in bytes; larger ones get 431"
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, description="longest time that the head of a request may take, in seconds; later ones get 408"
+    )
+    body_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        description="seconds for the body of a request, or for taking an answer; a long one has another second for "
+        "each 4,096 bytes that have moved",
+    )
+    max_connections: int = Field(
+        1000,
+        gt=0,
+        description="connections at a time, at most half of what the process may have open; when there are as many, "
+        "the one that has been idle longest makes way",
+    )
     blocking_timeout_s: float = Field(
         60.0, gt=0, description="longest wait of a blocking call, in seconds; after it the answer is 202"
     )
@@ -220,6 +244,7 @@ class PreloadConfig(_Part):
 class EnvironmentsConfig(_Part):
     installer: Literal["auto", "uv", "pip"] = Field("auto", description="auto: uv if present, else pip")
     build_timeout_s: float = Field(1800.0, gt=0, description="bound on building one environment, in seconds")
+    max_builds: int = Field(2, gt=0, description="environments that are built at a time; others wait")
 
 
 class Config(BaseSettings):

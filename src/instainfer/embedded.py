@@ -21,7 +21,7 @@ import uvloop
 from .backends.base import Backend, Clock
 from .backends.clock import LoopClock
 from .config import Config
-from .controller.app import Controller, Rooms, open_controller
+from .controller.app import Controller, Rooms, bounds, open_controller
 from .controller.server import HttpServer
 from .core.model import MIB
 from .core.node import NodeSettings, NodeState
@@ -123,7 +123,8 @@ class _Platform:
                 self.config, [link], make_rooms(self.config), isolation=backend.isolation()
             )
             stack.push_async_callback(controller.close)
-            server = HttpServer(controller.app(), self.config.server.host, self.config.server.port)
+            serving = self.config.server
+            server = HttpServer(controller.app(), serving.host, serving.port, bounds(serving))
             stack.push_async_callback(server.stop)
             await server.start()
             controller.listening(server.url)
@@ -187,6 +188,7 @@ def make_rooms(config: Config) -> Rooms:
             cache / "environments",
             installer=config.environments.installer,
             timeout_s=config.environments.build_timeout_s,
+            max_builds=config.environments.max_builds,
         ),
     )
 

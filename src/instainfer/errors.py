@@ -33,7 +33,19 @@ __all__ = [
     "NotFound",
     "Unreachable",
     "UserError",
+    "shown",
 ]
+
+_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """A stranger's value as an error may quote it: short, on one line, whatever is in it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits; a table within tables
+        return "what was given"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 class UserError(InstaInferError):

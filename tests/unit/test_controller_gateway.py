@@ -16,7 +16,8 @@ from support.controllers import ACTIONS, ACTIVATIONS, NATIVE, Stand, key_of, sta
 
 from instainfer.controller.app import api_host, is_loopback
 from instainfer.controller.auth import CREDENTIALS, Keyring, hash_key, read_credentials
-from instainfer.controller.gateway import action_of, read_body, request_id
+from instainfer.controller.bodies import Budget, read_body
+from instainfer.controller.gateway import action_of, request_id
 
 UUID = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502"
 KEY = "k" * 64
@@ -331,10 +332,10 @@ def test_bodies_are_bounded_by_head_and_by_body(pieces: list[bytes], length: byt
 
     async def run() -> None:
         if isinstance(answer, bytes):
-            assert await read_body(receive, length, 8) == answer
+            assert await read_body(receive, length, 8, Budget(100).lease()) == answer
         else:
             with pytest.raises(HTTPException) as refused:
-                await read_body(receive, length, 8)
+                await read_body(receive, length, 8, Budget(100).lease())
             assert (refused.value.status_code, refused.value.detail) == (413, answer)
 
     asyncio.run(run())

@@ -3,66 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
 import logging
-import re
 import time
 from functools import partial
-from typing import Any
 
 import msgspec
-from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from ..core.model import FunctionKey, Profile
 from ..errors import BadInput, Conflict, InternalError
 from . import queries
+from .bodies import LARGE_BYTES, Budget, Lease
 from .catalog import Catalog, Deployed
-from .deployment import Deployer, concrete_kind
+from .code_answers import out_of, with_code
+from .deployment import Deployer
 from .driver import ClusterDriver, Registration
-from .records import Action, ActionLimits, AskedLimits
-from .responses import encode
+from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
+from .records import Action, ActionLimits
 from .store import Store
 
-FIRST_VERSION = "0.0.1"
 RESTORES_AT_A_TIME = 4
-_BASE64 = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)")
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 log = logging.getLogger(__name__)
-
-
-class _Exec(msgspec.Struct):
-    kind: str
-    code: str | None = None
-    binary: bool | None = None
-    main: str | None = None
-
-
-class _Pair(msgspec.Struct, omit_defaults=True):
-    key: str
-    value: Any = None
-    init: bool = False
-
-
-class _Limits(msgspec.Struct):
-    timeout: int | None = None
-    memory: int | None = None
-    logs: int | None = None
-    concurrency: int | None = None
-
-
-class ActionPut(msgspec.Struct, rename={"deleted_annotations": "delAnnotations"}):
-    """The body of a PUT. Unknown keys are passed over, as clients send some."""
-
-    exec: _Exec | None = None
-    parameters: list[_Pair] | None = None
-    annotations: list[_Pair] | None = None
-    limits: _Limits | None = None
-    version: str | None = None
-    publish: bool | None = None
-    deleted_annotations: list[str] = []
 
 
 class Actions:
@@ -74,6 +36,7 @@ class Actions:
         store: Store,
         deployer: Deployer,
         driver: ClusterDriver,
+        budget: Budget,
         *,
         max_code_bytes: int,
         max_parameters_bytes: int,
@@ -82,6 +45,7 @@ class Actions:
         self._store = store
         self._deployer = deployer
         self._driver = driver
+        self._budget = budget
         self._max_code_bytes = max_code_bytes
         self._max_parameters_bytes = max_parameters_bytes
         self._profiles: dict[FunctionKey, Profile] = {}
@@ -90,10 +54,26 @@ class Actions:
         self._changing: set[tuple[str, str]] = set()
         self._restoring: asyncio.Task[None] | None = None
 
-    async def code(self, action: Action) -> str:
-        """The action's code as the API carries it: text, or base64 of an archive."""
-        source = await self._source(action)
-        return base64.b64encode(source).decode("ascii") if action.binary else source.decode("utf-8")
+    async def with_code(self, action: Action) -> Response:
+        """The action as the API carries it, its code as text, or base64 of an archive."""
+        digest = action.code_digest
+        size = await self._store.read(lambda connection: queries.code_size(connection, digest))
+        if size is None:
+            raise _no_code(action)
+
+        async def read(start: int, count: int) -> bytes:
+            return await self._store.read(lambda connection: queries.code_piece(connection, digest, start, count))
+
+        return await with_code(action, size, read)
+
+    async def decoded(self, body: bytes | bytearray) -> ActionPut:
+        """What the body of a PUT asks for. Raises `BadInput`, and 413 for what is too large."""
+        decode = partial(
+            decode_put, max_code_bytes=self._max_code_bytes, max_parameters_bytes=self._max_parameters_bytes
+        )
+        if len(body) < LARGE_BYTES:
+            return decode(body)
+        return await self._deployer.in_thread(decode, body)
 
     async def put(self, namespace: str, name: str, wanted: ActionPut, *, overwrite: bool) -> Action:
         """Create an action, or replace it when `overwrite`.
@@ -103,17 +83,25 @@ class Actions:
         old = self._catalog.find(namespace, name)
         if old is not None and not overwrite:
             raise Conflict("resource already exists")
-        if wanted.exec is None and old is None:
-            raise BadInput("exec undefined")
+        if wanted.code is None and old is None:
+            raise BadInput("exec undefined: say the kind and the code of the action")
         if (namespace, name) in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
         self._changing.add((namespace, name))
         try:
-            return await self._put(namespace, name, wanted, old.action if old is not None else None)
+            with self._budget.lease() as lease:
+                return await self._put(namespace, name, wanted, old.action if old is not None else None, lease)
         finally:
             self._changing.discard((namespace, name))
 
-    async def delete(self, action: Action) -> None:
+    async def delete(self, action: Action) -> Response:
+        """Delete an action, and answer what it was."""
+        with self._budget.lease() as lease:
+            source = await self._source(action, lease)
+            await self._delete(action)
+            return await with_code(action, len(source), out_of(source))
+
+    async def _delete(self, action: Action) -> None:
         place = (action.namespace, action.name)
         if place in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
@@ -161,10 +149,10 @@ class Actions:
         """What the nodes were told of a function; None while it is not ready."""
         return self._registrations.get(function)
 
-    async def _put(self, namespace: str, name: str, wanted: ActionPut, old: Action | None) -> Action:
-        source, code_digest, kind, binary, main = await self._code_of(wanted, old)
-        version = _next_version(wanted.version, old)
-        asked = _asked_limits(wanted.limits, old)
+    async def _put(self, namespace: str, name: str, wanted: ActionPut, old: Action | None, lease: Lease) -> Action:
+        code = await self._code_of(wanted, old, lease)
+        version = next_version(wanted.version, old)
+        asked = asked_limits(wanted.limits, old)
         draft = Action(
             namespace=namespace,
             name=name,
@@ -172,20 +160,20 @@ class Actions:
             key=self._new_key(f"{namespace}/{name}@{version}"),
             updated_ms=time.time_ns() // 1_000_000,
             publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
-            kind=kind,
-            main=main,
-            binary=binary,
-            code_digest=code_digest,
-            parameters=self._parameters_of(wanted, old),
-            annotations=_annotations(wanted, kind, old),
+            kind=code.kind,
+            main=code.main,
+            binary=code.binary,
+            code_digest=code.digest,
+            parameters=wanted.parameters if wanted.parameters is not None else (old.parameters if old else []),
+            annotations=merged_annotations(wanted, code.kind, old),
             asked=asked,
             limits=ActionLimits(timeout=0, memory=0, logs=0),
         )
-        same_code = old is not None and old.code_digest == code_digest and old.kind == kind
+        same_code = old is not None and old.code_digest == code.digest and old.kind == code.kind
         profile = self._profiles.get(old.key) if old and same_code else None
-        prepared = await self._deployer.prepare(draft, source, profile)
+        prepared = await self._deployer.prepare(draft, code.source, profile)
         action = msgspec.structs.replace(draft, limits=prepared.limits)
-        await self._store.write(lambda connection: queries.save_action(connection, action, source, old))
+        await self._store.write(lambda connection: queries.save_action(connection, action, code.source, old))
         before = self._catalog.find(namespace, name)
         self._register(prepared.registration)
         self._catalog.put(Deployed(action, ready=True))
@@ -195,37 +183,22 @@ class Actions:
             self._withdraw(before)
         return action
 
-    async def _code_of(self, wanted: ActionPut, old: Action | None) -> tuple[bytes, str, str, bool, str | None]:
-        """Source, its digest, kind, whether it is an archive, and the name of its ``main``."""
-        if wanted.exec is None:
-            if old is None:
-                raise BadInput("exec undefined")
-            return await self._source(old), old.code_digest, old.kind, old.binary, old.main
-        kind = concrete_kind(wanted.exec.kind)
-        text = wanted.exec.code
-        if not text:
-            raise BadInput("The request content was malformed:\n'code' must be a non-empty string of code or base64")
-        binary = wanted.exec.binary
-        if binary is None:
-            binary = _BASE64.fullmatch(text) is not None
-        source = _decode_archive(text) if binary else text.encode("utf-8", "surrogatepass")
-        if len(source) > self._max_code_bytes:
-            raise HTTPException(413, f"Request larger than allowed: {len(source)} > {self._max_code_bytes} bytes.")
-        return source, hashlib.sha256(source).hexdigest(), kind, binary, wanted.exec.main
+    async def _code_of(self, wanted: ActionPut, old: Action | None, lease: Lease) -> Code:
+        if wanted.code is not None:
+            lease.grow(len(wanted.code.source))
+            return wanted.code
+        if old is None:
+            raise BadInput("exec undefined: say the kind and the code of the action")
+        return Code(await self._source(old, lease), old.code_digest, old.kind, old.binary, old.main)
 
-    def _parameters_of(self, wanted: ActionPut, old: Action | None) -> list[dict[str, Any]]:
-        if wanted.parameters is None:
-            return old.parameters if old else []
-        parameters = _pairs(wanted.parameters)
-        size = len(encode(parameters))
-        if size > self._max_parameters_bytes:
-            raise HTTPException(413, f"Request larger than allowed: {size} > {self._max_parameters_bytes} bytes.")
-        return parameters
-
-    async def _source(self, action: Action) -> bytes:
-        source = await self._store.read(lambda connection: queries.find_code(connection, action.code_digest))
+    async def _source(self, action: Action, lease: Lease | None = None) -> bytes:
+        digest = action.code_digest
+        if lease is not None:
+            size = await self._store.read(lambda connection: queries.code_size(connection, digest))
+            lease.grow(size or 0)
+        source = await self._store.read(lambda connection: queries.find_code(connection, digest))
         if source is None:
-            raise InternalError(f"the code of {action.path} is not in the records; put the action again")
+            raise _no_code(action)
         return source
 
     def _new_key(self, key: FunctionKey) -> FunctionKey:
@@ -277,55 +250,5 @@ class Actions:
             deployed.settle()
 
 
-def _decode_archive(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BadInput(f"The request content was malformed:\n'code' is not base64 of an archive: {error}") from error
-
-
-def _next_version(wanted: str | None, old: Action | None) -> str:
-    if wanted is not None:
-        if _VERSION.fullmatch(wanted) is None:
-            raise BadInput(f"The request content was malformed:\n'{wanted}' is not a version like {FIRST_VERSION}")
-        return wanted
-    if old is None:
-        return FIRST_VERSION
-    major, minor, patch = old.version.split(".")
-    return f"{major}.{minor}.{int(patch) + 1}"
-
-
-def _asked_limits(wanted: _Limits | None, old: Action | None) -> AskedLimits:
-    before = old.asked if old else AskedLimits()
-    if wanted is None:
-        return before
-    if wanted.concurrency not in (None, 1):
-        raise BadInput(
-            "The request content was malformed:\n"
-            f"requirement failed: concurrency {wanted.concurrency} exceeds allowed threshold of 1"
-        )
-    return AskedLimits(
-        timeout=before.timeout if wanted.timeout is None else wanted.timeout,
-        memory=before.memory if wanted.memory is None else wanted.memory,
-        logs=before.logs if wanted.logs is None else wanted.logs,
-    )
-
-
-def _pairs(pairs: list[_Pair]) -> list[dict[str, Any]]:
-    """As JSON values; of two pairs with one key the later one counts."""
-    by_key: dict[str, dict[str, Any]] = {}
-    for pair in pairs:
-        value = {"key": pair.key, "value": pair.value}
-        by_key[pair.key] = {**value, "init": True} if pair.init else value
-    return list(by_key.values())
-
-
-def _annotations(wanted: ActionPut, kind: str, old: Action | None) -> list[dict[str, Any]]:
-    """Those of before, those that are wanted over them, and the two that every action has."""
-    merged = {"provide-api-key": {"key": "provide-api-key", "value": False}}
-    for pair in (*(old.annotations if old else ()), *_pairs(wanted.annotations or [])):
-        merged[pair["key"]] = pair
-    for key in wanted.deleted_annotations:
-        merged.pop(key, None)
-    merged["exec"] = {"key": "exec", "value": kind}
-    return list(merged.values())
+def _no_code(action: Action) -> InternalError:
+    return InternalError(f"the code of {action.path} is not in the records; put the action again")

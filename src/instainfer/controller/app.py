@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from .. import __version__
-from ..config import Config
+from ..config import Config, ServerConfig
 from ..core.cluster import ClusterState, Limits, Routing
 from ..core.model import FunctionKey, Profile
 from ..environments.content import ContentStore
@@ -24,8 +24,10 @@ from . import queries
 from .actions import Actions
 from .activations import Activations
 from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
+from .bodies import Budget
 from .catalog import Catalog
 from .collections import Collections
+from .connections import Bounds
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
 from .gateway import Gateway
@@ -76,17 +78,20 @@ class Controller:
         limits = Limits(config.limits.concurrent_invocations, config.limits.invocations_per_minute)
         self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
         self._catalog = Catalog()
+        self._budget = Budget(config.server.max_pending_bytes)
         self._actions = Actions(
             self._catalog,
             store,
             Deployer(rooms.folders, rooms.environments, config.limits),
             self._driver,
+            self._budget,
             max_code_bytes=config.server.max_code_bytes,
             max_parameters_bytes=config.server.max_body_bytes,
         )
         self._invocations = Invocations(
             self._driver,
             store,
+            self._budget,
             self.now,
             max_result_bytes=config.server.max_result_bytes,
             api_host=api_host(config.server.host, config.server.port),
@@ -175,11 +180,14 @@ class Controller:
     def app(self) -> ASGIApp:
         activations = Activations(self._store)
         server = self.config.server
-        collections = Collections(self.config, self._keyring, self._catalog, self._actions, activations)
+        collections = Collections(
+            self.config, self._keyring, self._catalog, self._actions, activations, budget=self._budget
+        )
         native = Native(
             self._keyring,
             self._catalog,
             self._actions,
+            self._budget,
             content=self._rooms.content,
             environments=self._rooms.environments,
             status=self.status,
@@ -189,6 +197,7 @@ class Controller:
             self._keyring,
             self._catalog,
             self._invocations,
+            self._budget,
             [*collections.routes(), *native.routes()],
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,
@@ -229,6 +238,16 @@ async def open_controller(
 def create_app(controller: Controller) -> ASGIApp:
     """The HTTP side of a controller, as an ASGI application."""
     return controller.app()
+
+
+def bounds(server: ServerConfig) -> Bounds:
+    """What a connection may cost."""
+    return Bounds(
+        head_bytes=server.max_header_bytes,
+        head_s=server.header_timeout_s,
+        body_s=server.body_timeout_s,
+        connections=server.max_connections,
+    )
 
 
 def api_host(host: str, port: int) -> str:

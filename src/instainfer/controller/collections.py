@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ..config import Config
 from ..errors import BadInput, NotFound
-from .actions import ActionPut, Actions
-from .activations import Activations
+from .actions import Actions
+from .activations import GROUP_BYTES, Activations
 from .auth import Identity, Keyring
+from .bodies import Budget, check_content_type, read_body
 from .catalog import UNKNOWN, Catalog
 from .deployment import DEFAULT_KIND, MAX_LOGS_MB, kinds
-from .gateway import MALFORMED, authenticated, check_content_type, own_namespace, read_body
+from .gateway import authenticated, own_namespace
 from .parameters import activation_filter, activation_id, entity_name, flag, page
+from .queries import ActivationSummary
 from .records import ActivationRecord
 from .responses import action_json, action_summary, activation_json, encode, result_json, summary_json
 
@@ -33,8 +35,6 @@ Handler = Callable[[Request, Identity], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 Entry = tuple[str, str, Endpoint]
 """Method, path, and what answers."""
-
-_decode_put = msgspec.json.Decoder(ActionPut).decode
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -57,13 +57,21 @@ class Collections:
     """The handlers; `routes` gives them their paths."""
 
     def __init__(
-        self, config: Config, keyring: Keyring, catalog: Catalog, actions: Actions, activations: Activations
+        self,
+        config: Config,
+        keyring: Keyring,
+        catalog: Catalog,
+        actions: Actions,
+        activations: Activations,
+        *,
+        budget: Budget,
     ) -> None:
         self._config = config
         self._keyring = keyring
         self._catalog = catalog
         self._actions = actions
         self._activations = activations
+        self._budget = budget
 
     def routes(self) -> list[Route]:
         def own(path: str, handler: Handler, method: str = "GET") -> Entry:
@@ -174,8 +182,9 @@ class Collections:
 
     async def get_action(self, request: Request, caller: Identity) -> Response:
         action = self._catalog.get(caller.namespace, _name(request)).action
-        with_code = flag(request.query_params, "code", True)
-        return json_response(action_json(action, await self._actions.code(action) if with_code else None))
+        if not flag(request.query_params, "code", True):
+            return json_response(action_json(action, None))
+        return await self._actions.with_code(action)
 
     async def put_action(self, request: Request, caller: Identity) -> Response:
         name = _name(request)
@@ -183,13 +192,13 @@ class Collections:
         check_content_type(header(request, b"content-type"))
         # Base64 swells by a third; the code itself is measured once it is decoded.
         longest = self._config.server.max_code_bytes * 4 // 3 + 2 * self._config.server.max_body_bytes
-        body = await read_body(request.receive, header(request, b"content-length"), longest)
-        try:
-            wanted = _decode_put(body)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise BadInput(f"{MALFORMED}{error}") from error
-        action = await self._actions.put(caller.namespace, name, wanted, overwrite=overwrite)
-        return json_response(action_json(action, await self._actions.code(action)))
+        with self._budget.lease() as lease:
+            body = await read_body(request.receive, header(request, b"content-length"), longest, lease)
+            wanted = await self._actions.decoded(body)
+            del body  # what it asks for is charged by itself
+        return await self._actions.with_code(
+            await self._actions.put(caller.namespace, name, wanted, overwrite=overwrite)
+        )
 
     async def put_packaged(self, request: Request, caller: Identity) -> Response:
         raise BadInput(NO_PACKAGES)
@@ -199,9 +208,7 @@ class Collections:
 
     async def delete_action(self, request: Request, caller: Identity) -> Response:
         action = self._catalog.get(caller.namespace, _name(request)).action
-        answer = action_json(action, await self._actions.code(action))
-        await self._actions.delete(action)
-        return json_response(answer)
+        return await self._actions.delete(action)
 
     async def list_activations(self, request: Request, caller: Identity) -> Response:
         given = request.query_params
@@ -212,8 +219,12 @@ class Collections:
             if docs:
                 raise BadInput("The parameter 'docs' is not permitted with 'count'.")
             return json_response({"activations": max(0, await self._activations.count(chosen) - wanted.skip)})
-        shape = activation_json if docs else summary_json
-        return json_response([shape(record) for record in await self._activations.list(chosen, wanted)])
+        listed = await self._activations.list(chosen, wanted)
+        if not docs:
+            return json_response([summary_json(record) for record in listed])
+        if sum(record.rest_bytes for record in listed) > GROUP_BYTES:
+            return StreamingResponse(self._whole(listed), media_type="application/json")
+        return json_response([activation_json(record) async for record in self._activations.whole(listed)])
 
     async def get_activation(self, request: Request, caller: Identity) -> Response:
         record = await self._activations.get(caller.namespace, activation_id(request.path_params["id"]))
@@ -225,6 +236,15 @@ class Collections:
     async def get_logs(self, request: Request, caller: Identity) -> Response:
         record = await self._ended(request, caller)
         return json_response({"logs": msgspec.Raw(record.logs)})
+
+    async def _whole(self, listed: list[ActivationSummary]) -> AsyncIterator[bytes]:
+        """A JSON array of whole records, each read when the one before has been taken."""
+        between = b"["
+        async for record in self._activations.whole(listed):
+            yield between
+            yield bytes(activation_json(record))
+            between = b","
+        yield b"]" if between == b"," else b"[]"
 
     async def _ended(self, request: Request, caller: Identity) -> ActivationRecord:
         return await self._activations.get_ended(caller.namespace, activation_id(request.path_params["id"]))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from ..backends.base import FunctionSpec, TemplateSpec
 from ..config import LimitsConfig
@@ -15,7 +15,7 @@ from ..environments.builder import Environment, Progress
 from ..environments.folders import FunctionFolders, Materialised
 from ..environments.manifest import Manifest
 from ..environments.requirements import Requirements
-from ..errors import BadFunction, BadInput
+from ..errors import BadFunction, BadInput, shown
 from .driver import Registration
 from .records import Action, ActionLimits, AskedLimits
 
@@ -25,6 +25,9 @@ MAX_LOGS_MB = 10
 DEFAULT_KIND = "python:3"
 _PYTHON = "python:3."
 _KINDS = (DEFAULT_KIND, *(f"{_PYTHON}{minor}" for minor in range(9, 15)))
+
+
+T = TypeVar("T")
 
 
 class EnvironmentMaker(Protocol):
@@ -70,6 +73,10 @@ class Deployer:
             limits,
         )
 
+    async def in_thread(self, work: Callable[[bytes | bytearray], T], code: bytes | bytearray) -> T:
+        """Do something with large code in one of the threads that unpack it; so only as many are at it at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, code)
+
     def close(self) -> None:
         self._threads.shutdown()
 
@@ -85,7 +92,7 @@ def concrete_kind(kind: str) -> str:
         valid = ", ".join(f"'{known}'" for known in _KINDS)
         raise BadInput(
             "The request content was malformed:\n"
-            f"The specified runtime '{kind}' is not supported by this platform. Valid values are: {valid}."
+            f"The specified runtime {shown(kind)} is not supported by this platform. Valid values are: {valid}."
         )
     return kind
 
@@ -113,9 +120,9 @@ def _first(asked: int | None, declared: int | None, default: int) -> int:
 
 def _bound(what: str, value: int, lowest: int, highest: int, unit: str) -> None:
     if value < lowest:
-        raise BadInput(_malformed(f"{what} {value} {unit} below allowed threshold of {lowest} {unit}"))
+        raise BadInput(_malformed(f"{what} {shown(value)} {unit} below allowed threshold of {lowest} {unit}"))
     if value > highest:
-        raise BadInput(_malformed(f"{what} {value} {unit} exceeds allowed threshold of {highest} {unit}"))
+        raise BadInput(_malformed(f"{what} {shown(value)} {unit} exceeds allowed threshold of {highest} {unit}"))
 
 
 def _malformed(requirement: str) -> str:

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import uuid4
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,21 +31,24 @@ from ..errors import (
     UserError,
 )
 from .auth import Identity, Keyring
+from .bodies import Budget, arguments, object_items, read_body
 from .catalog import UNKNOWN, Catalog
 from .invocations import Ended, Invocations
 from .parameters import entity_name, invoke_options
 from .records import Action
-from .responses import activation_json, encode, http_status, is_array, phases_json
+from .responses import activation_json, encode, http_status, is_array, phases_json, printable
 
 Headers = list[tuple[bytes, bytes]]
 
 NOT_AUTHORIZED = "The supplied authentication is not authorized to access this resource."
 NOT_AUTHENTICATED = "The supplied authentication is invalid."
 FINAL_PARAMETERS = "Request defines parameters that are not allowed (e.g., reserved properties)."
-MALFORMED = "The request content was malformed:\n"
 _UNAUTHENTICATED_HEADERS = {"WWW-Authenticate": 'Basic realm="OpenWhisk secure realm"'}
-_DISCARDABLE_BYTES = 64 * 1024 * 1024
-"""An unread body up to here is read and thrown away; of a longer one the connection is closed."""
+_MAX_ERROR_LENGTH = 16 * 1024
+_REMEMBERED_LENGTH = 1024
+"""Longest path that is remembered with what it names; no name of ours makes a longer one."""
+_PIECE_BYTES = 256 * 1024
+"""A longer answer is sent in pieces, each when the one before has been taken."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
 _JSON = (b"content-type", b"application/json")
 _CORS: Headers = [
@@ -63,7 +65,6 @@ _STATUS_OF: tuple[tuple[type[InstaInferError], int], ...] = (
     (NotAllowed, 403),
     (UserError, 400),
 )
-_check_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Gateway:
         keyring: Keyring,
         catalog: Catalog,
         invocations: Invocations,
+        budget: Budget,
         routes: Iterable[BaseRoute],
         *,
         max_body_bytes: int,
@@ -101,6 +103,7 @@ class Gateway:
         self._keyring = keyring
         self._catalog = catalog
         self._invocations = invocations
+        self._budget = budget
         self._max_body_bytes = max_body_bytes
         self._blocking_timeout_s = blocking_timeout_s
         self._now = now
@@ -140,9 +143,11 @@ class Gateway:
         name = entity_name(target.name)
         self._catalog.get(namespace, name)
         options = invoke_options(scope["query_string"], self._blocking_timeout_s)
-        body = await read_body(receive, head.content_length, self._max_body_bytes)
+        with self._budget.lease() as lease:  # until the call, which is charged by itself, has been admitted
+            body = await read_body(receive, head.content_length, self._max_body_bytes, lease)
+            given = await arguments(body, head.content_type)
         deployed = self._catalog.get(namespace, name)  # looked up again: the body may have taken its time
-        args = merged(deployed.action, checked_json(body, head.content_type))
+        args = merged(deployed.action, given)
         if not options.blocking:
             activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
             return _accepted(activation)
@@ -168,13 +173,20 @@ def _head(headers: Iterable[tuple[bytes, bytes]]) -> _Head:
     )
 
 
-@lru_cache(maxsize=4096)
 def action_of(raw_path: bytes) -> Target | None:
     """The action, if any, that a path names: ``/api/v1/namespaces/{namespace}/actions/{name}``."""
+    # Whoever calls has not been authenticated yet, and must not be able to fill the memory.
+    return _remembered(raw_path) if len(raw_path) <= _REMEMBERED_LENGTH else _action_of(raw_path)
+
+
+def _action_of(raw_path: bytes) -> Target | None:
     match raw_path.decode("ascii").split("/"):
         case ["", "api", "v1", "namespaces", namespace, "actions", name] if namespace and name:
             return Target(namespace, name)
     return None
+
+
+_remembered = lru_cache(maxsize=4096)(_action_of)
 
 
 def authenticated(keyring: Keyring, authorization: bytes | None) -> Identity:
@@ -191,61 +203,11 @@ def own_namespace(caller: Identity, namespace: str) -> str:
     return caller.namespace
 
 
-async def read_body(receive: Receive, length: bytes | None, max_bytes: int) -> bytes:
-    """The whole body. A longer one than `max_bytes` is refused by what its head announces, else as soon as it is."""
-    if length is not None and int(length) > max_bytes:
-        raise _too_large(int(length), max_bytes)
-    message = await receive()
-    if not message.get("more_body"):
-        return _piece(message, 0, max_bytes)
-    pieces = [_piece(message, 0, max_bytes)]
-    total = len(pieces[0])
-    while message.get("more_body"):
-        message = await receive()
-        pieces.append(_piece(message, total, max_bytes))
-        total += len(pieces[-1])
-    return b"".join(pieces)
-
-
-def _piece(message: Message, before: int, max_bytes: int) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise BadInput("The connection was closed before the request was complete.")
-    piece: bytes = message.get("body", b"")
-    if before + len(piece) > max_bytes:
-        raise _too_large(before + len(piece), max_bytes)
-    return piece
-
-
-def _too_large(size: int, allowed: int) -> HTTPException:
-    headers = {"Connection": "close"} if size > _DISCARDABLE_BYTES else None
-    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.", headers)
-
-
-def checked_json(body: bytes, content_type: bytes | None) -> bytes:
-    """The body of a call, certain to be a JSON object in UTF-8."""
-    if not body:
-        return b"{}"
-    check_content_type(content_type)
-    try:
-        _check_object(body)
-        if not body.isascii():
-            body.decode("utf-8")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{MALFORMED}{error}") from error
-    return body
-
-
-def check_content_type(content_type: bytes | None) -> None:
-    """JSON, or nothing said; anything else is 415."""
-    if content_type is not None and content_type.partition(b";")[0].strip().lower() != b"application/json":
-        raise HTTPException(415, "The request's Content-Type is not supported. Expected:\napplication/json")
-
-
 def merged(action: Action, args: bytes) -> bytes:
     """The arguments of a call over the parameters that are bound to the action."""
     if not action.parameters:
         return args
-    given = _check_object(args)
+    given = object_items(args)
     bound = {pair["key"]: pair["value"] for pair in action.parameters}
     if action.annotation("final") is True and not bound.keys().isdisjoint(given):
         raise BadInput(FINAL_PARAMETERS)
@@ -267,8 +229,13 @@ def error_answer(error: Exception, transaction: str) -> tuple[int, bytes, Header
         status = next((code for kind, code in _STATUS_OF if isinstance(error, kind)), 500)
     if status == 500 and not isinstance(error, HTTPException | HostError):
         log.error("%s: a request failed", transaction, exc_info=error)
-        text = "The requested action could not be carried out because of an internal error."
-    return status, encode({"error": text, "code": transaction}), headers
+        text = (
+            "The requested action could not be carried out because of an internal error. Try again; "
+            f"if it stays, report it with what the platform's log says of {transaction}."
+        )
+    if len(text) > _MAX_ERROR_LENGTH:
+        text = f"{text[:_MAX_ERROR_LENGTH]}..."
+    return status, encode({"error": printable(text), "code": transaction}), headers
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -309,7 +276,11 @@ def _story_headers(ended: Ended) -> Headers:
 async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
     headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    start = 0
+    while len(body) - start > _PIECE_BYTES:
+        await send({"type": "http.response.body", "body": body[start : start + _PIECE_BYTES], "more_body": True})
+        start += _PIECE_BYTES
+    await send({"type": "http.response.body", "body": body[start:] if start else body})
 
 
 def _with_headers(send: Send, transaction: str) -> Send:

@@ -23,14 +23,17 @@ from ..core.cluster import Refuse
 from ..core.model import NO_TIME, Failure, FailureKind, Phases
 from ..links.base import Link, Outcome
 from .auth import Identity
+from .bodies import LARGE_BYTES, Budget
 from .catalog import Deployed
 from .driver import ClusterDriver
 from .records import Action, ActivationRecord
-from .responses import STOPPED, final_record, running_record
+from .responses import STOPPED, final_record, log_lines, running_record
 from .store import Store
 
 _NOT_ACCEPTED = frozenset({FailureKind.QUEUE_FULL, FailureKind.DRAINING})
 """A node that says this has run nothing: the caller may simply try again."""
+_MANY_LINES = 5000
+"""Of logs, so that they are made into JSON in a thread."""
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +64,18 @@ class Invocations:
     """Every call between its request and its record. `now` is the clock of `arrived_s` and of the cluster's events."""
 
     def __init__(
-        self, driver: ClusterDriver, store: Store, now: Callable[[], float], *, max_result_bytes: int, api_host: str
+        self,
+        driver: ClusterDriver,
+        store: Store,
+        budget: Budget,
+        now: Callable[[], float],
+        *,
+        max_result_bytes: int,
+        api_host: str,
     ) -> None:
         self._driver = driver
         self._store = store
+        self._budget = budget
         self._now = now
         self._max_result_bytes = max_result_bytes
         self.api_host = api_host
@@ -116,14 +127,17 @@ class Invocations:
     def _admit(self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, arrived_s: float) -> _Flight:
         action = deployed.action
         activation = uuid4().hex
+        self._budget.take(len(args))
         admitted = self._driver.admit(activation, action.namespace, action.key)
         if isinstance(admitted, Refuse):
+            self._budget.give(len(args))
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
         call = Call(activation, action.key, args, self._environment(action, activation, caller, transaction))
         deployed.enter()
         return _Flight(call, deployed, admitted, arrived_s)
 
     def _left(self, flight: _Flight) -> None:
+        self._budget.give(len(flight.call.args))
         self._driver.finish(flight.call.activation)
         flight.deployed.leave()
 
@@ -159,7 +173,14 @@ class Invocations:
             task.exception()  # whoever waits has it; a task that nobody waits for must not complain of that
 
     async def _run(self, flight: _Flight) -> Ended:
-        return self._conclude(flight, await self._outcome(flight))
+        outcome = await self._outcome(flight)
+        if sum(map(len, outcome.logs)) < LARGE_BYTES and len(outcome.logs) < _MANY_LINES:
+            return self._conclude(flight, outcome)
+        try:
+            logs = await asyncio.to_thread(log_lines, outcome.logs)
+        except asyncio.CancelledError:  # it has run and ended; only its record is due
+            logs = None
+        return self._conclude(flight, outcome, logs)
 
     async def _outcome(self, flight: _Flight) -> Outcome:
         deployed, call = flight.deployed, flight.call
@@ -179,14 +200,15 @@ class Invocations:
             return replace(outcome, phases=replace(outcome.phases, queue=outcome.phases.queue + waited_s))
         return outcome
 
-    def _conclude(self, flight: _Flight, outcome: Outcome) -> Ended:
+    def _conclude(self, flight: _Flight, outcome: Outcome, logs: bytes | None = None) -> Ended:
+        """`logs` are the outcome's as JSON, when they have been made already."""
         del self._tasks[flight.call.activation]
         self._left(flight)
         failure = outcome.failure
         if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
             raise HTTPException(503, failure.message)
         phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
-        record = final_record(outcome, flight.deployed.action, phases, _wall_ms(), self._max_result_bytes)
+        record = final_record(outcome, flight.deployed.action, phases, _wall_ms(), self._max_result_bytes, logs=logs)
         self._store.finished(record)
         return Ended(record, outcome, phases)
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -21,15 +22,15 @@ from starlette.routing import Route
 
 from ..environments.builder import Progress
 from ..environments.content import ContentStore
-from ..environments.requirements import Requirements, refusal
-from ..errors import BadInput, EnvironmentBuildError, InstaInferError, NotFound
+from ..environments.requirements import MAX_REQUIREMENTS, Requirements, first_refused, refusal
+from ..errors import BadInput, EnvironmentBuildError, InstaInferError, NotFound, shown
 from .actions import Actions
 from .auth import Identity, Keyring
+from .bodies import Budget, check_content_type, decoded, read_body
 from .catalog import Catalog
 from .collections import Handler, header, json_response, one_route_per_path, private
 from .deployment import EnvironmentMaker
-from .gateway import MALFORMED, check_content_type, read_body
-from .responses import encode
+from .responses import encode, printable
 
 NATIVE = "/instainfer/v1"
 _WRITE_BYTES = 1024 * 1024
@@ -42,6 +43,9 @@ class _Wanted(msgspec.Struct):
     python: str | None = None
 
 
+_MAX_UNREAD_LINES = 1000
+_PYTHON = re.compile(r"3\.[0-9]{1,2}")
+
 _decode_wanted = msgspec.json.Decoder(_Wanted).decode
 
 
@@ -53,6 +57,7 @@ class Native:
         keyring: Keyring,
         catalog: Catalog,
         actions: Actions,
+        budget: Budget,
         *,
         content: ContentStore,
         environments: EnvironmentMaker,
@@ -62,6 +67,7 @@ class Native:
         self._keyring = keyring
         self._catalog = catalog
         self._actions = actions
+        self._budget = budget
         self._content = content
         self._environments = environments
         self._status = status
@@ -82,13 +88,13 @@ class Native:
         )
 
     async def has_blob(self, request: Request, caller: Identity) -> Response:
-        if not self._content.has(unquote(request.path_params["digest"])):
+        if not await asyncio.to_thread(self._content.has, unquote(request.path_params["digest"])):
             raise NotFound("The requested resource does not exist.")
         return Response()
 
     async def put_blob(self, request: Request, caller: Identity) -> Response:
         digest = unquote(request.path_params["digest"])
-        if not self._content.has(digest):
+        if not await asyncio.to_thread(self._content.has, digest):
             try:
                 await self._write_blob(digest, request)
             except ClientDisconnect as error:
@@ -97,15 +103,9 @@ class Native:
 
     async def make_environment(self, request: Request, caller: Identity) -> Response:
         check_content_type(header(request, b"content-type"))
-        body = await read_body(request.receive, header(request, b"content-length"), self._max_body_bytes)
-        try:
-            wanted = _decode_wanted(body)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise BadInput(f"{MALFORMED}{error}") from error
-        requirements = Requirements(wanted.requirements, wanted.no_deps, wanted.python)
-        for line in (*requirements.lines, *requirements.no_deps):
-            if reason := refusal(line):
-                raise BadInput(f"{line!r} is refused: {reason}")
+        with self._budget.lease() as lease:
+            body = await read_body(request.receive, header(request, b"content-length"), self._max_body_bytes, lease)
+            requirements = await asyncio.to_thread(_requirements, body)
         return StreamingResponse(self._build(requirements), media_type="application/x-ndjson")
 
     async def get_status(self, request: Request, caller: Identity) -> Response:
@@ -131,15 +131,19 @@ class Native:
         return json_response(functions)
 
     async def _write_blob(self, digest: str, request: Request) -> None:
-        with self._content.writer(digest) as writer:
+        writer = self._content.writer(digest)
+        await _to_its_end(writer.__enter__)
+        try:
             gathered = bytearray()
             async for piece in request.stream():
                 gathered += piece
                 if len(gathered) >= _WRITE_BYTES:
-                    await asyncio.to_thread(writer.write, bytes(gathered))
+                    await _to_its_end(writer.write, bytes(gathered))
                     gathered.clear()
-            await asyncio.to_thread(writer.write, bytes(gathered))
-            await asyncio.to_thread(writer.commit)
+            await _to_its_end(writer.write, bytes(gathered))
+            await _to_its_end(writer.commit)
+        finally:
+            await _to_its_end(writer.__exit__, None, None, None)
 
     async def _build(self, requirements: Requirements) -> AsyncIterator[bytes]:
         """The lines of the answer. When the caller goes away, the build is given up."""
@@ -155,9 +159,11 @@ class Native:
 
     async def _tell_build(self, requirements: Requirements, lines: asyncio.Queue[bytes | None]) -> None:
         def tell(**event: Any) -> None:
-            lines.put_nowait(encode(event) + b"\n")
+            lines.put_nowait(encode({key: _printable(value) for key, value in event.items()}) + b"\n")
 
         def progress(step: Progress) -> None:
+            if lines.qsize() >= _MAX_UNREAD_LINES:
+                return  # whoever does not read what a tool says need not know all of it
             tell(event="progress", step=step.step, text=step.text, elapsed_s=step.elapsed_s)
 
         try:
@@ -172,3 +178,33 @@ class Native:
             tell(event="failed", error=f"the host failed: {error}; check the cache folder and its disk", log_tail="")
         finally:
             lines.put_nowait(None)
+
+
+def _requirements(body: bytes | bytearray) -> Requirements:
+    """What is asked for, which is allowed. Raises `BadInput`."""
+    wanted = decoded(_decode_wanted, body)
+    if refused := first_refused(wanted.requirements):
+        number, line, reason = refused
+        raise BadInput(f"requirements, line {number}: {shown(line)} is refused: {reason}")
+    if len(wanted.no_deps) > MAX_REQUIREMENTS:
+        raise BadInput(f"no_deps has more than {MAX_REQUIREMENTS} requirements; ask for fewer packages")
+    for line in wanted.no_deps:
+        if why := refusal(line):
+            raise BadInput(f"no_deps: {shown(line)} is refused: {why}")
+    if wanted.python is not None and _PYTHON.fullmatch(wanted.python) is None:
+        raise BadInput(f'python: {shown(wanted.python)} is not a version; write one such as "3.11", or leave it out')
+    return Requirements(wanted.requirements, wanted.no_deps, wanted.python)
+
+
+def _printable(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
+
+
+async def _to_its_end(work: Callable[..., Any], *given: Any) -> None:
+    """Do something in a thread; when cancelled, wait for its end all the same: it uses a file that is closed next."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work, *given))
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait((doing,))
+        raise

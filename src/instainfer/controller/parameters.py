@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
-from ..errors import BadInput
+from ..errors import BadInput, shown
 from .queries import Filter
 
 MAX_NAME_LENGTH = 256
@@ -17,7 +17,8 @@ DEFAULT_LIMIT = 30
 ACTIVATION_ID_LENGTH = 32
 _NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]+")
-_INTEGER = re.compile(r"[+-]?\d{1,18}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_REMEMBERED_LENGTH = 256
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 
@@ -55,9 +56,13 @@ def activation_id(encoded: str) -> str:
     return encoded.lower()
 
 
-@lru_cache(maxsize=1024)
 def invoke_options(query: bytes, longest_s: float) -> InvokeOptions:
     """How a call is to be answered. Raises `BadInput`."""
+    # Only short ones are remembered, so that nobody can fill the memory with them.
+    return _remembered(query, longest_s) if len(query) <= _REMEMBERED_LENGTH else _invoke_options(query, longest_s)
+
+
+def _invoke_options(query: bytes, longest_s: float) -> InvokeOptions:
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     timeout_s: float | None = None
     if "timeout" in given:
@@ -69,6 +74,9 @@ def invoke_options(query: bytes, longest_s: float) -> InvokeOptions:
     return InvokeOptions(flag(given, "blocking", False), flag(given, "result", False), timeout_s)
 
 
+_remembered = lru_cache(maxsize=1024)(_invoke_options)
+
+
 def flag(given: Mapping[str, str], name: str, default: bool) -> bool:
     """Raises `BadInput`."""
     if name not in given:
@@ -78,7 +86,7 @@ def flag(given: Mapping[str, str], name: str, default: bool) -> bool:
         return True
     if value in _FALSE:
         return False
-    raise BadInput(f"The query parameter '{name}' was malformed:\n'{given[name]}' is not a valid Boolean value")
+    raise BadInput(f"The query parameter '{name}' was malformed:\n{shown(given[name])} is not a valid Boolean value")
 
 
 def page(given: Mapping[str, str], collection: str) -> Page:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -44,20 +44,64 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             yield activations.c.start_ms <= self.upto_ms
 
 
+class ActivationSummary(NamedTuple):
+    """What a list shows of an activation, and how much more of it there is."""
+
+    id: str
+    namespace: str
+    name: str
+    version: str
+    start_ms: int
+    end_ms: int | None
+    duration_ms: int | None
+    status_code: int | None
+    annotations: bytes
+    rest_bytes: int
+    """Size of its result and logs."""
+
+    @classmethod
+    def of(cls, record: ActivationRecord) -> ActivationSummary:
+        values = (getattr(record, name) for name in cls._fields[:-1])
+        return cls._make((*values, len(record.result or b"") + len(record.logs)))
+
+
+_SUMMARY = (
+    *(activations.c[name] for name in ActivationSummary._fields[:-1]),
+    sa.func.coalesce(sa.func.length(activations.c.result), 0) + sa.func.length(activations.c.logs),
+)
+
+
 def find_activation(connection: sa.Connection, activation: str) -> ActivationRecord | None:
     row = connection.execute(sa.select(activations).where(activations.c.id == activation)).one_or_none()
     return None if row is None else ActivationRecord(**row._mapping)
 
 
-def newest_activations(connection: sa.Connection, wanted: Filter, count: int) -> list[ActivationRecord]:
-    """At most `count` records, newest first."""
+def newest_activations(connection: sa.Connection, wanted: Filter, count: int, skip: int = 0) -> list[ActivationSummary]:
+    """At most `count`, newest first, after the `skip` newest. Results and logs stay on the disk."""
     statement = (
-        sa.select(activations)
+        sa.select(*_SUMMARY)
         .where(*wanted.clauses())
         .order_by(activations.c.start_ms.desc(), activations.c.id.desc())
+        .offset(skip)
         .limit(count)
     )
-    return [ActivationRecord(**row._mapping) for row in connection.execute(statement)]
+    return [ActivationSummary(*row) for row in connection.execute(statement)]
+
+
+def starts_of(connection: sa.Connection, wanted: Filter, ids: Sequence[str]) -> dict[str, int]:
+    """When those of `ids` that are stored and match started."""
+    found: dict[str, int] = {}
+    for start in range(0, len(ids), CHUNK):
+        chunk = activations.c.id.in_(ids[start : start + CHUNK])
+        rows = connection.execute(sa.select(activations.c.id, activations.c.start_ms).where(*wanted.clauses(), chunk))
+        found.update((row.id, row.start_ms) for row in rows)
+    return found
+
+
+def whole_activations(connection: sa.Connection, ids: Sequence[str]) -> dict[str, ActivationRecord]:
+    """Those of at most `CHUNK` `ids` that are stored."""
+    rows = connection.execute(sa.select(activations).where(activations.c.id.in_(ids)))
+    return {row.id: ActivationRecord(**row._mapping) for row in rows}
 
 
 def count_activations(connection: sa.Connection, wanted: Filter, besides: Sequence[str]) -> int:
@@ -86,6 +130,16 @@ def all_actions(connection: sa.Connection) -> list[Action]:
 
 def find_code(connection: sa.Connection, digest: str) -> bytes | None:
     return connection.scalar(sa.select(code.c.data).where(code.c.digest == digest))
+
+
+def code_size(connection: sa.Connection, digest: str) -> int | None:
+    return connection.scalar(sa.select(sa.func.length(code.c.data)).where(code.c.digest == digest))
+
+
+def code_piece(connection: sa.Connection, digest: str, start: int, count: int) -> bytes:
+    """`count` bytes of the code from `start` on, fewer at its end, none when it is not there."""
+    piece = sa.func.substr(code.c.data, start + 1, count, type_=sa.LargeBinary)
+    return connection.scalar(sa.select(piece).where(code.c.digest == digest)) or b""
 
 
 def save_action(connection: sa.Connection, action: Action, source: bytes | None, replaced: Action | None) -> None:

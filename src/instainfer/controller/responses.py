@@ -9,6 +9,7 @@ import msgspec
 
 from ..core.model import Failure, FailureKind, Phases, StartKind
 from ..links.base import Outcome
+from .queries import ActivationSummary
 from .records import (
     APPLICATION_ERROR,
     DEVELOPER_ERROR,
@@ -152,9 +153,18 @@ def running_record(activation: str, action: Action, start_ms: int) -> Activation
 
 
 def final_record(
-    outcome: Outcome, action: Action, phases: Phases, end_ms: int, max_result_bytes: int
+    outcome: Outcome,
+    action: Action,
+    phases: Phases,
+    end_ms: int,
+    max_result_bytes: int,
+    *,
+    logs: bytes | None = None,
 ) -> ActivationRecord:
-    """The record of an activation that has ended. `phases` are the outcome's with the controller's own share added."""
+    """The record of an activation that has ended.
+
+    `phases` are the outcome's with the controller's own share added; `logs` are what `log_lines` makes of its logs.
+    """
     status_code, result = judge(outcome, action.limits, max_result_bytes)
     duration_ms = round((phases.libraries + phases.model + phases.compute) * 1000)
     return ActivationRecord(
@@ -168,7 +178,7 @@ def final_record(
         status_code=status_code,
         annotations=encode(_annotations(outcome, action, phases)),
         result=result,
-        logs=_lines(outcome.logs),
+        logs=log_lines(outcome.logs) if logs is None else logs,
     )
 
 
@@ -236,7 +246,7 @@ def activation_json(record: ActivationRecord) -> msgspec.Raw:
     return msgspec.Raw(encode(full))
 
 
-def summary_json(record: ActivationRecord) -> msgspec.Raw:
+def summary_json(record: ActivationSummary) -> msgspec.Raw:
     """The item of a list of activations."""
     summary = _Summary(
         namespace=record.namespace,
@@ -288,7 +298,8 @@ def _common(action: Action) -> dict[str, Any]:
     }
 
 
-def _lines(logs: Sequence[str]) -> bytes:
+def log_lines(logs: Sequence[str]) -> bytes:
+    """Lines as a record keeps them. May be called in a thread."""
     if not logs:
         return b"[]"
     try:

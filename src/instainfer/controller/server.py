@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
+import resource
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from ..errors import HostError
+from .connections import Bounds, connection_class
 
 BACKLOG = 2048
 SHUTDOWN_S = 5
 """Longest wait for open requests when the server stops; who wants them to end sooner ends what they wait for."""
-KEEP_ALIVE_S = 75
-"""Longer than the pools of common clients keep idle connections, so that they are the ones to close."""
+_PROBES = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""When a silent client is asked whether it still is there, how often, and how many times; in seconds."""
+
+log = logging.getLogger(__name__)
 
 
 class HttpServer:
     """One listening socket and the application behind it. `start` it, then `stop` it."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, bounds: Bounds | None = None) -> None:
+        bounds = _within_descriptors(bounds if bounds is not None else Bounds())
         self._socket = _listen(host, port)
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=connection_class(bounds),
                 ws="none",
                 lifespan="off",
                 loop="none",
                 log_config=None,
+                log_level="error",  # of what strangers send there is no end, and nothing to be done about it
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_keep_alive=math.ceil(bounds.idle_s),
                 timeout_graceful_shutdown=SHUTDOWN_S,
                 backlog=BACKLOG,
             )
@@ -79,11 +88,24 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _within_descriptors(bounds: Bounds) -> Bounds:
+    """Leave half of what this process may have open for containers, records and weights."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or bounds.connections <= soft // 2:
+        return bounds
+    log.warning("only %d connections at a time: this process may open %d files; raise ulimit -n", soft // 2, soft)
+    return replace(bounds, connections=soft // 2)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit these: a client that vanished without a word is noticed, and its connection ends.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _PROBES:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
         listening.bind((host, port))
         listening.setblocking(False)
     except OSError as error:

@@ -24,6 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from weakref import WeakValueDictionary
 
 from ..errors import EnvironmentBuildError, HostError
 from .content import explaining_full_disk, full_disk
@@ -73,14 +74,20 @@ class Environments:
         installer: Literal["auto", "uv", "pip"] = "auto",
         timeout_s: float = 1800.0,
         pip_args: Sequence[str] = (),
+        max_builds: int = 2,
     ) -> None:
-        """`timeout_s` bounds each of resolving and building; `pip_args` go to every resolution and installation."""
+        """`timeout_s` bounds each of resolving and building; `pip_args` go to every resolution and installation.
+
+        At most `max_builds` are at it at a time; others wait.
+        """
         self.root = root.absolute()
         self._installer = installer
         self._timeout_s = timeout_s
         self._pip_args = tuple(pip_args)
         self._interpreters: dict[str | None, Interpreter] = {}
         self._scratch = self.root / "scratch"
+        self._slots = asyncio.Semaphore(max_builds)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def ensure(
         self, requirements: Requirements, progress: Callable[[Progress], None] | None = None
@@ -92,15 +99,17 @@ class Environments:
         """
         tell = _Teller(progress)
         with explaining_full_disk(self.root):
-            self._scratch.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(self._scratch.mkdir, parents=True, exist_ok=True)
             interpreter = await self._interpreter(requirements.python)
             lock = await self._lock(requirements, interpreter, tell)
             digest = lock.digest(interpreter)
-            environment = self._ready(digest, cached=True)
+            environment = await self._found(digest, cached=True)
             if environment is None:
-                async with self._alone(digest, tell):
+                async with self._at_work(digest, tell):
                     # Whoever was waited for has probably built it.
-                    environment = self._ready(digest, cached=True) or await self._build(digest, lock, interpreter, tell)
+                    environment = await self._found(digest, cached=True) or await self._build(
+                        digest, lock, interpreter, tell
+                    )
         tell("ready", f"{digest}: {len(environment.packages)} packages{', cached' if environment.cached else ''}")
         return environment
 
@@ -109,6 +118,9 @@ class Environments:
         if known is None or not known.executable.exists():
             known = self._interpreters[version] = await find_interpreter(version)
         return known
+
+    async def _found(self, digest: str, *, cached: bool) -> Environment | None:
+        return await asyncio.to_thread(self._ready, digest, cached=cached)
 
     def _ready(self, digest: str, *, cached: bool) -> Environment | None:
         folder = self.root / digest
@@ -127,17 +139,29 @@ class Environments:
         async with exclusive(self.root / "busy" / name, on_wait):
             yield
 
+    @asynccontextmanager
+    async def _at_work(self, name: str, tell: _Teller) -> AsyncIterator[None]:
+        """Work alone on something, and with few others at a time on anything.
+
+        Those of this process who want the same wait in a line of their own: they take nobody's place, and no thread.
+        """
+        turn = self._turns.setdefault(name, asyncio.Lock())
+        if turn.locked() or self._slots.locked():
+            tell(tell.step, f"waiting for other builds, then for {name}")
+        async with turn, self._slots, self._alone(name, tell):
+            yield
+
     async def _lock(self, requirements: Requirements, interpreter: Interpreter, tell: _Teller) -> Lock:
         tell.step = "lock"
         if not requirements.lines and not requirements.no_deps:
             return Lock()
         key = lock_key(requirements, interpreter)
         file = self.root / "locks" / f"{key}.txt"
-        if file.exists():
-            return Lock.parse(file.read_text(encoding="utf-8"))
-        async with self._alone(key, tell):
-            if file.exists():
-                return Lock.parse(file.read_text(encoding="utf-8"))
+        if (known := await asyncio.to_thread(_known_lock, file)) is not None:
+            return known
+        async with self._at_work(key, tell):
+            if (known := await asyncio.to_thread(_known_lock, file)) is not None:
+                return known
             async with self._tools("the requirements cannot be resolved", key, tell) as run:
                 tell("lock", f"resolving for Python {interpreter.version}")
                 installer = await self._tool(interpreter, run, tell)
@@ -148,7 +172,7 @@ class Environments:
                     )
                     resolved.append(pins)
             lock = Lock.of(*resolved)
-            write_durably(file, lock.text)
+            await asyncio.to_thread(write_durably, file, lock.text)
             return lock
 
     async def _build(self, digest: str, lock: Lock, interpreter: Interpreter, tell: _Teller) -> Environment:
@@ -159,23 +183,24 @@ class Environments:
             async with self._tools("the requirements cannot be installed", digest, tell) as run:
                 tell("create", f"creating {digest} with Python {interpreter.version}")
                 await run([interpreter.executable, "-I", "-m", "venv", "--without-pip", folder])
-                write_durably(folder / _LOCK, lock.text)
+                await asyncio.to_thread(write_durably, folder / _LOCK, lock.text)
                 if lock.pins:
                     tell("install", f"installing {len(lock.pins)} packages")
                     installer = await self._tool(interpreter, run, tell)
                     await installer.install(lock, folder / _LOCK, folder / "bin" / "python", run)
-            write_durably(folder / _PACKAGES, json.dumps([str(pin) for pin in lock.pins], indent=1))
-            write_durably(folder / _READY, "")
+            packages = json.dumps([str(pin) for pin in lock.pins], indent=1)
+            await asyncio.to_thread(write_durably, folder / _PACKAGES, packages)
+            await asyncio.to_thread(write_durably, folder / _READY, "")
         except BaseException:
             await asyncio.to_thread(_remove, folder)
             raise
-        environment = self._ready(digest, cached=False)
+        environment = await self._found(digest, cached=False)
         if environment is None:
             raise HostError(f"{folder} was built, but its Python does not exist; was {interpreter.executable} removed?")
         return environment
 
     async def _tool(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Installer:
-        uv = find_uv(self._installer)
+        uv = await asyncio.to_thread(find_uv, self._installer)
         if uv is not None:
             return Uv(uv, interpreter.executable, self._pip_args)
         return Pip(await self._pip(interpreter, run, tell), self._pip_args)
@@ -197,14 +222,14 @@ class Environments:
             if _pip_version(folder) < _OLDEST_PIP:
                 oldest = ".".join(map(str, _OLDEST_PIP))
                 await run([python, "-I", "-m", "pip", "install", "--upgrade", f"pip>={oldest}", *self._pip_args])
-            write_durably(folder / _READY, "")
+            await asyncio.to_thread(write_durably, folder / _READY, "")
         return python
 
     @asynccontextmanager
     async def _tools(self, failed: str, name: str, tell: _Teller) -> AsyncIterator[Run]:
         """Give a way to run tools whose failures, delays and want of room end as errors that begin with `failed`."""
         log = self.root / "logs" / f"{name}.log"
-        log.unlink(missing_ok=True)
+        await asyncio.to_thread(log.unlink, missing_ok=True)
         tail: deque[str] = deque(maxlen=TAIL_LINES)
 
         def on_line(line: str) -> None:
@@ -248,6 +273,13 @@ def _remove(folder: Path) -> None:
     (folder / _READY).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _known_lock(file: Path) -> Lock | None:
+    try:
+        return Lock.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
 
 
 def _pip_version(folder: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..errors import BadInput, HostError, NotFound
+from ..errors import BadInput, HostError, NotFound, shown
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _INCOMING = ".incoming-"
@@ -90,7 +90,9 @@ class ContentStore:
     def _file(self, digest: str) -> Path:
         match = _DIGEST.fullmatch(digest)
         if match is None:
-            raise BadInput(f"{digest!r} is not a digest; it is written sha256: and 64 lower-case hexadecimal digits")
+            raise BadInput(
+                f"{shown(digest)} is not a digest; it is written sha256: and 64 lower-case hexadecimal digits"
+            )
         return self.root / match[1]
 
     def _remove_abandoned(self) -> None:

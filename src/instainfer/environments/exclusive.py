@@ -18,8 +18,7 @@ async def exclusive(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[No
     The kernel frees it when its holder ends, however it ends. The file stays: removing it would part those who wait
     from those who come.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fd = await asyncio.to_thread(_open, path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -29,6 +28,11 @@ async def exclusive(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[No
         yield
     finally:
         os.close(fd)
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 class _Waiter:

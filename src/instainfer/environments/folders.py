@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NoReturn
 
-from ..errors import BadFunction, BadInput, NotFound
+from ..errors import BadFunction, BadInput, NotFound, shown
 from .content import ContentStore, explaining_full_disk
 from .manifest import Manifest, read_manifest, relative_path
 from .package import WEIGHTS_FILE
@@ -31,7 +31,10 @@ MAX_FILES = 20_000
 MAX_BYTES = 1024 * 1024 * 1024
 """Largest size of a function's code once unpacked."""
 _CHUNK_BYTES = 1024 * 1024
-_MAX_NAME_BYTES = 255  # of the whole path, so that no part of it is longer
+_MAX_WEIGHTS_FILE_BYTES = 1024 * 1024
+_ENTRY = b"PK\x01\x02"
+_MAX_ENTRY_MARKS = 5 * MAX_FILES
+"""How often an archive may hold the bytes with which an entry of its directory begins; archives inside have theirs."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -63,7 +66,9 @@ class FunctionFolders:
         disk is full.
         """
         # The two forms are told apart in the digest: the same bytes mean different folders.
-        digest = hashlib.sha256((b"zip\0" if binary else b"text\0") + code).hexdigest()
+        hashed = hashlib.sha256(b"zip\0" if binary else b"text\0")
+        hashed.update(code)
+        digest = hashed.hexdigest()
         folder = self.root / digest
         if folder.is_dir():
             with suppress(FileNotFoundError):  # weights that were links and are gone: unpack anew
@@ -87,7 +92,7 @@ class FunctionFolders:
     def remove(self, digest: str) -> None:
         """Remove a function's code; nothing happens when it is not there. Nobody may be loading from it."""
         if _DIGEST.fullmatch(digest) is None:
-            raise BadInput(f"{digest!r} does not name a function's code; it is 64 hexadecimal digits")
+            raise BadInput(f"{shown(digest)} does not name a function's code; it is 64 hexadecimal digits")
         leaving = Path(tempfile.mkdtemp(prefix=".old-", dir=self.root))
         # Renamed first, so that nobody finds half of it.
         with suppress(FileNotFoundError):
@@ -126,14 +131,16 @@ def _announced_weights(folder: Path) -> dict[str, str]:
         return {}
     allowed = 'a JSON object such as {"model.pt": "sha256:..."}'
     try:
+        if path.stat().st_size > _MAX_WEIGHTS_FILE_BYTES:
+            raise BadInput(f"{WEIGHTS_FILE}: larger than the {_MAX_WEIGHTS_FILE_BYTES} bytes allowed; shorten it")
         weights = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{WEIGHTS_FILE}: not JSON: {error}; allowed: {allowed}") from error
     if not isinstance(weights, dict) or not all(isinstance(digest, str) for digest in weights.values()):
         raise BadInput(f"{WEIGHTS_FILE}: not {allowed}")
     for name in weights:
         if not relative_path(name):
-            raise BadInput(f"{WEIGHTS_FILE}: {name!r} is not a path inside the function's folder")
+            raise BadInput(f"{WEIGHTS_FILE}: {shown(name)} is not a path inside the function's folder")
     return weights
 
 
@@ -149,6 +156,9 @@ def _describe(folder: Path, digest: str) -> Materialised:
 
 
 def _unpack(code: bytes, folder: Path) -> None:
+    # Each entry of the directory becomes an object of ours, many times as large, before it can be looked at.
+    if code.count(_ENTRY) > _MAX_ENTRY_MARKS:
+        _refuse(f"holds too many files; at most {MAX_FILES} are allowed")
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
             entries = archive.infolist()
@@ -162,7 +172,8 @@ def _unpack(code: bytes, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source:
                     left_bytes = _copy(source, target, left_bytes)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error) as error:
+    # Features that are not supported are NotImplementedError, which is a RuntimeError as an encrypted file's is.
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, RuntimeError, OverflowError) as error:
         raise BadInput(f"the code is not a sound zip archive: {error}; pack it again") from error
 
 
@@ -173,22 +184,22 @@ def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
     folders: set[str] = set()
     for entry in entries:
         name = entry.filename.removesuffix("/")
-        if not relative_path(name) or len(name.encode()) > _MAX_NAME_BYTES:
-            _refuse(f"holds {entry.filename!r}, which does not name a file inside the function's folder")
+        if not relative_path(name):
+            _refuse(f"holds {shown(entry.filename)}, which does not name a file inside the function's folder")
         if entry.flag_bits & 0x1 or entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            _refuse(f"holds {entry.filename!r}, which is encrypted or not compressed by deflate")
+            _refuse(f"holds {shown(entry.filename)}, which is encrypted or not compressed by deflate")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-            _refuse(f"holds {entry.filename!r}, which is a link or a device; put the file itself in")
+            _refuse(f"holds {shown(entry.filename)}, which is a link or a device; put the file itself in")
         folders.update(str(parent) for parent in PurePosixPath(name).parents)
         if entry.is_dir():
             folders.add(name)
         elif name in files:
-            _refuse(f"holds {entry.filename!r} twice")
+            _refuse(f"holds {shown(entry.filename)} twice")
         else:
             files.add(name)
     if both := files & folders:
-        _refuse(f"holds {min(both)!r} both as a file and as a folder")
+        _refuse(f"holds {shown(min(both))} both as a file and as a folder")
 
 
 def _refuse(what: str) -> NoReturn:

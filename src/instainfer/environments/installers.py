@@ -6,6 +6,7 @@ that it is given, which raises when the tool fails.
 
 from __future__ import annotations
 
+import asyncio
 import configparser
 import json
 import os
@@ -62,7 +63,7 @@ class Pip:
             asked, report = _requirements_file(folder, lines), Path(folder, "report.json")
             options = ["--dry-run", "--ignore-installed", *(["--no-deps"] if no_deps else [])]
             await run([*self._pip, "install", *options, "--report", report, "-r", asked, *self._args])
-            return _read_report(report)
+            return await asyncio.to_thread(_read_report, report)
 
     async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
         # The lock is complete, so dependencies are never looked at again.
@@ -83,7 +84,7 @@ class Uv:
             asked, locked = _requirements_file(folder, lines), Path(folder, "lock.txt")
             options = ["--generate-hashes", "--no-header", "--no-annotate", *(["--no-deps"] if no_deps else [])]
             await run([*self._pip, "compile", "--python", self._python, *options, "-o", locked, asked, *self._args])
-            return _read_pins(locked)
+            return await asyncio.to_thread(_read_pins, locked)
 
     async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
         checks = ["--require-hashes"] if lock.hashed else []

@@ -28,8 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from ..errors import BadFunction
-from .requirements import Requirements, logical_lines, package_name, refusal
+from ..errors import BadFunction, shown
+from .requirements import MAX_TEXT, Requirements, first_refused, logical_lines, package_name, refusal
 
 __all__ = ["MANIFEST", "RESERVED", "Manifest", "Requirements", "handler_file", "read_manifest", "relative_path"]
 
@@ -37,12 +37,15 @@ MANIFEST = "function.toml"
 RESERVED = ".instainfer"
 """Folder inside a function's code that is ours."""
 
-_NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]")
+_NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_MEMORY = re.compile(r"(\d+)\s*(MB|GB)")
-_TIME = re.compile(r"(\d+)\s*(ms|s)")
-_PYTHON = re.compile(r"3\.(\d{1,2})")
+_MEMORY = re.compile(r"([0-9]{1,12})\s*(MB|GB)")
+_TIME = re.compile(r"([0-9]{1,12})\s*(ms|s)")
+_PYTHON = re.compile(r"3\.([0-9]{1,2})")
 _OLDEST_MINOR = 9
+_MAX_MANIFEST_BYTES = 64 * 1024
+_MAX_PATH_BYTES = 255  # of the whole path, so that no part of it is longer
+_MAX_QUANTITY = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +75,14 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
 
     `label` is what messages call the folder, by default its path. Raises `BadFunction`.
     """
-    shown = label if label is not None else str(folder)
+    called = label if label is not None else str(folder)
     if not folder.is_dir():
-        raise BadFunction(f"{shown}: no such folder")
-    reader = _Reader(folder, f"{shown}/{MANIFEST}", _table(folder, f"{shown}/{MANIFEST}"))
+        raise BadFunction(f"{called}: no such folder")
+    reader = _Reader(folder, f"{called}/{MANIFEST}", _table(folder, f"{called}/{MANIFEST}"))
     manifest = Manifest(
         name=reader.name(),
         handler=reader.handler(),
-        main=reader.text("main", "main", lambda text: text.isidentifier(), "the name of a function"),
+        main=reader.text("main", "main", _is_identifier, "the name of a function"),
         style=reader.text("style", "action", lambda text: text in {"action", "script"}, '"action" or "script"'),
         requirements=reader.requirements(),
         memory_mb=reader.megabytes("memory"),
@@ -95,9 +98,25 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
 
 
 def relative_path(text: str) -> bool:
-    """Whether it is a plain path to something inside of a folder: no root, no ``.`` or ``..``, only ``/`` between."""
+    """Whether it is a plain path to something inside of a folder: no root, no ``.`` or ``..``, only ``/`` between.
+
+    And one that a file system can hold: of at most 255 bytes.
+    """
+    try:
+        if len(text.encode()) > _MAX_PATH_BYTES:
+            return False
+    except UnicodeEncodeError:
+        return False
     parts = text.split("/")
     return "\\" not in text and "\0" not in text and all(part not in {"", ".", ".."} for part in parts)
+
+
+def _is_identifier(text: str) -> bool:
+    return len(text) <= _MAX_PATH_BYTES and text.isidentifier()
+
+
+def _is_module(text: str) -> bool:
+    return relative_path(text) and _MODULE.fullmatch(text) is not None
 
 
 def handler_file(folder: Path, handler: str) -> Path | None:
@@ -107,15 +126,31 @@ def handler_file(folder: Path, handler: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _table(folder: Path, shown: str) -> dict[str, Any]:
+def _table(folder: Path, called: str) -> dict[str, Any]:
     try:
-        return tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return tomllib.loads(_text_of(folder / MANIFEST, _MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadFunction(f"{shown}: not valid TOML: {error}") from error
+    except _TooLong as error:
+        raise BadFunction(f"{called}: {error}") from error
+    # A ValueError that is not TOML's own is of a number with thousands of digits.
+    except (ValueError, RecursionError) as error:
+        raise BadFunction(f"{called}: not valid TOML: {error}; correct it") from error
     except OSError as error:
-        raise BadFunction(f"{shown}: cannot be read: {error.strerror}") from error
+        raise BadFunction(f"{called}: cannot be read: {error.strerror}; make it a file that can be") from error
+
+
+class _TooLong(Exception):
+    pass
+
+
+def _text_of(path: Path, most_bytes: int) -> str:
+    """A file's text. Raises `_TooLong`, `OSError`, `UnicodeDecodeError`."""
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise _TooLong(f"larger than the {most_bytes} bytes allowed; shorten it")
+    return data.decode("utf-8")
 
 
 class _Reader:
@@ -139,7 +174,7 @@ class _Reader:
         if value is None:
             return default
         if not isinstance(value, str) or not fits(value):
-            self._refuse(key, f"{value!r} is not one", allowed)
+            self._refuse(key, f"{shown(value)} is not one", allowed)
         return value
 
     def flag(self, key: str) -> bool:
@@ -147,7 +182,7 @@ class _Reader:
         if value is None:
             return False
         if not isinstance(value, bool):
-            self._refuse(key, f"{value!r} is not one", "true or false")
+            self._refuse(key, f"{shown(value)} is not one", "true or false")
         return value
 
     def name(self) -> str | None:
@@ -165,8 +200,8 @@ class _Reader:
                 if handler_file(self._folder, module) is not None:
                     return module
             self._refuse("handler", "the folder has neither handler.py nor __main__.py", allowed)
-        if not isinstance(value, str) or _MODULE.fullmatch(value) is None or value.endswith(".py"):
-            self._refuse("handler", f"{value!r} is not a module's name", allowed)
+        if not isinstance(value, str) or not _is_module(value) or value.endswith(".py"):
+            self._refuse("handler", f"{shown(value)} is not a module's name", allowed)
         if handler_file(self._folder, value) is None:
             self._refuse("handler", f"there is no {value.replace('.', '/')}.py", allowed)
         return value
@@ -176,7 +211,7 @@ class _Reader:
         no_deps = self._strings("no_deps", 'a list of requirements such as ["pytorchcv==0.0.74"]')
         for line in no_deps:
             if reason := refusal(line):
-                self._refuse("no_deps", f"{line!r}: {reason}", "requirements without options")
+                self._refuse("no_deps", f"{shown(line)}: {reason}", "requirements without options")
         wanted = {package_name(line) for _, line in logical_lines(text)}
         if twice := sorted({package_name(line) for line in no_deps} & wanted):
             self._refuse("no_deps", f"{', '.join(twice)} is in requirements too", "each package in one of the two")
@@ -190,15 +225,15 @@ class _Reader:
             if not (self._folder / value).is_file():
                 return ""
         elif not isinstance(value, str) or not relative_path(value):
-            self._refuse("requirements", f"{value!r} is not one", allowed)
+            self._refuse("requirements", f"{shown(value)} is not one", allowed)
         try:
-            text = (self._folder / value).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = _text_of(self._folder / value, MAX_TEXT)
+        except (OSError, UnicodeDecodeError, _TooLong) as error:
             self._refuse("requirements", f"{value} cannot be read: {error}", f"{allowed}, UTF-8")
-        for number, line in logical_lines(text):
-            if reason := refusal(line):
-                where = f"{self._shown.removesuffix(MANIFEST)}{value}"
-                raise BadFunction(f"{where}, line {number}: {line!r} is refused: {reason}")
+        if refused := first_refused(text):
+            number, line, reason = refused
+            where = f"{self._shown.removesuffix(MANIFEST)}{value}"
+            raise BadFunction(f"{where}, line {number}: {shown(line)} is refused: {reason}")
         return text
 
     def _python(self) -> str | None:
@@ -207,7 +242,9 @@ class _Reader:
             return None
         match = _PYTHON.fullmatch(value) if isinstance(value, str) else None
         if match is None or int(match[1]) < _OLDEST_MINOR:
-            self._refuse("python", f"{value!r} is not one", f'a version such as "3.11", 3.{_OLDEST_MINOR} or newer')
+            self._refuse(
+                "python", f"{shown(value)} is not one", f'a version such as "3.11", 3.{_OLDEST_MINOR} or newer'
+            )
         return match[0]
 
     def megabytes(self, key: str) -> int | None:
@@ -225,8 +262,8 @@ class _Reader:
             amount = value * bare
         elif isinstance(value, str) and (match := form.fullmatch(value.strip())):
             amount = int(match[1]) * units[match[2]]
-        if amount <= 0:
-            self._refuse(key, f"{value!r} is not one", f"{allowed}, above 0")
+        if not 0 < amount <= _MAX_QUANTITY:
+            self._refuse(key, f"{shown(value)} is not one", f"{allowed}, above 0, of at most 12 digits")
         return amount
 
     def weights(self) -> tuple[str, ...]:
@@ -234,7 +271,7 @@ class _Reader:
         paths = self._strings("weights", allowed)
         for path in paths:
             if not relative_path(path) or PurePosixPath(path).parts[0] == RESERVED:
-                self._refuse("weights", f"{path!r} is not a path inside the folder", allowed)
+                self._refuse("weights", f"{shown(path)} is not a path inside the folder", allowed)
         if len(set(paths)) < len(paths):
             self._refuse("weights", "a path is there twice", allowed)
         return paths
@@ -243,8 +280,8 @@ class _Reader:
         allowed = 'a list of modules, such as ["torch", "PIL.Image"]'
         modules = self._strings("template", allowed)
         for module in modules:
-            if _MODULE.fullmatch(module) is None:
-                self._refuse("template", f"{module!r} is not a module's name", allowed)
+            if not _is_module(module):
+                self._refuse("template", f"{shown(module)} is not a module's name", allowed)
         if len(set(modules)) < len(modules):
             self._refuse("template", "a module is there twice", allowed)
         return modules
@@ -255,12 +292,12 @@ class _Reader:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self._refuse("env", f"{value!r} is not a table", allowed)
+            self._refuse("env", f"{shown(value)} is not a table", allowed)
         for name, content in value.items():
             if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None or name.startswith("__OW_"):
-                self._refuse(f"env.{name}", "not a name that a function may set", allowed)
+                self._refuse(f"env.{name[:_MAX_PATH_BYTES]}", "not a name that a function may set", allowed)
             if not isinstance(content, str) or "\0" in content:
-                self._refuse(f"env.{name}", f"{content!r} is not a string", allowed)
+                self._refuse(f"env.{name[:_MAX_PATH_BYTES]}", f"{shown(content)} is not a string", allowed)
         return value
 
     def _strings(self, key: str, allowed: str) -> tuple[str, ...]:
@@ -268,10 +305,11 @@ class _Reader:
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self._refuse(key, f"{value!r} is not one", allowed)
+            self._refuse(key, f"{shown(value)} is not one", allowed)
         return tuple(value)
 
     def finish(self) -> None:
         if self._table:
             unknown = ", ".join(sorted(self._table))
+            unknown = unknown if len(unknown) <= _MAX_PATH_BYTES else f"{unknown[:_MAX_PATH_BYTES]}..."
             raise BadFunction(f"{self._shown}: unknown key: {unknown}; allowed: {', '.join(sorted(self._known))}")

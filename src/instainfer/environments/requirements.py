@@ -2,25 +2,27 @@
 
 Where packages come from (indexes, links, proxies, constraints) is the host's pip or uv configuration; a function that
 named its own sources could not be shared, nor built on another host.
+
+The text comes from strangers, so nothing here takes longer than in proportion to its length: words are split and
+looked at one by one, and `packaging`, whose grammar this is, gets only lines of a bounded length.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
-_HASH = re.compile(r"\s+--hash=[a-z0-9]+:[0-9a-fA-F]+(?=\s|$)")
-_ARCHIVE = re.compile(r"\.(whl|zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)$")
-_SPECIFIER = re.compile(
-    r"""(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?) \s*
-        (?:\[[A-Za-z0-9._,\s-]*\])? \s*
-        (?:\(?\s*(?:===|==|~=|!=|<=|>=|<|>)[^;@\s()]+(?:\s*,\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[^;@\s(),]+)*\s*\)?)? \s*
-        (?:;.*)?""",
-    re.VERBOSE,
-)
-_SPACE_AFTER_OPERATOR = re.compile(r"(===|==|~=|!=|<=|>=|<|>)\s+")
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+MAX_REQUIREMENTS = 2000
+MAX_LENGTH = 1000
+"""Characters of one requirement, its hashes apart."""
+MAX_TEXT = 4 * 1024 * 1024
+"""Characters of all of them, hashes included."""
+_ARCHIVES = (".whl", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_HASH = "--hash="
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield (number of its first line, requirement) as pip would read them."""
     started, parts = 0, list[str]()
     for number, physical in enumerate(text.splitlines(), start=1):
-        line = _COMMENT.sub("", physical).strip()
+        line = _without_comment(physical).strip()
         started = started if parts else number
         if line.endswith("\\"):
             parts.append(line[:-1].strip())
@@ -57,9 +59,23 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
         yield started, joined
 
 
+def first_refused(text: str) -> tuple[int, str, str] | None:
+    """The first requirement of a text that is refused, as (number of its line, the line, why); None when none is."""
+    if len(text) > MAX_TEXT:
+        return 1, "", f"{len(text)} characters are more than the {MAX_TEXT} allowed; ask for fewer packages"
+    for count, (number, line) in enumerate(logical_lines(text), start=1):
+        if count > MAX_REQUIREMENTS:
+            return number, line, f"more than {MAX_REQUIREMENTS} requirements; ask for fewer packages"
+        if reason := refusal(line):
+            return number, line, reason
+    return None
+
+
 def refusal(line: str) -> str | None:
     """Say why a requirement is refused; None when it is not."""
-    bare = _HASH.sub("", line).strip()
+    bare = _without_hashes(line)
+    if len(bare) > MAX_LENGTH:
+        return f"{len(bare)} characters are more than the {MAX_LENGTH} allowed; shorten it, or write several lines"
     if bare.startswith(("-e", "--editable")):
         return "an editable install points at a folder of one machine; put the code into the function's folder"
     if bare.startswith(("-r", "--requirement", "-c", "--constraint")):
@@ -69,16 +85,46 @@ def refusal(line: str) -> str | None:
     specifier = bare.partition(";")[0]
     if "://" in specifier or "@" in specifier:
         return "addresses and repositories are not installed from; name a package and its version"
-    if specifier.startswith((".", "/", "~")) or "/" in specifier or _ARCHIVE.search(specifier.strip()):
+    if specifier.startswith((".", "/", "~")) or "/" in specifier or specifier.rstrip().endswith(_ARCHIVES):
         return "local paths exist on one machine only; name a package and its version"
-    if _SPECIFIER.fullmatch(_SPACE_AFTER_OPERATOR.sub(r"\1", bare)) is None:
+    # The tools would put the host's own variables in the place of ${NAME}, and read a second line as an option.
+    if "$" in bare or not bare.replace("\t", " ").isprintable():
+        return "a requirement has neither $ nor control characters; leave them out"
+    if _parsed(bare) is None:
         return 'not a requirement; write it like "numpy==2.3.1", "pillow>=11,<12" or "click"'
     return None
 
 
 def package_name(line: str) -> str:
     """The normalised name of the package that an accepted requirement asks for."""
-    match = _SPECIFIER.match(line)
-    if match is None:
+    requirement = _parsed(_without_hashes(line))
+    if requirement is None:
         raise ValueError(f"not a requirement: {line!r}")
-    return re.sub(r"[-_.]+", "-", match["name"]).lower()
+    return canonicalize_name(requirement.name)
+
+
+def _parsed(bare: str) -> Requirement | None:
+    try:
+        return Requirement(bare)
+    except (InvalidRequirement, RecursionError):  # the latter for parentheses within parentheses in its marker
+        return None
+
+
+def _without_comment(line: str) -> str:
+    """The line up to a ``#`` that begins it or follows white space."""
+    at = line.find("#")
+    while at > 0 and not line[at - 1].isspace():
+        at = line.find("#", at + 1)
+    return line if at < 0 else line[:at]
+
+
+def _without_hashes(line: str) -> str:
+    if _HASH not in line:
+        return line.strip()
+    return " ".join(word for word in line.split() if not _is_hash(word))
+
+
+def _is_hash(word: str) -> bool:
+    algorithm, colon, digits = word.removeprefix(_HASH).partition(":")
+    named = word.startswith(_HASH) and algorithm.isascii() and algorithm.isalnum() and algorithm == algorithm.lower()
+    return named and bool(colon and digits) and _HEX_DIGITS.issuperset(digits)

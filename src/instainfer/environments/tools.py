@@ -21,6 +21,10 @@ _READ_BYTES = 8192
 # How telling lines begin, the most telling first: pip's own findings, uv's (new and old form), those of their helpers.
 _MARKS = ("ERROR:", "cause:", "╰─▶", "error:")
 _LONGEST_LINE = 65_536
+_MOST_CHARACTERS = 32 * 1024 * 1024
+"""Of output that is kept; what a tool says beyond that is read and thrown away."""
+_CLOSING_S = 5.0
+"""Longest wait for the pipe to close once the tool's group has been killed."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # Ours would lead the tools to the platform's own packages.
 _NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV", "__PYVENV_LAUNCHER__")
@@ -45,9 +49,8 @@ async def run_tool(
     group is killed before it returns. Raises `HostError` when the tool cannot be started.
     """
     arguments = [os.fspath(argument) for argument in argv]
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ {' '.join(arguments)}\n")
+    file = await asyncio.to_thread(_open_log, log, f"$ {' '.join(arguments)}\n")
+    try:
         try:
             process = await asyncio.create_subprocess_exec(
                 *arguments,
@@ -67,6 +70,8 @@ async def run_tool(
             returncode = await process.wait()
         finally:
             await _end(process)
+    finally:
+        file.close()
     return output.finished(returncode)
 
 
@@ -77,9 +82,21 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None or not process.stdout.at_eof():
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    while await process.stdout.read(_READ_BYTES):
-        pass
+    try:
+        async with asyncio.timeout(_CLOSING_S):
+            while await process.stdout.read(_READ_BYTES):
+                pass
+    except TimeoutError:
+        # One that left the group holds the pipe. It is not waited for, and reads as little as it is read from.
+        process._transport.close()  # type: ignore[attr-defined]
     await process.wait()
+
+
+def _open_log(log: Path, first: str) -> TextIO:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = log.open("a", encoding="utf-8")
+    file.write(first)
+    return file
 
 
 class _Output:
@@ -89,6 +106,9 @@ class _Output:
         self._log = log
         self._on_line = on_line
         self._last = ""
+        self._new: list[str] = []
+        """Lines that are not in the log yet."""
+        self._kept = 0
         self._errors: dict[str, str] = {}
         self._disk_full = False
 
@@ -102,13 +122,22 @@ class _Output:
             if len(rest) > _LONGEST_LINE:
                 self._take(rest)
                 rest = ""
+            await self._write()
         self._take(rest + decoder.decode(b"", final=True))
+        await self._write()
+
+    async def _write(self) -> None:
+        if self._new:
+            text = "".join(self._new)
+            self._new.clear()
+            await asyncio.to_thread(self._log.write, text)
 
     def _take(self, line: str) -> None:
         line = line.rstrip()
-        if not line:
+        if not line or self._kept > _MOST_CHARACTERS:
             return
-        self._log.write(f"{line}\n")
+        self._kept += len(line)
+        self._new.append(f"{line}\n")
         self._last = line
         for mark in _MARKS:
             if line.lstrip().startswith(mark):

@@ -1,0 +1,222 @@
+"""What a PUT of an action asks for, taken apart within bounds.
+
+A body may be as large as the code it carries, and the code is nearly all of it. So that nothing becomes many times as
+large as it came, the parts are found first, as text, each is measured, and only then made into values.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+
+from ..errors import BadInput, shown
+from .bodies import MALFORMED, decoded, part
+from .deployment import concrete_kind
+from .records import Action, AskedLimits
+from .responses import encode
+
+FIRST_VERSION = "0.0.1"
+MAX_ANNOTATIONS_BYTES = 64 * 1024
+MAX_VERSION_LENGTH = 64
+_MAX_MAIN_LENGTH = 256
+_SMALL_BYTES = 16 * 1024
+_STEP = 1024 * 1024
+"""Characters of base64 decoded at a time, a multiple of four; Python runs nothing else meanwhile."""
+_VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,18})")
+_NOTHING = msgspec.Raw(b"null")
+
+
+class _Exec(msgspec.Struct):
+    kind: str
+    code: msgspec.Raw = _NOTHING
+    binary: bool | None = None
+    main: str | None = None
+
+
+class _Pair(msgspec.Struct, omit_defaults=True):
+    key: str
+    value: Any = None
+    init: bool = False
+
+
+class _Limits(msgspec.Struct):
+    timeout: int | None = None
+    memory: int | None = None
+    logs: int | None = None
+    concurrency: int | None = None
+
+
+class _Body(msgspec.Struct):
+    """Unknown keys are passed over, as clients send some."""
+
+    exec: msgspec.Raw = _NOTHING
+    parameters: msgspec.Raw = _NOTHING
+    annotations: msgspec.Raw = _NOTHING
+    limits: msgspec.Raw = _NOTHING
+    version: msgspec.Raw = _NOTHING
+    publish: bool | None = None
+    delAnnotations: msgspec.Raw = _NOTHING
+
+
+class Code(msgspec.Struct, frozen=True):
+    """The code of an action, as it is stored."""
+
+    source: bytes
+    digest: str
+    kind: str
+    binary: bool
+    """An archive, not one text."""
+    main: str | None
+
+
+class ActionPut(msgspec.Struct, frozen=True, kw_only=True):
+    """None: as it was before, or the default."""
+
+    code: Code | None = None
+    parameters: list[dict[str, Any]] | None = None
+    annotations: list[dict[str, Any]] = []
+    limits: _Limits | None = None
+    version: str | None = None
+    publish: bool | None = None
+    deleted_annotations: list[str] = []
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def decode_put(body: bytes | bytearray, *, max_code_bytes: int, max_parameters_bytes: int) -> ActionPut:
+    """Raises `BadInput` for what is malformed, 413 for what is too large. May be called in a thread."""
+    found = decoded(_decode_body, body)
+    parameters = None
+    if found.parameters != _NOTHING:
+        _bound(found.parameters, max_parameters_bytes)
+        parameters = _pairs(part(found.parameters, list[_Pair], "$.parameters"))
+        _bound(encode(parameters), max_parameters_bytes)
+    for text in (found.annotations, found.delAnnotations):
+        _bound(text, MAX_ANNOTATIONS_BYTES)
+    for text in (found.limits, found.version):
+        _bound(text, _SMALL_BYTES)
+    return ActionPut(
+        code=_code(found.exec, max_code_bytes),
+        parameters=parameters,
+        annotations=_pairs(part(found.annotations, list[_Pair] | None, "$.annotations") or []),
+        limits=part(found.limits, _Limits | None, "$.limits"),
+        version=_version(part(found.version, str | None, "$.version")),
+        publish=found.publish,
+        deleted_annotations=part(found.delAnnotations, list[str] | None, "$.delAnnotations") or [],
+    )
+
+
+def next_version(wanted: str | None, old: Action | None) -> str:
+    if wanted is not None:
+        return wanted
+    if old is None:
+        return FIRST_VERSION
+    major, minor, patch = old.version.split(".")
+    return f"{major}.{minor}.{int(patch) + 1}"
+
+
+def asked_limits(wanted: _Limits | None, old: Action | None) -> AskedLimits:
+    before = old.asked if old else AskedLimits()
+    if wanted is None:
+        return before
+    if wanted.concurrency not in (None, 1):
+        raise BadInput(
+            f"{MALFORMED}requirement failed: concurrency {shown(wanted.concurrency)} exceeds allowed threshold of 1"
+        )
+    return AskedLimits(
+        timeout=before.timeout if wanted.timeout is None else wanted.timeout,
+        memory=before.memory if wanted.memory is None else wanted.memory,
+        logs=before.logs if wanted.logs is None else wanted.logs,
+    )
+
+
+def merged_annotations(wanted: ActionPut, kind: str, old: Action | None) -> list[dict[str, Any]]:
+    """Those of before, those that are wanted over them, and the two that every action has."""
+    merged = {"provide-api-key": {"key": "provide-api-key", "value": False}}
+    for pair in (*(old.annotations if old else ()), *wanted.annotations):
+        merged[pair["key"]] = pair
+    for key in wanted.deleted_annotations:
+        merged.pop(key, None)
+    merged["exec"] = {"key": "exec", "value": kind}
+    all_of_them = list(merged.values())
+    _bound(encode(all_of_them), MAX_ANNOTATIONS_BYTES)
+    return all_of_them
+
+
+def _bound(text: msgspec.Raw | bytes, most_bytes: int) -> None:
+    size = len(memoryview(text))
+    if size > most_bytes:
+        raise HTTPException(413, f"Request larger than allowed: {size} > {most_bytes} bytes.")
+
+
+def _code(text: msgspec.Raw, max_code_bytes: int) -> Code | None:
+    # Its code is left as text, so this makes no second copy of it.
+    execution = part(text, _Exec | None, "$.exec")
+    if execution is None:
+        return None
+    kind = concrete_kind(execution.kind)
+    main = execution.main
+    if main is not None and (len(main) > _MAX_MAIN_LENGTH or not main.isidentifier()):
+        raise BadInput(f"{MALFORMED}'main' must be the name of a function, at most {_MAX_MAIN_LENGTH} characters long")
+    source, binary = _source(execution, max_code_bytes)
+    return Code(source, hashlib.sha256(source).hexdigest(), kind, binary, main)
+
+
+def _source(execution: _Exec, max_code_bytes: int) -> tuple[bytes, bool]:
+    """The code as it is stored, and whether it is an archive."""
+    raw = memoryview(execution.code)
+    if len(raw) > max_code_bytes * 4 // 3 + _SMALL_BYTES:
+        raise HTTPException(413, f"Request larger than allowed: {len(raw)} > {max_code_bytes} bytes.")
+    source, binary = None, execution.binary is not False
+    if binary and raw and raw[0] == ord('"'):
+        source = _from_base64(raw[1:-1])  # as it stands, which it almost always can
+    if source is None:
+        text = part(execution.code, str | None, "$.exec.code")
+        if not text:
+            raise BadInput(f"{MALFORMED}'code' must be a non-empty string of code or base64")
+        source = _from_base64(memoryview(text.encode())) if binary else None
+        if source is None:
+            if execution.binary:
+                raise BadInput(f"{MALFORMED}'code' is not base64 of an archive; encode it, or leave 'binary' out")
+            source, binary = text.encode(), False
+    if len(source) > max_code_bytes:
+        raise HTTPException(413, f"Request larger than allowed: {len(source)} > {max_code_bytes} bytes.")
+    return source, binary
+
+
+def _from_base64(text: memoryview) -> bytes | None:
+    """What a text is the base64 of; None when it is none. Empty text is none."""
+    if len(text) == 0 or len(text) % 4:
+        return None
+    found = bytearray()
+    try:
+        for start in range(0, len(text), _STEP):
+            if start and text[start - 1] == ord("="):  # padding is for the end
+                return None
+            found += binascii.a2b_base64(text[start : start + _STEP], strict_mode=True)
+    except binascii.Error:
+        return None
+    return bytes(found)
+
+
+def _version(wanted: str | None) -> str | None:
+    if wanted is not None and _VERSION.fullmatch(wanted) is None:
+        raise BadInput(
+            f"{MALFORMED}{shown(wanted)} is not a version like {FIRST_VERSION}, three numbers of at most nine digits"
+        )
+    return wanted
+
+
+def _pairs(pairs: list[_Pair]) -> list[dict[str, Any]]:
+    """As JSON values; of two pairs with one key the later one counts."""
+    by_key: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        value = {"key": pair.key, "value": pair.value}
+        by_key[pair.key] = {**value, "init": True} if pair.init else value
+    return list(by_key.values())
