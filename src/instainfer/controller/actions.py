@@ -150,9 +150,8 @@ class Actions:
 
     def remember(self, function: FunctionKey, profile: Profile) -> None:
         """Keep what a node measured, as long as there is that function."""
-        if function in self._registrations:
+        if function in self._registrations and self._store.remember(function, profile):
             self._profiles[function] = profile
-            self._store.remember(function, profile)
 
     def profile(self, function: FunctionKey) -> Profile | None:
         return self._profiles.get(function)
