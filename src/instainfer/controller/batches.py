@@ -30,8 +30,8 @@ _finish = (
 _forget = sa.delete(schema.activations).where(schema.activations.c.id == sa.bindparam("id_"))
 _forget_profile = sa.delete(schema.profiles).where(schema.profiles.c.function == sa.bindparam("function_"))
 _measured = [column.name for column in schema.profiles.columns if column.name != "function"]
-# Written only while there is the function that it is of: what was deleted meanwhile leaves nothing that a later function
-# of the same key could take for its own.
+# Written only while its function is there: what was deleted meanwhile leaves nothing that a later function of the same
+# key could take for its own.
 _remember_profile = sa.insert(schema.profiles).from_select(
     ["function", *_measured],
     sa.select(

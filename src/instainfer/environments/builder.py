@@ -14,20 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import EnvironmentBuildError, HostError
 from .content import explaining_full_disk, full_disk
-from .exclusive import exclusive
+from .exclusive import at_once, exclusive
 from .installers import TOOL_ENV, Installer, Pip, Run, Uv, find_uv
 from .interpreters import Interpreter, find_interpreter
 from .lock import Lock, lock_key, write_durably
@@ -96,11 +97,12 @@ class Environments:
             interpreter = await self._interpreter(requirements.python)
             lock = await self._lock(requirements, interpreter, tell)
             digest = lock.digest(interpreter)
-            environment = self._ready(digest, cached=True)
+            environment = self._found(digest)
             if environment is None:
                 async with self._alone(digest, tell):
                     # Whoever was waited for has probably built it.
                     environment = self._ready(digest, cached=True) or await self._build(digest, lock, interpreter, tell)
+                    mark_used(self.root / digest)
         tell("ready", f"{digest}: {len(environment.packages)} packages{', cached' if environment.cached else ''}")
         return environment
 
@@ -109,6 +111,14 @@ class Environments:
         if known is None or not known.executable.exists():
             known = self._interpreters[version] = await find_interpreter(version)
         return known
+
+    def _found(self, digest: str) -> Environment | None:
+        """The environment if it is there, marked as used; nobody can decide to remove it between the two."""
+        with at_once(busy_file(self.root, digest), shared=True) as held:
+            environment = self._ready(digest, cached=True) if held else None
+            if environment is not None:
+                mark_used(self.root / digest)
+        return environment
 
     def _ready(self, digest: str, *, cached: bool) -> Environment | None:
         folder = self.root / digest
@@ -124,7 +134,7 @@ class Environments:
         def on_wait() -> None:
             tell(tell.step, f"waiting for whoever is working on {name}")
 
-        async with exclusive(self.root / "busy" / name, on_wait):
+        async with exclusive(busy_file(self.root, name), on_wait):
             yield
 
     async def _lock(self, requirements: Requirements, interpreter: Interpreter, tell: _Teller) -> Lock:
@@ -133,11 +143,11 @@ class Environments:
             return Lock()
         key = lock_key(requirements, interpreter)
         file = self.root / "locks" / f"{key}.txt"
-        if file.exists():
-            return Lock.parse(file.read_text(encoding="utf-8"))
+        if (known := _known_lock(file)) is not None:
+            return known
         async with self._alone(key, tell):
-            if file.exists():
-                return Lock.parse(file.read_text(encoding="utf-8"))
+            if (known := _known_lock(file)) is not None:
+                return known
             async with self._tools("the requirements cannot be resolved", key, tell) as run:
                 tell("lock", f"resolving for Python {interpreter.version}")
                 installer = await self._tool(interpreter, run, tell)
@@ -241,6 +251,30 @@ class _Teller:
         self.step = step
         if self._progress is not None:
             self._progress(Progress(step, text, time.monotonic() - self._start_s))
+
+
+def _known_lock(file: Path) -> Lock | None:
+    """The lock that was found earlier, marked as used now."""
+    with suppress(FileNotFoundError):
+        with suppress(PermissionError):
+            os.utime(file)
+        return Lock.parse(file.read_text(encoding="utf-8"))
+    return None
+
+
+def busy_file(root: Path, name: str) -> Path:
+    """The file that is locked by whoever builds or removes this environment, and shared by who finds it."""
+    return root / "busy" / name
+
+
+def ready_file(folder: Path) -> Path:
+    """There when an environment is whole; its time says when it was used last."""
+    return folder / _READY
+
+
+def mark_used(folder: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):  # nobody removes another user's
+        os.utime(ready_file(folder))
 
 
 def _remove(folder: Path) -> None:

@@ -30,6 +30,7 @@ from .package import WEIGHTS_FILE
 MAX_FILES = 20_000
 MAX_BYTES = 1024 * 1024 * 1024
 """Largest size of a function's code once unpacked."""
+MAX_WEIGHTS_FILE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _MAX_NAME_BYTES = 255  # of the whole path, so that no part of it is longer
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -62,10 +63,12 @@ class FunctionFolders:
         weights whose content is not stored, `BadFunction` for a folder that is not a function, `HostError` when the
         disk is full.
         """
-        # The two forms are told apart in the digest: the same bytes mean different folders.
-        digest = hashlib.sha256((b"zip\0" if binary else b"text\0") + code).hexdigest()
+        digest = folder_name(hashlib.sha256(code).hexdigest(), binary=binary)
         folder = self.root / digest
         if folder.is_dir():
+            # Whoever removes what is unused sees that it is used, and leaves it.
+            with suppress(FileNotFoundError):
+                os.utime(folder)
             with suppress(FileNotFoundError):  # weights that were links and are gone: unpack anew
                 return _describe(folder, digest)
             self.remove(digest)
@@ -118,6 +121,32 @@ class FunctionFolders:
                 target.hardlink_to(stored)
             except OSError:  # another file system, or one without hard links
                 target.symlink_to(stored.resolve())
+
+
+def folder_name(code_digest: str, *, binary: bool) -> str:
+    """The folder of some code, by the hexadecimal SHA-256 of it, so that it is known without reading the code.
+
+    The two forms are told apart: the same bytes mean different folders.
+    """
+    return hashlib.sha256((b"zip\0" if binary else b"text\0") + code_digest.encode()).hexdigest()
+
+
+def weights_of(folder: Path, code: bytes | None) -> frozenset[str]:
+    """Digests of the weights that some code refers to, read from its folder, else from its archive; none if unsound.
+
+    Raises OSError when the folder cannot be read.
+    """
+    if folder.is_dir():
+        try:
+            return frozenset(_announced_weights(folder).values())
+        except BadInput:
+            return frozenset()
+    try:
+        with zipfile.ZipFile(io.BytesIO(code or b"")) as archive, archive.open(WEIGHTS_FILE) as file:
+            weights = json.loads(file.read(MAX_WEIGHTS_FILE_BYTES))
+    except (KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, struct.error):
+        return frozenset()
+    return frozenset(map(str, weights.values())) if isinstance(weights, dict) else frozenset()
 
 
 def _announced_weights(folder: Path) -> dict[str, str]:
