@@ -87,7 +87,7 @@ class Actions:
         self._profiles: dict[FunctionKey, Profile] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
         self._used_keys: set[FunctionKey] = set()
-        self._changing: set[tuple[str, str]] = set()
+        self._changing: dict[tuple[str, str], object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
     async def code(self, action: Action) -> str:
@@ -107,24 +107,24 @@ class Actions:
             raise BadInput("exec undefined")
         if (namespace, name) in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
-        self._changing.add((namespace, name))
+        self._changing[namespace, name] = object()
         try:
             return await self._put(namespace, name, wanted, old.action if old is not None else None)
         finally:
-            self._changing.discard((namespace, name))
+            del self._changing[namespace, name]
 
     async def delete(self, action: Action) -> None:
         place = (action.namespace, action.name)
         if place in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
-        self._changing.add(place)
+        self._changing[place] = object()
         try:
             await self._store.write(lambda connection: queries.delete_action(connection, action))
             deployed = self._catalog.get(*place)
             self._catalog.remove(action)
             self._withdraw(deployed)
         finally:
-            self._changing.discard(place)
+            del self._changing[place]
 
     async def restore(self) -> None:
         """Take up the stored actions: callable by name at once, made ready in the background."""
@@ -147,6 +147,11 @@ class Actions:
             self._restoring.cancel()
             await asyncio.wait((self._restoring,))
         self._deployer.close()
+
+    @property
+    def changes(self) -> frozenset[object]:
+        """The puts and deletes that are under way, one object each."""
+        return frozenset(self._changing.values())
 
     def remember(self, function: FunctionKey, profile: Profile) -> None:
         """Keep what a node measured, as long as there is that function."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from ..core.cluster import ClusterState, Limits, Routing
 from ..core.model import FunctionKey, Profile
 from ..environments.content import ContentStore
 from ..environments.folders import FunctionFolders
+from ..environments.homes import HomeNote
+from ..environments.unused import Places
 from ..links.base import Link
 from ..policy.routing.home import HomeRouting
 from . import queries
@@ -26,15 +29,15 @@ from .activations import Activations
 from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
 from .catalog import Catalog
 from .collections import Collections
+from .database import RECORDS
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
 from .gateway import Gateway
+from .housekeeping import Housekeeping, NotedEnvironments, sweep_home
 from .invocations import Invocations
 from .native import Native
 from .responses import STOPPED, encode
 from .store import Store, open_store
-
-RECORDS = "records.sqlite"
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +79,22 @@ class Controller:
         limits = Limits(config.limits.concurrent_invocations, config.limits.invocations_per_minute)
         self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
         self._catalog = Catalog()
+        note = HomeNote(config.cache_dir, config.home)
+        environments = NotedEnvironments(rooms.environments, note)
+        places = Places(config.home, rooms.folders.root, config.cache_dir, rooms.content.root)
+        self._housekeeping = Housekeeping(
+            config.retention,
+            places,
+            store,
+            driver=self._driver,
+            catalog=self._catalog,
+            environments=environments,
+            note=note,
+        )
         self._actions = Actions(
             self._catalog,
             store,
-            Deployer(rooms.folders, rooms.environments, config.limits),
+            Deployer(rooms.folders, environments, config.limits),
             self._driver,
             max_code_bytes=config.server.max_code_bytes,
             max_parameters_bytes=config.server.max_body_bytes,
@@ -139,6 +154,7 @@ class Controller:
 
         Raises `HostError` when records could not be written.
         """
+        await self._housekeeping.close()
         await self._actions.close()
         await self.cut_short()
         await self._store.close()
@@ -156,6 +172,7 @@ class Controller:
             "in_flight": self._driver.in_flight,
             "nodes": self._driver.snapshots(),
             "records": self._store.status(),
+            "housekeeping": self._housekeeping.status(),
         }
 
     async def start(self) -> None:
@@ -166,6 +183,7 @@ class Controller:
         if lost:
             log.warning("%d activations had not ended when the platform stopped; their records say so now", lost)
         await self._actions.restore()
+        self._housekeeping.start(self._actions)
 
     def app(self) -> ASGIApp:
         activations = Activations(self._store)
@@ -184,7 +202,7 @@ class Controller:
             self._keyring,
             self._catalog,
             self._invocations,
-            [*collections.routes(), *native.routes()],
+            [*collections.routes(), *native.routes(), *self._housekeeping.routes(self._keyring)],
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,
             now=self.now,
@@ -208,6 +226,9 @@ async def open_controller(
     warn_if_exposed(config.server.host)
     store = open_store(config.home / RECORDS)
     try:
+        # Under the home's lock, and before anything is started that could leave more.
+        places = Places(config.home, rooms.folders.root, config.cache_dir, rooms.content.root)
+        await asyncio.to_thread(sweep_home, places)
         keyring = await open_keyring(store, config.home, api_host(config.server.host, config.server.port))
         controller = Controller(
             config, store, keyring, rooms, isolation=isolation, routing=routing or HomeRouting(), now=now

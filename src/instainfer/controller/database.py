@@ -14,8 +14,14 @@ from ..errors import HostError
 from . import schema
 from .batches import in_short
 
+RECORDS = "records.sqlite"
+"""The file's name in its home."""
 _WAL_BYTES = 64 * 1024 * 1024
 """What the write-ahead log is cut back to after a busy time."""
+
+
+class HomeInUse(HostError):
+    """A platform is running there."""
 
 
 def open_database(path: Path) -> tuple[sa.Engine, int]:
@@ -47,7 +53,7 @@ def lock_home(path: Path) -> int:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock_fd)
-        raise HostError(f"another InstaInfer is running on {path.parent}; stop it or choose another home") from None
+        raise HomeInUse(f"another InstaInfer is running on {path.parent}; stop it or choose another home") from None
     return lock_fd
 
 

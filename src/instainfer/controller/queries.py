@@ -88,6 +88,12 @@ def all_actions(connection: sa.Connection) -> list[Action]:
     return [_action(row) for row in connection.execute(sa.select(actions))]
 
 
+def all_code(connection: sa.Connection) -> list[tuple[str, bool]]:
+    """Digest of the code of each function, and whether it is an archive."""
+    chosen = sa.select(actions.c.code_digest, actions.c.binary).distinct()
+    return [(row.code_digest, row.binary) for row in connection.execute(chosen)]
+
+
 def find_code(connection: sa.Connection, digest: str) -> bytes | None:
     return connection.scalar(sa.select(code.c.data).where(code.c.digest == digest))
 

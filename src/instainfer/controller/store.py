@@ -49,7 +49,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine, path: Path, lock_fd: int) -> None:
         self._engine = engine
-        self._path = path
+        self.path = path
         self._lock_fd = lock_fd
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(1, "records-writer")
@@ -120,7 +120,7 @@ class Store:
             "last_error": str(self._dead) if self._dead is not None else self._last_error,
             "put_aside": self._put_aside,
             "dropped": self._dropped,
-            "size_bytes": _size_bytes(self._path),
+            "size_bytes": _size_bytes(self.path),
         }
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:

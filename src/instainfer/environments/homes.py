@@ -49,9 +49,10 @@ class HomeNote:
         self._written: Needs | None = None
 
     def read(self) -> Needs | None:
-        """What was written last, also by an earlier platform; None when nothing was. Raises `HostError`."""
-        if self._written is None and self.path.exists():
-            self._written = _read(self.path)[1]
+        """What was written last, also by an earlier platform; None when nothing was, or nothing that can be read."""
+        if self._written is None:
+            with suppress(FileNotFoundError, HostError):
+                self._written = _read(self.path)[1]
         return self._written
 
     def write(self, needs: Needs) -> None:
