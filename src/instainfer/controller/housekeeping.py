@@ -72,9 +72,13 @@ class NotedEnvironments:
                 await asyncio.to_thread(self._note.add, [environment.digest])
         return environment
 
-    async def renew(self, needs: Needs) -> None:
+    async def renew(self, needs: Callable[[Needs], Needs]) -> Needs:
+        """Write down what `needs` makes of what is noted. Whoever adds something comes before or after that, whole."""
         async with self._one_at_a_time:
-            await asyncio.to_thread(self._note.write, needs)
+            written = await asyncio.to_thread(self._note.read) or Needs()
+            new = needs(written)
+            await asyncio.to_thread(self._note.write, new)
+            return new
 
 
 class _Sighting(NamedTuple):
@@ -165,7 +169,7 @@ class Housekeeping:
             (self._cache_turn, CACHE_EVERY_S),
             (self._code_turn, CODE_EVERY_S),
         )
-        due_s = [0.0] * len(turns)
+        due_s = [0.0, 0.0, time.monotonic() + CODE_EVERY_S]
         while True:
             for number, (turn, every_s) in enumerate(turns):
                 if time.monotonic() >= due_s[number]:
@@ -226,7 +230,7 @@ class Housekeeping:
         ripe = []
         for each in found:
             sighting = before.get(each.path, _Sighting(each, now_s, changes))
-            is_ripe = now_s - sighting.at_s >= LEAVING_S and not sighting.changes & changes
+            is_ripe = each.path in before and now_s - sighting.at_s >= LEAVING_S and not sighting.changes & changes
             if is_ripe:
                 ripe.append(sighting.unused)  # which stays if it was used since; then it is found anew next time
             if dry_run or not is_ripe:
@@ -248,16 +252,16 @@ class Housekeeping:
 
     async def _renew_note(self, actions: Actions) -> Needs:
         """Write down what this home needs now."""
-        written = await asyncio.to_thread(self._note.read) or Needs()
-        changing = bool(actions.changes)
-        environments = frozenset(known.function.environment for known in self._driver.registrations)
         weights = await self._store.read(partial(used_weights, places=self._places))
-        needs = Needs(environments, weights)
-        if changing or actions.changes or not self._catalog.all_ready:
-            # Somebody is about to need what is noted, or it is not known what a function needs that cannot be called.
-            needs |= written
-        await self._environments.renew(needs)
-        return needs
+
+        def needs(written: Needs) -> Needs:
+            environments = frozenset(known.function.environment for known in self._driver.registrations)
+            exact = Needs(environments, weights)
+            # Else somebody is about to need what is noted, or it is not known what a function needs that cannot be
+            # called.
+            return exact if self._catalog.all_ready and not actions.changes else exact | written
+
+        return await self._environments.renew(needs)
 
     async def _remove(self, found: list[Unused], tell: Tell, *, dry_run: bool) -> list[Unused]:
         gone = await asyncio.to_thread(lambda: list(remove_all(found, tell, dry_run=dry_run)))

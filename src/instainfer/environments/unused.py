@@ -13,6 +13,7 @@ Everything goes by a rename first, so that nobody ever finds half of it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -33,6 +34,8 @@ ABANDONED_AFTER_S = 24 * 3600.0
 _CODE = re.compile(r"[0-9a-f]{64}")
 _LEAVING = ".old-"
 _BLOCK_BYTES = 512
+_ABSENT_S = -math.inf
+"""The time of a file that is not there."""
 
 Inode = tuple[int, int]
 
@@ -200,7 +203,7 @@ def _code(path: Path) -> Unused:
 def _unused_environments(root: Path, needed: Set[str], oldest_s: float) -> Iterator[Unused]:
     for path in sorted(root.glob("env-*")):
         used_s = _mtime_s(ready_file(path))
-        if used_s == 0.0:
+        if used_s == _ABSENT_S:
             with at_once(busy_file(root, path.name)) as held:
                 if not held:
                     continue  # it is being built
@@ -210,7 +213,7 @@ def _unused_environments(root: Path, needed: Set[str], oldest_s: float) -> Itera
 
 
 def _environment(root: Path, path: Path, why: str, oldest_s: float) -> Unused:
-    half_built = _mtime_s(ready_file(path)) == 0.0
+    half_built = _mtime_s(ready_file(path)) == _ABSENT_S
 
     def remove() -> bool:
         # Held by whoever builds it; shared for a moment by whoever looks for it.
@@ -218,7 +221,7 @@ def _environment(root: Path, path: Path, why: str, oldest_s: float) -> Unused:
             if not held:
                 return False
             used_s = _mtime_s(ready_file(path))
-            if used_s >= oldest_s or (half_built and used_s > 0.0):
+            if used_s >= oldest_s or (half_built and used_s > _ABSENT_S):
                 return False
             aside = _put_aside(path)
         if aside is None:
@@ -285,10 +288,10 @@ def _abandoned(places: Places, now_s: float) -> Iterator[Unused]:
         *places.weights.glob(".incoming-*"),
     ]
     for path in sorted(candidates):
-        if 0.0 < _mtime_s(path) < oldest_s:
+        if _ABSENT_S < _mtime_s(path) < oldest_s:
             yield _plain("leftover", path, "it was being written or removed, and whoever did so was killed")
     for path in sorted(places.weights.glob(f"{_LEAVING}*")):
-        if 0.0 < path.lstat().st_ctime < oldest_s:
+        if path.lstat().st_ctime < oldest_s:
             yield _half_removed(path)
 
 
@@ -332,11 +335,11 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _mtime_s(path: Path) -> float:
-    """When it was changed or marked; 0 when it is not there."""
+    """When it was changed or marked; `_ABSENT_S` when it is not there."""
     try:
         return path.lstat().st_mtime
     except FileNotFoundError:
-        return 0.0
+        return _ABSENT_S
 
 
 def _text(path: Path) -> str | None:
