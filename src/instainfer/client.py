@@ -192,15 +192,25 @@ class Client:
     def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> Iterator[Json]:
         """Ask for an environment; yields ``progress`` events as they come, then one ``ready`` or ``failed``."""
         wanted = {"requirements": requirements, "no_deps": list(no_deps), "python": python}
-        with self._reaching(), self._http.stream("POST", f"{_NATIVE}/environments", json=wanted) as response:
+        yield from self._events(f"{_NATIVE}/environments", wanted)
+
+    def clean(self, *, dry_run: bool, unused_for_s: float | None) -> Iterator[Json]:
+        """Have removed what nothing refers to; yields ``progress``, ``freed`` and ``failed`` events, and ``done``."""
+        wanted: Json = {"dry_run": dry_run}
+        if unused_for_s is not None:
+            wanted["unused_for_s"] = unused_for_s
+        yield from self._events(f"{_NATIVE}/clean", wanted)
+
+    # How
+
+    def _events(self, url: str, wanted: Json) -> Iterator[Json]:
+        with self._reaching(), self._http.stream("POST", url, json=wanted) as response:
             if not response.is_success:
                 response.read()
                 raise _error(response)
             for line in response.iter_lines():
                 if line:
                     yield _decode_event(line)
-
-    # How
 
     def _send(self, method: str, url: str, **request: Any) -> httpx2.Response:
         with self._reaching():
@@ -265,7 +275,7 @@ def _decode_event(line: str) -> Json:
     except ValueError:
         event = None
     if not isinstance(event, dict) or "event" not in event:
-        raise InternalError(f"the platform sent something that is not an event of a build: {line[:200]!r}")
+        raise InternalError(f"the platform sent something that is not an event: {line[:200]!r}")
     return event
 
 

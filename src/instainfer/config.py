@@ -247,6 +247,30 @@ class EnvironmentsConfig(_Part):
     max_builds: int = Field(2, gt=0, description="environments that are built at a time; others wait")
 
 
+class RetentionConfig(_Part):
+    """How long what is not needed any more is kept."""
+
+    records_max_age_s: float = Field(
+        30 * 86_400.0,
+        ge=0,
+        description="records of activations that began longer ago are removed, in seconds; 0: never",
+    )
+    records_max_count: int = Field(
+        100_000, ge=0, description="newest records that are kept of each namespace; 0: any number"
+    )
+    records_max_mb: int = Field(
+        1024,
+        ge=0,
+        description="size of the newest records, logs included, that are kept of each namespace; 0: any size",
+    )
+    unused_max_age_s: float = Field(
+        7 * 86_400.0,
+        ge=0,
+        description="environments and weights that no function of any home refers to are removed when nobody has used "
+        "them for so many seconds; 0: never, but for `instainfer clean`",
+    )
+
+
 class Config(BaseSettings):
     """The whole configuration of one InstaInfer process."""
 
@@ -265,6 +289,7 @@ class Config(BaseSettings):
     keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
     preload: PreloadConfig = Field(default_factory=PreloadConfig)
     environments: EnvironmentsConfig = Field(default_factory=EnvironmentsConfig)
+    retention: RetentionConfig = Field(default_factory=RetentionConfig)
 
     @field_validator("home", "cache", mode="after")
     @classmethod

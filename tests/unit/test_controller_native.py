@@ -134,6 +134,7 @@ def test_status(tmp_path: Path) -> None:
             status = (await stand.http.get(f"{NATIVE}/status")).json()
             assert status.pop("uptime_s") >= 0
             assert status.pop("started_at").endswith("Z")
+            assert status["records"].pop("size_bytes") > 0
             assert status == {
                 "version": __version__,
                 "home": str(tmp_path / "home"),
@@ -143,7 +144,8 @@ def test_status(tmp_path: Path) -> None:
                 "draining": False,
                 "in_flight": 0,
                 "nodes": [{"name": "node-1", "containers": []}],
-                "records": {"unflushed": 0, "last_error": None},
+                "records": {"unflushed": 0, "last_error": None, "put_aside": 0, "dropped": 0},
+                "housekeeping": {"removed": 0, "freed_bytes": 0, "last_error": None},
             }
 
     asyncio.run(run())

@@ -3,69 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from support.records import action, ended, on_disk, opened, running
 
 from instainfer.controller import queries, schema
 from instainfer.controller import store as store_module
+from instainfer.controller.database import sqlite_engine
 from instainfer.controller.queries import Filter
-from instainfer.controller.records import SUCCESS, WHISK_ERROR, ActivationRecord
-from instainfer.controller.store import Store, open_store, sqlite_engine
+from instainfer.controller.records import SUCCESS, WHISK_ERROR
+from instainfer.controller.store import Store, open_store
 from instainfer.core.model import Profile
 from instainfer.errors import HostError
-
-BULKY = b'["%b"]' % (b"x" * 8192)
-"""Annotations that need pages of their own."""
-
-
-def running(number: int, name: str = "f", start_ms: int | None = None) -> ActivationRecord:
-    return ActivationRecord(
-        id=f"{number:032x}",
-        namespace="guest",
-        name=name,
-        version="0.0.1",
-        start_ms=1000 + number if start_ms is None else start_ms,
-        annotations=BULKY,
-    )
-
-
-def ended(number: int, name: str = "f") -> ActivationRecord:
-    return ActivationRecord(
-        id=f"{number:032x}",
-        namespace="guest",
-        name=name,
-        version="0.0.1",
-        start_ms=1000 + number,
-        end_ms=1010 + number,
-        duration_ms=10,
-        status_code=SUCCESS,
-        annotations=BULKY,
-        result=b'{"n":%d}' % number,
-    )
-
-
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Store]:
-    store = open_store(folder / "records.sqlite")
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-def on_disk(folder: Path) -> dict[int, int | None]:
-    """Number and status of each activation, as another process sees them now."""
-    connection = sqlite3.connect(folder / "records.sqlite")
-    try:
-        return {int(id_, 16): status for id_, status in connection.execute("SELECT id, status_code FROM activations")}
-    finally:
-        connection.close()
 
 
 def refuse(store: Store) -> None:
@@ -176,7 +128,7 @@ def test_a_full_disk_loses_no_finished_record_and_says_so(
             store.finished(ended(50))
             relent(store)
             await store.accepted(running(100))
-            assert store.status() == {"unflushed": 0, "last_error": None}
+            assert (store.status()["unflushed"], store.status()["last_error"]) == (0, None)
             assert on_disk(tmp_path) == {**dict.fromkeys(range(51), SUCCESS), 100: None}
 
     asyncio.run(run())
@@ -243,6 +195,7 @@ def test_profiles_are_kept_and_the_latest_counts(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with opened(tmp_path) as store:
+            await store.write(lambda connection: queries.save_action(connection, action(), b"code", None))
             store.remember("guest/f@0.0.1", Profile())
             await store.accepted(running(1))
             store.remember("guest/f@0.0.1", latest)

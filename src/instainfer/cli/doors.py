@@ -92,6 +92,17 @@ def _profile(options: ProfileOptions, console: Console) -> CostSet:
     return profile(options, console)
 
 
+def _clean_stopped(config: Config, tell: Callable[[Json], None], *, dry_run: bool, unused_for_s: float | None) -> bool:
+    from ..controller.database import HomeInUse
+    from ..controller.upkeep import clean_stopped
+
+    try:
+        clean_stopped(config, tell, dry_run=dry_run, idle_s=unused_for_s)
+    except HomeInUse:
+        return False
+    return True
+
+
 def _connect(api_host: str, auth: str) -> Client:
     from ..client import Client
 
@@ -119,6 +130,8 @@ class Doors:
     """`instainfer.experiments.demo.run_demo`."""
     profile: Callable[[ProfileOptions, Console], CostSet] = _profile
     """`instainfer.experiments.profile.profile`."""
+    clean_stopped: Callable[..., bool] = _clean_stopped
+    """`instainfer.controller.upkeep.clean_stopped`; whether no platform runs there and it was done."""
     live: Callable[..., Tally] = _live
     """`instainfer.experiments.live_runs.run_live`."""
     tick: Callable[[float], None] = time.sleep

@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import InstaInferError, InternalError
 from . import (
     activations,
+    clean,
     config,
     demo,
     deploy,
@@ -92,6 +93,7 @@ app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
 app.command(name="activations")(activations.activations)
 app.command()(status.status)
+app.command()(clean.clean)
 app.command()(replay.replay)
 app.command()(demo.demo)
 app.command()(simulate.simulate)

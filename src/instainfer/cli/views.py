@@ -29,6 +29,7 @@ def status_view(found: Shape, columns: int) -> Group:
     parts: list[RenderableType] = [
         f"[bold]InstaInfer {found['version']}[/bold], up {seconds(found['uptime_s'])}",
     ]
+    parts += _records(found["records"])
     for node in found["nodes"]:
         parts += ["", *_node(node, columns)]
         if node["isolation"] != found["isolation"]:
@@ -36,6 +37,16 @@ def status_view(found: Shape, columns: int) -> Group:
     if found["isolation"]:
         parts += ["", "[bold]Isolation[/bold]", *_isolation(found["isolation"])]
     return Group(*parts)
+
+
+def _records(records: Shape) -> Iterator[str]:
+    """Size, and what a person should act on."""
+    if "size_bytes" in records:
+        yield f"  records    {size(records['size_bytes'])}"
+    if records.get("last_error"):
+        yield f"  [red]{_plain(records['last_error'])}[/red]; {_count(records['unflushed'], 'record')} waiting"
+    if records.get("put_aside"):
+        yield f"  [red]{_count(records['put_aside'], 'record')} could not be written as they were; see the log[/red]"
 
 
 def _node(node: Shape, columns: int) -> Iterator[RenderableType]:

@@ -51,7 +51,7 @@ class Actions:
         self._profiles: dict[FunctionKey, Profile] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
         self._used_keys: set[FunctionKey] = set()
-        self._changing: set[tuple[str, str]] = set()
+        self._changing: dict[tuple[str, str], object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
     async def with_code(self, action: Action) -> Response:
@@ -87,12 +87,12 @@ class Actions:
             raise BadInput("exec undefined: say the kind and the code of the action")
         if (namespace, name) in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
-        self._changing.add((namespace, name))
+        self._changing[namespace, name] = object()
         try:
             with self._budget.lease() as lease:
                 return await self._put(namespace, name, wanted, old.action if old is not None else None, lease)
         finally:
-            self._changing.discard((namespace, name))
+            del self._changing[namespace, name]
 
     async def delete(self, action: Action) -> Response:
         """Delete an action, and answer what it was."""
@@ -105,14 +105,14 @@ class Actions:
         place = (action.namespace, action.name)
         if place in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
-        self._changing.add(place)
+        self._changing[place] = object()
         try:
             await self._store.write(lambda connection: queries.delete_action(connection, action))
             deployed = self._catalog.get(*place)
             self._catalog.remove(action)
             self._withdraw(deployed)
         finally:
-            self._changing.discard(place)
+            del self._changing[place]
 
     async def restore(self) -> None:
         """Take up the stored actions: callable by name at once, made ready in the background."""
@@ -136,11 +136,15 @@ class Actions:
             await asyncio.wait((self._restoring,))
         self._deployer.close()
 
+    @property
+    def changes(self) -> frozenset[object]:
+        """The puts and deletes that are under way, one object each."""
+        return frozenset(self._changing.values())
+
     def remember(self, function: FunctionKey, profile: Profile) -> None:
         """Keep what a node measured, as long as there is that function."""
-        if function in self._registrations:
+        if function in self._registrations and self._store.remember(function, profile):
             self._profiles[function] = profile
-            self._store.remember(function, profile)
 
     def profile(self, function: FunctionKey) -> Profile | None:
         return self._profiles.get(function)

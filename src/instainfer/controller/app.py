@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from ..core.cluster import ClusterState, Limits, Routing
 from ..core.model import FunctionKey, Profile
 from ..environments.content import ContentStore
 from ..environments.folders import FunctionFolders
+from ..environments.homes import HomeNote
+from ..environments.unused import Places
 from ..links.base import Link
 from ..policy.routing.home import HomeRouting
 from . import queries
@@ -28,15 +31,15 @@ from .bodies import Budget
 from .catalog import Catalog
 from .collections import Collections
 from .connections import Bounds
+from .database import RECORDS
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
 from .gateway import Gateway
+from .housekeeping import Housekeeping, NotedEnvironments, sweep_home
 from .invocations import Invocations
 from .native import Native
 from .responses import STOPPED, encode
 from .store import Store, open_store
-
-RECORDS = "records.sqlite"
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +82,22 @@ class Controller:
         self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
         self._catalog = Catalog()
         self._budget = Budget(config.server.max_pending_bytes)
+        note = HomeNote(config.cache_dir, config.home)
+        environments = NotedEnvironments(rooms.environments, note)
+        places = Places(config.home, rooms.folders.root, config.cache_dir, rooms.content.root)
+        self._housekeeping = Housekeeping(
+            config.retention,
+            places,
+            store,
+            driver=self._driver,
+            catalog=self._catalog,
+            environments=environments,
+            note=note,
+        )
         self._actions = Actions(
             self._catalog,
             store,
-            Deployer(rooms.folders, rooms.environments, config.limits),
+            Deployer(rooms.folders, environments, config.limits),
             self._driver,
             self._budget,
             max_code_bytes=config.server.max_code_bytes,
@@ -148,6 +163,7 @@ class Controller:
 
         Raises `HostError` when records could not be written.
         """
+        await self._housekeeping.close()
         await self._actions.close()
         await self.cut_short()
         await self._store.close()
@@ -166,6 +182,7 @@ class Controller:
             "nodes": self._driver.snapshots(),
             "routing_failures": self._driver.routing_failures,
             "records": self._store.status(),
+            "housekeeping": self._housekeeping.status(),
         }
 
     async def start(self) -> None:
@@ -176,6 +193,7 @@ class Controller:
         if lost:
             log.warning("%d activations had not ended when the platform stopped; their records say so now", lost)
         await self._actions.restore()
+        self._housekeeping.start(self._actions)
 
     def app(self) -> ASGIApp:
         activations = Activations(self._store)
@@ -198,7 +216,7 @@ class Controller:
             self._catalog,
             self._invocations,
             self._budget,
-            [*collections.routes(), *native.routes()],
+            [*collections.routes(), *native.routes(), *self._housekeeping.routes(self._keyring)],
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,
             now=self.now,
@@ -222,6 +240,9 @@ async def open_controller(
     warn_if_exposed(config.server.host)
     store = open_store(config.home / RECORDS)
     try:
+        # Under the home's lock, and before anything is started that could leave more.
+        places = Places(config.home, rooms.folders.root, config.cache_dir, rooms.content.root)
+        await asyncio.to_thread(sweep_home, places)
         keyring = await open_keyring(store, config.home, api_host(config.server.host, config.server.port))
         controller = Controller(
             config, store, keyring, rooms, isolation=isolation, routing=routing or HomeRouting(), now=now

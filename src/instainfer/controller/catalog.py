@@ -80,6 +80,11 @@ class Catalog:
     def remove(self, action: Action) -> None:
         del self._deployed[action.namespace, action.name]
 
+    @property
+    def all_ready(self) -> bool:
+        """Whether each can be called, so that what it needs is known."""
+        return all(deployed.ready for deployed in self._deployed.values())
+
     def of_namespace(self, namespace: str) -> list[Deployed]:
         """Newest first."""
         own = (deployed for deployed in self._deployed.values() if deployed.action.namespace == namespace)

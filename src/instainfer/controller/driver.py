@@ -54,6 +54,11 @@ class ClusterDriver:
     def draining(self) -> bool:
         return self._state.draining
 
+    @property
+    def registrations(self) -> list[Registration]:
+        """Every version that nodes know, also one that is called no more and has calls that go on."""
+        return list(self._registrations.values())
+
     def join(self, link: Link) -> None:
         """A node takes calls from now on; it learns of every function first."""
         for known in self._registrations.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ..core.model import FunctionKey, Profile
+from .profiles import unsound
 from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
 from .schema import actions, activations, code, namespaces, profiles
 
@@ -16,6 +18,8 @@ CHUNK = 500
 """Ids in one statement; databases bound the number of parameters."""
 
 _encode = msgspec.json.encode
+
+log = logging.getLogger(__name__)
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +132,12 @@ def all_actions(connection: sa.Connection) -> list[Action]:
     return [_action(row) for row in connection.execute(sa.select(actions))]
 
 
+def all_code(connection: sa.Connection) -> list[tuple[str, bool]]:
+    """Digest of the code of each function, and whether it is an archive."""
+    chosen = sa.select(actions.c.code_digest, actions.c.binary).distinct()
+    return [(row.code_digest, row.binary) for row in connection.execute(chosen)]
+
+
 def find_code(connection: sa.Connection, digest: str) -> bytes | None:
     return connection.scalar(sa.select(code.c.data).where(code.c.digest == digest))
 
@@ -159,8 +169,15 @@ def delete_action(connection: sa.Connection, action: Action) -> None:
 
 
 def all_profiles(connection: sa.Connection) -> dict[FunctionKey, Profile]:
-    rows = connection.execute(sa.select(profiles)).mappings()
-    return {row["function"]: Profile(**{name: row[name] for name in row if name != "function"}) for row in rows}
+    """What is known of each function, but for what cannot be true: an older platform may have written it."""
+    found = {}
+    for row in connection.execute(sa.select(profiles)).mappings():
+        profile = Profile(**{name: row[name] for name in row if name != "function"})
+        if problem := unsound(profile):
+            log.warning("what is stored of %s is measured anew: %s", row["function"], problem)
+        else:
+            found[row["function"]] = profile
+    return found
 
 
 def all_namespaces(connection: sa.Connection) -> list[tuple[str, str, bytes]]:
@@ -175,7 +192,6 @@ def save_namespace(connection: sa.Connection, name: str, uuid: str, key_hash: by
 
 def _remove_row(connection: sa.Connection, action: Action) -> None:
     connection.execute(sa.delete(actions).where(actions.c.namespace == action.namespace, actions.c.name == action.name))
-    connection.execute(sa.delete(profiles).where(profiles.c.function == action.key))
 
 
 def _remove_unused_code(connection: sa.Connection, digest: str) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -21,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -93,7 +94,8 @@ activations = Table(
 profiles = Table(
     "profiles",
     metadata,
-    Column("function", String(600), primary_key=True),
+    # What is known of a function goes with it: a later one of the same name and version must not take it for its own.
+    Column("function", String(600), ForeignKey("actions.key", ondelete="CASCADE"), primary_key=True),
     Column("loads", Integer, nullable=False),
     Column("library_s", Float, nullable=False),
     Column("resident_bytes", BigInteger, nullable=False),

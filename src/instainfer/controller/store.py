@@ -7,70 +7,58 @@ Three promises, from strong to cheap:
 `Store.finished`   never waits: the record is committed with its neighbours within `LINGER_S`, and until then lives in
                    memory, where reads find it. It is kept and tried again for as long as the disk refuses it
 
-All bookkeeping happens in the event loop's thread; the writer thread only ever sees a batch that nobody changes.
+All bookkeeping happens in the event loop's thread and is in proportion to the batch at hand; the writer thread only
+ever sees a batch that nobody changes. What becomes of a batch that is refused, `instainfer.controller.batches` says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from ..core.model import FunctionKey, Profile
-from ..errors import HostError
-from . import schema
+from ..errors import HostError, InternalError
+from .batches import Accepted, Finished, Measured, Result, Row, in_short, write
+from .database import open_database
+from .profiles import unsound
 from .records import ActivationRecord
 
 LINGER_S = 0.05
 """Longest time that a finished record waits for company before it is written."""
 RETRY_S = (0.2, 1.0, 5.0)
 """Pauses after a refused commit; the last one repeats."""
+MOST_AT_ONCE = 1000
+"""Finished records in one commit: after an outage, new calls need not wait until everything old has been written."""
+MOST_UNFLUSHED_BYTES = 256 * 1024 * 1024
+"""Finished records that are kept in memory while the disk refuses; beyond that those go that nobody was promised."""
 READERS = 2
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-_insert = sa.insert(schema.activations)
-_finish = (
-    sa.update(schema.activations)
-    .where(schema.activations.c.id == sa.bindparam("id_"))
-    .values({name: sa.bindparam(name) for name in ActivationRecord.__struct_fields__ if name != "id"})
-)
-_forget_profile = sa.delete(schema.profiles).where(schema.profiles.c.function == sa.bindparam("function_"))
-_remember_profile = sa.insert(schema.profiles)
-
-
-class _Batch(msgspec.Struct):
-    """What one commit writes."""
-
-    accepted: list[tuple[ActivationRecord, asyncio.Future[None]]]
-    finished: list[ActivationRecord]
-    profiles: dict[FunctionKey, Profile]
-
-    def __bool__(self) -> bool:
-        return bool(self.accepted or self.finished or self.profiles)
-
 
 class Store:
     """The records of one home. Make it with `open_store`, inside a running event loop; end it with `close`."""
 
-    def __init__(self, engine: sa.Engine, lock_fd: int) -> None:
+    def __init__(self, engine: sa.Engine, path: Path, lock_fd: int) -> None:
         self._engine = engine
+        self.path = path
         self._lock_fd = lock_fd
         self._loop = asyncio.get_running_loop()
         self._writer = ThreadPoolExecutor(1, "records-writer")
         self._readers = ThreadPoolExecutor(READERS, "records-reader")
-        self._pending = _Batch([], [], {})
+        self._accepted: list[ActivationRecord] = []
+        self._finished: list[ActivationRecord] = []
+        self._profiles: dict[FunctionKey, Profile] = {}
+        self._told: dict[str, asyncio.Future[None]] = {}
+        """Who waits for an accepted activation to be on disk."""
         self._unflushed: dict[str, ActivationRecord] = {}
         self._on_disk: set[str] = set()
         """Accepted activations whose row is there and unfinished."""
@@ -79,25 +67,45 @@ class Store:
         self._closing = False
         self._failures = 0
         self._last_error: str | None = None
+        self._put_aside = 0
+        self._dropped = 0
+        self._dead: HostError | None = None
         self._task = self._loop.create_task(self._write_forever())
+        self._task.add_done_callback(self._writer_ended)
 
     async def accepted(self, record: ActivationRecord) -> None:
-        """Return once `record` is on disk; `HostError` when it cannot be, and then it is not kept at all."""
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._pending.accepted.append((record, done))
+        """Return once `record` is on disk.
+
+        Raises `HostError` when the disk refuses and `InternalError` when no table takes the record; then it is not kept
+        at all.
+        """
+        if self._dead is not None:
+            raise self._dead
+        if record.id in self._told:
+            raise InternalError(f"activation {record.id} was accepted twice; this is a bug, please report it")
+        done = self._told[record.id] = self._loop.create_future()
+        self._accepted.append(record)
         self._wake.set()
         await done
 
     def finished(self, record: ActivationRecord) -> None:
         """Keep the final record of an activation, whether or not it was `accepted` before."""
         self._unflushed[record.id] = record
-        self._pending.finished.append(record)
+        self._finished.append(record)
         self._wake_within(LINGER_S)
 
-    def remember(self, function: FunctionKey, profile: Profile) -> None:
-        """Keep what has been measured of a function for the next start."""
-        self._pending.profiles[function] = profile
+    def remember(self, function: FunctionKey, profile: Profile) -> bool:
+        """Keep what has been measured of a function for the next start.
+
+        Whether it is kept: not when it cannot be true. What was measured of a function that has been deleted before it
+        is written is dropped.
+        """
+        if problem := unsound(profile):
+            log.warning("what was measured of %s is not kept: %s", function, problem)
+            return False
+        self._profiles[function] = profile
         self._wake_within(LINGER_S)
+        return True
 
     def unflushed(self) -> Sequence[ActivationRecord]:
         """Finished records that may not be on disk yet, oldest first."""
@@ -107,7 +115,13 @@ class Store:
         return self._unflushed.get(activation)
 
     def status(self) -> dict[str, Any]:
-        return {"unflushed": len(self._unflushed), "last_error": self._last_error}
+        return {
+            "unflushed": len(self._unflushed),
+            "last_error": str(self._dead) if self._dead is not None else self._last_error,
+            "put_aside": self._put_aside,
+            "dropped": self._dropped,
+            "size_bytes": _size_bytes(self.path),
+        }
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
         """Run `query` in a thread, on one consistent view of the tables."""
@@ -136,7 +150,7 @@ class Store:
             return
         self._closing = True
         self._wake.set()
-        await self._task
+        await asyncio.wait((self._task,))
         if self._timer is not None:
             self._timer.cancel()
         self._writer.shutdown()
@@ -144,11 +158,16 @@ class Store:
         self._engine.dispose()
         os.close(self._lock_fd)
         if self._unflushed:
-            raise HostError(f"{len(self._unflushed)} activation records could not be written: {self._last_error}")
+            why = self._dead or self._last_error
+            raise HostError(f"{len(self._unflushed)} activation records could not be written: {why}")
 
     def _wake_within(self, seconds: float) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(seconds, self._wake.set)
+
+    @property
+    def _pending(self) -> bool:
+        return bool(self._accepted or self._finished or self._profiles)
 
     async def _write_forever(self) -> None:
         while True:
@@ -158,137 +177,139 @@ class Store:
                 self._timer.cancel()
                 self._timer = None
             if self._pending:
-                await self._write_pending()
+                await self._write_batch(self._take_batch())
             if self._closing and (self._failures or not self._pending):
                 return
 
-    async def _write_pending(self) -> None:
-        batch, self._pending = self._pending, _Batch([], [], {})
+    def _take_batch(self) -> list[Row]:
+        rows: list[Row] = [Accepted(record) for record in self._accepted]
+        # What an earlier batch accepted is on disk by now, or was refused; what this one accepts, the writer knows.
+        rows += (Finished(record, record.id in self._on_disk) for record in self._finished[:MOST_AT_ONCE])
+        rows += (Measured(*pair) for pair in self._profiles.items())
+        self._accepted, self._profiles = [], {}
+        del self._finished[:MOST_AT_ONCE]
+        return rows
+
+    async def _write_batch(self, rows: list[Row]) -> None:
         try:
-            await self._loop.run_in_executor(self._writer, self._commit, batch, frozenset(self._on_disk))
-        except SQLAlchemyError as error:
-            self._refused(batch, error)
-        else:
-            self._committed(batch)
-
-    def _committed(self, batch: _Batch) -> None:
+            result = await self._loop.run_in_executor(self._writer, write, self._engine, rows)
+        except Exception as error:  # a bug of ours: nothing is lost by it, and the next attempt may be luckier
+            log.exception("writing records failed in an unexpected way")
+            result = Result(left=rows, refusal=error)
+        self._note_written(result.written)
+        for row, reason in result.put_aside:
+            self._note_put_aside(row, reason)
+        if result.refusal is not None:
+            self._note_refused(result.left, result.refusal)
+            return
         if self._failures:
-            log.warning("records are written again; %d were waiting", len(batch.finished))
+            log.warning("records are written again; %d are still waiting", len(self._unflushed))
         self._failures, self._last_error = 0, None
-        for record, done in batch.accepted:
-            self._on_disk.add(record.id)
-            if not done.done():
-                done.set_result(None)
-        for record in batch.finished:
-            self._on_disk.discard(record.id)
-            del self._unflushed[record.id]
+        if self._pending and self._timer is None:
+            self._wake.set()
 
-    def _refused(self, batch: _Batch, error: SQLAlchemyError) -> None:
-        """Nothing of `batch` is on disk: tell those who wait, keep the rest for the next attempt."""
+    def _note_written(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            match row:
+                case Accepted(record):
+                    self._on_disk.add(record.id)
+                    self._tell(record.id, None)
+                case Finished(record):
+                    self._no_longer_unflushed(record)
+
+    def _note_put_aside(self, row: Row, error: Exception) -> None:
+        self._put_aside += 1
+        log.error("%s is put aside, since no table takes it: %s", row, in_short(error))
+        match row:
+            case Accepted(record):
+                text = f"activation {record.id} cannot be recorded: {in_short(error)}; this is a bug, please report it"
+                self._tell(record.id, InternalError(text))
+            case Finished(record):
+                self._no_longer_unflushed(record)
+
+    def _note_refused(self, rows: Sequence[Row], error: Exception) -> None:
+        """Nothing of `rows` is on disk: tell those who wait, keep the rest for the next attempt."""
         told = _disk_error(error)
         self._last_error = str(told)
         pause = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
         self._failures += 1
-        log.error("%d records are not written yet, next attempt in %g s: %s", len(batch.finished), pause, told)
-        for _, done in batch.accepted:
-            if not done.done():
-                done.set_exception(told)
-        self._pending.finished[:0] = batch.finished
-        self._pending.profiles = batch.profiles | self._pending.profiles
+        self._finished[:0] = [row.record for row in rows if isinstance(row, Finished)]
+        self._profiles = {row.function: row.profile for row in rows if isinstance(row, Measured)} | self._profiles
+        self._drop_what_is_too_much()
+        log.error("%d records are not written yet, next attempt in %g s: %s", len(self._unflushed), pause, told)
+        for row in rows:
+            if isinstance(row, Accepted):
+                self._tell(row.record.id, told)
         if self._pending:
             self._wake_within(pause)
 
-    def _commit(self, batch: _Batch, on_disk: frozenset[str]) -> None:
-        """In the writer thread."""
-        on_disk |= {record.id for record, _ in batch.accepted}
-        inserts = [msgspec.structs.asdict(record) for record, _ in batch.accepted]
-        inserts += [msgspec.structs.asdict(record) for record in batch.finished if record.id not in on_disk]
-        updates = [_as_update(record) for record in batch.finished if record.id in on_disk]
-        with self._engine.begin() as connection:
-            if inserts:
-                connection.execute(_insert, inserts)
-            if updates:
-                connection.execute(_finish, updates)
-            if batch.profiles:
-                connection.execute(_forget_profile, [{"function_": function} for function in batch.profiles])
-                connection.execute(_remember_profile, [_as_row(*pair) for pair in batch.profiles.items()])
+    def _drop_what_is_too_much(self) -> None:
+        """Bound what is kept in memory: blocking calls have been answered, and nobody was promised their records."""
+        too_much = sum(map(_weight_bytes, self._finished)) - MOST_UNFLUSHED_BYTES
+        kept = []
+        dropped = 0
+        for record in self._finished:
+            if too_much > 0 and record.id not in self._on_disk:
+                too_much -= _weight_bytes(record)
+                dropped += 1
+                self._unflushed.pop(record.id, None)
+            else:
+                kept.append(record)
+        if dropped:
+            self._finished = kept
+            self._dropped += dropped
+            log.error("the records of %d blocking calls are given up: the disk refuses, and memory is bounded", dropped)
+
+    def _no_longer_unflushed(self, record: ActivationRecord) -> None:
+        self._on_disk.discard(record.id)
+        if self._unflushed.get(record.id) is record:
+            del self._unflushed[record.id]
+
+    def _tell(self, activation: str, error: Exception | None) -> None:
+        done = self._told.pop(activation, None)
+        if done is None or done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def _writer_ended(self, task: asyncio.Task[None]) -> None:
+        """Nobody may wait for a writer that is no more."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            return
+        self._dead = HostError(f"records are not written any more ({error!r}); stop the platform and start it again")
+        log.critical("%s", self._dead, exc_info=error)
+        for activation in list(self._told):
+            self._tell(activation, self._dead)
 
 
 def open_store(path: Path) -> Store:
-    """Open the records at `path`, creating them if needed; `HostError` when that is not possible.
+    """Open the records at `path`, creating or renewing them if needed; `HostError` when that is not possible.
 
     The lock beside the file keeps a second platform away from the same home.
     """
-    lock_fd = _lock(path)
-    engine = sqlite_engine(path)
-    try:
-        _create(engine, path)
-        return Store(engine, lock_fd)
-    except BaseException as error:
-        engine.dispose()
-        os.close(lock_fd)
-        if isinstance(error, SQLAlchemyError):
-            raise HostError(f"the records at {path} cannot be opened: {_cause(error)}") from error
-        raise
+    engine, lock_fd = open_database(path)
+    return Store(engine, path, lock_fd)
 
 
-def _lock(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError(f"the home {path.parent} cannot be used: {error.strerror}; choose another home") from error
-    try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock_fd)
-        raise HostError(f"another InstaInfer is running on {path.parent}; stop it or choose another home") from None
-    return lock_fd
+def _disk_error(error: BaseException) -> HostError:
+    cause = getattr(error, "orig", None) or error
+    return HostError(f"the records cannot be written: {cause}; free disk space or check the home folder")
 
 
-def sqlite_engine(path: Path) -> sa.Engine:
-    """SQLite that is durable at commit, and whose transactions are SQLAlchemy's, reads included."""
-    engine = sa.create_engine(f"sqlite:///{path}")
-
-    @sa.event.listens_for(engine, "connect")
-    def connect(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 10000"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
-
-    return engine
+def _weight_bytes(record: ActivationRecord) -> int:
+    """About what a record takes in memory."""
+    return 500 + len(record.annotations) + len(record.logs) + len(record.result or b"")
 
 
-def _create(engine: sa.Engine, path: Path) -> None:
-    with engine.begin() as connection:
-        schema.metadata.create_all(connection)
-        version = connection.scalar(sa.select(schema.meta.c.schema_version))
-        if version is None:
-            connection.execute(sa.insert(schema.meta), {"schema_version": schema.SCHEMA_VERSION})
-        elif version != schema.SCHEMA_VERSION:
-            raise HostError(
-                f"the records at {path} have layout {version}, this InstaInfer reads {schema.SCHEMA_VERSION}; "
-                "use the InstaInfer that wrote them, or another home"
-            )
-
-
-def _as_update(record: ActivationRecord) -> dict[str, Any]:
-    row = msgspec.structs.asdict(record)
-    row["id_"] = row.pop("id")
-    return row
-
-
-def _as_row(function: FunctionKey, profile: Profile) -> dict[str, Any]:
-    return {"function": function, **asdict(profile)}
-
-
-def _disk_error(error: SQLAlchemyError) -> HostError:
-    return HostError(f"the records cannot be written: {_cause(error)}; free disk space or check the home folder")
-
-
-def _cause(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error)
+def _size_bytes(path: Path) -> int:
+    """Of the file and of the log that is not yet part of it."""
+    total = 0
+    for file in (path, path.with_name(path.name + "-wal")):
+        try:
+            total += file.stat().st_size
+        except OSError:
+            continue
+    return total

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,7 @@ from weakref import WeakValueDictionary
 
 from ..errors import EnvironmentBuildError, HostError
 from .content import explaining_full_disk, full_disk
-from .exclusive import exclusive
+from .exclusive import at_once, exclusive
 from .installers import TOOL_ENV, Installer, Pip, Run, Uv, find_uv
 from .interpreters import Interpreter, find_interpreter
 from .lock import Lock, lock_key, write_durably
@@ -103,13 +104,14 @@ class Environments:
             interpreter = await self._interpreter(requirements.python)
             lock = await self._lock(requirements, interpreter, tell)
             digest = lock.digest(interpreter)
-            environment = await self._found(digest, cached=True)
+            environment = await asyncio.to_thread(self._found, digest)
             if environment is None:
                 async with self._at_work(digest, tell):
                     # Whoever was waited for has probably built it.
-                    environment = await self._found(digest, cached=True) or await self._build(
-                        digest, lock, interpreter, tell
-                    )
+                    environment = await asyncio.to_thread(self._ready, digest, cached=True)
+                    if environment is None:
+                        environment = await self._build(digest, lock, interpreter, tell)
+                    await asyncio.to_thread(mark_used, self.root / digest)
         tell("ready", f"{digest}: {len(environment.packages)} packages{', cached' if environment.cached else ''}")
         return environment
 
@@ -119,8 +121,13 @@ class Environments:
             known = self._interpreters[version] = await find_interpreter(version)
         return known
 
-    async def _found(self, digest: str, *, cached: bool) -> Environment | None:
-        return await asyncio.to_thread(self._ready, digest, cached=cached)
+    def _found(self, digest: str) -> Environment | None:
+        """The environment if it is there, marked as used; nobody can decide to remove it between the two."""
+        with at_once(busy_file(self.root, digest), shared=True) as held:
+            environment = self._ready(digest, cached=True) if held else None
+            if environment is not None:
+                mark_used(self.root / digest)
+        return environment
 
     def _ready(self, digest: str, *, cached: bool) -> Environment | None:
         folder = self.root / digest
@@ -136,7 +143,7 @@ class Environments:
         def on_wait() -> None:
             tell(tell.step, f"waiting for whoever is working on {name}")
 
-        async with exclusive(self.root / "busy" / name, on_wait):
+        async with exclusive(busy_file(self.root, name), on_wait):
             yield
 
     @asynccontextmanager
@@ -194,7 +201,7 @@ class Environments:
         except BaseException:
             await asyncio.to_thread(_remove, folder)
             raise
-        environment = await self._found(digest, cached=False)
+        environment = await asyncio.to_thread(self._ready, digest, cached=False)
         if environment is None:
             raise HostError(f"{folder} was built, but its Python does not exist; was {interpreter.executable} removed?")
         return environment
@@ -268,18 +275,35 @@ class _Teller:
             self._progress(Progress(step, text, time.monotonic() - self._start_s))
 
 
+def _known_lock(file: Path) -> Lock | None:
+    """The lock that was found earlier, marked as used now."""
+    with suppress(FileNotFoundError):
+        with suppress(PermissionError):
+            os.utime(file)
+        return Lock.parse(file.read_text(encoding="utf-8"))
+    return None
+
+
+def busy_file(root: Path, name: str) -> Path:
+    """The file that is locked by whoever builds or removes this environment, and shared by who finds it."""
+    return root / "busy" / name
+
+
+def ready_file(folder: Path) -> Path:
+    """There when an environment is whole; its time says when it was used last."""
+    return folder / _READY
+
+
+def mark_used(folder: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):  # nobody removes another user's
+        os.utime(ready_file(folder))
+
+
 def _remove(folder: Path) -> None:
     """Remove what is there; the marker goes first, so that half of it is never taken for whole."""
     (folder / _READY).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _known_lock(file: Path) -> Lock | None:
-    try:
-        return Lock.parse(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
 
 
 def _pip_version(folder: Path) -> tuple[int, int]:

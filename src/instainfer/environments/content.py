@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,15 +62,18 @@ class ContentStore:
         self._remove_abandoned()
 
     def has(self, digest: str) -> bool:
-        """Whether it is stored. Raises `BadInput` for a malformed digest."""
-        return self._file(digest).is_file()
+        """Whether it is stored; asking marks it as used now. Raises `BadInput` for a malformed digest."""
+        file = self._file(digest)
+        # Marked first: who removes what is unused looks at the mark last.
+        with suppress(FileNotFoundError, PermissionError):
+            os.utime(file)
+        return file.is_file()
 
     def path(self, digest: str) -> Path:
         """Where it is stored. Raises `NotFound`, and `BadInput` for a malformed digest."""
-        file = self._file(digest)
-        if not file.is_file():
+        if not self.has(digest):
             raise NotFound(f"no content {digest} is stored; send it first")
-        return file
+        return self._file(digest)
 
     def writer(self, expected_digest: str) -> ContentWriter:
         """Begin to store something; use it in ``with``, and `ContentWriter.commit` at the end."""

@@ -6,8 +6,8 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 
@@ -70,3 +70,19 @@ class _Waiter:
     def _tell(self) -> None:
         if not self._told.done():
             self._told.set_result(None)
+
+
+@contextmanager
+def at_once(path: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Hold the lock of `path` if it is free now; whether it is. `shared` holds it together with others who do so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)

@@ -30,8 +30,8 @@ from .package import WEIGHTS_FILE
 MAX_FILES = 20_000
 MAX_BYTES = 1024 * 1024 * 1024
 """Largest size of a function's code once unpacked."""
+MAX_WEIGHTS_FILE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
-_MAX_WEIGHTS_FILE_BYTES = 1024 * 1024
 _ENTRY = b"PK\x01\x02"
 _MAX_ENTRY_MARKS = 5 * MAX_FILES
 """How often an archive may hold the bytes with which an entry of its directory begins; archives inside have theirs."""
@@ -65,12 +65,12 @@ class FunctionFolders:
         weights whose content is not stored, `BadFunction` for a folder that is not a function, `HostError` when the
         disk is full.
         """
-        # The two forms are told apart in the digest: the same bytes mean different folders.
-        hashed = hashlib.sha256(b"zip\0" if binary else b"text\0")
-        hashed.update(code)
-        digest = hashed.hexdigest()
+        digest = folder_name(hashlib.sha256(code).hexdigest(), binary=binary)
         folder = self.root / digest
         if folder.is_dir():
+            # Whoever removes what is unused sees that it is used, and leaves it.
+            with suppress(FileNotFoundError):
+                os.utime(folder)
             with suppress(FileNotFoundError):  # weights that were links and are gone: unpack anew
                 return _describe(folder, digest)
             self.remove(digest)
@@ -125,14 +125,40 @@ class FunctionFolders:
                 target.symlink_to(stored.resolve())
 
 
+def folder_name(code_digest: str, *, binary: bool) -> str:
+    """The folder of some code, by the hexadecimal SHA-256 of it, so that it is known without reading the code.
+
+    The two forms are told apart: the same bytes mean different folders.
+    """
+    return hashlib.sha256((b"zip\0" if binary else b"text\0") + code_digest.encode()).hexdigest()
+
+
+def weights_of(folder: Path, code: bytes | None) -> frozenset[str]:
+    """Digests of the weights that some code refers to, read from its folder, else from its archive; none if unsound.
+
+    Raises OSError when the folder cannot be read.
+    """
+    if folder.is_dir():
+        try:
+            return frozenset(_announced_weights(folder).values())
+        except BadInput:
+            return frozenset()
+    try:
+        with zipfile.ZipFile(io.BytesIO(code or b"")) as archive, archive.open(WEIGHTS_FILE) as file:
+            weights = json.loads(file.read(MAX_WEIGHTS_FILE_BYTES))
+    except (KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, struct.error):
+        return frozenset()
+    return frozenset(map(str, weights.values())) if isinstance(weights, dict) else frozenset()
+
+
 def _announced_weights(folder: Path) -> dict[str, str]:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         return {}
     allowed = 'a JSON object such as {"model.pt": "sha256:..."}'
     try:
-        if path.stat().st_size > _MAX_WEIGHTS_FILE_BYTES:
-            raise BadInput(f"{WEIGHTS_FILE}: larger than the {_MAX_WEIGHTS_FILE_BYTES} bytes allowed; shorten it")
+        if path.stat().st_size > MAX_WEIGHTS_FILE_BYTES:
+            raise BadInput(f"{WEIGHTS_FILE}: larger than the {MAX_WEIGHTS_FILE_BYTES} bytes allowed; shorten it")
         weights = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{WEIGHTS_FILE}: not JSON: {error}; allowed: {allowed}") from error

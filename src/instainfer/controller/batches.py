@@ -1,0 +1,207 @@
+"""What the writer thread does with one batch of rows: commit it, and where a row is bad, find it and go on without it.
+
+A batch fails for one of two reasons, and they want opposite answers. When the *disk* refuses (it is full, it fails, the
+file is locked), every row is good and must be tried again later. When a row's *content* is refused (a value that no
+column takes), trying again helps nobody, and every other row of the batch would wait for ever. So a batch that was not
+refused by the disk is halved until the bad rows are alone. They are put aside: an activation gets a plain record in
+their place that says what happened, so that it still ends in exactly one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+import sqlalchemy as sa
+
+from ..core.model import FunctionKey, Profile
+from . import schema
+from .records import WHISK_ERROR, ActivationRecord
+from .responses import encode, printable
+
+_insert = sa.insert(schema.activations)
+_finish = (
+    sa.update(schema.activations)
+    .where(schema.activations.c.id == sa.bindparam("id_"))
+    .values({name: sa.bindparam(name) for name in ActivationRecord.__struct_fields__ if name != "id"})
+)
+_forget = sa.delete(schema.activations).where(schema.activations.c.id == sa.bindparam("id_"))
+_forget_profile = sa.delete(schema.profiles).where(schema.profiles.c.function == sa.bindparam("function_"))
+_measured = [column.name for column in schema.profiles.columns if column.name != "function"]
+# Written only while its function is there: what was deleted meanwhile leaves nothing that a later function of the same
+# key could take for its own.
+_remember_profile = sa.insert(schema.profiles).from_select(
+    ["function", *_measured],
+    sa.select(
+        schema.actions.c.key,
+        *(sa.bindparam(name, type_=schema.profiles.c[name].type) for name in _measured),
+    ).where(schema.actions.c.key == sa.bindparam("function_")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An activation that was taken on and has not ended."""
+
+    record: ActivationRecord
+
+    def __str__(self) -> str:
+        return f"the accepted activation {self.record.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An activation that has ended; its row is there already when it was accepted before."""
+
+    record: ActivationRecord
+    accepted: bool
+
+    def __str__(self) -> str:
+        return f"the record of activation {self.record.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known of a function's costs."""
+
+    function: FunctionKey
+    profile: Profile
+
+    def __str__(self) -> str:
+        return f"the profile of {self.function}"
+
+
+Row: TypeAlias = Accepted | Finished | Measured
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of each row of a batch."""
+
+    written: list[Row] = field(default_factory=list)
+    put_aside: list[tuple[Row, Exception]] = field(default_factory=list)
+    """Rows whose content no table takes. In the place of a `Finished` there is a record that says so."""
+    left: list[Row] = field(default_factory=list)
+    """Rows to be tried again, in order."""
+    refusal: Exception | None = None
+    """Why something is left."""
+
+
+def write(engine: sa.Engine, rows: Sequence[Row]) -> Result:
+    """Commit all rows together; or, when the content of some is refused, all others and no row of theirs."""
+    result = Result()
+    parts = [list(rows)]
+    there: set[str] = set()
+    while parts:
+        part = parts.pop()
+        if result.refusal is not None:
+            result.left += part
+            continue
+        try:
+            with engine.begin() as connection:
+                _commit(connection, part, there)
+        except Exception as error:  # whatever it is: either the disk is to blame, or one of these rows
+            if is_refusal(error):
+                result.refusal = error
+                result.left += part
+            elif len(part) == 1:
+                _put_aside(engine, part[0], error, result)
+            else:
+                middle = len(part) // 2
+                parts += (part[middle:], part[:middle])
+        else:
+            result.written += part
+            there.update(row.record.id for row in part if isinstance(row, Accepted))
+    return result
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the disk, the database as a whole or the machine refuses, and not just the rows at hand."""
+    if isinstance(error, sa.exc.DBAPIError):
+        # `DatabaseError` itself is a damaged file; its subclasses, but for these, are about what was to be written.
+        return isinstance(error, sa.exc.OperationalError | sa.exc.InternalError) or type(error) is sa.exc.DatabaseError
+    return isinstance(error, sa.exc.TimeoutError | OSError | MemoryError)
+
+
+def _commit(connection: sa.Connection, rows: Sequence[Row], there: set[str]) -> None:
+    """`there` are activations whose rows an earlier part of this batch has written."""
+    accepted = [row.record for row in rows if isinstance(row, Accepted)]
+    finished = [row for row in rows if isinstance(row, Finished)]
+    measured = {row.function: row.profile for row in rows if isinstance(row, Measured)}
+    there = there | {record.id for record in accepted}
+    inserts = [msgspec.structs.asdict(record) for record in accepted]
+    updates = []
+    for row in finished:
+        if row.accepted or row.record.id in there:
+            updates.append(_as_update(row.record))
+        else:
+            inserts.append(msgspec.structs.asdict(row.record))
+    if inserts:
+        connection.execute(_insert, inserts)
+    if updates:
+        connection.execute(_finish, updates)
+    if measured:
+        connection.execute(_forget_profile, [{"function_": function} for function in measured])
+        connection.execute(
+            _remember_profile,
+            [{"function_": function, **asdict(profile)} for function, profile in measured.items()],
+        )
+
+
+def _put_aside(engine: sa.Engine, row: Row, error: Exception, result: Result) -> None:
+    if not isinstance(row, Finished):
+        result.put_aside.append((row, error))
+        return
+    # A row of this id may be there although nobody was told so, as when a commit fails after its last write; then the
+    # record is sound, and only in the wrong form. Else a plain one takes its place.
+    for record in (row.record, _in_place_of(row.record, error)):
+        try:
+            with engine.begin() as connection:
+                connection.execute(_forget, {"id_": record.id})
+                connection.execute(_insert, msgspec.structs.asdict(record))
+        except Exception as again:
+            if not is_refusal(again) and record is row.record:
+                continue
+            # Nothing in the second one can be wrong, so this is not about content.
+            result.refusal = again
+            result.left.append(row)
+        else:
+            if record is row.record:
+                result.written.append(row)
+            else:
+                result.put_aside.append((row, error))
+        return
+
+
+def _in_place_of(record: ActivationRecord, error: Exception) -> ActivationRecord:
+    """A record of the same activation that any table takes."""
+    text = f"The activation has ended, but its record could not be written as it was: {in_short(error)}."
+    start_ms = record.start_ms if isinstance(record.start_ms, int) and 0 <= record.start_ms < 1 << 62 else 0
+    path = printable(f"{record.namespace}/{record.name}")
+    return ActivationRecord(
+        id=printable(str(record.id)),
+        namespace=printable(str(record.namespace)),
+        name=printable(str(record.name)),
+        version=printable(str(record.version)),
+        start_ms=start_ms,
+        end_ms=start_ms,
+        duration_ms=0,
+        status_code=WHISK_ERROR,
+        annotations=encode([{"key": "path", "value": path}]),
+        result=encode({"error": text}),
+    )
+
+
+def in_short(error: BaseException) -> str:
+    """An error of the database in one line, without the statement and its values."""
+    cause = getattr(error, "orig", None) or error
+    words = printable(str(cause)).partition("\n")[0][:300]
+    return f"{type(cause).__name__}: {words}" if words else type(cause).__name__
+
+
+def _as_update(record: ActivationRecord) -> dict[str, Any]:
+    row = msgspec.structs.asdict(record)
+    row["id_"] = row.pop("id")
+    return row

@@ -1,0 +1,31 @@
+"""Which measurements are worth keeping: a profile is believed for months, so one that cannot be true is not kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import get_type_hints
+
+from ..core.model import Profile
+
+_HINTS = get_type_hints(Profile)
+_KINDS = {each.name: _HINTS[each.name] for each in fields(Profile)}
+_MOST = 2**63
+"""One more than the largest whole number that a table holds."""
+
+
+def unsound(profile: Profile) -> str | None:
+    """What is wrong with a profile, in words; None when nothing is: every number is finite, not negative, and fits."""
+    for name, kind in _KINDS.items():
+        value = getattr(profile, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{name} is not a number: {value!r:.80}"
+        if kind is int and not isinstance(value, int):
+            return f"{name} is not a whole number: {value!r}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{name} is not finite: {value!r}"
+        if value < 0:
+            return f"{name} is negative: {value!r}"
+        if value >= _MOST:
+            return f"{name} is larger than anything that can be measured"
+    return None

@@ -1,0 +1,158 @@
+"""What a home's records say is needed, and the way of removing everything else, as events for whoever looks on.
+
+Used by a platform that runs (`instainfer.controller.housekeeping`), and by ``instainfer clean`` on one that is stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+from ..config import Config
+from ..environments.folders import folder_name, weights_of
+from ..environments.homes import HomeNote, Needs, needs_of_others
+from ..environments.unused import Places, Unused, leftovers, links_in, unused_code, unused_in_cache
+from ..errors import BadInput, HostError
+from . import queries, retention
+from .database import RECORDS, open_database
+
+SETTLED_AFTER_S = 3600.0
+"""What was used in the shared cache within this time stays, even where all that is unused was asked for: somebody may
+be about to deploy with it."""
+
+FORGET_HOME_AFTER_S = 7 * 86_400.0
+"""A home whose records cannot be seen is taken for removed when its note was not renewed for so long."""
+
+Event: TypeAlias = dict[str, Any]
+Tell: TypeAlias = Callable[[Event], None]
+
+log = logging.getLogger(__name__)
+
+
+def used_code(connection: sa.Connection) -> frozenset[str]:
+    """Names of the folders of the stored functions' code."""
+    return frozenset(folder_name(digest, binary=binary) for digest, binary in queries.all_code(connection))
+
+
+def used_weights(connection: sa.Connection, places: Places) -> frozenset[str]:
+    """Digests of the weights that the stored functions refer to."""
+    found: frozenset[str] = frozenset()
+    for digest, binary in queries.all_code(connection):
+        if binary:
+            folder = places.functions / folder_name(digest, binary=binary)
+            found |= weights_of(folder, None if folder.is_dir() else queries.find_code(connection, digest))
+    return found
+
+
+def remove_all(found: Iterable[Unused], tell: Tell, *, dry_run: bool) -> Iterator[Unused]:
+    """Remove what can be, telling each; yields what has gone, or would go."""
+    for each in found:
+        tell({"event": "progress", "text": f"{each.kind}: {each.path}"})
+        try:
+            if not dry_run and not each.remove():
+                continue
+        except OSError as error:
+            log.warning("%s", error)
+            tell({"event": "failed", "kind": each.kind, "path": str(each.path), "error": str(error)})
+            continue
+        tell(freed(each.kind, str(each.path), each.why, each.size_bytes))
+        yield each
+
+
+def freed(kind: str, path: str, why: str, size_bytes: int) -> Event:
+    return {"event": "freed", "kind": kind, "path": path, "why": why, "bytes": size_bytes}
+
+
+def clean_cache(
+    places: Places, note: HomeNote, own: Needs, idle_s: float, tell: Tell, *, dry_run: bool, leaving: Iterable[Unused]
+) -> list[Unused]:
+    """Remove what no home needs. `leaving` is code that a dry run has left where it is."""
+    now_s = time.time()
+    others, gone = needs_of_others(places.cache, note, max(idle_s, FORGET_HOME_AFTER_S), now_s)
+    freed_links = links_in(each.path for each in leaving) if dry_run else None
+    found = list(remove_all(unused_in_cache(places, own | others, idle_s, now_s, freed_links), tell, dry_run=dry_run))
+    for path in gone:
+        if not dry_run:
+            path.unlink(missing_ok=True)
+        tell(freed("note", str(path), "its home is no more", 0))
+    return found
+
+
+def settled_s(asked_s: float | None) -> float:
+    """For how long something must not have been used, for it to go. Raises `BadInput` for less than is safe."""
+    if asked_s is None:
+        return SETTLED_AFTER_S
+    if not asked_s >= SETTLED_AFTER_S:
+        raise BadInput(
+            f"unused for {asked_s:g} s is too short; it is at least {SETTLED_AFTER_S:g} s, as others may deploy"
+        )
+    return asked_s
+
+
+def clean_stopped(config: Config, tell: Tell, *, dry_run: bool, idle_s: float | None) -> None:
+    """Clean a home whose platform does not run. Raises `HomeInUse` when it does, `HostError` when it cannot be used."""
+    idle_s = settled_s(idle_s)
+    places = Places.of(config.home, config.cache_dir)
+    path = config.home / RECORDS
+    if not path.exists():
+        raise HostError(f"there is no home at {config.home}; name it with --home")
+    engine, lock_fd = open_database(path)
+    try:
+        tell({"event": "progress", "text": "looking at what functions need"})
+        with engine.connect() as connection:
+            code = used_code(connection)
+            weights = used_weights(connection, places)
+        list(remove_all(leftovers(places), tell, dry_run=dry_run))
+        leaving = list(remove_all(unused_code(places, code), tell, dry_run=dry_run))
+        note = HomeNote(places.cache, places.home)
+        written = note.read()
+        if code and written is None:
+            text = "what is unused in the cache is not known yet; start the platform once, which notes what it needs"
+            tell({"event": "failed", "kind": "environment", "path": str(places.cache), "error": text})
+        else:
+            needs = Needs(written.environments if written is not None and code else frozenset(), weights)
+            if not dry_run:
+                note.write(needs)
+            clean_cache(places, note, needs, idle_s, tell, dry_run=dry_run, leaving=leaving)
+        _clean_records(engine, config, tell, dry_run=dry_run)
+    finally:
+        engine.dispose()
+        os.close(lock_fd)
+
+
+def _clean_records(engine: sa.Engine, config: Config, tell: Tell, *, dry_run: bool) -> None:
+    path = str(config.home / RECORDS)
+    now_ms = time.time_ns() // 1_000_000
+    with engine.connect() as connection:
+        namespaces = retention.namespaces_with_records(connection)
+    told_bytes = 0
+    for namespace in namespaces:
+        with engine.connect() as connection:
+            before_ms = retention.oldest_to_keep_ms(connection, namespace, config.retention, now_ms)
+            count, size_bytes = retention.count_before(connection, namespace, before_ms)
+        if not count:
+            continue
+        removed = 0
+        while not dry_run and removed < count:
+            with engine.begin() as connection:
+                some = retention.remove_some(connection, namespace, before_ms)
+            if not some:
+                break
+            removed += some
+            tell({"event": "progress", "text": f"records of {namespace}: {removed} of {count}"})
+        told_bytes += size_bytes
+        tell(freed("records", path, f"{count} records of {namespace} that are beyond what retention keeps", size_bytes))
+    with engine.connect() as connection:
+        room_bytes = retention.free_bytes(connection)
+    if room_bytes:
+        if not dry_run:
+            tell({"event": "progress", "text": "giving the records' free room back to the disk"})
+            retention.compact(engine)
+        # What has just been removed has been told, and is part of that room now.
+        more_bytes = room_bytes if dry_run else max(0, room_bytes - told_bytes)
+        tell(freed("room", path, "room of records and code that were removed earlier", more_bytes))
