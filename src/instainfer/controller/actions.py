@@ -21,6 +21,7 @@ from . import queries
 from .catalog import Catalog, Deployed
 from .deployment import Deployer, concrete_kind
 from .driver import ClusterDriver, Registration
+from .keys import Keys
 from .records import Action, ActionLimits, AskedLimits
 from .responses import encode
 from .store import Store
@@ -86,7 +87,7 @@ class Actions:
         self._max_parameters_bytes = max_parameters_bytes
         self._profiles: dict[FunctionKey, Profile] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
-        self._used_keys: set[FunctionKey] = set()
+        self._keys = Keys()
         self._changing: dict[tuple[str, str], object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
@@ -112,6 +113,7 @@ class Actions:
             return await self._put(namespace, name, wanted, old.action if old is not None else None)
         finally:
             del self._changing[namespace, name]
+            self._forget_unless_there(namespace, name)
 
     async def delete(self, action: Action) -> None:
         place = (action.namespace, action.name)
@@ -125,6 +127,7 @@ class Actions:
             self._withdraw(deployed)
         finally:
             del self._changing[place]
+            self._forget_unless_there(*place)
 
     async def restore(self) -> None:
         """Take up the stored actions: callable by name at once, made ready in the background."""
@@ -132,7 +135,7 @@ class Actions:
         waiting = []
         for action in await self._store.read(queries.all_actions):
             deployed = Deployed(action, ready=False)
-            self._used_keys.add(action.key)
+            self._keys.restored(action)
             self._catalog.put(deployed)
             waiting.append(deployed)
         self._restoring = asyncio.create_task(self._restore_all(waiting))
@@ -173,7 +176,7 @@ class Actions:
             namespace=namespace,
             name=name,
             version=version,
-            key=self._new_key(f"{namespace}/{name}@{version}"),
+            key=self._keys.new(namespace, name, version),
             updated_ms=time.time_ns() // 1_000_000,
             publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
             kind=kind,
@@ -232,14 +235,9 @@ class Actions:
             raise InternalError(f"the code of {action.path} is not in the records; put the action again")
         return source
 
-    def _new_key(self, key: FunctionKey) -> FunctionKey:
-        """`key`, or when it named something before, `key` with a number: no two versions may share residents."""
-        new, number = key, 1
-        while new in self._used_keys:
-            number += 1
-            new = f"{key}+{number}"
-        self._used_keys.add(new)
-        return new
+    def _forget_unless_there(self, namespace: str, name: str) -> None:
+        if self._catalog.find(namespace, name) is None:
+            self._keys.deleted(namespace, name)
 
     def _register(self, registration: Registration) -> None:
         self._driver.register(registration)
