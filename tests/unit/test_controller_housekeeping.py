@@ -24,7 +24,7 @@ from instainfer.controller.upkeep import SETTLED_AFTER_S, clean_stopped
 from instainfer.environments.builder import ready_file
 from instainfer.environments.content import ContentStore, digest_of_file
 from instainfer.environments.folders import FunctionFolders
-from instainfer.environments.homes import HomeNote, Needs
+from instainfer.environments.homes import HomeNote, Needs, since_file
 from instainfer.errors import BadInput, HostError
 
 
@@ -276,6 +276,7 @@ def test_a_stopped_home_is_cleaned_of_everything_that_its_functions_do_not_need(
         await controller.close()
 
     asyncio.run(run())
+    os.utime(since_file(given.cache_dir), (0, 0))
     for name in ("env-0-own", "env-other"):
         marker = ready_file(given.cache_dir / "environments" / name)
         marker.parent.mkdir(parents=True)
@@ -325,6 +326,8 @@ def test_what_another_home_needs_stays(tmp_path: Path) -> None:
     asyncio.run(run())
     given = Config(home=tmp_path / "home", cache=cache)
     assert [event["kind"] for event in run_stopped(given)] == []
+    os.utime(since_file(cache), (0, 0))
+    assert [event["kind"] for event in run_stopped(given)] == []
     (other / "records.sqlite").unlink()
     assert [event["kind"] for event in run_stopped(given)] == [], "it may be where only its own platform can look"
     os.utime(note.path, (time.time() - 30 * 86_400,) * 2)
@@ -338,7 +341,7 @@ def test_a_home_of_an_older_platform_keeps_its_cache_until_it_is_known_what_it_n
 
     asyncio.run(run())
     given = config(tmp_path)
-    (note,) = (given.cache_dir / "homes").iterdir()
+    (note,) = (given.cache_dir / "homes").glob("*.json")
     note.unlink()
     marker = ready_file(given.cache_dir / "environments" / "env-1")
     marker.parent.mkdir(parents=True)

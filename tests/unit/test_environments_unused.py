@@ -13,7 +13,7 @@ from instainfer.environments.builder import busy_file, mark_used, ready_file
 from instainfer.environments.content import ContentStore
 from instainfer.environments.exclusive import at_once
 from instainfer.environments.folders import FunctionFolders
-from instainfer.environments.homes import HomeNote, Needs, needs_of_others
+from instainfer.environments.homes import HomeNote, Needs, needs_of_others, since_file
 from instainfer.environments.unused import (
     Places,
     Unused,
@@ -32,6 +32,7 @@ NOW_S = time.time()
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
+    old(since_file(tmp_path / "cache"))
     return Places.of(tmp_path / "home", tmp_path / "cache")
 
 
@@ -79,6 +80,18 @@ def test_an_environment_goes_when_nobody_needs_it_and_nobody_used_it_lately(plac
     assert found.remove()
     assert sorted(path.name for path in places.environments.glob("*env-*")) == ["env-fresh", "env-needed"]
     assert look(places, Needs(environments=frozenset({"env-needed"}))) == []
+
+
+def test_the_time_of_what_was_there_before_any_note_begins_with_the_first(places: Places) -> None:
+    """It may belong to a home whose platform has not been started since."""
+    environment(places, "env-1")
+    weights(places, b"x")
+    half = environment(places, "env-2", ready=False)
+    os.utime(since_file(places.cache))
+    (found,) = look(places)
+    assert found.path == half
+    assert found.remove()
+    assert len(look(places, idle_s=-DAY_S)) == 2
 
 
 def test_an_environment_that_is_used_after_it_was_found_stays(places: Places) -> None:

@@ -18,6 +18,7 @@ from .catalog import Catalog, Deployed
 from .code_answers import out_of, with_code
 from .deployment import Deployer
 from .driver import ClusterDriver, Registration
+from .keys import Keys
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
 from .records import Action, ActionLimits
 from .store import Store
@@ -50,7 +51,7 @@ class Actions:
         self._max_parameters_bytes = max_parameters_bytes
         self._profiles: dict[FunctionKey, Profile] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
-        self._used_keys: set[FunctionKey] = set()
+        self._keys = Keys()
         self._changing: dict[tuple[str, str], object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
@@ -93,6 +94,7 @@ class Actions:
                 return await self._put(namespace, name, wanted, old.action if old is not None else None, lease)
         finally:
             del self._changing[namespace, name]
+            self._forget_unless_there(namespace, name)
 
     async def delete(self, action: Action) -> Response:
         """Delete an action, and answer what it was."""
@@ -113,6 +115,7 @@ class Actions:
             self._withdraw(deployed)
         finally:
             del self._changing[place]
+            self._forget_unless_there(*place)
 
     async def restore(self) -> None:
         """Take up the stored actions: callable by name at once, made ready in the background."""
@@ -120,7 +123,7 @@ class Actions:
         waiting = []
         for action in await self._store.read(queries.all_actions):
             deployed = Deployed(action, ready=False)
-            self._used_keys.add(action.key)
+            self._keys.restored(action)
             self._catalog.put(deployed)
             waiting.append(deployed)
         self._restoring = asyncio.create_task(self._restore_all(waiting))
@@ -161,7 +164,7 @@ class Actions:
             namespace=namespace,
             name=name,
             version=version,
-            key=self._new_key(f"{namespace}/{name}@{version}"),
+            key=self._keys.new(namespace, name, version),
             updated_ms=time.time_ns() // 1_000_000,
             publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
             kind=code.kind,
@@ -205,14 +208,9 @@ class Actions:
             raise _no_code(action)
         return source
 
-    def _new_key(self, key: FunctionKey) -> FunctionKey:
-        """`key`, or when it named something before, `key` with a number: no two versions may share residents."""
-        new, number = key, 1
-        while new in self._used_keys:
-            number += 1
-            new = f"{key}+{number}"
-        self._used_keys.add(new)
-        return new
+    def _forget_unless_there(self, namespace: str, name: str) -> None:
+        if self._catalog.find(namespace, name) is None:
+            self._keys.deleted(namespace, name)
 
     def _register(self, registration: Registration) -> None:
         self._driver.register(registration)

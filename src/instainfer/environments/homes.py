@@ -66,6 +66,7 @@ class HomeNote:
             "environments": sorted(needs.environments),
             "weights": sorted(needs.weights),
         }
+        since_file(self.path.parent.parent)
         write_durably(self.path, json.dumps(content, indent=1))
         self._written = needs
 
@@ -75,6 +76,19 @@ class HomeNote:
         more = known | Needs(frozenset(environments))
         if more != known or not self.path.exists():
             self.write(more)
+
+
+def since_file(cache: Path) -> Path:
+    """A file that is as old as the notes of this cache, made when it is not there.
+
+    What was used last before there were notes may belong to a home that has had no occasion to write one: its time
+    begins with the first note.
+    """
+    path = cache / FOLDER / ".since"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return path
 
 
 def needs_of_others(cache: Path, own: HomeNote, forget_after_s: float, now_s: float) -> tuple[Needs, list[Path]]:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from .builder import busy_file, ready_file
 from .exclusive import at_once
-from .homes import Needs
+from .homes import Needs, since_file
 
 ABANDONED_AFTER_S = 24 * 3600.0
 """A file on its way into the shared cache is changed far more often by a living writer."""
@@ -99,6 +99,8 @@ def unused_in_cache(
     `freed` are links to weights that are as good as removed, for a look that removes nothing.
     """
     oldest_s = now_s - idle_s
+    if since_file(places.cache).stat().st_mtime >= oldest_s:
+        oldest_s = _ABSENT_S  # nothing is old yet
     yield from _abandoned(places, now_s)
     leaving = []
     for each in _unused_environments(places.environments, needs.environments, oldest_s):
@@ -221,7 +223,7 @@ def _environment(root: Path, path: Path, why: str, oldest_s: float) -> Unused:
             if not held:
                 return False
             used_s = _mtime_s(ready_file(path))
-            if used_s >= oldest_s or (half_built and used_s > _ABSENT_S):
+            if used_s != _ABSENT_S if half_built else used_s >= oldest_s:
                 return False
             aside = _put_aside(path)
         if aside is None:

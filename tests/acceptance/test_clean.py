@@ -1,0 +1,40 @@
+"""What a real platform leaves behind, and how `instainfer clean` gives it back, stopped and running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from live import HELLO, Platform, running
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_a_killed_platform_leaves_nothing_for_ever_and_a_stopped_one_can_be_cleaned(tmp_path: Path) -> None:
+    platform = Platform(tmp_path)
+    platform.start()
+    for number in range(3):
+        platform.put("again", HELLO + f"\n# {number}\n")
+        platform.call("again")
+    assert list((platform.home / "containers").iterdir())
+    busy = platform.cli("clean", "--dry-run", "--json").json
+    assert [each for each in busy["freed"] if each["kind"] != "code"] == []
+    platform.kill()
+    assert list((platform.home / "containers").iterdir())
+
+    planned = platform.cli("clean", "--dry-run", "--json").json
+    assert {each["kind"] for each in planned["freed"]} >= {"code", "leftover"}
+    assert planned["failed"] == []
+    shown = platform.cli("clean").out
+    assert "no function has this code" in shown
+    assert "were freed" in shown
+    assert len(list((platform.home / "functions").iterdir())) == 1
+    assert list((platform.home / "containers").iterdir()) == []
+    assert platform.cli("clean").out == "nothing to remove\n"
+
+    with running(tmp_path) as again:
+        assert again.call("again", {"name": "Bo"}, result="true").json() == {"hello": "Bo"}
+        again.kill()
+    with running(tmp_path) as third:
+        assert list((third.home / "containers").iterdir()) == [], "the next start has swept them"
+        assert third.call("again").status_code == 200
