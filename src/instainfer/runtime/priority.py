@@ -30,6 +30,15 @@ class Priority:
         if self._can_raise:
             self._set(pid, _LOW, IO_IDLE)
 
+    def let_die(self, pid: int) -> None:
+        """Make a process that has begun to exit give its memory back at leisure: its work in the kernel counts, too.
+
+        Not as idle as can be: it may hold locks of the kernel's that others wait for.
+        """
+        for tid in _threads(pid):
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, int(tid), _LOW)
+
     def restore(self, pids: list[int]) -> None:
         """Give processes their normal priority back, in all their threads."""
         if self._can_raise:
