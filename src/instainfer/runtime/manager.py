@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from ..wire.calls import TO_PROCESS, Answered, Ask
@@ -40,7 +41,7 @@ from ..wire.messages import (
 )
 from . import jail
 from .ends import Ends, Farewell
-from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
+from .linux import PR_SET_CHILD_SUBREAPER, ask_for_short_turns, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
 from .memory import children, tells_children
@@ -52,6 +53,8 @@ from .turn import LOOK_S, Looking, Turn
 from .watch import Watch
 
 _LAST_LINES = 8
+_TURN_S = 1e-3
+"""The manager never computes for long, and must see at once that what it has killed has begun to exit."""
 _REMOVAL_S = 5.0
 """How long folders may take to be removed when there is no invoker any more that does it."""
 
@@ -176,9 +179,12 @@ class Manager:
         if resident is not None and resident.is_background:
             self._loading.bring_forward(resident)
             resident.deadline_at = turn.deadline_at
-        for other in list(self._loading.residents.values()):
-            if other is not resident:
-                self.end(Farewell(other, None))
+        others = [other for other in self._loading.residents.values() if other is not resident]
+        self._loading.priority.before_kill(pid for other in others for pid in other.meter.pids)
+        for other in others:
+            other.kill()  # all of them first: what comes after that takes longer
+        for other in others:
+            self.end(Farewell(other, None))
         if turn.is_handed_over or turn is not self._turn:
             return
         if resident is None:
@@ -414,6 +420,8 @@ def main(arguments: list[str]) -> int:
     if not die_with(invoker, signal.SIGTERM):
         return 1
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with suppress(OSError):
+        ask_for_short_turns(_TURN_S)
     os.set_inheritable(fd, False)
     Manager(socket.socket(fileno=fd), limit_bytes, arguments[3]).serve()
     return 0
