@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..wire.messages import Failure
-from .memory import children
 from .process import Process
+from .quiet import Quiet
 
 
 class Farewell(NamedTuple):
@@ -21,6 +21,8 @@ class Farewell(NamedTuple):
     load_failed: bool = False
     again: bool = False
     """Nothing yet: it is to be started once more."""
+    is_told: bool = False
+    """Nothing more: its end has been reported already, as it would not come."""
 
 
 class Ends:
@@ -54,11 +56,22 @@ class Ends:
     def all_gone(self) -> bool:
         return not self._farewells and not self._strays
 
+    def are_quiet(self, quiet: Quiet, living: Iterable[Process]) -> bool:
+        """Whether nothing but the families of `living` can run code of a function's any more; as of one walk."""
+        if self.unborn():
+            return False  # it may be born at any moment
+        heads = [process.pid for process in self._farewells if process.pid is not None and not process.is_reaped]
+        return quiet.look(heads, {process.pid for process in living})
+
+    def is_told(self, key: str) -> None:
+        """Nothing more is to be said of the end of this one."""
+        farewell = self.of(key)
+        if farewell is not None:
+            self.add(farewell._replace(load_failed=False, again=False, is_told=True))
+
     def note_reaped(self, pid: int) -> bool:
-        """Whether it was one of these, or a stray."""
-        if pid in self._strays:
-            self._strays.discard(pid)
-            return True
+        """Whether it was one of these."""
+        self._strays.discard(pid)
         for process in self._farewells:
             if process.pid == pid:
                 process.is_reaped = True
@@ -72,13 +85,16 @@ class Ends:
             del self._farewells[farewell.process]
         return gone
 
-    def hunt_strays(self, living: Iterable[Process]) -> None:
-        """Kill our children that belong to no group of ours: their function has ended, or they had left its group."""
-        heads = {process.pid for process in (*living, *self._farewells)}
-        for pid in children(os.getpid()):
-            if pid in self._strays:
-                continue
+    def hunt(self, found: Iterable[int], living: Iterable[Process]) -> None:
+        """Kill what belongs to no living function: its function has ended, or it had left the function's group.
+
+        `found` are children of ours, listed before it was last heard who is living: a process that is being forked
+        says so before it becomes our child, so that none of these can be one that is not known yet.
+        """
+        groups = {process.pid for process in living}
+        heads = {process.pid for process in self._farewells}
+        for pid in found:
             with suppress(ProcessLookupError):
-                if os.getpgid(pid) not in heads:
+                if pid not in heads and pid not in self._strays and os.getpgid(pid) not in groups:
                     os.kill(pid, signal.SIGKILL)
                     self._strays.add(pid)

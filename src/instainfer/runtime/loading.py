@@ -15,7 +15,8 @@ from . import jail
 from .ends import Ends, Farewell
 from .loop import Loop
 from .priority import Priority
-from .process import Listening, Process, State, remove_tree
+from .process import Listening, Process, State
+from .removal import Remover
 from .resident import Resident
 from .templates import MOST_ATTEMPTS, TemplateProcess, Templates
 from .watch import Watch
@@ -60,7 +61,8 @@ class Loading:
         self._loop = loop
         self._scratch = scratch
         self._host = host
-        self._priority = Priority()
+        self.priority = Priority()
+        self.remover = Remover()
         self._numbers = count(1)
         self._gives_uids = os.geteuid() == 0
         """Whether forked processes are given user ids of their own, as far as is known."""
@@ -98,7 +100,7 @@ class Loading:
     def set_session_priority(self) -> None:
         """The container as a whole yields while all it does is to load in the background."""
         loading = any(process.state is State.LOADING for process in self.processes())
-        self._priority.set_session(low=loading and not self._host.is_serving)
+        self.priority.set_session(low=loading and not self._host.is_serving)
 
     def advance(self) -> None:
         ending = self._host.ends.keys()
@@ -141,7 +143,7 @@ class Loading:
             listening = Listening(self._loop, self.on_message, self._host.on_closed)
             resident = Resident(function, scratch, listening, template=template, own_uid=self._gives_uids)
         except OSError as error:
-            remove_tree(scratch)
+            self.remover.remove(scratch)
             if template is not None:
                 self.load(function, background, from_nothing=True)
                 return
@@ -159,7 +161,7 @@ class Loading:
             listening = Listening(self._loop, self.on_template_message, self._host.on_closed)
             process = TemplateProcess(template, modules, nursery, listening)
         except OSError as error:
-            remove_tree(nursery)
+            self.remover.remove(nursery)
             self.templates.is_hopeless(template)
             self._host.load_has_failed(template.key, _cannot_be_started(template.python, error), [])
             return
@@ -169,14 +171,14 @@ class Loading:
     def _begun(self, process: Process, background: bool) -> None:
         process.is_background = background
         if background and process.pid is not None:
-            self._priority.lower(process.pid)
+            self.priority.lower(process.pid)
         self._host.watch.hurry()
 
     def bring_forward(self, process: Process) -> None:
         """Full speed for what was begun in the background."""
         process.is_background = False
         process.meter.find(self._host.watch.adopted(process.pid))
-        self._priority.restore(process.meter.pids)
+        self.priority.restore(process.meter.pids)
 
     def on_message(self, resident: Resident, message: Any) -> None:
         if isinstance(message, Born) and resident.pid is None:
@@ -215,7 +217,7 @@ class Loading:
             resident.end()
             return
         if resident.is_background:
-            self._priority.lower(pid)
+            self.priority.lower(pid)
         if resident.is_apart:
             self._give_uid(resident, pid)
 
@@ -234,6 +236,11 @@ class Loading:
             resident.uid = uid
             resident.channel.send(TO_PROCESS.encode(Mapped(uid)))
 
+    def clear(self, process: Process) -> None:
+        """Nothing of it is left but what it has written."""
+        process.clear()
+        self.remover.remove(process.scratch)
+
     def start_again(self, process: Process) -> None:
         """It has been ended for this."""
         if isinstance(process, TemplateProcess):
@@ -245,7 +252,7 @@ class Loading:
         """It was to be forked and will not be: its template has died, or could not."""
         if isinstance(process, Resident):
             del self.residents[process.key]
-            process.clear()
+            self.clear(process)
             self.load(process.function, process.is_background, from_nothing=True)
 
     def _loaded(self, resident: Resident, message: Prepared) -> None:

@@ -1,8 +1,9 @@
 """The Intra-Container Manager: loads, runs, off-loads and accounts for the functions of one container.
 
 Each function is one process, in a group of its own, started from nothing or forked from a template. Before a request is
-handed to one, every other one is killed, and the request waits until their processes have been reaped; templates stay,
-as they hold nothing of any function. One thread, one loop; nothing here blocks or polls.
+handed to one, every other one is killed, and the request waits until none of their threads can run their code any more;
+that their memory comes back and their ends are reported may be later. Templates stay, as they hold nothing of any
+function. One loop; nothing here blocks, and nothing polls but that wait, which the kernel has no event for.
 
 The manager is the head of a session and adopts every orphan below it, so it knows when nothing is left. It ends, and
 everything with it, when it is told to, when the invoker's end of the socket closes, or when the invoker dies.
@@ -17,6 +18,7 @@ import socket
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from ..wire.bounds import MAX_ANSWER_BYTES
@@ -40,15 +42,22 @@ from ..wire.messages import (
 )
 from . import jail
 from .ends import Ends, Farewell
-from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
+from .linux import PR_SET_CHILD_SUBREAPER, ask_for_short_turns, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
+from .memory import children, tells_children
 from .process import Process, State, how_it_ended
+from .quiet import Quiet
 from .resident import Resident
 from .templates import TemplateProcess
+from .turn import LOOK_S, Looking, Turn
 from .watch import Watch
 
 _LAST_LINES = 8
+_TURN_S = 1e-3
+"""The manager never computes for long, and must see at once that what it has killed has begun to exit."""
+_REMOVAL_S = 5.0
+"""How long folders may take to be removed when there is no invoker any more that does it."""
 
 
 class Manager:
@@ -60,9 +69,12 @@ class Manager:
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The first one is being served."""
+        self._turn: Turn | None = None
+        """Of the first one."""
         self._loading = Loading(self._loop, scratch, self)
         self.ends = Ends()
         self.watch = Watch(limit_bytes, self)
+        self._tells_children = tells_children()
         self._stopping = False
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._loop.on_signal(signal.SIGTERM, self._stop)
@@ -71,6 +83,8 @@ class Manager:
         """Until everything has ended."""
         self.report(Ready(os.getpid(), jail.describe(), self.watch.total_bytes()))
         self._loop.run(self._next_moment, self._on_moment)
+        if not self._invoker.is_open:
+            self._loading.remover.finish(_REMOVAL_S)
 
     def report(self, message: Any) -> None:
         self._invoker.send(REPORTS.encode(message))
@@ -151,34 +165,91 @@ class Manager:
             if self.ends.all_gone:
                 self._loop.stop()
         elif self._runs:
-            self._advance_run(self._runs[0])
+            if self._turn is None:
+                quiet = Quiet(self._loading.priority.let_die)
+                self._turn = Turn(self._runs[0], self._functions[self._runs[0].function], quiet)
+            self._advance_turn(self._turn)
         else:
             self._loading.advance()
         self._loading.set_session_priority()
 
-    def _advance_run(self, run: Run) -> None:
-        resident = self._loading.residents.get(run.function)
+    def _advance_turn(self, turn: Turn) -> None:
+        key = turn.function.key
+        resident = self._loading.residents.get(key)
         if resident is not None and resident.is_background:
             self._loading.bring_forward(resident)
-            resident.deadline_at = time.monotonic() + resident.time_limit_s
-        for other in list(self._loading.residents.values()):
-            if other is not resident:
-                self.end(Farewell(other, None))
-        function = self._functions[run.function]
-        if resident is None and not self._loading.has_its_template(function, background=False):
+            resident.deadline_at = turn.deadline_at
+        others = [other for other in self._loading.residents.values() if other is not resident]
+        self._loading.priority.before_kill(pid for other in others for pid in other.meter.pids)
+        for other in others:
+            other.kill()  # all of them first: what comes after that takes longer
+        for other in others:
+            self.end(Farewell(other, None))
+        if turn.is_handed_over or turn is not self._turn:
             return
-        if not self.ends.all_gone:
-            return  # until they are gone, nobody's code sees the request
         if resident is None:
-            self._loading.wanted.pop(run.function, None)
-            self._loading.load(function, background=False)
-        elif resident.state is State.READY and resident.channel.is_open:
+            self._load_for(turn)
+        elif resident.state is State.READY and resident.channel.is_open and self._may_hand_over(turn):
             # Not to one whose end has been seen already: its death comes as a signal, and it is loaded anew.
-            resident.state = State.RUNNING
-            resident.begin()
-            resident.channel.expect(MAX_ANSWER_BYTES)
-            resident.channel.send(TO_PROCESS.encode(Ask(run.env, run.args)))
-            self.watch.hurry()
+            self._hand_over(turn, resident)
+
+    def _load_for(self, turn: Turn) -> None:
+        function = turn.function
+        if turn.is_late:
+            self._fail_turn(turn)
+            return
+        from_nothing = not turn.has_time_for_template
+        if not from_nothing and not self._loading.has_its_template(function, background=False):
+            turn.awaits = "its template"
+            return
+        if function.key in self.ends.keys():
+            turn.awaits = "the end of an earlier process of the function"  # what is said of the two must not mix
+        elif self._may_hand_over(turn):
+            self._loading.wanted.pop(function.key, None)
+            self._loading.load(function, background=False, from_nothing=from_nothing)
+            begun = self._loading.residents.get(function.key)
+            if begun is not None:
+                begun.deadline_at = turn.deadline_at
+
+    def _may_hand_over(self, turn: Turn) -> bool:
+        """Whether no other function can run any more, and the container holds what of them is left."""
+        turn.look_at = None
+        if not self.watch.has_room_for_what_ends():
+            turn.awaits = "the memory of other functions"
+        elif self._is_quiet(turn.quiet):
+            return True
+        else:
+            turn.awaits = "the ends of other functions"
+            turn.look_at = time.monotonic() + LOOK_S
+        return False
+
+    def _is_quiet(self, quiet: Quiet) -> bool:
+        if not self._tells_children:
+            return self.ends.all_gone
+        looking = Looking()
+        while not self.ends.are_quiet(quiet, self.processes()):
+            if not looking.goes_on():
+                return False
+        return True
+
+    def _hand_over(self, turn: Turn, resident: Resident) -> None:
+        turn.is_handed_over = True
+        resident.state = State.RUNNING
+        resident.begin()
+        resident.channel.expect(MAX_ANSWER_BYTES)
+        deadline_ms = int((time.time() + resident.time_limit_s) * 1e3)
+        env = {**turn.run.env, "__OW_DEADLINE": str(deadline_ms)}
+        resident.channel.send(TO_PROCESS.encode(Ask(env, turn.run.args)))
+        self.watch.hurry()
+
+    def _fail_turn(self, turn: Turn) -> None:
+        """Its time has passed before its function could see it."""
+        key = turn.function.key
+        if key in self._loading.residents:
+            self._ran(0.0, self._loading.residents[key].resident_bytes, b"", turn.failure(), [], alive=True)
+        else:
+            self.ends.is_told(key)
+            self.load_has_failed(key, turn.failure(), [])
 
     # -- what functions' processes say --------------------------------------------------------------------------------
 
@@ -226,6 +297,7 @@ class Manager:
         alive: bool,
     ) -> None:
         run = self._runs.popleft()
+        self._turn = None
         rest = answer + "\n".join(logs).encode("utf-8", "replace") if logs else answer
         total_bytes = self.watch.total_bytes()
         key = run.function
@@ -261,9 +333,10 @@ class Manager:
                 break
             if not self.ends.note_reaped(pid):
                 self._note_end(pid, status)
+        orphans = children(os.getpid())
         for process in [p for p in (*self.processes(), *self.ends.unborn()) if p.pid is None]:
             process.channel.read_rest()  # a child of ours from now on says so before it becomes one
-        self.ends.hunt_strays(self.processes())
+        self.ends.hunt(orphans, self.processes())
         self._bury()
         self.advance()
 
@@ -279,11 +352,11 @@ class Manager:
 
     def _bury(self) -> None:
         """Say of those that are gone that they are."""
-        for process, failure, load_failed, again in self.ends.take_gone():
+        for process, failure, load_failed, again, is_told in self.ends.take_gone():
             process.read_outputs()
             logs = process.log.take()
-            process.clear()
-            if self._stopping:
+            self._loading.clear(process)
+            if self._stopping or is_told:
                 continue
             if again:
                 self._loading.start_again(process)
@@ -310,6 +383,8 @@ class Manager:
         moments = [p.deadline_at for p in processes if p.deadline_at is not None]
         if self.watch.next_at is not None:
             moments.append(self.watch.next_at)
+        if self._turn is not None and (turn_at := self._turn.next_moment()) is not None:
+            moments.append(turn_at)
         return min(moments, default=None)
 
     def _on_moment(self) -> None:
@@ -318,6 +393,12 @@ class Manager:
             if process.deadline_at is not None and process.deadline_at <= now:
                 self._is_late(process)
         self.watch.look(now)
+        turn = self._turn
+        if turn is not None:
+            turn.on_moment(now)
+            resident = self._loading.residents.get(turn.function.key)
+            if turn.is_hopeless or (turn.is_late and resident is not None and resident.state is State.READY):
+                self._fail_turn(turn)
         self.advance()
 
     def _is_late(self, process: Process) -> None:
@@ -342,6 +423,8 @@ def main(arguments: list[str]) -> int:
     if not die_with(invoker, signal.SIGTERM):
         return 1
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with suppress(OSError):
+        ask_for_short_turns(_TURN_S)
     os.set_inheritable(fd, False)
     Manager(socket.socket(fileno=fd), limit_bytes, arguments[3]).serve()
     return 0

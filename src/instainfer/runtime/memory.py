@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -60,12 +61,19 @@ def children(pid: int) -> list[int]:
     """The live and the unreaped children of a process; empty where the kernel does not tell."""
     found: list[int] = []
     try:
-        for tid in os.listdir("/proc/{}/task".format(pid)):
-            with open("/proc/{}/task/{}/children".format(pid, tid), "rb") as listing:
-                found += map(int, listing.read().split())
+        threads = os.listdir("/proc/{}/task".format(pid))
     except OSError:
-        pass
+        return found
+    for tid in threads:
+        # A thread that ends meanwhile leaves its children to another one.
+        with suppress(OSError), open("/proc/{}/task/{}/children".format(pid, tid), "rb", buffering=0) as listing:
+            found += map(int, listing.read().split())
     return found
+
+
+def tells_children() -> bool:
+    """Whether this kernel tells the children of a process."""
+    return os.path.exists("/proc/self/task/{}/children".format(os.getpid()))
 
 
 def family(roots: Iterable[int]) -> list[int]:

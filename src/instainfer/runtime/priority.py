@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterable
 from contextlib import suppress
 
 from .linux import CAP_SYS_NICE, IO_IDLE, IO_NORMAL, has_capability, set_io_class
@@ -29,6 +30,22 @@ class Priority:
         """Make a process that has just been started yield to others; what it starts inherits that."""
         if self._can_raise:
             self._set(pid, _LOW, IO_IDLE)
+
+    def before_kill(self, pids: Iterable[int]) -> None:
+        """Let processes that are about to be killed not take the processor from who kills them.
+
+        What is killed wakes up, and would begin to give back its memory before its neighbours have been killed.
+        """
+        for pid in pids:
+            for tid in _threads(pid):
+                _set_policy(int(tid), os.SCHED_BATCH)
+
+    def let_die(self, pid: int) -> None:
+        """Make a process that has begun to exit give its memory back only when nobody else wants the processor."""
+        for tid in _threads(pid):
+            _set_policy(int(tid), os.SCHED_IDLE)
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, int(tid), _LOW)  # unlike a change of policy, felt at once
 
     def restore(self, pids: list[int]) -> None:
         """Give processes their normal priority back, in all their threads."""
@@ -57,6 +74,11 @@ class Priority:
                     os.setpriority(os.PRIO_PROCESS, int(tid), nice)
                     set_io_class(int(tid), io_class)
             done |= new
+
+
+def _set_policy(tid: int, policy: int) -> None:
+    with suppress(OSError):  # it has ended
+        os.sched_setscheduler(tid, policy, os.sched_param(0))
 
 
 def _threads(pid: int) -> list[str]:

@@ -207,10 +207,9 @@ class Process:
         return False
 
     def clear(self) -> None:
-        """Erase what it has left behind, in memory and on disk."""
+        """Let go of everything that was held for it but its folder."""
         self.channel.close()
         self.close_outputs()
-        remove_tree(self.scratch)
 
 
 def how_it_ended(status: int, last_lines: list[str], whose: str) -> Failure:
@@ -230,15 +229,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "signal {}".format(number)
-
-
-def remove_tree(path: str) -> None:
-    """Remove a folder and all in it, as far as that is possible."""
-    with suppress(OSError):
-        for entry in os.scandir(path):
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(entry.path)
-            else:
-                with suppress(OSError):
-                    os.unlink(entry.path)
-        os.rmdir(path)

@@ -59,6 +59,13 @@ class Watch:
         self._told_bytes = processes_bytes + self._manager.ending_bytes() + self._own_bytes
         return self._told_bytes
 
+    def has_room_for_what_ends(self) -> bool:
+        """Whether the container's limit holds what is there and what of those that end has not been given back yet."""
+        ending_bytes = self._manager.ending_bytes()
+        if not ending_bytes or not self._limit_bytes:
+            return True
+        return sum(p.resident_bytes for p in self._manager.processes()) + ending_bytes <= self._limit_bytes
+
     def look(self, now: float) -> None:
         """If it is time: measure, end what is above its limit, report what has changed."""
         if self.next_at is None or self.next_at > now:
