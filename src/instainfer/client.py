@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -19,11 +20,11 @@ from .errors import (
     Conflict,
     HostError,
     InstaInferError,
-    InternalError,
     NotAllowed,
     NotFound,
     Unreachable,
     UserError,
+    shown,
 )
 
 Json: TypeAlias = dict[str, Any]
@@ -35,6 +36,19 @@ _OPENWHISK = "/api/v1/namespaces/_"
 _NATIVE = "/instainfer/v1"
 _CHUNK_BYTES = 1024 * 1024
 _CONNECT_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 60.0
+"""Longest silence of the platform where it has nothing to wait for itself."""
+_MAX_ANSWER_BYTES = 1024 * 1024 * 1024
+_MAX_LINE_BYTES = 4 * 1024 * 1024
+_MAX_ITEMS = 100_000
+_MAX_TEXT_LENGTH = 16 * 1024
+_KEEP_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A platform that vanished without a word is noticed, however long its answer may take."""
 
 _ERRORS: dict[int, type[InstaInferError]] = {
     400: BadInput,
@@ -92,18 +106,23 @@ class Client:
     """Speaks for one key to one platform. Use it in ``with``, or `close` it.
 
     Every method raises the error of `instainfer.errors` that fits the platform's answer, with the platform's text, and
-    `Unreachable` when there is no answer. Calls block for as long as the platform takes.
+    `Unreachable` when there is no answer, or one that no InstaInfer gives. Calls of functions, uploads and builds block
+    for as long as the platform takes.
     """
 
     def __init__(self, api_host: str, auth: str, transport: httpx2.BaseTransport | None = None) -> None:
         self.api_host = base_url(api_host)
-        self._http = httpx2.Client(
-            base_url=self.api_host,
-            auth=basic_auth(auth),
-            timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S),
-            transport=transport,
-            trust_env=False,
-        )
+        user_and_secret = basic_auth(auth)
+        try:
+            self._http = httpx2.Client(
+                base_url=self.api_host,
+                auth=user_and_secret,
+                timeout=_timeout(None),
+                transport=transport or httpx2.HTTPTransport(socket_options=_KEEP_ALIVE, trust_env=False),
+                trust_env=False,
+            )
+        except (httpx2.InvalidURL, UnicodeError) as error:
+            raise BadInput(f"{shown(api_host)} is no address: {error}; write it like http://127.0.0.1:3233") from error
 
     def __enter__(self) -> Self:
         return self
@@ -137,17 +156,17 @@ class Client:
         The activation's record, also when the function failed; only ``{"activationId": ...}`` when the call is not
         blocking or did not end within the platform's limit for a blocking call.
         """
-        response = self._send(
+        response, content = self._send(
             "POST",
             f"{_OPENWHISK}/actions/{quote(name)}",
             params={"blocking": _flag(blocking)},
             json=dict(params or {}),
         )
-        body = _body(response)
+        body = _json(content)
         # A failed function answers 502 (500 when the platform is to blame) with its whole record: not our error.
         if isinstance(body, dict) and "activationId" in body:
             return body
-        raise _error(response)
+        raise _error(response, content) if not response.is_success else _not_ours(self.api_host)
 
     # Activations
 
@@ -163,31 +182,31 @@ class Client:
         return self._array("GET", f"{_OPENWHISK}/activations", params=params)
 
     def activation(self, activation_id: str) -> Json:
-        return self._object("GET", f"{_OPENWHISK}/activations/{quote(activation_id)}")
+        return self._object("GET", f"{_OPENWHISK}/activations/{quote(activation_id)}", needs="activationId")
 
     # InstaInfer's own
 
     def status(self) -> Json:
         """Nodes, containers, what is resident where, and memory."""
-        return self._object("GET", f"{_NATIVE}/status")
+        return self._object("GET", f"{_NATIVE}/status", needs="nodes")
 
     def has_blob(self, digest: str) -> bool:
-        response = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
+        response, body = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
         if response.status_code == httpx2.codes.NOT_FOUND:
             return False
-        _check(response)
+        _check(response, body)
         return True
 
     def put_blob(self, digest: str, path: Path, sent: Callable[[int], None] = lambda _: None) -> None:
         """Upload a file as it is read; `sent` is told the bytes of each piece on its way."""
         size_bytes = path.stat().st_size
-        response = self._send(
+        response, body = self._send(
             "PUT",
             f"{_NATIVE}/blobs/{quote(digest)}",
             content=_pieces(path, sent),
             headers={"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"},
         )
-        _check(response)
+        _check(response, body)
 
     def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> Iterator[Json]:
         """Ask for an environment; yields ``progress`` events as they come, then one ``ready`` or ``failed``."""
@@ -206,28 +225,50 @@ class Client:
     def _events(self, url: str, wanted: Json) -> Iterator[Json]:
         with self._reaching(), self._http.stream("POST", url, json=wanted) as response:
             if not response.is_success:
-                response.read()
-                raise _error(response)
-            for line in response.iter_lines():
+                raise _error(response, self._read(response))
+            for line in self._lines(response):
                 if line:
                     yield _decode_event(line)
 
-    def _send(self, method: str, url: str, **request: Any) -> httpx2.Response:
-        with self._reaching():
-            return self._http.request(method, url, **request)
+    def _send(self, method: str, url: str, **request: Any) -> tuple[httpx2.Response, bytes]:
+        """The answer and its body."""
+        if method in ("GET", "HEAD", "DELETE"):
+            request["timeout"] = _timeout(_READ_TIMEOUT_S)
+        with self._reaching(), self._http.stream(method, url, **request) as response:
+            return response, self._read(response)
+
+    def _read(self, response: httpx2.Response) -> bytes:
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > _MAX_ANSWER_BYTES:
+                raise _not_ours(self.api_host)
+        return bytes(body)
+
+    def _lines(self, response: httpx2.Response) -> Iterator[bytes]:
+        rest = bytearray()
+        for piece in response.iter_bytes():
+            *whole, last = piece.split(b"\n")
+            for line in whole:
+                yield bytes(rest + line)
+                rest.clear()
+            rest += last
+            if len(rest) > _MAX_LINE_BYTES:
+                raise _not_ours(self.api_host)
+        yield bytes(rest)
 
     def _reaching(self) -> _Reaching:
         return _Reaching(self.api_host)
 
-    def _object(self, method: str, url: str, **request: Any) -> Json:
-        body = _checked_body(self._send(method, url, **request))
-        if not isinstance(body, dict):
+    def _object(self, method: str, url: str, needs: str | None = None, **request: Any) -> Json:
+        body = _checked_body(*self._send(method, url, **request))
+        if not isinstance(body, dict) or (needs is not None and needs not in body):
             raise _not_ours(self.api_host)
         return body
 
     def _array(self, method: str, url: str, **request: Any) -> list[Json]:
-        body = _checked_body(self._send(method, url, **request))
-        if not isinstance(body, list):
+        body = _checked_body(*self._send(method, url, **request))
+        if not isinstance(body, list) or not all(isinstance(item, dict) for item in body):
             raise _not_ours(self.api_host)
         return body
 
@@ -238,6 +279,8 @@ class Client:
             everything += found
             if len(found) < page:
                 return everything
+            if len(everything) > _MAX_ITEMS:
+                raise _not_ours(self.api_host)
 
 
 class _Reaching:
@@ -252,7 +295,11 @@ class _Reaching:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
             raise Unreachable(f"no InstaInfer at {self._api_host}; start it with `instainfer up`") from error
-        if isinstance(error, httpx2.TransportError):
+        if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
+            raise Unreachable(
+                f"{self._api_host} took the request and says nothing; see whether `instainfer up` still answers"
+            ) from error
+        if isinstance(error, httpx2.RequestError | httpx2.InvalidURL | httpx2.StreamError):
             raise Unreachable(
                 f"the connection to {self._api_host} broke ({error}); see whether `instainfer up` still runs"
             ) from error
@@ -269,39 +316,49 @@ def _pieces(path: Path, sent: Callable[[int], None]) -> Iterator[bytes]:
             sent(len(piece))
 
 
-def _decode_event(line: str) -> Json:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        event = None
+def _timeout(read_s: float | None) -> httpx2.Timeout:
+    return httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S, read=read_s)
+
+
+def _decode_event(line: bytes) -> Json:
+    event = _json(line)
     if not isinstance(event, dict) or "event" not in event:
-        raise InternalError(f"the platform sent something that is not an event: {line[:200]!r}")
+        raise Unreachable(
+            f"what was sent is not an event: {shown(line)}; correct the address, or start `instainfer up`"
+        )
     return event
 
 
-def _body(response: httpx2.Response) -> Any:
+def _json(text: bytes) -> Any:
+    """The value that a text is; None when it is none, or one that nothing could be done with."""
     try:
-        return response.json()
-    except ValueError:
+        return json.loads(text)
+    except (ValueError, RecursionError):
         return None
 
 
-def _checked_body(response: httpx2.Response) -> Any:
-    _check(response)
-    return _body(response)
+def _checked_body(response: httpx2.Response, body: bytes) -> Any:
+    _check(response, body)
+    return _json(body)
 
 
-def _check(response: httpx2.Response) -> None:
+def _check(response: httpx2.Response, body: bytes) -> None:
     if not response.is_success:
-        raise _error(response)
+        raise _error(response, body)
 
 
-def _error(response: httpx2.Response) -> InstaInferError:
+def _error(response: httpx2.Response, body: bytes) -> InstaInferError:
     """The error for an answer that is not a success, in the platform's words."""
-    body = _body(response)
-    text = body.get("error") if isinstance(body, dict) else None
+    answer = _json(body)
+    text = answer.get("error") if isinstance(answer, dict) else None
     kind = _ERRORS.get(response.status_code, HostError if response.is_server_error else UserError)
-    return kind(text if isinstance(text, str) else f"HTTP {response.status_code} from {response.url}")
+    if not isinstance(text, str):
+        return kind(
+            f"HTTP {response.status_code} from {response.url}, without a word of why; see whether that is InstaInfer's "
+            "address"
+        )
+    # It is about to be written to a terminal, which must not be told what to do by it.
+    return kind("".join(c for c in text[:_MAX_TEXT_LENGTH] if c.isprintable() or c in "\n\t"))
 
 
 def _not_ours(api_host: str) -> Unreachable:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from .client import Client, Json
 from .environments.package import Package, pack
-from .errors import BadFunction, EnvironmentBuildError, InternalError
+from .errors import BadFunction, EnvironmentBuildError, HostError
 
 KIND = "python:3"
 
@@ -88,13 +88,16 @@ def _build_environment(client: Client, package: Package, progress: Progress) -> 
     for event in client.build_environment(wanted.text, wanted.no_deps, wanted.python):
         match event["event"]:
             case "progress":
-                progress.step(f"{event['step']}: {event['text']}")
+                progress.step(f"{event.get('step')}: {event.get('text')}")
             case "ready":
-                progress.step("environment is there already" if event["cached"] else "environment is built")
+                progress.step("environment is there already" if event.get("cached") else "environment is built")
                 return
             case "failed":
-                raise EnvironmentBuildError(event["error"], event.get("log_tail", ""))
-    raise InternalError("the platform ended the build of an environment without saying how it went")
+                raise EnvironmentBuildError(str(event.get("error")), str(event.get("log_tail") or ""))
+    raise HostError(
+        "the platform ended the build of an environment without saying how it went; see whether `instainfer up` still "
+        "runs, and deploy again"
+    )
 
 
 def _action(package: Package, memory_mb: int | None, timeout_ms: int | None) -> Mapping[str, Any]:

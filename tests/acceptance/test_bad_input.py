@@ -68,6 +68,33 @@ def test_malformed_json_on_the_command_line(platform: Platform) -> None:
     assert "there is no file" in platform.cli("invoke", "good", "--data", "@nowhere.json", code=3).err
 
 
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a":' + b"[" * 600 + b"]" * 600 + b"}", b'{"a":1' + b"0" * 5000 + b"}", b'{"a":"\\ud800"}'],
+    ids=["nested without end", "a number without end", "half a character"],
+)
+def test_json_that_no_function_could_read(platform: Platform, body: bytes) -> None:
+    answer = platform.http.post(f"{ACTIONS}/good", params={"blocking": "true"}, content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("The request content was malformed")
+
+
+def test_json_at_the_bounds_reaches_the_function(platform: Platform) -> None:
+    platform.put(
+        "deep", "def main(args): return {'digits': args['b'].bit_length(), 'depth': str(args['a']).count('[')}"
+    )
+    body = b'{"b":1' + b"0" * 4299 + b',"a":' + b"[" * 499 + b"]" * 499 + b"}"
+    answer = platform.http.post(f"{ACTIONS}/deep", params={"blocking": "true"}, content=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["response"]["result"] == {"digits": (10**4299).bit_length(), "depth": 499}
+
+
+def test_a_head_without_end(platform: Platform) -> None:
+    answer = platform.http.get("/ping", headers={"a": "x" * 20_000})
+    assert answer.status_code == 431
+    assert "shorten it" in answer.json()["error"]
+
+
 def test_an_oversized_body(platform: Platform) -> None:
     big = {"text": "x" * MIB}
     answer = platform.call("good", big)
@@ -104,8 +131,19 @@ def test_no_platform(platform: Platform, tmp_path: Path) -> None:
         ({"handler.py": HELLO, "function.toml": 'name = "x"\nweights = ["model.pt"]'}, "model.pt"),
         ({"handler.py": HELLO, "function.toml": 'name = "x"\nmemory = "1MB"'}, "below allowed threshold of 64 MB"),
         ({"handler.py": HELLO, "requirements.txt": "--index-url http://example.org/"}, "is refused"),
+        ({"handler.py": HELLO, "requirements.txt": "a" + " " * 900 + "!"}, "is refused: not a requirement"),
+        ({"handler.py": HELLO, "function.toml": "x = " + "[" * 5000}, "not valid TOML"),
     ],
-    ids=["no handler", "no TOML", "unknown key", "weights missing", "too little memory", "an option"],
+    ids=[
+        "no handler",
+        "no TOML",
+        "unknown key",
+        "weights missing",
+        "too little memory",
+        "an option",
+        "many spaces",
+        "deep TOML",
+    ],
 )
 def test_a_folder_that_is_not_a_function(platform: Platform, tmp_path: Path, files: dict[str, str], words: str) -> None:
     write(tmp_path / "f", {"function.toml": 'name = "x"', **files})

@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from instainfer.environments import installers
-from instainfer.environments.builder import Environment, Environments, Progress
+from instainfer.environments.builder import Environment, Environments, Progress, _Teller
 from instainfer.environments.exclusive import exclusive
 from instainfer.environments.manifest import Requirements
 from instainfer.environments.tools import run_tool
@@ -437,3 +439,64 @@ def test_which_installer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert installers.find_uv("auto") == uv
     monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example.org/simple")
     assert installers.find_uv("auto") is None
+
+
+def test_one_that_left_the_tools_group_is_not_waited_for(tmp_path: Path) -> None:
+    # It holds the tool's pipe, which therefore does not end with the tool.
+    leaves = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    print('gone', os.getpid(), flush=True)\n"
+        "time.sleep(60)"
+    )
+    lines: list[str] = []
+
+    async def run() -> None:
+        argv = [sys.executable, "-c", leaves]
+        told = asyncio.Event()
+
+        def on_line(line: str) -> None:
+            lines.append(line)
+            told.set()
+
+        running = asyncio.ensure_future(run_tool(argv, log=tmp_path / "log", on_line=on_line, env={}, cwd=tmp_path))
+        await told.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(running, 20)
+
+    asyncio.run(run())
+    os.kill(int(lines[0].split()[1]), signal.SIGKILL)
+
+
+def test_builds_take_turns_and_those_who_want_the_same_take_no_place(tmp_path: Path) -> None:
+    async def run() -> None:
+        environments = Environments(tmp_path, max_builds=2)
+        at_work: list[str] = []
+        most = 0
+        gate, full = asyncio.Event(), asyncio.Event()
+        said: list[str] = []
+        tell = _Teller(lambda progress: said.append(progress.text))
+
+        async def work(name: str) -> None:
+            nonlocal most
+            async with environments._at_work(name, tell):
+                at_work.append(name)
+                most = max(most, len(at_work))
+                if len(at_work) == 2:
+                    full.set()
+                await gate.wait()
+                at_work.remove(name)
+
+        async with asyncio.TaskGroup() as group:
+            for name in ["a"] * 50 + ["b", "c"]:
+                group.create_task(work(name))
+            await full.wait()
+            assert sorted(at_work) == ["a", "b"]
+            assert threading.active_count() < 20
+            gate.set()
+        assert most == 2
+        assert any("waiting for other builds" in text for text in said)
+
+    asyncio.run(run())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -126,10 +127,89 @@ def test_events_of_a_build_come_one_by_one() -> None:
     text = "".join(json.dumps(event) + "\n" for event in events)
     with client(lambda _: httpx2.Response(200, text=text)) as it:
         assert list(it.build_environment("numpy", (), None)) == events
-    with client(lambda _: httpx2.Response(200, text="<html>\n")) as it, pytest.raises(InternalError, match="html"):
+    with client(lambda _: httpx2.Response(200, text="<html>\n")) as it, pytest.raises(Unreachable, match="html"):
         list(it.build_environment("numpy", (), None))
     with client(answering(401, {"error": "wrong key"})) as it, pytest.raises(NotAllowed, match="wrong key"):
         list(it.build_environment("numpy", (), None))
+
+
+STRANGE = {
+    "text": b"hello",
+    "nothing": b"",
+    "deep": b"[" * 100_000,
+    "digits": b"1" * 5000,
+    "not UTF-8": b'{"a":"\xff"}',
+    "a list of no objects": b"[1, null]",
+    "an object without what it must have": b"{}",
+}
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 502])
+@pytest.mark.parametrize("body", STRANGE.values(), ids=STRANGE)
+def test_whatever_a_strange_server_says_is_an_error_of_ours(status: int, body: bytes) -> None:
+    with client(lambda _: httpx2.Response(status, content=body)) as it:
+
+        def build() -> list[Any]:
+            return list(it.build_environment("", (), None))
+
+        for ask in (
+            it.functions,
+            it.status,
+            lambda: it.activation("a"),
+            lambda: it.invoke("f"),
+            it.activations,
+            build,
+        ):
+            if status == 200 and body == b"" and ask is build:
+                assert ask() == []  # a build without events; whoever deploys misses its end
+                continue
+            with pytest.raises(InstaInferError, match=";") as raised:  # a cause, then a remedy
+                ask()
+            assert not isinstance(raised.value, InternalError)
+
+
+def test_an_answer_that_cannot_be_decoded_is_an_error_of_ours() -> None:
+    def garbled(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"Content-Encoding": "gzip"}, content=iter([b"not gzip"]))
+
+    with client(garbled) as it, pytest.raises(Unreachable, match="broke"):
+        it.status()
+
+
+def test_an_error_must_not_talk_to_the_terminal() -> None:
+    with client(answering(400, {"error": "a\x1b[2Jb\nc" + "x" * 100_000})) as it, pytest.raises(BadInput) as raised:
+        it.status()
+    assert str(raised.value).startswith("a[2Jb\nc")
+    assert len(str(raised.value)) < 20_000
+
+
+def test_a_line_without_end_and_a_list_without_end_are_given_up() -> None:
+    def endless(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            return httpx2.Response(200, content=(b"x" * 1_000_000 for _ in range(1000)))
+        return httpx2.Response(200, json=[{"name": "f"}] * 200)
+
+    with client(endless) as it:
+        with pytest.raises(Unreachable, match="not InstaInfer"):
+            list(it.build_environment("", (), None))
+        with pytest.raises(Unreachable, match="not InstaInfer"):
+            it.functions()
+
+
+@pytest.mark.parametrize("host", ["http://[::", "http://a:b", "http://\x00"])
+def test_an_address_that_is_none_is_said_to_be_none(host: str) -> None:
+    with pytest.raises(BadInput, match="is no address"):
+        Client(host, "user:secret")
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("instainfer.client._READ_TIMEOUT_S", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(f"127.0.0.1:{silent.getsockname()[1]}", "user:secret") as it,
+        pytest.raises(Unreachable, match="says nothing"),
+    ):
+        it.status()
 
 
 def test_credentials_come_from_home_then_from_wsk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +299,8 @@ def test_a_failed_build_is_the_deployers_error_with_the_tail_of_the_log(folder: 
     assert platform.actions == {}
 
 
-def test_a_build_that_ends_without_a_word_is_a_bug_of_ours(folder: Path) -> None:
-    with client(Platform()) as it, pytest.raises(InternalError, match="without saying"):
+def test_a_build_that_ends_without_a_word_is_an_error_with_a_remedy(folder: Path) -> None:
+    with client(Platform()) as it, pytest.raises(HostError, match=r"without saying.*deploy again"):
         deploy(it, folder, folder.parent / "weights")
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import msgspec
 import pytest
+import sqlalchemy as sa
 from msgspec import structs
 from support.controllers import ACTIVATIONS, Stand, annotation, answering, standing
 
+from instainfer.controller import queries, schema
+from instainfer.controller.activations import _page
+from instainfer.controller.parameters import Page
+from instainfer.controller.queries import Filter
 from instainfer.controller.records import SUCCESS, ActivationRecord
 
 ID = "0" * 32
@@ -280,3 +287,31 @@ def test_reject_changing_activations(tmp_path: Path, method: str) -> None:
                 assert response.json()["error"].startswith("HTTP method not allowed, supported methods: GET")
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_page_is_what_it_would_be_if_all_were_read(seed: int) -> None:
+    """Stored records and unflushed ones, some of them stored too with another start, against a plain sort of all."""
+    random = Random(seed)
+    engine = sa.create_engine("sqlite://")
+    schema.metadata.create_all(engine)
+
+    def record(number: int) -> ActivationRecord:
+        start_ms = random.randrange(20)
+        return ActivationRecord(
+            id=f"{number:032x}", namespace="guest", name="f", version="0.0.1", start_ms=start_ms, annotations=b"[]"
+        )
+
+    stored = {record.id: record for record in map(record, random.sample(range(60), random.randrange(40)))}
+    unflushed = {record.id: record for record in map(record, random.sample(range(60), random.randrange(12)))}
+    newest = sorted((stored | unflushed).values(), key=lambda record: (record.start_ms, record.id), reverse=True)
+    kept = {id_: queries.ActivationSummary.of(record) for id_, record in unflushed.items()}
+    with engine.begin() as connection:
+        if stored:
+            connection.execute(sa.insert(schema.activations), [msgspec.structs.asdict(r) for r in stored.values()])
+        for skip in range(0, 60, 3):
+            for limit in (1, 7, 60):
+                page = _page(connection, Filter(namespace="guest"), Page(limit, skip, False), kept)
+                assert [found.id for found in page] == [record.id for record in newest[skip : skip + limit]]
+                assert [found.start_ms for found in page] == [r.start_ms for r in newest[skip : skip + limit]]
+    engine.dispose()

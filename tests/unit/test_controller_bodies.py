@@ -278,3 +278,34 @@ def test_a_page_far_back_reads_no_results_and_a_long_list_comes_in_pieces(tmp_pa
             assert (await stand.http.get(ACTIVATIONS, params={"skip": 10**17})).json() == []
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=" + "9" * 5000,
+        "skip=-" + "9" * 5000,
+        "since=%00",
+        "upto=%ff%fe",
+        "name=%ed%a0%80",
+        "name=" + "a" * 9000,
+        "count=" + "x" * 9000,
+        "docs=%00&docs=1",
+        "&".join(["limit=1"] * 2000),
+        "timeout=1" + "0" * 5000,
+        "blocking=%ed%a0%80",
+    ],
+    ids=lambda query: query[:16],
+)
+def test_no_query_is_an_error_of_ours(tmp_path: Path, query: str) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+            asked = [("GET", ACTIVATIONS), ("GET", ACTIONS), ("GET", f"{ACTIONS}/f"), ("POST", f"{ACTIONS}/f")]
+            for method, url in asked:
+                answer = await stand.http.request(method, f"{url}?{query}")
+                assert answer.status_code in (200, 202, 400), answer.text
+                if answer.status_code == 400:
+                    assert len(answer.text) < 400
+
+    asyncio.run(run())

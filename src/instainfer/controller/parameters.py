@@ -116,7 +116,7 @@ def _filter_name(name: str) -> str | None:
         return None
     parts = name.split("/")
     if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
-        raise BadInput(f"Parameter may be a 'simple' name or 'package-name/simple' name: {name}")
+        raise BadInput(f"Parameter may be a 'simple' name or 'package-name/simple' name: {name[:100]}")
     return name
 
 
@@ -125,7 +125,7 @@ def _instant(given: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if _INTEGER.fullmatch(text) is None:
-        raise BadInput(f"Parameter is not a valid value for epoch seconds: {text}")
+        raise BadInput(f"Parameter is not a valid value for epoch seconds: {text[:100]}")
     return int(text)
 
 
@@ -134,5 +134,5 @@ def _integer(given: Mapping[str, str], name: str, default: int, collection: str)
     if text is None:
         return default
     if _INTEGER.fullmatch(text) is None:
-        raise BadInput(f"The value '{text}' is not an integer for {collection}.")
+        raise BadInput(f"The value {shown(text)} is not an integer for {collection}.")
     return int(text)
