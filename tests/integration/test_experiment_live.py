@@ -61,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code.mkdir()
     (code / "function.toml").write_text('name = "filetype"\nmemory = "512MB"\n')
     (code / "handler.py").write_text(HANDLER)
-    (tmp_path / "calls.csv").write_text("function,seconds\nf,0.5\nf,0.9\nf,1.3\n")
+    (tmp_path / "calls.csv").write_text("function,seconds\nf,0.5\nf,2.5\nf,4.5\n")
     (tmp_path / "scenario.toml").write_text(SCENARIO)
 
     def prepare(names: object, cache: object, weights: object, console: object) -> list[Prepared]:
