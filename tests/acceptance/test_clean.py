@@ -5,9 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from live import HELLO, Platform, running
+from live import HELLO, PATIENCE_S, Platform, all_ended, held, running, started_by
 
 pytestmark = pytest.mark.acceptance
+
+
+def kill(platform: Platform) -> None:
+    """End it at once, and wait until what it had started has noticed."""
+    with held(started_by(platform.process.pid)) as handles:
+        platform.kill()
+        assert all_ended(handles, PATIENCE_S)
 
 
 def test_a_killed_platform_leaves_nothing_for_ever_and_a_stopped_one_can_be_cleaned(tmp_path: Path) -> None:
@@ -19,7 +26,7 @@ def test_a_killed_platform_leaves_nothing_for_ever_and_a_stopped_one_can_be_clea
     assert list((platform.home / "containers").iterdir())
     busy = platform.cli("clean", "--dry-run", "--json").json
     assert [each for each in busy["freed"] if each["kind"] != "code"] == []
-    platform.kill()
+    kill(platform)
     assert list((platform.home / "containers").iterdir())
 
     planned = platform.cli("clean", "--dry-run", "--json").json
@@ -34,7 +41,7 @@ def test_a_killed_platform_leaves_nothing_for_ever_and_a_stopped_one_can_be_clea
 
     with running(tmp_path) as again:
         assert again.call("again", {"name": "Bo"}, result="true").json() == {"hello": "Bo"}
-        again.kill()
+        kill(again)
     with running(tmp_path) as third:
         assert list((third.home / "containers").iterdir()) == [], "the next start has swept them"
         assert third.call("again").status_code == 200
