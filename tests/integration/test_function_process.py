@@ -16,7 +16,19 @@ import pytest
 from process_world import oldest_python
 
 from instainfer.runtime import boot
-from instainfer.wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepare, Prepared, Unloadable, Warm, Warmed
+from instainfer.wire.calls import (
+    FROM_PROCESS,
+    TO_PROCESS,
+    Answered,
+    Ask,
+    Imported,
+    Jailed,
+    Prepare,
+    Prepared,
+    Unloadable,
+    Warm,
+    Warmed,
+)
 from instainfer.wire.framing import Decoder, Frame
 from instainfer.wire.messages import Function
 
@@ -29,18 +41,18 @@ class Process:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._decoder = Decoder()
-        self._frames: list[Frame] = []
+        self._frames: Iterator[Frame] = iter(())
         self.written = ""
 
     def send(self, message: Any) -> None:
         self._sock.sendall(TO_PROCESS.encode(message))
 
     def receive(self) -> Any:
-        while not self._frames:
+        while (frame := next(self._frames, None)) is None:
             data = self._sock.recv(65536)
             assert data, "the process has ended"
             self._frames = self._decoder.feed(data)
-        return FROM_PROCESS.decode(self._frames.pop(0))
+        return FROM_PROCESS.decode(frame)
 
 
 @contextmanager
@@ -63,6 +75,7 @@ def process(folder: Path, code: str, **fields: Any) -> Iterator[Process]:
         talk = Process(ours)
         try:
             talk.send(Prepare(function, str(scratch)))
+            assert isinstance(talk.receive(), Jailed)
             yield talk
         finally:
             ours.close()  # its end is the process's end
@@ -82,6 +95,7 @@ WARM = """
 
 def test_warmup_runs_when_it_is_asked_for_and_only_then(tmp_path: Path) -> None:
     with process(tmp_path, WARM) as f:
+        assert f.receive() == Imported()
         assert isinstance(f.receive(), Prepared)
         f.send(Ask({}, b""))
         assert f.receive().answer == b'{"calls":["load"]}'
@@ -93,6 +107,7 @@ def test_warmup_runs_when_it_is_asked_for_and_only_then(tmp_path: Path) -> None:
 
 def test_a_warmup_that_fails_is_logged_and_the_function_serves_on(tmp_path: Path) -> None:
     with process(tmp_path, WARM.replace('calls.append("warmup")', 'raise OSError("no kernel")')) as f:
+        assert f.receive() == Imported()
         assert isinstance(f.receive(), Prepared)
         f.send(Warm())
         assert f.receive() == Warmed()

@@ -262,7 +262,7 @@ def test_a_megabyte_goes_in_and_comes_out_and_logs_are_cut_at_their_limit(tmp_pa
                     for line in range(2000): print("x" * 999)
                     return {"text": args["text"][::-1]}
             """,
-                logs_bytes=100_000,
+                logs_bytes=100 * (999 + 43),
             )
             text = "".join(map(str, range(400_000)))
             _, result = await w.run(container, f, args={"text": text})

@@ -155,7 +155,7 @@ def test_what_is_no_manager_is_ended(tmp_path: Path) -> None:
         async with world(tmp_path, python) as w:
             w.start()
             failed = await w.wait_for(ContainerStartFailed)
-            assert "does not keep to the protocol: a frame of 1213486160 bytes" in failed.failure.message
+            assert "does not keep to the protocol: a header of 791752241 bytes" in failed.failure.message
 
     asyncio.run(scenario())
 

@@ -81,14 +81,3 @@ def test_safetensors_are_mapped_by_their_own_library(monkeypatch: pytest.MonkeyP
         instainfer.load(path, pickle_module=None)
     with pytest.raises(FileNotFoundError, match=r"No such file or directory.*none\.safetensors"):
         instainfer.load(tmp_path / "none.safetensors")
-
-
-def test_time_counts_as_the_models_from_the_first_load_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([10.0, 12.0, 15.0])
-    monkeypatch.setattr(shim, "perf_counter", lambda: next(times))
-    session = shim.Session()
-    assert session.model_s() == 0.0
-    session.model_begins()
-    assert session.model_s() == 2.0
-    session.model_begins()
-    assert session.model_s() == 5.0

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from instainfer.core.model import Failure, FailureKind
 from instainfer.wire import calls, forks, messages
-from instainfer.wire.codec import Vocabulary
+from instainfer.wire.bounds import KEY
+from instainfer.wire.codec import Fields, Vocabulary
 from instainfer.wire.framing import Decoder, Frame, ProtocolError
 
 FUNCTION = messages.Function("guest/f@0.0.1", "/code/f", "/env/bin/python", "handler", env={"A": "ü"})
@@ -40,14 +42,17 @@ MESSAGES: list[tuple[Vocabulary, Any]] = [
     (calls.FROM_PROCESS, calls.Born(17)),
     (calls.FROM_PROCESS, calls.Apart()),
     (calls.TO_PROCESS, calls.Mapped(2_000_000_017)),
-    (calls.FROM_PROCESS, calls.Prepared(1.5, ["own uid: given"])),
-    (calls.FROM_PROCESS, calls.Prepared(1.5, [], ["numpy", "numpy.linalg"])),
-    (calls.FROM_PROCESS, calls.Unloadable(FAILURE)),
-    (calls.FROM_PROCESS, calls.Answered(0.25, None, False, b"[1]")),
-    (calls.FROM_PROCESS, calls.Answered(0.25, FAILURE, True, b"")),
+    (calls.FROM_PROCESS, calls.Jailed(["own uid: given"])),
+    (calls.FROM_PROCESS, calls.Imported()),
+    (calls.FROM_PROCESS, calls.Prepared()),
+    (calls.FROM_PROCESS, calls.Prepared(["numpy", "numpy.linalg"])),
+    (calls.FROM_PROCESS, calls.Unloadable(messages.Failure("load_failed", "no module"))),
+    (calls.FROM_PROCESS, calls.Answered(None, False, b"[1]")),
+    (calls.FROM_PROCESS, calls.Answered(FAILURE, True, b"")),
     (forks.TO_TEMPLATE, forks.Make(["numpy"], ["/code/f"], "/scratch/2")),
     (forks.TO_TEMPLATE, forks.Fork()),
-    (forks.FROM_TEMPLATE, forks.Made(["own uid: not given"], {"numpy": "it cannot be imported"})),
+    (forks.FROM_TEMPLATE, forks.Made({"numpy": "it cannot be imported"})),
+    (forks.FROM_TEMPLATE, calls.Jailed(["own uid: not given"])),
     (forks.FROM_TEMPLATE, forks.Unfit("grpc", "its import starts a thread")),
 ]
 
@@ -66,8 +71,8 @@ def test_requests_and_answers_are_not_encoded_again() -> None:
 def test_answer_and_logs_share_the_body_of_a_report() -> None:
     ran = messages.Ran("a1", "f", 0.1, 7, True, None, 2, 8, b'{}first\nsecond "quoted"\n')
     assert ran.answer == b"{}"
-    assert ran.logs == ["first", 'second "quoted"', ""]
-    assert ran._replace(rest=b"{}").logs == []
+    assert ran.logs == b'first\nsecond "quoted"\n'
+    assert ran._replace(rest=b"{}").logs == b""
 
 
 def test_unknown_fields_are_ignored_at_every_depth() -> None:
@@ -87,13 +92,17 @@ def test_fields_with_a_default_may_be_missing() -> None:
 @pytest.mark.parametrize(
     ("header", "says"),
     [
-        ({"type": "offload"}, "message 'offload' lacks function"),
-        ({"type": "define", "function": {"key": "k"}}, "'function of define' lacks folder, python, handler"),
-        ({"type": "define", "function": "k"}, "'function of define' is a str, not an object"),
-        ({"type": "load_template", "template": {"key": "k"}}, "'template of load_template' lacks python, modules"),
+        ({"type": "offload"}, "message 'offload' lacks the fields function"),
+        ({"type": "define", "function": {"key": "k"}}, "field function lacks the fields folder, python, handler"),
+        ({"type": "define", "function": "k"}, "message 'define', field function: expected an object, not 'k'"),
+        ({"type": "load_template", "template": {"key": "k"}}, "field template lacks the fields python, modules"),
         ({"type": "dance"}, "unknown message 'dance'; known: define, load, load_template, offload, run, stop"),
         ({"type": ["load"]}, "unknown message"),
         ({}, "unknown message None"),
+        ({"type": "load", "function": 1}, "field function: expected text of 1 to 2000 characters, not 1"),
+        ({"type": "load", "function": ["x"]}, "not a list of 1 items"),
+        ({"type": "load", "function": "x" * 5000}, "expected text of 1 to 2000"),
+        ({"type": "load", "function": "\ud800"}, "expected text of 1 to 2000"),
     ],
 )
 def test_what_is_no_message_is_refused(header: dict[str, Any], says: str) -> None:
@@ -104,3 +113,99 @@ def test_what_is_no_message_is_refused(header: dict[str, Any], says: str) -> Non
 def test_each_direction_knows_its_own_messages_only() -> None:
     with pytest.raises(KeyError):
         messages.REPORTS.encode(messages.Stop())
+
+
+def report(kind: str, **fields: Any) -> Frame:
+    """A report of this kind that is right but for these fields."""
+    right: dict[str, dict[str, Any]] = {
+        "loaded": {"library_s": 1.0, "model_s": 0, "resident_bytes": 1, "isolation": []},
+        "gone": {"failure": None},
+        "ran": {"activation": "a", "compute_s": 1, "resident_bytes": 1, "alive": True, "failure": None},
+        "measured": {"resident_bytes": {}},
+    }
+    header = {"type": kind, "function": "f", "total_bytes": 1, "answer_bytes": 0, **right[kind]}
+    assert messages.REPORTS.decode(Frame(header)) is not None
+    return Frame({**header, **fields})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        report("ran", compute_s="x"),
+        report("ran", compute_s=-0.1),
+        report("ran", compute_s=float("nan")),
+        report("ran", compute_s=float("inf")),
+        report("ran", compute_s=True),
+        report("ran", resident_bytes=1.5),
+        report("ran", resident_bytes=10**30),
+        report("ran", alive=1),
+        report("ran", failure={"kind": "container_lost", "message": ""}),
+        report("ran", failure={"kind": "queue_full", "message": ""}),
+        report("ran", failure={"kind": "crashed", "message": "x" * 100_000}),
+        report("ran", failure={"kind": "crashed", "message": 3}),
+        report("ran", failure={"kind": ["crashed"], "message": ""}),
+        report("ran", answer_bytes=-1),
+        report("loaded", isolation=[1]),
+        report("loaded", isolation=["x" * 1000]),
+        report("loaded", isolation=["x"] * 1000),
+        report("loaded", isolation=["two\nlines"]),
+        report("loaded", modules=["x" * 201]),
+        report("loaded", modules=["\ud800"]),
+        report("loaded", modules=["a\x1b[2Jb"]),
+        report("loaded", modules=["x"] * 10_001),
+        report("loaded", modules=["x" * 200] * 5000),
+        report("loaded", left_out={"x": "y" * 400}),
+        report("loaded", left_out={"x": None}),
+        report("loaded", left_out=["x"]),
+        report("loaded", forked="yes"),
+        report("measured", resident_bytes={"f": -1}),
+        report("measured", resident_bytes={"f": "1"}),
+        report("measured", total_bytes=None),
+        Frame(report("gone").header, b"body"),
+    ],
+    ids=lambda frame: ascii(str(frame.header))[:60],
+)
+def test_what_a_field_may_not_hold_is_refused(frame: Frame) -> None:
+    with pytest.raises(ProtocolError, match=r"expected|should have no body"):
+        messages.REPORTS.decode(frame)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FailureKind if Failure(kind, "").fault == "platform"])
+def test_nobody_inside_a_container_can_claim_a_failure_of_the_platform(kind: FailureKind) -> None:
+    said = {"kind": kind, "message": "not my fault"}
+    for vocabulary, header in (
+        (messages.REPORTS, report("gone", failure=said).header),
+        (calls.FROM_PROCESS, {"type": "unloadable", "failure": said}),
+        (calls.FROM_PROCESS, {"type": "answered", "failure": said, "last": False}),
+    ):
+        with pytest.raises(ProtocolError, match=r"field failure\.kind: expected one of "):
+            vocabulary.decode(Frame(header))
+
+
+def test_every_failure_of_a_function_has_a_name_on_the_wire() -> None:
+    for kind in FailureKind:
+        if Failure(kind, "").fault == "function":
+            (frame,) = Decoder().feed(messages.REPORTS.encode(messages.Gone("f", messages.Failure(kind, ""), 1)))
+            assert messages.REPORTS.decode(frame).failure.kind == kind
+
+
+def test_what_is_only_for_people_is_cut_and_not_refused() -> None:
+    for text in ("x" * 100_000, "a\ud800b", "\0"):
+        failed = messages.LoadFailed("f", messages.Failure("crashed", text), 1)
+        (frame,) = Decoder().feed(messages.REPORTS.encode(failed))
+        told = messages.REPORTS.decode(frame).failure.message
+        assert told in {text[:15_997] + "...", "a?b", text}
+        told.encode()
+    skipped = {"x" * 300: "a name that is none", "numpy": "first\nsecond\ud800" + "x" * 1000, "empty": ""}
+    (frame,) = Decoder().feed(forks.FROM_TEMPLATE.encode(forks.Made(skipped)))
+    made = forks.FROM_TEMPLATE.decode(frame)
+    assert made.skipped.keys() == {"numpy", "empty"}
+    assert made.skipped["numpy"].startswith("first second ")
+    many = [f"package.module_{number:0150d}" for number in range(20_000)]
+    (frame,) = Decoder().feed(calls.FROM_PROCESS.encode(calls.Prepared(many)))
+    assert 1000 < len(calls.FROM_PROCESS.decode(frame).modules) < 10_000
+
+
+def test_a_message_is_told_apart_from_others_with_its_fields_in_place() -> None:
+    with pytest.raises(TypeError, match="Failure has other fields"):
+        Fields(messages.Failure, kind=KEY)

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.model import ResidentKey
+from ..wire.bounds import MOST_MODULE_CHARS, MOST_MODULES
 
-MOST_MODULES = 10_000
-MOST_NAME_CHARS = 200
 MOST_FILES = 200
 """Environments remembered on disk; beyond that the one that was learned longest ago is forgotten."""
 
@@ -35,7 +34,7 @@ class LearnedModules:
     def add(self, template: ResidentKey, modules: Iterable[str]) -> None:
         """A function that can be forked from this template imported these as well."""
         known = self.of(template)
-        fit = (name for name in modules if 0 < len(name) <= MOST_NAME_CHARS)
+        fit = (name for name in modules if 0 < len(name) <= MOST_MODULE_CHARS and name.isprintable())
         merged = tuple(dict.fromkeys((*known, *fit)))[:MOST_MODULES]
         if merged != known:
             self._modules[template] = merged

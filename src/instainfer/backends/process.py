@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,15 +32,27 @@ from ..core.model import Failure, FailureKind, FunctionKey, ResidentKey, is_temp
 from ..runtime import jail
 from ..runtime.watch import BUSY_S
 from ..wire import messages
-from ..wire.framing import Decoder, ProtocolError
+from ..wire.bounds import MAX_ARGS_BYTES, MOST_MODULES
+from ..wire.framing import MIB, ProtocolError
 from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
+from .expected import Expected
 from .learned import LearnedModules
 from .process_manager import ManagerProcess
+from .result import checked_logs, checked_result
 
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 5.0
 """How long a manager may take to end everything before it is killed itself."""
+_KILL_GRACE_S = 10.0
+"""How long a container may take to be gone after that before closing waits for it no more."""
+_MOST_UNREAD_BYTES = MAX_ARGS_BYTES + 64 * MIB
+"""Commands that a manager has not read: the largest request there can be, and what functions and templates are."""
+_REPORTS_AT_ONCE = 64
+"""Then everybody else has a turn."""
+_MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+_MOST_TOLD = 20
+"""Modules that a template does without and that are named in the log at a time."""
 
 
 class ProcessBackend:
@@ -91,10 +105,12 @@ class ProcessBackend:
     def note_left_out(self, template: ResidentKey, reasons: Mapping[str, str]) -> None:
         """Say so, once each."""
         known = self.left_out.setdefault(template, {})
-        for module, reason in reasons.items():
-            if known.get(module) != reason:
-                known[module] = reason
-                log.warning("%s does without %s: %s", template, module, reason)
+        news = {module: reason for module, reason in reasons.items() if known.get(module) != reason}
+        known.update(islice(news.items(), max(0, MOST_MODULES - len(known))))
+        for module, reason in islice(news.items(), _MOST_TOLD):
+            log.warning("%s does without %s: %s", template, module, reason)
+        if len(news) > _MOST_TOLD:
+            log.warning("%s does without %d modules more", template, len(news) - _MOST_TOLD)
 
     async def close(self) -> None:
         containers = list(self.containers)
@@ -106,7 +122,9 @@ class ProcessBackend:
             if late:
                 for container in containers:
                     container.kill()
-                await asyncio.wait(late)
+                _, stuck = await asyncio.wait(late, timeout=_KILL_GRACE_S)
+                if stuck:
+                    log.error("%d containers are not gone %g s after they were killed", len(stuck), _KILL_GRACE_S)
 
 
 class ProcessContainer(asyncio.Protocol):
@@ -120,13 +138,16 @@ class ProcessContainer(asyncio.Protocol):
         self._backend = backend
         self._clock = backend.clock
         self._report: Report | None = report
-        self._decoder = Decoder()
+        self._decoder = messages.REPORTS.decoder()
+        self._expected = Expected()
         self._manager: ManagerProcess | None = None
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self._defined: dict[FunctionKey, tuple[FunctionSpec, tuple[str, ...]]] = {}
         """What its manager was told last of each function, and what its template is to import."""
         self._is_started = False
         self._is_stopping = False
+        self._is_refused = False
+        """It has said what it may not say, and is not listened to any more."""
         self._complaint = ""
         self._cancel_timer = self._clock.call_at(self._clock.now() + backend.start_timeout_s, self._start_is_overdue)
         self._life = asyncio.get_running_loop().create_task(self._live(spec))
@@ -135,16 +156,20 @@ class ProcessContainer(asyncio.Protocol):
 
     def load(self, function: FunctionSpec) -> None:
         self._define(function)
+        self._expected.load(function.key, _template_key(function), self._clock.now())
         self._send(messages.Load(function.key))
 
     def load_template(self, template: TemplateSpec) -> None:
+        self._expected.load(template.key, None, self._clock.now())
         self._send(messages.LoadTemplate(_wire_template(template, self._modules(template))))
 
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._define(function)
+        self._expected.run(call.activation, function.key, _template_key(function), self._clock.now())
         self._send(messages.Run(function.key, call.activation, dict(call.env), call.args))
 
     def offload(self, function: FunctionKey) -> None:
+        self._expected.offload(function)
         self._send(messages.Offload(function))
 
     def stop(self) -> None:
@@ -169,8 +194,11 @@ class ProcessContainer(asyncio.Protocol):
             self._manager.kill()
 
     def _send(self, command: object) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(messages.COMMANDS.encode(command))
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(messages.COMMANDS.encode(command))
+        if self._transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            self._refuse("does not read what it is told")
 
     def _define(self, spec: FunctionSpec) -> None:
         """Tell what is to be known of a function, unless that was said already."""
@@ -195,18 +223,27 @@ class ProcessContainer(asyncio.Protocol):
             self._manager = ManagerProcess(self._backend.python, spec.limit_bytes, folder, self._backend.env)
         except OSError as error:
             self._complaint = f"cannot be started: {error}"
-            last_words = ""
-        else:
-            if self._is_stopping:
-                self._manager.kill()
+            await self._has_ended("", folder)
+            return
+        if self._is_stopping:
+            self._manager.kill()
+        last_words = "cannot be talked to"
+        try:
             last_words = await self._manager.run(self)
+        finally:
+            await self._has_ended(last_words, folder)
+
+    async def _has_ended(self, last_words: str, folder: Path | None) -> None:
+        """Whatever it ended of: say so, leave no files, and keep nobody waiting."""
         self._cancel_timer()
         self.used_bytes = 0
-        self._tell_end(last_words)
-        if folder is not None:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        self._backend.containers.discard(self)
-        self.ended.set()
+        try:
+            self._tell_end(last_words)
+        finally:
+            if folder is not None:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            self._backend.containers.discard(self)
+            self.ended.set()
 
     def _start_is_overdue(self) -> None:
         self._complaint = f"did not report within {self._backend.start_timeout_s:g} s"
@@ -231,75 +268,134 @@ class ProcessContainer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not instances of asyncio's classes.
-        self._transport = cast("asyncio.WriteTransport", transport)
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        try:
-            told = [self._translate(messages.REPORTS.decode(frame)) for frame in self._decoder.feed(data)]
-        except (ProtocolError, ValueError) as error:
-            self._complaint = f"does not keep to the protocol: {error}"
-            self.kill()
+        self._take_reports(data, _REPORTS_AT_ONCE)
+
+    def _take_reports(self, data: bytes = b"", at_most: int | None = None) -> None:
+        """Hand on what has come, in order; what is left after some reports, when everybody else has had a turn."""
+        if self._is_refused:
             return
-        for event, answer in told:
-            if event is not None and self._report is not None and not self._is_stopping:
-                self._report(event, answer)
+        taken = 0
+        try:
+            for frame in islice(self._decoder.feed(data), at_most):
+                taken += 1
+                self._take(messages.REPORTS.decode(frame))
+        except ProtocolError as error:
+            self._refuse(f"does not keep to the protocol: {error}")
+        except Exception as error:
+            # An error of ours, which must not take the transport along. What was to be said is lost, and with it what
+            # is known of the container: so it ends, which answers everybody who waits for it.
+            log.exception("a report of container %s could not be taken", self.id)
+            self._refuse(f"has reported what could not be taken: {type(error).__name__}: {error}")
+        transport = self._transport
+        if taken == at_most and transport is not None and not transport.is_closing() and not self._is_refused:
+            transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._take_reports(at_most=_REPORTS_AT_ONCE)
+
+    def _take(self, message: Any) -> None:
+        event, answer = self._translate(message)
+        if event is not None and self._report is not None and not self._is_stopping:
+            self._report(event, answer)
+
+    def _refuse(self, complaint: str) -> None:
+        """Listen to it no more; its end is told when it and all that belongs to it have ended."""
+        if not self._is_refused:
+            self._is_refused = True
+            self._complaint = complaint
+            self.kill()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._take_reports()
         if self._manager is not None:
             self._manager.disconnected.set()
 
     def _translate(self, message: Any) -> tuple[Event | None, Answer | None]:
-        """What it says to the core, if anything. Raises ValueError for a kind of failure that is not known."""
+        """What it says to the core, if anything. Raises `ProtocolError` for what cannot be true.
+
+        Times and sizes are its own; they are bounded by our clock and by the machine.
+        """
         now = self._clock.now()
-        self.used_bytes = message.total_bytes
         answer = None
         event: Event | None = None
+        if isinstance(message, messages.Ready):
+            self._expected.ready()
+            self._is_started = True
+            self._cancel_timer()
+            event = ContainerStarted(now, self.id)
+        else:
+            self._expected.check_ready()
+        self.used_bytes = _possible(message.total_bytes)
         match message:
             case messages.Ran():
+                most_s = self._expected.ran(message, now)
                 failure = _failure(message.failure)
-                answer = Answer(message.answer if failure is None else None, message.logs)
+                result = None
+                if failure is None:
+                    result, failure = checked_result(message.answer)
+                told = self._defined.get(message.function)
+                logs = checked_logs(message.logs, told[0].logs_bytes if told is not None else 0)
+                answer = Answer(result, logs)
                 event = RunFinished(
                     now,
                     self.id,
                     message.activation,
-                    message.compute_s,
-                    message.resident_bytes,
+                    min(message.compute_s, most_s),
+                    _possible(message.resident_bytes),
                     failure,
                     message.alive,
                 )
             case messages.Loaded():
+                most_s = self._expected.loaded(message, now)
                 if not is_template(message.function):
                     self._backend.system_isolation = message.isolation
                 self._learn(message)
+                model_s = min(message.model_s, most_s)
                 event = LoadFinished(
                     now,
                     self.id,
                     message.function,
-                    message.library_s,
-                    message.model_s,
-                    message.resident_bytes,
+                    min(message.library_s, most_s - model_s),
+                    model_s,
+                    _possible(message.resident_bytes),
                     message.forked,
                 )
             case messages.LoadFailed():
+                self._expected.load_failed(message)
                 event = LoadFailed(now, self.id, message.function, _known_failure(message.failure))
             case messages.Gone():
+                self._expected.gone(message)
                 event = ResidentGone(now, self.id, message.function, _failure(message.failure))
-            case messages.Measured() if message.resident_bytes:
-                event = MemoryMeasured(now, self.id, tuple(message.resident_bytes.items()))
-            case messages.Ready():
-                self._is_started = True
-                self._cancel_timer()
-                event = ContainerStarted(now, self.id)
+            case messages.Measured():
+                self._expected.measured(message)
+                if message.resident_bytes:
+                    sizes = ((key, _possible(size)) for key, size in message.resident_bytes.items())
+                    event = MemoryMeasured(now, self.id, tuple(sizes))
         return event, answer
 
     def _learn(self, message: messages.Loaded) -> None:
         """What a load has shown of what templates should import and should not."""
-        if message.left_out:
+        if message.left_out and is_template(message.function):
             self._backend.note_left_out(message.function, message.left_out)
         spec, _ = self._defined.get(message.function, (None, ()))
         if message.modules and spec is not None and spec.template is not None:
             self._backend.learned.add(spec.template.key, message.modules)
+
+
+def _possible(size_bytes: int) -> int:
+    """No more than the machine has."""
+    return min(size_bytes, _MACHINE_BYTES)
+
+
+def _template_key(function: FunctionSpec) -> ResidentKey | None:
+    return None if function.template is None else function.template.key
 
 
 def _failure(failure: messages.Failure | None) -> Failure | None:

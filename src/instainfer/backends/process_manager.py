@@ -16,6 +16,7 @@ from ..runtime.process import OPERATORS
 
 _LOG = "manager.log"
 _TAIL_BYTES = 2000
+_LAST_REPORTS_S = 5.0
 
 
 class ManagerProcess:
@@ -71,21 +72,30 @@ class ManagerProcess:
             await _readable(self._pidfd)
             # It is reaped only afterwards: until then the session's number cannot be anyone else's.
             await _end_session(self._process.pid)
-            # Reports that it has still sent come before its end.
-            await self.disconnected.wait()
-            transport.close()
+            # Reports that it has still sent come before its end. Whoever has got hold of its end of the connection and
+            # does not belong to the session could keep it open: nobody waits for that.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.disconnected.wait(), _LAST_REPORTS_S)
+            transport.abort()
         finally:
             os.close(self._pidfd)
         return _how_it_ended(self._process.wait(), self._log)
 
 
 def _how_it_ended(code: int, log: Path) -> str:
-    how = f"ended with exit code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+    how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
     try:
         tail = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
     except OSError:
         tail = ""
     return f"{how}: {tail}" if tail else how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # those for real time have numbers only
+        return f"signal {number}"
 
 
 async def _readable(fd: int) -> None:

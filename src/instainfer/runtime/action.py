@@ -13,7 +13,6 @@ import traceback
 from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
-from time import perf_counter
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -24,6 +23,7 @@ from .answers import encode_answer
 from .executor import Connection
 from .failures import failure_of
 from .fast_init import FastInit, FastInitError
+from .session import ContainerSession
 
 _MAIN_NAME = "main__"
 """What a ``__main__.py`` is called once it is imported."""
@@ -35,7 +35,7 @@ class _Unloadable(Exception):
         self.failure = failure
 
 
-class _Session(shim.Session):
+class _Session(ContainerSession):
     """What ``instainfer.*`` does in an action."""
 
     def receive(self) -> NoReturn:
@@ -45,9 +45,9 @@ class _Session(shim.Session):
         raise RuntimeError("instainfer.reply() is for scripts; an action's answer is what its main returns")
 
 
-def serve(connection: Connection, function: Function, isolation: list[str]) -> None:
+def serve(connection: Connection, function: Function) -> None:
     """Load, then answer requests until the manager ends this process."""
-    session = _Session()
+    session = _Session(connection)
     shim.attach(session)
     try:
         with FastInit(wanted=function.fast_init):
@@ -61,7 +61,8 @@ def serve(connection: Connection, function: Function, isolation: list[str]) -> N
     warmup = getattr(module, "warmup", None)
     if callable(warmup):
         connection.warm_up = partial(_warm_up, warmup)
-    connection.prepared(session.model_s(), isolation)
+    session.model_ends()
+    connection.prepared()
     while True:
         _answer(connection, main, function.main)
 
@@ -123,14 +124,11 @@ def _warm_up(warmup: Any) -> None:
 
 def _answer(connection: Connection, main: Any, name: str) -> None:
     ask = connection.receive_ask()
-    began = perf_counter()
     try:
         args = json.loads(ask.args) if ask.args else {}
-        began = perf_counter()
         value = main(args)
     except Exception as error:
-        connection.answer(perf_counter() - began, b"", failure_of(error, "raised", "{}()".format(name)))
+        connection.answer(b"", failure_of(error, "raised", "{}()".format(name)))
         return
-    compute_s = perf_counter() - began
     answer, failure = encode_answer(value, "the answer of {}()".format(name))
-    connection.answer(compute_s, answer, failure)
+    connection.answer(answer, failure)

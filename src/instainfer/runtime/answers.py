@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from ..wire.calls import MAX_ANSWER_BYTES
+from ..wire.bounds import MAX_ANSWER_BYTES
 from ..wire.messages import Failure
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -32,7 +32,7 @@ def check_printed(line: str | None, whose: str) -> tuple[bytes, Failure | None]:
         return b"", _bad("{} is missing; call instainfer.reply(value), or print one line of JSON".format(whose))
     try:
         value = json.loads(line, parse_constant=_refuse_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return b"", _bad("{} is not JSON ({}): {:.200}; print json.dumps(value)".format(whose, error, line))
     if not isinstance(value, (dict, list)):
         return b"", _bad("{} is {:.200}; it must be a JSON object or array".format(whose, line))

@@ -43,6 +43,9 @@ class Ends:
     def keys(self) -> set[str]:
         return {process.key for process in self._farewells}
 
+    def processes(self) -> list[Process]:
+        return list(self._farewells)
+
     def unborn(self) -> list[Process]:
         return [process for process in self._farewells if process.pid is None]
 

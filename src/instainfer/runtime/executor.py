@@ -11,12 +11,12 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepare, Prepared, Unloadable, Warm, Warmed
-from ..wire.framing import Decoder, Frame
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Jailed, Prepare, Prepared, Unloadable, Warm, Warmed
+from ..wire.framing import Frame
 from ..wire.messages import Failure
 from . import imported, jail, mapped
 from .linux import die_with, flush_c_output
@@ -29,8 +29,8 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._decoder = Decoder()
-        self._frames: list[Frame] = []
+        self._decoder = TO_PROCESS.decoder()
+        self._frames: Iterator[Frame] = iter(())
         self._env: dict[str, str] = {}
         self._learns = False
         self._known_modules: frozenset[str] = frozenset()
@@ -42,13 +42,13 @@ class Connection:
 
     def receive(self) -> Any:
         """The next message. When the manager is gone this process ends at once."""
-        while not self._frames:
+        while (frame := next(self._frames, None)) is None:
             self._wait()
             data = self._sock.recv(_READ_BYTES)
             if not data:
                 os._exit(0)
             self._frames = self._decoder.feed(data)
-        return TO_PROCESS.decode(self._frames.pop(0))
+        return TO_PROCESS.decode(frame)
 
     def _wait(self) -> None:
         """Until something has come; meanwhile see to it that mapped weights stay in memory."""
@@ -77,19 +77,19 @@ class Connection:
         flush_c_output()
         self._sock.sendall(FROM_PROCESS.encode(message))
 
-    def prepared(self, model_s: float, isolation: list[str]) -> None:
+    def prepared(self) -> None:
         """The function is loaded."""
         modules = imported.of_environment(self._known_modules) if self._learns else []
         self._mapped = mapped.weights_in(self.folder)
-        self.send(Prepared(model_s, isolation, modules))
+        self.send(Prepared(modules))
 
     def learn(self) -> None:
         """Take note, when it is loaded, of what it has imported from now on."""
         self._learns = True
         self._known_modules = frozenset(sys.modules)
 
-    def answer(self, compute_s: float, answer: bytes, failure: Failure | None, last: bool = False) -> None:
-        self.send(Answered(compute_s, failure, last, answer))
+    def answer(self, answer: bytes, failure: Failure | None, last: bool = False) -> None:
+        self.send(Answered(failure, last, answer))
 
 
 def main(arguments: list[str]) -> int:
@@ -105,12 +105,13 @@ def main(arguments: list[str]) -> int:
     isolation = jail.enter(prepare.function.folder, prepare.scratch, environment_folder())
     if not die_with(manager, signal.SIGKILL):  # a change of user takes it back
         return 1
-    # Only now, so that nothing of the environment runs before the jail is closed.
+    # Said before anything of the environment can speak in our place, and that runs only when the jail is closed.
+    connection.send(Jailed(isolation))
     enter_environment()
-    return serve(connection, prepare, isolation)
+    return serve(connection, prepare)
 
 
-def serve(connection: Connection, prepare: Prepare, isolation: list[str]) -> int:
+def serve(connection: Connection, prepare: Prepare) -> int:
     """Load the function and answer its requests; returns the process's exit code if it comes to its end."""
     function = prepare.function
     sys.path.insert(0, function.folder)
@@ -121,11 +122,11 @@ def serve(connection: Connection, prepare: Prepare, isolation: list[str]) -> int
     if function.style == "action":
         from . import action
 
-        action.serve(connection, function, isolation)
+        action.serve(connection, function)
     elif function.style == "script":
         from . import script
 
-        script.serve(connection, function, isolation)
+        script.serve(connection, function)
     else:
         text = "unknown style {!r}: action or script".format(function.style)
         connection.send(Unloadable(Failure("load_failed", text)))

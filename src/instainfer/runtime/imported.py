@@ -8,7 +8,7 @@ import sys
 from collections.abc import Set
 from types import ModuleType
 
-MOST_MODULES = 10_000
+from ..wire.bounds import MOST_MODULES
 
 
 def of_environment(before: Set[str] = frozenset()) -> list[str]:

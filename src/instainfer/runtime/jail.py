@@ -27,7 +27,7 @@ _UID_BASE = 2_000_000_000
 """Own ids lie above everything that distributions, containers and directories hand out; the process id is added."""
 
 _OWN_UID = "own uid: given"
-_FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
+FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
 # Not all of /etc: what is in there is not all for everyone.
@@ -71,7 +71,7 @@ def enter_template(folders: list[str], scratch: str, environment: str) -> list[s
     `folders` are theirs (read), `scratch` takes each one's own.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return [_FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch)]
+    return [FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch)]
 
 
 def narrow(folder: str, scratch: str, environment: str, ask_uid: Callable[[], int] | None) -> list[str]:
@@ -82,8 +82,13 @@ def narrow(folder: str, scratch: str, environment: str, ask_uid: Callable[[], in
     has just entered.
     """
     readable = _needed([folder], environment)
-    uid = _FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
+    uid = FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
     return [uid, _drop_privileges(), _restrict_files(readable, scratch)]
+
+
+def is_own_uid(words: str) -> bool:
+    """Whether these words of `narrow` claim an id of its own."""
+    return not words.startswith("own uid: not given")
 
 
 def own_uid(pid: int) -> int:
@@ -166,11 +171,11 @@ def _take_mapped_uid(readable: list[str], scratch: str, ask_uid: Callable[[], in
     """For a process that has lost the right to change its id: in a namespace of its own it has that again."""
     closed = _first_closed(readable, scratch)
     if closed is not None:
-        return "{}; {} is closed to other users)".format(_FORKED_UID[:-1], closed)
+        return "{}; {} is closed to other users)".format(FORKED_UID[:-1], closed)
     try:
         enter_user_namespace()
     except OSError as error:
-        return "{}; no user namespace: {})".format(_FORKED_UID[:-1], error.strerror)
+        return "{}; no user namespace: {})".format(FORKED_UID[:-1], error.strerror)
     _become(ask_uid())
     return _OWN_UID
 

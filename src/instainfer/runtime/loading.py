@@ -7,7 +7,7 @@ import time
 from itertools import count
 from typing import Any, Protocol
 
-from ..wire.calls import TO_PROCESS, Answered, Apart, Born, Mapped, Prepared, Unloadable, Warm, Warmed
+from ..wire.calls import TO_PROCESS, Answered, Apart, Born, Imported, Jailed, Mapped, Prepared, Unloadable, Warm, Warmed
 from ..wire.forks import Made, Unfit
 from ..wire.framing import ProtocolError
 from ..wire.messages import Failure, Function, Loaded, Measured, Template
@@ -183,12 +183,16 @@ class Loading:
     def on_message(self, resident: Resident, message: Any) -> None:
         if isinstance(message, Born) and resident.pid is None:
             self._born(resident, message.pid)
-        elif isinstance(message, Apart) and resident.is_forked and resident.state is State.LOADING:
+        elif isinstance(message, Apart) and resident.awaits_uid:
             resident.is_apart = True
             if resident.pid is not None:
                 self._give_uid(resident, resident.pid)
         elif isinstance(message, Answered) and resident.state is State.RUNNING:
             self._host.answered(resident, message)
+        elif isinstance(message, Jailed) and resident.state is State.LOADING and resident.prepared is None:
+            resident.is_jailed(message)
+        elif isinstance(message, Imported) and resident.state is State.LOADING and resident.prepared is None:
+            resident.is_imported(message)
         elif isinstance(message, Prepared) and resident.state is State.LOADING and resident.prepared is None:
             resident.is_prepared(message)
             if resident.is_background:
@@ -205,7 +209,8 @@ class Loading:
 
     def _born(self, resident: Resident, pid: int) -> None:
         """It has been forked. What it says of itself is not believed blindly: its number will be killed one day."""
-        if not _leads_a_group_of_ours(pid) or any(pid == process.pid for process in self.processes()):
+        known = (*self.processes(), *self._host.ends.processes())
+        if not _leads_a_group_of_ours(pid) or any(pid == process.pid for process in known):
             raise ProtocolError("process {} was not forked here, or has ended".format(pid))
         resident.is_born(pid)
         if resident.state is State.ENDING:
@@ -228,6 +233,7 @@ class Loading:
             self._gives_uids = False
             self._host.end(Farewell(resident, None, again=True))
         else:
+            resident.uid = uid
             resident.channel.send(TO_PROCESS.encode(Mapped(uid)))
 
     def clear(self, process: Process) -> None:
@@ -263,9 +269,9 @@ class Loading:
             Loaded(
                 resident.key,
                 resident.library_s,
-                message.model_s,
+                resident.model_s,
                 resident.resident_bytes,
-                message.isolation,
+                resident.isolation,
                 self._host.watch.total_bytes(),
                 forked=resident.template is not None,
                 modules=message.modules,
@@ -285,10 +291,14 @@ class Loading:
     def on_template_message(self, process: TemplateProcess, message: Any) -> None:
         if process.state is not State.LOADING:
             raise ProtocolError("{} while {}".format(type(message).__name__, process.state.value))
-        if isinstance(message, Made):
+        if isinstance(message, Jailed) and not process.isolation:
+            process.isolation = message.isolation
+        elif isinstance(message, Made) and process.isolation:
             self._made(process, message)
         elif isinstance(message, Unfit):
             self._is_unfit(process, message)
+        else:
+            raise ProtocolError("{} at a wrong time".format(type(message).__name__))
         self._host.advance()
 
     def _made(self, process: TemplateProcess, message: Made) -> None:
@@ -308,7 +318,7 @@ class Loading:
                 library_s,
                 0.0,
                 process.resident_bytes,
-                message.isolation,
+                process.isolation,
                 total_bytes,
                 left_out=left_out,
             )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from json.encoder import encode_basestring as _as_json
 
 _READ_BYTES = 65536
+_MOST_SHOWN = 1000
 _TRUNCATED = "Logs were truncated because the total bytes size exceeds the limit of {} bytes."
 
 
@@ -19,59 +21,88 @@ def iso_time(seconds: float) -> str:
 class Log:
     """Lines of one process's two streams, until `take` hands them over and begins anew.
 
-    At most `limit_bytes` of text are kept between two takes, whatever is written; then one line says so. A limit of
-    0 keeps nothing.
+    What is kept between two takes has at most `limit_bytes` in the record in which it ends up, time and stream and the
+    escapes of JSON included, whatever is written; then one line says so. A limit of 0 keeps nothing.
     """
 
     def __init__(self, limit_bytes: int, now: Callable[[], float] = time.time) -> None:
         self._limit_bytes = limit_bytes
         self._now = now
-        self._partial = {"stdout": b"", "stderr": b""}
+        self._partial = {"stdout": bytearray(), "stderr": bytearray()}
+        """The beginnings of lines that have not ended."""
         self._begin()
 
     def _begin(self) -> None:
         self._lines: list[str] = []
         self._left_bytes = self._limit_bytes
-        self._truncated = False
+        self._truncated = self._limit_bytes == 0
 
     def write(self, stream: str, data: bytes) -> None:
-        if self._limit_bytes == 0 or self._truncated:
-            return
-        *whole, rest = (self._partial[stream] + data).split(b"\n")
-        for line in whole:
-            self._add(stream, line)
-        self._partial[stream] = rest
-        if len(rest) > self._left_bytes:
-            self._add(stream, rest)
-            self._partial[stream] = b""
+        # Each byte is looked at once and each line's text copied once, however small the pieces are.
+        partial = self._partial[stream]
+        start = 0
+        while not self._truncated:
+            end = data.find(b"\n", start)
+            if end < 0:
+                partial += data[start:]
+                if len(partial) > self._left_bytes:
+                    self._add(stream)
+                return
+            partial += data[start:end]
+            self._add(stream)
+            start = end + 1
 
-    def _add(self, stream: str, line: bytes) -> None:
-        if self._truncated:
+    def _add(self, stream: str) -> None:
+        """End the line that has been begun."""
+        partial = self._partial[stream]
+        # One byte more than there is room for, so that it is seen to be too long.
+        text = partial[: self._left_bytes + 1].decode("utf-8", "replace").rstrip("\r")
+        partial.clear()
+        before = self._prefix(stream)
+        room_bytes = self._left_bytes - _stored_bytes(before)
+        stored_bytes = _stored_bytes(text)
+        self._left_bytes = room_bytes - stored_bytes
+        if self._left_bytes >= 0:
+            self._lines.append(before + text)
             return
-        kept = line[: self._left_bytes]
-        self._left_bytes -= len(line) + 1
-        if kept or not line:
-            self._append(stream, kept.decode("utf-8", "replace").rstrip("\r"))
-        if self._left_bytes < 0:
-            self._truncated = True
-            self._append("stderr", _TRUNCATED.format(self._limit_bytes))
+        self._truncated = True
+        text = _cut(text, room_bytes)
+        if text:
+            self._lines.append(before + text)
+        self._lines.append(self._prefix("stderr") + _TRUNCATED.format(self._limit_bytes))
+        for rest in self._partial.values():
+            rest.clear()
 
-    def _append(self, stream: str, text: str) -> None:
-        self._lines.append("%-30s %s: %s" % (iso_time(self._now()), stream, text))
+    def _prefix(self, stream: str) -> str:
+        return "%-30s %s: " % (iso_time(self._now()), stream)
 
     def last_lines(self, count: int) -> list[str]:
-        """The last lines as they are kept, for a message about how their process ended."""
-        return self._lines[-count:]
+        """The last lines as they are kept, the end of each, for a message about how their process ended."""
+        return [line[:_MOST_SHOWN] for line in self._lines[-count:]]
 
     def take(self) -> list[str]:
         """The lines so far, unfinished ones included."""
         for stream, rest in self._partial.items():
-            if rest:
-                self._add(stream, rest)
-                self._partial[stream] = b""
+            if rest and not self._truncated:
+                self._add(stream)
         lines = self._lines
         self._begin()
         return lines
+
+
+def _stored_bytes(text: str) -> int:
+    """What a part of a line takes in a JSON list of lines; the quotes and the comma are counted with each part."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return len(text) + 2
+    return len(_as_json(text).encode("utf-8"))
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """The beginning of a text, as much as may be stored."""
+    text = text[: max(0, most_bytes)]
+    while text and (stored_bytes := _stored_bytes(text)) > most_bytes:
+        text = text[: min(len(text) - 1, len(text) * most_bytes // stored_bytes)]
+    return text
 
 
 def drain(fd: int, write: Callable[[bytes], None], at_most_bytes: int) -> bool:

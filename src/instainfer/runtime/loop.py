@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..wire.framing import Decoder, Frame, ProtocolError
+from ..wire.codec import Vocabulary
+from ..wire.framing import ProtocolError
 
 _READ_BYTES = 65536
 
@@ -78,20 +79,26 @@ def _noted_by_the_wakeup_fd(number: int, frame: Any) -> None:
 
 
 class Channel:
-    """Frames over a stream socket: never blocks, keeps what cannot be sent yet."""
+    """Messages over a stream socket: never blocks, keeps what cannot be sent yet.
+
+    What comes in is handed on message by message, in order, also those before one that is none.
+    """
 
     def __init__(
         self,
         loop: Loop,
         sock: socket.socket,
-        on_frame: Callable[[Frame], None],
+        says: Vocabulary,
+        on_message: Callable[[Any], None],
         on_closed: Callable[[ProtocolError | None], None],
     ) -> None:
+        """`says` is what the other side may say. `on_message` may raise `ProtocolError` for what it may not say now."""
         self._loop = loop
         self._sock = sock
-        self._on_frame = on_frame
+        self._says = says
+        self._on_message = on_message
         self._on_closed = on_closed
-        self._decoder = Decoder()
+        self._decoder = says.decoder()
         self._unsent = bytearray()
         self._awaits_room = False
         self.is_open = True
@@ -111,6 +118,10 @@ class Channel:
             self._unsent += frame
             if not self._awaits_room:
                 self._write()
+
+    def expect(self, body_bytes: int) -> None:
+        """From now on the other side may send bodies of at most so many bytes."""
+        self._decoder.max_body_bytes = body_bytes
 
     def close(self) -> None:
         if self.is_open:
@@ -145,12 +156,12 @@ class Channel:
         error = None
         try:
             for frame in self._decoder.feed(data):
-                self._on_frame(frame)
+                self._on_message(self._says.decode(frame))
                 if not self.is_open:
                     return True
         except ProtocolError as raised:
             error = raised
-        if not data or error is not None:
+        if self.is_open and (not data or error is not None):
             self.close()
             self._on_closed(error)
         return True

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..wire.codec import Vocabulary
-from ..wire.framing import Frame, ProtocolError
+from ..wire.framing import ProtocolError
 from ..wire.messages import Failure
 from .logs import Log, drain
 from .loop import Channel, Loop
@@ -101,7 +101,7 @@ class Process:
                 os.close(writer)
         if pid is not None:
             self.is_born(pid)
-        self.channel = Channel(self._loop, ours, self._on_frame, self._on_channel_closed)
+        self.channel = Channel(self._loop, ours, self._says, partial(self._on_message, self), self._on_channel_closed)
 
     def spawn(self, program: str, python: str, env: Mapping[str, str]) -> None:
         """Start it as a new interpreter. Raises OSError when that is not possible (no such interpreter, no memory)."""
@@ -144,9 +144,6 @@ class Process:
         self.deadline_at = self.began_at + self.time_limit_s
 
     # -- what it says -------------------------------------------------------------------------------------------------
-
-    def _on_frame(self, frame: Frame) -> None:
-        self._on_message(self, self._says.decode(frame))
 
     def _on_channel_closed(self, error: ProtocolError | None) -> None:
         self._on_closed(self, error)

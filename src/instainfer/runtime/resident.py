@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Prepare, Prepared
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Imported, Jailed, Prepare, Prepared
+from ..wire.framing import ProtocolError
 from ..wire.messages import Function
+from . import jail
 from .logs import Log
-from .process import Listening, Process
+from .process import Listening, Process, State
 from .templates import TemplateProcess
 
 
@@ -34,6 +36,13 @@ class Resident(Process):
         self.prepared: Prepared | None = None
         """What it said when it was loaded."""
         self.library_s = 0.0
+        self.model_s = 0.0
+        self.isolation: list[str] = []
+        """What was applied to it, in words; empty until that is known."""
+        self.uid: int | None = None
+        """The id that we have given it, if it is forked and has got one of its own."""
+        self._imported_at: float | None = None
+        self._own_uid = own_uid and template is not None
         self.is_apart = False
         """Whether it waits for a user id of its own, which it may say before we know that it is born."""
         super().__init__(function.key, scratch, Log(function.logs_bytes), FROM_PROCESS, listening)
@@ -49,12 +58,47 @@ class Resident(Process):
             learns=function.template is not None,
             own_uid=own_uid,
         )
+        self.channel.expect(0)  # nothing large before it is asked for an answer
         self.channel.send(TO_PROCESS.encode(prepare))
+
+    @property
+    def awaits_uid(self) -> bool:
+        """Whether it may ask for a user id of its own: when it was told that it can be given one, and once."""
+        return self._own_uid and not self.is_apart and not self.isolation and self.state is State.LOADING
 
     @property
     def is_forked(self) -> bool:
         return self.template is not None
 
+    def is_jailed(self, message: Jailed) -> None:
+        """It has given up what it does not need, and nothing of its function has run.
+
+        In a forked process the environment's packages have run, in its template, and may have left something that
+        speaks in its place. So of its words only those about its user id are taken, and "given" only from one that we
+        have given an id; what its template has given up before it imported anything, it cannot have back.
+        """
+        if self.isolation or not message.isolation or self._imported_at is not None:
+            raise ProtocolError("it says for a second time what it has given up, or nothing")
+        if self.template is None:
+            self.isolation = message.isolation
+            return
+        uid = message.isolation[0]
+        if jail.is_own_uid(uid) and self.uid is None:
+            uid = jail.FORKED_UID
+        self.isolation = [uid, *self.template.isolation[1:]]
+
+    def is_imported(self, message: Imported) -> None:
+        """Its imports are done."""
+        if self._imported_at is not None or not self.isolation:
+            raise ProtocolError("it says at a wrong time that its imports are done")
+        self._imported_at = time.monotonic()
+
     def is_prepared(self, message: Prepared) -> None:
+        """It is loaded. How long what took is ours to measure; where in between the model begins, only it can know."""
+        if not self.isolation:
+            raise ProtocolError("it is loaded before it has given up what it does not need")
+        now = time.monotonic()
+        imported_at = now if self._imported_at is None else self._imported_at
         self.prepared = message
-        self.library_s = max(0.0, time.monotonic() - self.began_at - message.model_s)
+        self.library_s = imported_at - self.began_at
+        self.model_s = now - imported_at

@@ -10,7 +10,6 @@ import json
 import os
 import runpy
 import sys
-from time import perf_counter
 from typing import Any
 
 from ..wire.calls import Unloadable
@@ -20,6 +19,7 @@ from .answers import check_printed, encode_answer
 from .executor import Connection
 from .failures import failure_of
 from .fast_init import FastInit, FastInitError
+from .session import ContainerSession
 
 
 class _Printed:
@@ -50,32 +50,28 @@ class _Printed:
         return getattr(self._stream, name)
 
 
-class _Session(shim.Session):
+class _Session(ContainerSession):
     """What ``instainfer.*`` does in a script."""
 
-    def __init__(self, connection: Connection, isolation: list[str], printed: _Printed, fast_init: FastInit) -> None:
-        super().__init__()
-        self._connection = connection
-        self._isolation = isolation
+    def __init__(self, connection: Connection, printed: _Printed, fast_init: FastInit) -> None:
+        super().__init__(connection)
         self._printed = printed
         self._fast_init = fast_init
-        self._began = 0.0
         self.is_prepared = False
         self.owes_answer = False
 
     def receive(self) -> Any:
         if not self.is_prepared:
             self._end_load()
-            self._connection.prepared(self.model_s(), self._isolation)
+            self.model_ends()
+            self._connection.prepared()
             self.is_prepared = True
         elif self.owes_answer:
             self.answer_as_printed(last=False)
         ask = self._connection.receive_ask()
         self._printed.forget()
         self.owes_answer = True
-        args = json.loads(ask.args) if ask.args else {}
-        self._began = perf_counter()
-        return args
+        return json.loads(ask.args) if ask.args else {}
 
     def _end_load(self) -> None:
         try:
@@ -87,26 +83,24 @@ class _Session(shim.Session):
     def reply(self, value: Any) -> None:
         if not self.owes_answer:
             raise RuntimeError("instainfer.reply() without a request: call it once after each instainfer.receive()")
-        compute_s = perf_counter() - self._began
-        self._answer(compute_s, *encode_answer(value, "the value given to instainfer.reply()"))
+        self._answer(*encode_answer(value, "the value given to instainfer.reply()"))
 
     def answer_as_printed(self, last: bool) -> None:
-        compute_s = perf_counter() - self._began
-        self._answer(compute_s, *check_printed(self._printed.last, "the script's answer"), last=last)
+        self._answer(*check_printed(self._printed.last, "the script's answer"), last=last)
 
     def fail(self, failure: Failure) -> None:
         """The script ends with an exception."""
         if self.owes_answer:
-            self._answer(perf_counter() - self._began, b"", failure, last=True)
+            self._answer(b"", failure, last=True)
         elif not self.is_prepared:
             self._connection.send(Unloadable(failure))
 
-    def _answer(self, compute_s: float, answer: bytes, failure: Failure | None, last: bool = False) -> None:
+    def _answer(self, answer: bytes, failure: Failure | None, last: bool = False) -> None:
         self.owes_answer = False
-        self._connection.answer(compute_s, answer, failure, last)
+        self._connection.answer(answer, failure, last)
 
 
-def serve(connection: Connection, function: Function, isolation: list[str]) -> None:
+def serve(connection: Connection, function: Function) -> None:
     """Run the script, which answers requests until it ends."""
     path = os.path.join(function.folder, *function.handler.split(".")) + ".py"
     if not os.path.isfile(path):
@@ -115,7 +109,7 @@ def serve(connection: Connection, function: Function, isolation: list[str]) -> N
         return
     printed = _Printed(sys.stdout)
     fast_init = FastInit(wanted=function.fast_init)
-    session = _Session(connection, isolation, printed, fast_init)
+    session = _Session(connection, printed, fast_init)
     shim.attach(session)
     sys.argv = [path]
     sys.stdout = printed

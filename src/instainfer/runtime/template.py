@@ -25,9 +25,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from ..wire.calls import FROM_PROCESS, Apart, Born, Mapped, Prepare
+from ..wire.calls import FROM_PROCESS, Apart, Born, Jailed, Mapped, Prepare
 from ..wire.forks import FORK_FDS, FROM_TEMPLATE, TO_TEMPLATE, Fork, Made, Make, Unfit
-from ..wire.framing import Decoder, Frame
+from ..wire.framing import Frame
 from . import jail
 from .executor import Connection, enter_environment, environment_folder, serve
 from .forksafe import ForkSafety
@@ -45,19 +45,19 @@ class _Requests:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._decoder = Decoder()
-        self._frames: list[Frame] = []
+        self._decoder = TO_TEMPLATE.decoder()
+        self._frames: Iterator[Frame] = iter(())
         self._fds: list[int] = []
 
     def receive(self) -> Any:
         """The next message. When the manager is gone this process ends at once."""
-        while not self._frames:
+        while (frame := next(self._frames, None)) is None:
             data, fds, _, _ = socket.recv_fds(self._sock, _READ_BYTES, FORK_FDS)
             if not data:
                 os._exit(0)
             self._fds += fds
             self._frames = self._decoder.feed(data)
-        return TO_TEMPLATE.decode(self._frames.pop(0))
+        return TO_TEMPLATE.decode(frame)
 
     def take_fds(self) -> list[int]:
         """Those of the `Fork` that was received last."""
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(fd, False)
     requests = _Requests(socket.socket(fileno=fd))
     make: Make = requests.receive()
-    isolation = jail.enter_template(make.folders, make.scratch, environment_folder())
+    requests.send(Jailed(jail.enter_template(make.folders, make.scratch, environment_folder())))
     enter_environment()
     safety = ForkSafety()
     for name in _EVERYONES:
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
         return 0
     gc.collect()
     gc.freeze()  # else the collector would write into every object that is shared
-    requests.send(Made(isolation, skipped))
+    requests.send(Made(skipped))
     while isinstance(requests.receive(), Fork):
         channel = _fork(requests.take_fds())
         if channel is not None:
@@ -190,7 +190,8 @@ def _be_resident(channel: int, manager: int) -> int:
         _wait_for_end(between)
     if not die_with(manager, signal.SIGKILL):
         return 1
-    return serve(connection, prepare, isolation)
+    connection.send(Jailed(isolation))
+    return serve(connection, prepare)
 
 
 def _ask_uid(connection: Connection) -> int:

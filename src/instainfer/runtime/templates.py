@@ -29,6 +29,8 @@ class TemplateProcess(Process):
         """
         self.template = template
         self.nursery = nursery
+        self.isolation: list[str] = []
+        """What it has given up, in words; said before it imports anything."""
         scratch = os.path.join(nursery, "template")
         os.mkdir(scratch, 0o700)
         super().__init__(template.key, scratch, Log(_LOG_BYTES), FROM_TEMPLATE, listening)
@@ -73,8 +75,10 @@ class Templates(dict[str, TemplateProcess]):
         return [name for name in template.modules if not any(_is_within(name, module) for module in out)]
 
     def leave_out(self, template: Template, module: str, reason: str) -> bool:
-        """Import this no more; false when there have been too many of them."""
+        """Import this no more; false when there have been too many of them, or when it was not imported at all."""
         out = self.left_out.setdefault(template.key, {})
+        if module in out:
+            return False  # made anew without it, it would say so for ever
         out[module] = reason
         return len(out) < MOST_ATTEMPTS
 

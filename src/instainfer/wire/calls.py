@@ -1,18 +1,34 @@
 """What a container's manager and a function's process say to each other.
 
-The process is sent `Prepare` and says `Prepared` or `Unloadable`. Then, one at a time, it is sent an `Ask` and says
-`Answered`, or is sent `Warm` and says `Warmed`.
+The process is sent `Prepare` and says `Jailed`, then `Imported` if it has a model to load, then `Prepared`; or
+`Unloadable`. Then, one at a time, it is sent an `Ask` and says `Answered`, or is sent `Warm` and says `Warmed`.
+
+Nothing that the manager can measure itself is among what the process says: how long something took is the time between
+two messages, on the manager's clock.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .codec import Fields, Vocabulary
-from .messages import FAILURE, FUNCTION, Failure, Function
-
-MAX_ANSWER_BYTES = 32 * 1024 * 1024
-"""Bound on one answer inside a container; what a function may answer is the controller's to decide and far less."""
+from .bounds import (
+    ENV,
+    ISOLATION,
+    LOAD_FAILURE,
+    MAX_ANSWER_BYTES,
+    MAX_ARGS_BYTES,
+    MAX_COMMAND_HEADER_BYTES,
+    MAX_SAID_HEADER_BYTES,
+    MESSAGE,
+    MODULES,
+    PATH,
+    PID,
+    RUN_FAILURE,
+    UID,
+)
+from .codec import Fields, Vocabulary, nested
+from .messages import FUNCTION, Failure, Function
+from .schema import boolean, optional
 
 
 class Prepare(NamedTuple):
@@ -48,11 +64,23 @@ class Mapped(NamedTuple):
     """The same inside and outside; also its group's."""
 
 
+class Jailed(NamedTuple):
+    """What the process could give up and what not, in words.
+
+    Said once, before anything of the environment or the function runs: what is said later may be the function's words.
+    In a forked process the environment's packages have run already, see `runtime.resident.Resident.is_jailed`.
+    """
+
+    isolation: list[str]
+
+
+class Imported(NamedTuple):
+    """The function's imports are done and its model is loaded from here on. Not said where there is no model."""
+
+
 class Prepared(NamedTuple):
     """The function waits for requests."""
 
-    model_s: float
-    isolation: list[str]
     modules: list[str] = []  # noqa: RUF012 - a default of a named tuple, never changed
     """If it `learns`: modules of the environment that it has imported itself, in order."""
 
@@ -73,7 +101,6 @@ class Warmed(NamedTuple):
 
 
 class Answered(NamedTuple):
-    compute_s: float
     failure: Failure | None
     last: bool
     """The process ends with this answer (a script that came to its end)."""
@@ -82,20 +109,31 @@ class Answered(NamedTuple):
 
 TO_PROCESS = Vocabulary(
     {
-        "prepare": Fields(Prepare, nested={"function": FUNCTION}),
-        "mapped": Fields(Mapped),
-        "ask": Fields(Ask, body="args"),
+        "prepare": Fields(Prepare, function=FUNCTION, scratch=PATH, env=ENV, learns=boolean(), own_uid=boolean()),
+        "mapped": Fields(Mapped, uid=UID),
+        "ask": Fields(Ask, "args", env=ENV),
         "warm": Fields(Warm),
-    }
+    },
+    MAX_COMMAND_HEADER_BYTES,
+    MAX_ARGS_BYTES,
 )
 
 FROM_PROCESS = Vocabulary(
     {
-        "born": Fields(Born),
+        "born": Fields(Born, pid=PID),
         "apart": Fields(Apart),
-        "prepared": Fields(Prepared),
-        "unloadable": Fields(Unloadable, nested={"failure": FAILURE}),
+        "jailed": Fields(Jailed, isolation=ISOLATION),
+        "imported": Fields(Imported),
+        "prepared": Fields(Prepared, modules=MODULES),
+        "unloadable": Fields(Unloadable, failure=nested(Fields(Failure, kind=LOAD_FAILURE, message=MESSAGE))),
         "warmed": Fields(Warmed),
-        "answered": Fields(Answered, body="answer", nested={"failure": FAILURE}),
-    }
+        "answered": Fields(
+            Answered,
+            "answer",
+            failure=optional(nested(Fields(Failure, kind=RUN_FAILURE, message=MESSAGE))),
+            last=boolean(),
+        ),
+    },
+    MAX_SAID_HEADER_BYTES,
+    MAX_ANSWER_BYTES,
 )

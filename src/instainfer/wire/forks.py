@@ -1,14 +1,26 @@
 """What a container's manager and a template's process say to each other.
 
-The process is sent `Make` and says `Made`, or `Unfit` and ends. Then it is sent any number of `Fork`, each with three
-descriptors beside it: the socket of the process to be forked, its stdout and its stderr. It does not answer those;
-the forked process speaks for itself, over its own socket, beginning with `calls.Born`.
+The process is sent `Make` and says `Jailed`, then `Made`, or `Unfit` and ends. Then it is sent any number of `Fork`,
+each with three descriptors beside it: the socket of the process to be forked, its stdout and its stderr. It does not
+answer those; the forked process speaks for itself, over its own socket, beginning with `calls.Born`.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from .bounds import (
+    FOLDERS,
+    ISOLATION,
+    MAX_COMMAND_HEADER_BYTES,
+    MAX_SAID_HEADER_BYTES,
+    MODULE,
+    MODULES,
+    PATH,
+    REASON,
+    SKIPPED,
+)
+from .calls import Jailed
 from .codec import Fields, Vocabulary
 
 FORK_FDS = 3
@@ -30,7 +42,6 @@ class Fork(NamedTuple):
 class Made(NamedTuple):
     """It waits to be forked from."""
 
-    isolation: list[str]
     skipped: dict[str, str]
     """Modules that could not be imported, and why."""
 
@@ -42,6 +53,18 @@ class Unfit(NamedTuple):
     reason: str
 
 
-TO_TEMPLATE = Vocabulary({"make": Fields(Make), "fork": Fields(Fork)})
+TO_TEMPLATE = Vocabulary(
+    {"make": Fields(Make, modules=MODULES, folders=FOLDERS, scratch=PATH), "fork": Fields(Fork)},
+    MAX_COMMAND_HEADER_BYTES,
+    0,
+)
 
-FROM_TEMPLATE = Vocabulary({"made": Fields(Made), "unfit": Fields(Unfit)})
+FROM_TEMPLATE = Vocabulary(
+    {
+        "jailed": Fields(Jailed, isolation=ISOLATION),
+        "made": Fields(Made, skipped=SKIPPED),
+        "unfit": Fields(Unfit, module=MODULE, reason=REASON),
+    },
+    MAX_SAID_HEADER_BYTES,
+    0,
+)

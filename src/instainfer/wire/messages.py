@@ -9,7 +9,30 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .codec import Fields, Vocabulary
+from .bounds import (
+    ACTIVATION,
+    ENV,
+    FAILURE_KIND,
+    FOLDERS,
+    ISOLATION,
+    KEY,
+    LOGS_SLACK_BYTES,
+    MAX_ANSWER_BYTES,
+    MAX_ARGS_BYTES,
+    MAX_COMMAND_HEADER_BYTES,
+    MAX_LOGS_BYTES,
+    MAX_REPORT_HEADER_BYTES,
+    MESSAGE,
+    MODULES,
+    PATH,
+    PID,
+    SECONDS,
+    SIZE,
+    SKIPPED,
+    WORD,
+)
+from .codec import Fields, Vocabulary, nested
+from .schema import boolean, integer, optional, table
 
 
 class Template(NamedTuple):
@@ -148,9 +171,8 @@ class Ran(NamedTuple):
         return self.rest[: self.answer_bytes]
 
     @property
-    def logs(self) -> list[str]:
-        raw = self.rest[self.answer_bytes :]
-        return raw.decode("utf-8", "replace").split("\n") if raw else []
+    def logs(self) -> bytes:
+        return self.rest[self.answer_bytes :]
 
 
 class Measured(NamedTuple):
@@ -160,28 +182,70 @@ class Measured(NamedTuple):
     total_bytes: int
 
 
-FAILURE = Fields(Failure)
-_TEMPLATE = Fields(Template)
-FUNCTION = Fields(Function, nested={"template": _TEMPLATE})
+_TEMPLATE = nested(Fields(Template, key=KEY, python=PATH, modules=MODULES, folders=FOLDERS))
+FUNCTION = nested(
+    Fields(
+        Function,
+        key=KEY,
+        folder=PATH,
+        python=PATH,
+        handler=WORD,
+        main=WORD,
+        style=WORD,
+        memory_bytes=SIZE,
+        timeout_s=SECONDS,
+        logs_bytes=integer(0, MAX_LOGS_BYTES),
+        env=ENV,
+        fast_init=boolean(),
+        template=optional(_TEMPLATE),
+    )
+)
+_FAILURE = nested(Fields(Failure, kind=FAILURE_KIND, message=MESSAGE))
+_FAILED = optional(_FAILURE)
+_SAID = {"function": KEY, "total_bytes": SIZE}
 
 COMMANDS = Vocabulary(
     {
-        "define": Fields(Define, nested={"function": FUNCTION}),
-        "load": Fields(Load),
-        "load_template": Fields(LoadTemplate, nested={"template": _TEMPLATE}),
-        "run": Fields(Run, body="args"),
-        "offload": Fields(Offload),
+        "define": Fields(Define, function=FUNCTION),
+        "load": Fields(Load, function=KEY),
+        "load_template": Fields(LoadTemplate, template=_TEMPLATE),
+        "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV),
+        "offload": Fields(Offload, function=KEY),
         "stop": Fields(Stop),
-    }
+    },
+    MAX_COMMAND_HEADER_BYTES,
+    MAX_ARGS_BYTES,
 )
 
 REPORTS = Vocabulary(
     {
-        "ready": Fields(Ready),
-        "loaded": Fields(Loaded),
-        "load_failed": Fields(LoadFailed, nested={"failure": FAILURE}),
-        "gone": Fields(Gone, nested={"failure": FAILURE}),
-        "ran": Fields(Ran, body="rest", nested={"failure": FAILURE}),
-        "measured": Fields(Measured),
-    }
+        "ready": Fields(Ready, pid=PID, isolation=ISOLATION, total_bytes=SIZE),
+        "loaded": Fields(
+            Loaded,
+            **_SAID,
+            library_s=SECONDS,
+            model_s=SECONDS,
+            resident_bytes=SIZE,
+            isolation=ISOLATION,
+            forked=boolean(),
+            modules=MODULES,
+            left_out=SKIPPED,
+        ),
+        "load_failed": Fields(LoadFailed, **_SAID, failure=_FAILURE),
+        "gone": Fields(Gone, **_SAID, failure=_FAILED),
+        "ran": Fields(
+            Ran,
+            "rest",
+            **_SAID,
+            activation=ACTIVATION,
+            compute_s=SECONDS,
+            resident_bytes=SIZE,
+            alive=boolean(),
+            failure=_FAILED,
+            answer_bytes=integer(0, MAX_ANSWER_BYTES),
+        ),
+        "measured": Fields(Measured, resident_bytes=table(KEY, SIZE, 10_000), total_bytes=SIZE),
+    },
+    MAX_REPORT_HEADER_BYTES,
+    MAX_ANSWER_BYTES + MAX_LOGS_BYTES + LOGS_SLACK_BYTES,
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from time import perf_counter
 from typing import Any
 
 __all__ = ["load", "receive", "reply"]
@@ -18,17 +17,8 @@ __all__ = ["load", "receive", "reply"]
 class Session:
     """How requests come and answers go; this one is for outside a container."""
 
-    def __init__(self) -> None:
-        self._model_began: float | None = None
-
     def model_begins(self) -> None:
         """From here on, the first time this is said, time is spent on the model and not on libraries."""
-        if self._model_began is None:
-            self._model_began = perf_counter()
-
-    def model_s(self) -> float:
-        """Seconds spent on the model until now."""
-        return 0.0 if self._model_began is None else perf_counter() - self._model_began
 
     def receive(self) -> Any:
         line = sys.stdin.readline()

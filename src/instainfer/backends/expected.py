@@ -1,0 +1,129 @@
+"""What the manager of one container can truly report, from what it was told to do.
+
+A manager may have been taken over: where there is no root it shares its user id with functions. So a report is only
+believed when it may follow from the commands and reports before it. What may not is a `ProtocolError`, and ends that
+container and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ..core.model import ActivationId, FunctionKey, ResidentKey, is_template
+from ..wire import messages
+from ..wire.framing import ProtocolError
+
+
+class Expected:
+    """Loads, runs and ends of one container that its manager has been told of and has not reported yet."""
+
+    def __init__(self) -> None:
+        self._is_ready = False
+        self._loaded: set[ResidentKey] = set()
+        self._loads: Counter[ResidentKey] = Counter()
+        """Loads whose end has not been reported. A load of what is there already leaves one too many: no harm."""
+        self._runs: dict[ActivationId, tuple[FunctionKey, float]] = {}
+        """Runs, by function and when they were asked for. While one goes on its function may be loaded again."""
+        self._templates: dict[FunctionKey, ResidentKey] = {}
+        """Of all functions ever named here: their templates may be made for them."""
+        self._asked_at: dict[ResidentKey, float] = {}
+        """When the loads that have not ended were asked for."""
+        self._ends: set[ResidentKey] = set()
+        """Those whose end was asked for."""
+
+    # -- commands -----------------------------------------------------------------------------------------------------
+
+    def load(self, key: ResidentKey, template: ResidentKey | None, now: float) -> None:
+        self._loads[key] += 1
+        self._will_be_loaded(key, template, now)
+
+    def run(self, activation: ActivationId, function: FunctionKey, template: ResidentKey | None, now: float) -> None:
+        self._runs[activation] = (function, now)
+        self._will_be_loaded(function, template, now)
+        self._ends.update(key for key in (*self._loaded, *self._loads) if key != function and not is_template(key))
+
+    def offload(self, key: ResidentKey) -> None:
+        self._ends.add(key)
+
+    def _will_be_loaded(self, key: ResidentKey, template: ResidentKey | None, now: float) -> None:
+        if key not in self._loaded:
+            self._asked_at.setdefault(key, now)
+        if template is not None:
+            self._templates[key] = template
+            if template not in self._loaded:
+                self._asked_at.setdefault(template, now)
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def ready(self) -> None:
+        if self._is_ready:
+            raise ProtocolError("it says for a second time that it is ready")
+        self._is_ready = True
+
+    def check_ready(self) -> None:
+        if not self._is_ready:
+            raise ProtocolError("it reports before it is ready")
+
+    def loaded(self, message: messages.Loaded, now: float) -> float:
+        """Returns how long that can have taken at most."""
+        key = message.function
+        asked_at = self._asked_at.get(key, now)
+        self._end_load(key, "is loaded")
+        if message.forked and key not in self._templates:
+            raise ProtocolError(f"it says that {key:.100} was forked, which has no template")
+        self._loaded.add(key)
+        return now - asked_at
+
+    def load_failed(self, message: messages.LoadFailed) -> None:
+        self._end_load(message.function, "cannot be loaded")
+        if not self._is_awaited(message.function):
+            self._ends.discard(message.function)  # there is nothing left to be ended
+
+    def gone(self, message: messages.Gone) -> None:
+        key = message.function
+        if message.failure is None and key not in self._ends:
+            raise ProtocolError(f"it has ended {key:.100}, which nobody has asked for")
+        if key in self._loaded:
+            self._loaded.discard(key)
+        elif self._is_awaited(key):
+            self._end_load(key, "is gone")
+        else:
+            raise ProtocolError(f"it says that {key:.100} is gone, which was not there")
+        self._ends.discard(key)
+
+    def ran(self, message: messages.Ran, now: float) -> float:
+        """Returns how long that can have taken at most."""
+        function, asked_at = self._runs.pop(message.activation, ("", 0.0))
+        if not function or function != message.function:
+            raise ProtocolError(f"it has run {message.activation:.100}, which nobody has asked for")
+        if message.alive and function not in self._loaded:
+            raise ProtocolError(f"it has run {function:.100}, which is not loaded")
+        if not message.alive:
+            self._ends.add(function)
+        return now - asked_at
+
+    def measured(self, message: messages.Measured) -> None:
+        for key in message.resident_bytes:
+            if key not in self._loaded:
+                raise ProtocolError(f"it has measured {key:.100}, which is not loaded")
+
+    def _end_load(self, key: ResidentKey, what: str) -> None:
+        if key in self._loaded:
+            raise ProtocolError(f"it says that {key:.100} {what}, which is loaded already")
+        if self._loads[key] > 0:
+            self._loads[key] -= 1
+        elif not self._may_be_loaded(key):
+            raise ProtocolError(f"it says that {key:.100} {what}, which nobody has asked for")
+        if self._loads[key] == 0:
+            del self._loads[key]
+        if not self._is_awaited(key):
+            self._asked_at.pop(key, None)
+
+    def _may_be_loaded(self, key: ResidentKey) -> bool:
+        """Whether a call waits for it, or a function that is forked from it does."""
+        return self._is_awaited(key) or any(
+            template == key and self._is_awaited(function) for function, template in self._templates.items()
+        )
+
+    def _is_awaited(self, key: ResidentKey) -> bool:
+        return self._loads[key] > 0 or any(function == key for function, _ in self._runs.values())
