@@ -10,10 +10,11 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -133,6 +134,16 @@ class Stage(ABC, Generic[C]):
         """The reports from a place on, in their order and in short; measurements come when they like."""
         return [words for event in self.events if (words := in_short(event)) and f"/{_FENCE}" not in words][start:]
 
+    def told_in_order(self, start: int = 0, *, beside: Sequence[str]) -> list[str]:
+        """The same, without the ends of those functions, which come once each and when they like."""
+        told = self.told(start)
+        for key in beside:
+            told.remove(f"ResidentGone {key}")
+        return told
+
+    async def until_gone(self, *keys: str) -> None:
+        await self.until(lambda: all(f"ResidentGone {key}" in self.told() for key in keys))
+
     def one(self, kind: type[Event], about: str) -> Any:
         """The only event of a kind about something."""
         (found,) = [e for e in self.events if isinstance(e, kind) and in_short(e).endswith(f" {about}")]
@@ -157,10 +168,10 @@ class MemoryStage(Stage[MemoryContainer]):
     _LONG_S = 1000.0
     _BOOM = Failure(FailureKind.LOAD_FAILED, "handler.py raised ImportError")
 
-    def __init__(self) -> None:
+    def __init__(self, **how_it_ends: Any) -> None:
         super().__init__()
         self.clock = ManualClock()
-        self.backend: MemoryBackend = MemoryBackend(self.clock, start_s=0.4, stop_s=0.1, end_s=0.01)
+        self.backend: MemoryBackend = MemoryBackend(self.clock, start_s=0.4, stop_s=0.1, **how_it_ends)
 
     def function(self, name: str, does: Does = Does.ANSWER) -> FunctionSpec:
         key = f"t/{name}@1"
@@ -284,8 +295,8 @@ def _children(pid: int) -> list[int]:
 
 
 @asynccontextmanager
-async def memory_stage(folder: Path) -> AsyncIterator[MemoryStage]:
-    stage = MemoryStage()
+async def memory_stage(folder: Path, **how_it_ends: Any) -> AsyncIterator[MemoryStage]:
+    stage = MemoryStage(**how_it_ends)
     yield stage
     await stage.backend.close()
     before = len(stage.events)
@@ -306,7 +317,9 @@ async def process_stage(folder: Path) -> AsyncIterator[ProcessStage]:
 
 
 STAGES: dict[str, Callable[[Path], AbstractAsyncContextManager[Stage[Any]]]] = {
-    "memory": memory_stage,
+    "memory": partial(memory_stage, end_s=0.01),
+    "memory, slow ends": partial(memory_stage, end_s=7.0),
+    "memory, ends awaited": partial(memory_stage, end_s=7.0, waits_for_ends=True),
     "process": process_stage,
 }
 """Every backend of ours."""

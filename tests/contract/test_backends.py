@@ -119,8 +119,9 @@ def test_a_load_cut_short_by_the_run_of_another_reports_only_its_end(play: Play)
         container.load(f)
         await stage.reached(f)
         await stage.ran(container, other, "a1")
+        await stage.until_gone(f.key)
         await stage.settle(container)
-        assert stage.told(1) == ["ResidentGone t/f@1", "LoadFinished t/other@1", "RunFinished a1"]
+        assert stage.told_in_order(1, beside=[f.key]) == ["LoadFinished t/other@1", "RunFinished a1"]
 
     play(scene)
 
@@ -160,7 +161,7 @@ def test_a_run_of_what_is_absent_loads_it_first(play: Play) -> None:
     play(scene)
 
 
-def test_a_run_ends_every_other_resident_first(play: Play) -> None:
+def test_a_run_ends_every_other_resident(play: Play) -> None:
     async def scene(stage: Stage[Any]) -> None:
         container = await stage.started()
         f, loaded, other = (stage.function(name) for name in ("f", "loaded", "other"))
@@ -169,11 +170,26 @@ def test_a_run_ends_every_other_resident_first(play: Play) -> None:
         container.load(loading)
         await stage.reached(loading)
         await stage.ran(container, f, "a1")
+        others = [loaded.key, loading.key, other.key]
+        await stage.until_gone(*others)
         await stage.settle(container)
-        *ends, last = stage.told(4)
-        assert sorted(ends) == [f"ResidentGone t/{name}@1" for name in ("loaded", "loading", "other")]
-        assert last == "RunFinished a1"
-        assert all(stage.one(ResidentGone, f"t/{name}@1").failure is None for name in ("loaded", "loading", "other"))
+        assert stage.told_in_order(4, beside=others) == ["RunFinished a1"]
+        assert all(stage.one(ResidentGone, key).failure is None for key in others)
+
+    play(scene)
+
+
+def test_what_is_told_of_two_processes_of_one_function_does_not_mix(play: Play) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container = await stage.started()
+        f, other = (stage.function(name) for name in ("f", "other"))
+        await stage.loaded(container, f)
+        await stage.ran(container, other, "a1")
+        await stage.ran(container, f, "a2")
+        await stage.until_gone(other.key)
+        told = stage.told_in_order(2, beside=[other.key])
+        own = [words for words in told if words.endswith(f.key)]
+        assert own == ["ResidentGone t/f@1", "LoadFinished t/f@1"]
 
     play(scene)
 
@@ -294,7 +310,8 @@ def test_a_function_that_is_asked_for_brings_its_template_which_no_run_ends(play
         before = len(stage.told())
         assert stage.told(1)[:2] == [f"LoadFinished {TEMPLATE}", "LoadFinished t/f@1"]
         await stage.ran(container, g, "a2")
-        assert stage.told(before) == ["ResidentGone t/f@1", "LoadFinished t/g@1", "RunFinished a2"]
+        await stage.until_gone(f.key)
+        assert stage.told_in_order(before, beside=[f.key]) == ["LoadFinished t/g@1", "RunFinished a2"]
 
     play(scene)
 
@@ -331,7 +348,9 @@ def test_an_offload_is_answered_once_and_of_what_is_absent_not_at_all(play: Play
         # It is really gone, and the other one is not.
         await stage.ran(container, other, "a1")
         await stage.ran(container, f, "a2")
-        assert stage.told(4) == ["RunFinished a1", "ResidentGone t/other@1", "LoadFinished t/f@1", "RunFinished a2"]
+        await stage.until_gone(other.key)
+        told = stage.told_in_order(4, beside=[other.key])
+        assert told == ["RunFinished a1", "LoadFinished t/f@1", "RunFinished a2"]
 
     play(scene)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from process_world import Gate, alive, oldest_python, world
+from process_world import Gate, alive, ended, oldest_python, world
 
 from instainfer.core.events import LoadFinished, MemoryMeasured, ResidentGone
 from instainfer.core.model import MIB
@@ -105,26 +106,40 @@ def test_a_run_joins_a_load(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_other_functions_are_gone_before_user_code_sees_the_request(tmp_path: Path) -> None:
+def test_no_thread_of_another_function_can_run_when_user_code_sees_the_request(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             container = await w.container(1024 * MIB)
             holder = w.function(
                 """
-                import os, subprocess
+                import os, subprocess, threading
                 held = bytearray(b"x") * (300 << 20)
                 def main(args):
+                    threading.Thread(target=threading.Event().wait, daemon=True).start()
                     follower = subprocess.Popen(["sleep", "1000"])
                     deserter = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-                    return [os.getpid(), follower.pid, deserter.pid]
+                    # Its parent is in the tree and neither in the group nor in the session.
+                    shell = "sleep 1000 & echo $! && wait"
+                    family = subprocess.Popen(["sh", "-c", shell], start_new_session=True, stdout=subprocess.PIPE)
+                    child = int(family.stdout.readline())
+                    return [os.getpid(), follower.pid, deserter.pid, family.pid, child]
             """,
                 "holder",
             )
             seeker = w.function(
                 """
                 import os
+                def can_run(pid):
+                    found = False
+                    try:
+                        for thread in os.listdir("/proc/%d/task" % pid):
+                            stat = open("/proc/%d/task/%s/stat" % (pid, thread)).read().rpartition(")")[2].split()
+                            found |= stat[0] not in "ZX" and not int(stat[6]) & 4
+                    except OSError:
+                        pass
+                    return found
                 def main(args):
-                    return {"alive": [pid for pid in args["pids"] if os.path.exists("/proc/%d" % pid)]}
+                    return {"can run": [pid for pid in args["pids"] if can_run(pid)]}
             """,
                 "seeker",
             )
@@ -134,19 +149,19 @@ def test_other_functions_are_gone_before_user_code_sees_the_request(tmp_path: Pa
             await w.wait_for(LoadFinished, lambda event: event.function == seeker.key)
 
             _, result = await w.run(container, seeker, "a2", {"pids": pids})
-            assert result == {"alive": []}
-            assert w.kinds(start=4) == ["ResidentGone", "RunFinished"]
-            gone = w.told[4]
-            assert isinstance(gone, ResidentGone)
+            assert result == {"can run": []}
+            gone = await w.wait_for(ResidentGone)
             assert (gone.function, gone.failure) == (holder.key, None)
+            for pid in pids:
+                await ended(pid)
+            assert sorted(w.kinds(start=4)) == ["ResidentGone", "RunFinished"]
             assert w.backend.used_bytes() < 100 * MIB
 
             # And so when the function has to be loaded first.
             _, pids = await w.run(container, holder, "a3")
-            assert (await w.run(container, seeker, "a4", {"pids": pids}))[1] == {"alive": []}
-            assert w.kinds(start=6) == [
-                "ResidentGone", "LoadFinished", "RunFinished", "ResidentGone", "LoadFinished", "RunFinished",
-            ]  # fmt: skip
+            assert (await w.run(container, seeker, "a4", {"pids": pids}))[1] == {"can run": []}
+            for key in (holder.key, seeker.key):
+                await w.wait_for(ResidentGone, lambda event, key=key: event.function == key and event in w.events[6:])
 
     asyncio.run(scenario())
 
@@ -162,7 +177,8 @@ def test_a_run_cuts_the_loads_of_others_short(tmp_path: Path) -> None:
             await gate.reached()
             await w.run(container, quick)
             gate.open()
-            assert w.kinds() == ["ResidentGone", "LoadFinished", "RunFinished"]
+            await w.wait_for(ResidentGone)
+            assert [kind for kind in w.kinds() if kind != "ResidentGone"] == ["LoadFinished", "RunFinished"]
 
     asyncio.run(scenario())
 
@@ -302,6 +318,9 @@ def test_a_function_sees_the_environment_of_its_call_and_nothing_of_the_platform
             assert first["env"].pop("__OW_EXTRA") == "1"
             assert first["env"].pop("__OW_ACTIVATION_ID") == "a1"
             assert second["env"].pop("__OW_ACTIVATION_ID") == "a2"
+            deadlines_ms = [int(answer["env"].pop("__OW_DEADLINE")) for answer in (first, second)]
+            assert deadlines_ms == sorted(deadlines_ms)
+            assert 0 <= deadlines_ms[1] / 1e3 - time.time() <= f.timeout_s
             assert first["env"] == second["env"]
             ours = {"PATH", "LANG", "HOME", "TMPDIR", "OMP_WAIT_POLICY"}
             assert set(second["env"]) - {"TZ", "LC_CTYPE"} == ours | {"OWN"}

@@ -246,8 +246,6 @@ def test_a_call_knows_who_and_what_it_is(tmp_path: Path) -> None:
             response = await stand.http.post(f"{ACTIONS}/f?blocking=true", json={}, headers={"x-request-id": "a" * 32})
             env = dict(stand.link.calls[0].env)
             record = response.json()
-            deadline_ms = int(env.pop("__OW_DEADLINE"))
-            assert 0 <= deadline_ms - record["start"] <= 5000 + 60_000
             assert env == {
                 "__OW_API_HOST": "http://127.0.0.1:3233",
                 "__OW_NAMESPACE": "guest",

@@ -10,14 +10,23 @@ never from inside a command, and in the order in which things happened in that c
 ``load``           exactly one of `LoadFinished`, `LoadFailed`; a load that a later ``offload`` or ``run`` of another
                    function cuts short reports only `ResidentGone`. Loading what is loaded or loading already reports
                    nothing new
-``run``            one `ResidentGone` for each other function that was resident or loading, before user code sees the
-                   request; then `LoadFinished`/`LoadFailed` if the function was not loaded; then exactly one
-                   `RunFinished` with an `Answer`; then `ResidentGone` if the process did not survive
+``run``            `LoadFinished`/`LoadFailed` if the function was not loaded; then exactly one `RunFinished` with an
+                   `Answer`; then `ResidentGone` if the process did not survive. And one `ResidentGone` for each other
+                   function that was resident or loading, at any time, also after `RunFinished` (see below)
 ``load_template``  as ``load``, with the template's key; ``library_s`` is the time of its imports, ``model_s`` is 0
 ``offload``        exactly one `ResidentGone` (nothing when the function is not there)
 ``stop``           exactly one `ContainerGone`, after which nothing more is reported. Work in progress ends without
                    any other report
 =================  ===================================================================================================
+
+Ends. When user code sees a request, no thread of any other function in the container can run any more. Its memory may
+follow, where the container's limit holds both meanwhile; `ResidentGone` says that it has been given back, and only
+then does the container not take it any more. The end of a process and what is reported of a later one of the same
+function never mix: where a function ends and is loaded again, its `ResidentGone` comes before its next `LoadFinished`
+or `LoadFailed`, and a ``load`` or ``run`` of it waits for that.
+
+Time. A run ends within the function's limit from when the container takes it up, plus the same again for whatever comes
+before: ends of others, the template's making, the function's load. `RunFinished` says so with a failure otherwise.
 
 Templates. A function with a `FunctionSpec.template` is forked from that template, which is made first when it is not
 there: then its `LoadFinished` comes before the function's (or its `LoadFailed`, and the function is loaded from

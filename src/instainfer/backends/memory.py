@@ -55,8 +55,11 @@ class _Resident:
 
 
 class MemoryBackend:
-    """`start_s`, `stop_s`, `end_s`: seconds to create a container, to stop one, to free the memory of a resident that
-    was ended."""
+    """`start_s`, `stop_s`, `end_s`: seconds to create a container, to stop one, to give back what a resident held.
+
+    A run does not wait for `end_s` of other residents; with `waits_for_ends` it does, as in a container whose limit
+    does not hold what ends beside what stays.
+    """
 
     name = "memory"
 
@@ -68,10 +71,12 @@ class MemoryBackend:
         start_s: float = 0.0,
         stop_s: float = 0.0,
         end_s: float = 0.0,
+        waits_for_ends: bool = False,
     ) -> None:
         self.clock = clock
         self.costs: dict[ResidentKey, Costs] = dict(costs or {})
         self.start_s, self.stop_s, self.end_s = start_s, stop_s, end_s
+        self.waits_for_ends = waits_for_ends
         self.start_failure: Failure | None = None
         """Set it, and containers fail to start."""
         self.containers: dict[ContainerId, MemoryContainer] = {}
@@ -138,7 +143,9 @@ class MemoryContainer:
             self._begin(resident)
 
     def _begin(self, resident: _Resident) -> None:
-        """Start a load, unless it has to wait for its template."""
+        """Start a load, unless it has to wait for its template or for the end of an earlier process of its own."""
+        if resident.key in self._ending:
+            return
         costs = self._backend.costs_of(resident.key)
         if resident.template is None:
             seconds = costs.library_s + costs.model_s
@@ -226,6 +233,9 @@ class MemoryContainer:
     def _ended(self, key: ResidentKey) -> None:
         del self._ending[key]
         self._tell(ResidentGone(self._backend.clock.now(), self.id, key))
+        again = self._residents.get(key)
+        if again is not None:
+            self._begin(again)
         self._continue_run()
 
     def _load_ended(self, resident: _Resident) -> None:
@@ -258,9 +268,11 @@ class MemoryContainer:
                 self._begin(resident)
 
     def _continue_run(self) -> None:
-        """Take the run one step further: loaded, then computing. It does not wait for the memory of the others."""
+        """Take the run one step further: others ended, then loaded, then computing."""
         run = self._run
-        if run is None or run.function.key in self._ending or run.cancel is not None:
+        if run is None or run.cancel is not None or run.function.key in self._ending:
+            return
+        if self._ending and self._backend.waits_for_ends:
             return
         resident = self._residents.get(run.function.key)
         if resident is None:

@@ -94,7 +94,7 @@ class ProcessBackend:
     def isolation(self) -> Sequence[str]:
         return [
             "user: a container holds functions of one namespace only",
-            "process: every other function of a container has ended before user code sees a request",
+            "process: no thread of any other function in the container can run any more when user code sees a request",
             *("system: " + words for words in self.system_isolation),
             f"memory: limits are enforced by measuring every {BUSY_S:g} s",
         ]

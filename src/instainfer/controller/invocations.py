@@ -149,7 +149,6 @@ class Invocations:
             "__OW_ACTION_VERSION": action.version,
             "__OW_ACTIVATION_ID": activation,
             "__OW_TRANSACTION_ID": transaction,
-            "__OW_DEADLINE": str(_wall_ms() + action.limits.timeout),
         }
         if action.wants_api_key:
             env["__OW_API_KEY"] = caller.auth

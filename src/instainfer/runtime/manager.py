@@ -21,8 +21,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from ..wire.bounds import MAX_ANSWER_BYTES
-from ..wire.calls import TO_PROCESS, Answered, Ask
+from ..wire.calls import Answered
 from ..wire.framing import ProtocolError
 from ..wire.messages import (
     COMMANDS,
@@ -42,15 +41,14 @@ from ..wire.messages import (
 )
 from . import jail
 from .ends import Ends, Farewell
+from .handover import HandOver
 from .linux import PR_SET_CHILD_SUBREAPER, ask_for_short_turns, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
-from .memory import children, tells_children
+from .memory import children
 from .process import Process, State, how_it_ended
-from .quiet import Quiet
 from .resident import Resident
 from .templates import TemplateProcess
-from .turn import LOOK_S, Looking, Turn
 from .watch import Watch
 
 _LAST_LINES = 8
@@ -69,12 +67,10 @@ class Manager:
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The first one is being served."""
-        self._turn: Turn | None = None
-        """Of the first one."""
         self._loading = Loading(self._loop, scratch, self)
         self.ends = Ends()
         self.watch = Watch(limit_bytes, self)
-        self._tells_children = tells_children()
+        self._hand_over = HandOver(self._loading, self)
         self._stopping = False
         self._loop.on_signal(signal.SIGCHLD, self._reap)
         self._loop.on_signal(signal.SIGTERM, self._stop)
@@ -165,91 +161,10 @@ class Manager:
             if self.ends.all_gone:
                 self._loop.stop()
         elif self._runs:
-            if self._turn is None:
-                quiet = Quiet(self._loading.priority.let_die)
-                self._turn = Turn(self._runs[0], self._functions[self._runs[0].function], quiet)
-            self._advance_turn(self._turn)
+            self._hand_over.advance(self._runs[0], self._functions[self._runs[0].function])
         else:
             self._loading.advance()
         self._loading.set_session_priority()
-
-    def _advance_turn(self, turn: Turn) -> None:
-        key = turn.function.key
-        resident = self._loading.residents.get(key)
-        if resident is not None and resident.is_background:
-            self._loading.bring_forward(resident)
-            resident.deadline_at = turn.deadline_at
-        others = [other for other in self._loading.residents.values() if other is not resident]
-        self._loading.priority.before_kill(pid for other in others for pid in other.meter.pids)
-        for other in others:
-            other.kill()  # all of them first: what comes after that takes longer
-        for other in others:
-            self.end(Farewell(other, None))
-        if turn.is_handed_over or turn is not self._turn:
-            return
-        if resident is None:
-            self._load_for(turn)
-        elif resident.state is State.READY and resident.channel.is_open and self._may_hand_over(turn):
-            # Not to one whose end has been seen already: its death comes as a signal, and it is loaded anew.
-            self._hand_over(turn, resident)
-
-    def _load_for(self, turn: Turn) -> None:
-        function = turn.function
-        if turn.is_late:
-            self._fail_turn(turn)
-            return
-        from_nothing = not turn.has_time_for_template
-        if not from_nothing and not self._loading.has_its_template(function, background=False):
-            turn.awaits = "its template"
-            return
-        if function.key in self.ends.keys():
-            turn.awaits = "the end of an earlier process of the function"  # what is said of the two must not mix
-        elif self._may_hand_over(turn):
-            self._loading.wanted.pop(function.key, None)
-            self._loading.load(function, background=False, from_nothing=from_nothing)
-            begun = self._loading.residents.get(function.key)
-            if begun is not None:
-                begun.deadline_at = turn.deadline_at
-
-    def _may_hand_over(self, turn: Turn) -> bool:
-        """Whether no other function can run any more, and the container holds what of them is left."""
-        turn.look_at = None
-        if not self.watch.has_room_for_what_ends():
-            turn.awaits = "the memory of other functions"
-        elif self._is_quiet(turn.quiet):
-            return True
-        else:
-            turn.awaits = "the ends of other functions"
-            turn.look_at = time.monotonic() + LOOK_S
-        return False
-
-    def _is_quiet(self, quiet: Quiet) -> bool:
-        if not self._tells_children:
-            return self.ends.all_gone
-        looking = Looking()
-        while not self.ends.are_quiet(quiet, self.processes()):
-            if not looking.goes_on():
-                return False
-        return True
-
-    def _hand_over(self, turn: Turn, resident: Resident) -> None:
-        turn.is_handed_over = True
-        resident.state = State.RUNNING
-        resident.begin()
-        resident.channel.expect(MAX_ANSWER_BYTES)
-        deadline_ms = int((time.time() + resident.time_limit_s) * 1e3)
-        env = {**turn.run.env, "__OW_DEADLINE": str(deadline_ms)}
-        resident.channel.send(TO_PROCESS.encode(Ask(env, turn.run.args)))
-        self.watch.hurry()
-
-    def _fail_turn(self, turn: Turn) -> None:
-        """Its time has passed before its function could see it."""
-        key = turn.function.key
-        if key in self._loading.residents:
-            self._ran(0.0, self._loading.residents[key].resident_bytes, b"", turn.failure(), [], alive=True)
-        else:
-            self.ends.is_told(key)
-            self.load_has_failed(key, turn.failure(), [])
 
     # -- what functions' processes say --------------------------------------------------------------------------------
 
@@ -297,7 +212,7 @@ class Manager:
         alive: bool,
     ) -> None:
         run = self._runs.popleft()
-        self._turn = None
+        self._hand_over.is_over()
         rest = answer + "\n".join(logs).encode("utf-8", "replace") if logs else answer
         total_bytes = self.watch.total_bytes()
         key = run.function
@@ -371,6 +286,15 @@ class Manager:
             ):
                 self._loading.sharing_has_changed(process.template)
 
+    def call_has_failed(self, resident: Resident | None, key: str, failure: Failure) -> None:
+        """A call's time has passed before its function could see it."""
+        if resident is not None:
+            self._ran(0.0, resident.resident_bytes, b"", failure, [], alive=True)
+        else:
+            self.ends.is_told(key)
+            self.load_has_failed(key, failure, [])
+        self.advance()
+
     def load_has_failed(self, key: str, failure: Failure, logs: list[str]) -> None:
         self.report(LoadFailed(key, failure, self.watch.total_bytes()))
         if self._runs and self._runs[0].function == key:
@@ -383,7 +307,7 @@ class Manager:
         moments = [p.deadline_at for p in processes if p.deadline_at is not None]
         if self.watch.next_at is not None:
             moments.append(self.watch.next_at)
-        if self._turn is not None and (turn_at := self._turn.next_moment()) is not None:
+        if (turn_at := self._hand_over.next_moment()) is not None:
             moments.append(turn_at)
         return min(moments, default=None)
 
@@ -393,12 +317,7 @@ class Manager:
             if process.deadline_at is not None and process.deadline_at <= now:
                 self._is_late(process)
         self.watch.look(now)
-        turn = self._turn
-        if turn is not None:
-            turn.on_moment(now)
-            resident = self._loading.residents.get(turn.function.key)
-            if turn.is_hopeless or (turn.is_late and resident is not None and resident.state is State.READY):
-                self._fail_turn(turn)
+        self._hand_over.on_moment(now)
         self.advance()
 
     def _is_late(self, process: Process) -> None:
