@@ -55,6 +55,8 @@ class Connection(HttpToolsProtocol):
         """The request that is being answered, or was the last; `cycle` is the latest, which may wait for it."""
         self._since_s = self.loop.time()
         """When it began to wait for what it waits for now."""
+        self._head_at_most_bytes = 0
+        """Of a head that ends with what came last; most are so small that nobody need count."""
         self._moved_bytes = 0
         """Of the body."""
         self._unsent_bytes = 0
@@ -73,6 +75,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return  # what an answer that is the last has not waited for
         steps = self._steps
+        self._head_at_most_bytes = self._brought_bytes + len(data)
         super().data_received(data)
         if self._steps == steps:
             self._brought_bytes += len(data)
@@ -96,12 +99,12 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.transport.is_closing():
             return
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        too_large = self._head_at_most_bytes > self.bounds.head_bytes and self._head_size() > self.bounds.head_bytes
         self._in_head, self._begun, self._in_body = False, False, True
         self._step()
         self._moved_bytes = 0
         self._since_s = self.loop.time()
-        if size > self.bounds.head_bytes:
+        if too_large:
             self._refuse_head()
             return
         super().on_headers_complete()
@@ -131,6 +134,9 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._unsent_since_s = self.loop.time()
         super().resume_writing()
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _step(self) -> None:
         self._steps += 1
