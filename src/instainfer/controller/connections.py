@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .responses import encode
 
@@ -51,8 +51,12 @@ class Connection(HttpToolsProtocol):
         """How often a head, content of a body or an end has come."""
         self._brought_bytes = 0
         """Of what came since the last step: part of a head, or what comes with a body and is not its content."""
+        self._answering: RequestResponseCycle | None = None
+        """The request that is being answered, or was the last; `cycle` is the latest, which may wait for it."""
         self._since_s = self.loop.time()
         """When it began to wait for what it waits for now."""
+        self._head_at_most_bytes = 0
+        """Of a head that ends with what came last; most are so small that nobody need count."""
         self._moved_bytes = 0
         """Of the body."""
         self._unsent_bytes = 0
@@ -64,12 +68,14 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
+        self._gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return  # what an answer that is the last has not waited for
         steps = self._steps
+        self._head_at_most_bytes = self._brought_bytes + len(data)
         super().data_received(data)
         if self._steps == steps:
             self._brought_bytes += len(data)
@@ -84,7 +90,7 @@ class Connection(HttpToolsProtocol):
             self._begun = True
             self._since_s = self.loop.time()
         if len(self.pipeline) >= MAX_PIPELINED:
-            self.transport.abort()
+            self._drop()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:  # else it is a trailer, and must not pass for a header of the head
@@ -93,12 +99,12 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.transport.is_closing():
             return
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        too_large = self._head_at_most_bytes > self.bounds.head_bytes and self._head_size() > self.bounds.head_bytes
         self._in_head, self._begun, self._in_body = False, False, True
         self._step()
         self._moved_bytes = 0
         self._since_s = self.loop.time()
-        if size > self.bounds.head_bytes:
+        if too_large:
             self._refuse_head()
             return
         super().on_headers_complete()
@@ -121,9 +127,16 @@ class Connection(HttpToolsProtocol):
         if not self._in_body and not self._begun:
             self._since_s = self.loop.time()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def resume_writing(self) -> None:
         self._unsent_since_s = self.loop.time()
         super().resume_writing()
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _step(self) -> None:
         self._steps += 1
@@ -134,7 +147,7 @@ class Connection(HttpToolsProtocol):
     @property
     def waits_for_request(self) -> bool:
         """Nothing is being answered, and nothing of a body is due."""
-        return (self.cycle is None or self.cycle.response_complete) and not self._in_body
+        return (self._answering is None or self._answering.response_complete) and not self._in_body
 
     @property
     def since_s(self) -> float:
@@ -145,7 +158,7 @@ class Connection(HttpToolsProtocol):
         now_s = self.loop.time()
         bounds = self.bounds
         due_s = self._answer_due_s(now_s)
-        late = self.transport.abort
+        late = self._drop
         if not self.transport.is_closing():
             if self._in_body and self.flow.read_paused:
                 self._since_s = now_s  # it is we who do not take it
@@ -188,7 +201,18 @@ class Connection(HttpToolsProtocol):
             cycle.message_event.set()
             self._refuse(408, "The body of the request did not come in time; send it faster, or in smaller requests.")
         else:
-            self.transport.abort()
+            self._drop()
+
+    def _drop(self) -> None:
+        """End the connection at once, whatever is under way."""
+        self._gone()
+        self.transport.abort()
+
+    def _gone(self) -> None:
+        # uvicorn tells the latest request alone that its client is gone, which need not be the one being answered.
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     # What is said then
 
@@ -199,8 +223,9 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, text: str) -> None:
         """Say why, and close. Nothing more is read."""
-        if self.cycle is not None and not (self.cycle.response_complete or self.cycle.disconnected):
-            self.transport.abort()  # the answer to a request before it is due, and this must not pass for it
+        answering = self._answering
+        if answering is not None and not (answering.response_complete or answering.disconnected):
+            self._drop()  # the answer to a request before it is due, and this must not pass for it
             return
         body = encode({"error": text, "code": ""})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
@@ -213,7 +238,7 @@ class Connection(HttpToolsProtocol):
         waiting = [other for other in others if other.waits_for_request and not other.transport.is_closing()]
         if not waiting:
             return False
-        min(waiting, key=lambda other: other.since_s).transport.abort()
+        min(waiting, key=lambda other: other.since_s)._drop()
         return True
 
 
