@@ -1,12 +1,12 @@
-"""Containers that consist of nothing but time: what a node decides becomes what it will be told, and when.
+"""Simulated containers: turns each decision of a node into the later event that reports its effect.
 
-The contract is that of `instainfer.backends.base`, kept as the memory backend keeps it: a run ends every other
-resident first and begins at once (one `ResidentGone` tells of each when its memory is free); a load cut short reports
-only `ResidentGone`; a function that is forked waits for its template, which is made when it is not there; after a stop
-nothing is reported but `ContainerGone`. Nothing is decided here.
+The contract is that of `instainfer.backends.base`, kept as the memory backend keeps it. A run ends every other resident
+first and begins at once; a `ResidentGone` follows for each of them when its memory is free. A load that is cut short
+reports only `ResidentGone`. A forked function waits for its template, which is made if it is not there. After a stop
+only `ContainerGone` is reported. Nothing is decided here.
 
-A load ahead of a call ends with the function's warm-up, if it has one; a call that joins before that begins does
-without. The first call of a process that nothing has warmed up takes as long as the costs say of first calls.
+A pre-load ends with the function's warm-up, if it has one. A call that joins the load before the warm-up begins skips
+it. The first call of a process that was not warmed up takes as long as the costs say for first calls.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from .cpu import UNDISTURBED, Company, Cores, Plenty, Processors
 from .engine import Engine, Rank, Timer, cancel
 
 END_CORES = 1.6
-"""What the end of a process keeps busy. The kernel takes pages back one by one, and those whose ends coincide wait for
-each other's locks, and then for their manager. On two cores two ends at once took 1.6 times as long as one, three or
-four 2.8 times (medians over 170 calls that ended neighbours, in two live runs of `benchmarks/fidelity.py`)."""
+"""How many cores the end of a process keeps busy. The kernel frees its pages one by one; ends at the same time wait for
+each other's locks and then for their manager. On two cores, two ends at once took 1.6 times as long as one, and three
+or four took 2.8 times (medians over 170 calls that ended neighbours, in two live runs of `benchmarks/fidelity.py`)."""
 
 _REPORT = int(Rank.REPORT)
 _ALARM = int(Rank.ALARM)
 
 
 class Durations:
-    """How long things take this time: exactly what they cost, or that times a random factor of mean 1."""
+    """Draws how long something takes: its cost, times a random factor of mean 1 if there is noise."""
 
     def __init__(self, sigma: float, seed: str) -> None:
         self._sigma = sigma
@@ -71,22 +71,22 @@ class Durations:
 
 @value(frozen=True, slots=True)
 class _Loadable:
-    """A function, or a template, on a platform that is configured in a certain way."""
+    """The costs of one function or template under the platform's configuration."""
 
     library_s: float
     model_s: float
     load_cores: float
     size_bytes: int
-    """Of what a load adds."""
+    """The size that one load adds."""
     warmup_s: float | None = None
     first_s: float = 0.0
-    """The first call when nothing has warmed it up."""
+    """Seconds of the first call in a process that was not warmed up."""
     compute_s: float = 0.0
     compute_cores: float = 1.0
     company: Company = UNDISTURBED
-    """Of a call."""
+    """How fast a call is beside other work."""
     template: ResidentKey | None = None
-    """What it is forked from."""
+    """The template from which it is forked; None if it is loaded without one."""
     is_template: bool = False
 
 
@@ -99,14 +99,14 @@ class _Resident:
         self.key = key
         self.loadable = loadable
         self.background = background
-        """No call waits for its load."""
+        """True: no call waits for this load."""
         self.loaded = False
         self.loading: Any = None
-        """Work for the processors; None: it waits for its template, or is loaded."""
+        """The work on the processors; None while it waits for its template, and when it is loaded."""
         self.library_s = self.model_s = 0.0
-        """What this load takes."""
+        """What this load takes, in seconds."""
         self.is_cold = True
-        """Nothing has warmed it up."""
+        """True: the process was not warmed up, and has not had a call."""
 
 
 class _Container:
@@ -117,15 +117,15 @@ class _Container:
         self.residents: dict[ResidentKey, _Resident] = {}
         self.ending: set[ResidentKey] = set()
         self.run: Run | None = None
-        """Handed over and not computing yet."""
+        """The run that was handed over and does not compute yet."""
         self.alive = True
-        """Until it is told to stop; whatever was under way is then never heard of again."""
+        """False after the container was told to stop; whatever was under way is then never reported."""
 
 
 class World:
-    """One node's containers.
+    """The containers of one node.
 
-    `compute_s` gives an activation's own compute time, or None when its function's is meant.
+    `compute_s` returns the compute time of a certain activation, or None when the function's usual time applies.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class World:
     ) -> None:
         self.state = state
         self.events = 0
-        """Events that the node was told."""
+        """Number of events that the node handled."""
         self._engine = engine
         self._costs = costs
         self._take = durations
@@ -171,7 +171,7 @@ class World:
         }
 
     def register(self, function: Function, costs: FunctionCosts, profile: Profile | None = None) -> None:
-        """A function may be called from now on."""
+        """Deploy a function on the node, so that it may be called."""
         template = self.state.books.functions.template_of(function)
         if template is not None:
             environment = self._costs.environments[costs.environment]
@@ -194,7 +194,7 @@ class World:
         self.feed(FunctionRegistered(self._engine.now, function, profile))
 
     def feed(self, event: Event) -> None:
-        """One event into the state, and what it decides into the future."""
+        """Let the state handle one event, and schedule the effects of what it decides."""
         self.events += 1
         effects = self._effects
         for decision in self.state.handle(event):
@@ -203,7 +203,7 @@ class World:
             self._on_entry(self.state.story.last)
 
     def used_byte_s(self) -> float:
-        """Integral of the residents' sizes over time, those that are being loaded or ended included."""
+        """Return the integral of the residents' sizes over time, in byte-seconds, loading and ending ones included."""
         self._use(0)
         return self._used_byte_s
 
@@ -271,7 +271,7 @@ class World:
     # -- loads and ends --------------------------------------------------------------------------------------------
 
     def _begin(self, container: _Container, key: ResidentKey) -> None:
-        """Load a function or a template; makes the template first that a function is forked from."""
+        """Start to load a function or template; if the template of a function is missing, load that first."""
         loadable = self._loadables[key]
         resident = container.residents[key] = _Resident(key, loadable, background=container.run is None)
         self._use(loadable.size_bytes)
@@ -292,7 +292,7 @@ class World:
         )
 
     def _bring_forward(self, container: _Container, resident: _Resident) -> None:
-        """A call waits for what was begun in the background."""
+        """Move a background load to the foreground, because a call waits for it."""
         resident.background = False
         if resident.loading is not None:
             self._cpu.hurry(resident.loading)
@@ -300,7 +300,7 @@ class World:
             self._bring_forward(container, template)
 
     def _prepared(self, container: _Container, resident: _Resident, stretch: float = 1.0) -> None:
-        """Loaded, and not warmed up. It took `stretch` times as long as it does alone."""
+        """The load is done, but the warm-up is not. The load took `stretch` times as long as it does alone."""
         if stretch != 1.0:
             resident.library_s *= stretch
             resident.model_s *= stretch
@@ -356,7 +356,7 @@ class World:
         self._continue_run(container)
 
     def _make_again(self, container: _Container, template: ResidentKey) -> None:
-        """A template was ended while functions waited to be forked from it."""
+        """Load a template again that was ended while functions waited to be forked from it."""
         waiting = any(each.loadable.template == template and not each.loaded for each in container.residents.values())
         if waiting and template not in container.residents and container.alive:
             self._begin(container, template)
@@ -364,8 +364,11 @@ class World:
     # -- runs ------------------------------------------------------------------------------------------------------
 
     def _continue_run(self, container: _Container) -> None:
-        """Take a run one step further: loaded, then computing. It does not wait for the memory of those whom it has
-        ended: what is there together now was there together before, within the container's limit."""
+        """Take a run one step further: load its function, or let it compute.
+
+        A run does not wait for the memory of the residents that it has ended: what is in memory now was in memory
+        before too, and fitted the container's limit.
+        """
         run = container.run
         if run is None or not container.alive or run.function in container.ending:
             return
