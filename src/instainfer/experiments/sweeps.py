@@ -1,4 +1,4 @@
-"""Chapters of what changes with a parameter: curves along it, and the front of memory against latency."""
+"""Builds chapters about a parameter's effect: curves along the parameter, and memory against latency."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .scenario import Report
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """A system along a parameter."""
+    """A system's figures along a parameter."""
 
     label: str
     system: str
     alone: bool
-    """There is no other parameter that its points differ in."""
+    """Whether the parameter is the only one that is varied for this system."""
     found: Sequence[tuple[Any, Pooled | None]]
-    """By the parameter's value; None: not made yet."""
+    """Pairs (value of the parameter, figures); the figures are None when the run was not made yet."""
 
 
 def sweep(cells: Cells, report: Report) -> Chapter:
-    """Mean latency along a parameter."""
+    """Return a chapter about the mean latency along a parameter."""
     values = next(each.values for each in cells.scenario.sweep if each.parameter == report.x)
     panels, rows, drawn = [], [], []
     for workload in cells.workloads:
@@ -55,7 +55,7 @@ def sweep(cells: Cells, report: Report) -> Chapter:
 
 
 def front(cells: Cells, report: Report) -> Chapter:
-    """Memory against mean start-up latency along a parameter, and the two readings against one point of a baseline."""
+    """Return a chapter about memory against mean start-up latency, with readings against one point of a baseline."""
     baseline = _Baseline(cells.reference(report), report.at)
     panels: list[tuple[str, dict[str, list[Place]]]] = []
     at: dict[str, Place] = {}
@@ -103,7 +103,7 @@ def front(cells: Cells, report: Report) -> Chapter:
 
 @dataclass(frozen=True, slots=True)
 class _Baseline:
-    """What the curves of a front are held against."""
+    """The point with which the curves of a front are compared."""
 
     system: str
     point: Mapping[str, Any]
@@ -112,7 +112,7 @@ class _Baseline:
         return f"{self.system} ({told(self.point)})" if self.point else self.system
 
     def sentence(self, who: str, base: Place, memory: Reading | None, latency: Reading | None) -> str:
-        """The two readings of a curve in words."""
+        """Return the two readings of a curve as a sentence."""
         if memory is None:
             first = f"does not reach the mean start-up latency of {self}, {number(base.latency)} ms"
         else:
@@ -131,7 +131,7 @@ def _curves(cells: Cells, report: Report, workload: str) -> Iterator[_Curve]:
 
 
 def _styles(cells: Cells, drawn: Sequence[_Curve]) -> dict[str, Style]:
-    """A system looks as everywhere; where one has several curves, each has a colour of its own."""
+    """Return the usual styles of the systems, or, where a system has several curves, a colour for each curve."""
     if all(curve.alone for curve in drawn):
         return system_styles(cells)
     return styles((label, label, "solid") for label in dict.fromkeys(curve.label for curve in drawn))
