@@ -118,13 +118,13 @@ def run_campaign(
     `BadInput` when the folder holds other things, and `HostError` when it cannot be written or a process dies.
     """
     out = folder.path
-    _take(folder, runs)
+    _prepare_folder(folder, runs)
     distinct = {run.id: run for run in runs}
-    there = {} if again else {id_: found for id_ in distinct if (found := _found(out, id_, watcher)) is not None}
+    there = {} if again else {id_: found for id_ in distinct if (found := _read_result(out, id_, watcher)) is not None}
     todo = [run for id_, run in distinct.items() if id_ not in there]
     watcher.begins(len(distinct), len(there))
     tally = Tally(there=len(there))
-    results = _side_by_side(todo, jobs, make) if jobs > 1 and len(todo) > 1 else _in_turn(todo, make)
+    results = _in_parallel(todo, jobs, make) if jobs > 1 and len(todo) > 1 else _in_turn(todo, make)
     with contextlib.closing(results):  # so that an interruption also ends the worker processes
         for run, result in results:
             if isinstance(result, dict):
@@ -153,11 +153,11 @@ def read(out: Path) -> Campaign:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{out / _MANIFEST} is damaged ({error}); run the experiment again into this folder") from None
     ids = dict.fromkeys(each.id for each in entries)
-    documents = {id_: found for id_ in ids if (found := _found(out, id_, Watcher())) is not None}
+    documents = {id_: found for id_ in ids if (found := _read_result(out, id_, Watcher())) is not None}
     return Campaign(scenarios.load(out / _SCENARIO), command, entries, documents)
 
 
-def _take(folder: Folder, runs: Sequence[Run]) -> None:
+def _prepare_folder(folder: Folder, runs: Sequence[Run]) -> None:
     """Create the folder, or take over the folder of an earlier campaign with the same scenario name."""
     out = folder.path
     scenario = scenarios.parse(folder.text, _SCENARIO)
@@ -183,7 +183,7 @@ def _path(out: Path, run_id: str) -> Path:
     return out / _RUNS / f"{run_id}.json"
 
 
-def _found(out: Path, run_id: str, watcher: Watcher) -> Document | None:
+def _read_result(out: Path, run_id: str, watcher: Watcher) -> Document | None:
     path = _path(out, run_id)
     try:
         found = json.loads(path.read_bytes())
@@ -228,7 +228,7 @@ def _in_turn(runs: Sequence[Run], make: Make) -> _Results:
         yield run, result
 
 
-def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
+def _in_parallel(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
     # Not fork: it would copy a process that may have threads.
     context = multiprocessing.get_context("spawn")
     workers = ProcessPoolExecutor(min(jobs, len(runs)), mp_context=context, initializer=_begin_worker)

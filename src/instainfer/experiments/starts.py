@@ -43,7 +43,7 @@ OTHER = "other"
 _OTHER_CODE = "def main(args):\n    return {}\n"
 _MORE_TRIES = 4
 _WAIT_S = 60.0
-_LOOK_EVERY_S = 0.05
+_POLL_EVERY_S = 0.05
 """The API cannot report changes of ``status``, so it is requested at this interval."""
 PAUSE_S = 0.7
 """Pause before each call. Most real calls come after an idle time, and take longer then: an idle processor wakes
@@ -127,7 +127,7 @@ def residents(
             for each in functions:
                 client.invoke(each.name, json.loads(each.request))
             steps.step(f"{what}: waiting for pre-loading")
-            counts[name] = most_residents(_looks(client, _SETTLING_S), _SETTLED_S)
+            counts[name] = most_residents(_statuses(client, _SETTLING_S), _SETTLED_S)
     return counts
 
 
@@ -151,10 +151,10 @@ def provoke(client: Client, function: str, request: bytes, probe: Probe, repeat:
 def _set_up(client: Client, function: str, probe: Probe) -> bool:
     """Bring the platform into the state in which a call is of the wanted kind; return False when that fails."""
     if StartKind.COLD in probe.kinds:
-        return _seen(client, lambda status: not any(_containers(status)))
+        return _wait_until(client, lambda status: not any(_containers(status)))
     call(client, OTHER, {})
     if StartKind.PRELOADED in probe.kinds:
-        return _seen(client, lambda status: is_preloaded(status, function))
+        return _wait_until(client, lambda status: is_preloaded(status, function))
     return True
 
 
@@ -241,12 +241,12 @@ def _containers(status: Status) -> Iterator[Mapping[str, Any]]:
         yield from node["containers"]
 
 
-def _seen(client: Client, wanted: Callable[[Status], bool]) -> bool:
-    return any(wanted(status) for _, status in _looks(client, _WAIT_S))
+def _wait_until(client: Client, wanted: Callable[[Status], bool]) -> bool:
+    return any(wanted(status) for _, status in _statuses(client, _WAIT_S))
 
 
-def _looks(client: Client, longest_s: float) -> Iterator[tuple[float, Status]]:
+def _statuses(client: Client, longest_s: float) -> Iterator[tuple[float, Status]]:
     began = time.monotonic()
     while (at_s := time.monotonic() - began) < longest_s:
         yield at_s, client.status()
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_EVERY_S)

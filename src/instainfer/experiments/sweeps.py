@@ -74,8 +74,8 @@ def front(cells: Cells, report: Report) -> Chapter:
                 points.append([workload, curve.label, value_text(value), number(place.memory), number(place.latency)])
             if base is not None:
                 memory, latency = memory_at(places, base.latency), latency_at(places, base.memory)
-                read = [_read(memory, "GB·s"), _share(memory, base.memory), _read(latency, "ms")]
-                readings.append([workload, curve.label, *read, _share(latency, base.latency)])
+                read = [_reading_text(memory, "GB·s"), _share_text(memory, base.memory), _reading_text(latency, "ms")]
+                readings.append([workload, curve.label, *read, _share_text(latency, base.latency)])
                 if curve.system != baseline.system:
                     findings.append(baseline.sentence(f"{workload}: {curve.label}", base, memory, latency))
         panels.append((workload, series))
@@ -143,11 +143,11 @@ def _place(found: Pooled | None) -> Place | None:
     return Place(found.memory_gb_s, found.whole.startup_ms)
 
 
-def _read(reading: Reading | None, unit: str) -> str:
+def _reading_text(reading: Reading | None, unit: str) -> str:
     if reading is None:
         return "not reached"
     return f"{'≤ ' if reading.bound else ''}{number(reading.value)} {unit}"
 
 
-def _share(reading: Reading | None, of: float) -> str:
+def _share_text(reading: Reading | None, of: float) -> str:
     return NOTHING if reading is None or not of else f"{'≤ ' if reading.bound else ''}{reading.value / of:.0%}"

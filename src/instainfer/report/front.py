@@ -18,9 +18,9 @@ class Place(NamedTuple):
     """What a system costs and what it achieves at one value of the parameter."""
 
     memory: float
-    """GB·s"""
+    """Memory limits of the containers, integrated over time, in GB·s."""
     latency: float
-    """ms"""
+    """Mean start-up latency in ms."""
 
 
 @dataclass(frozen=True, slots=True)

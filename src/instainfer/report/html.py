@@ -180,10 +180,10 @@ def _beginnings(runs: Sequence[Run]) -> str:
     colours = run_colours([run.label for run in runs])
     rows = []
     for run in runs:
-        cells = _began(summarise(run.records))
+        cells = _start_counts(summarise(run.records))
         rows.append(_row([_text(_run_name(run.label, colours)), *_cells(cells, edges=(0, 3))]))
     groups = [("", 1), ("calls", 3), ("of them began", 7)]
-    return _table(groups, ["run", *_BEGAN], rows, edges=(1, 4))
+    return _table(groups, ["run", *_START_COLUMNS], rows, edges=(1, 4))
 
 
 def _phases(runs: Sequence[Run]) -> str:
@@ -213,9 +213,9 @@ def _function_latencies(runs: Sequence[Run]) -> str:
 
 
 def _function_beginnings(runs: Sequence[Run]) -> str:
-    rows = _function_rows(runs, lambda label, known: _began(known[label]), edges=(0, 3))
+    rows = _function_rows(runs, lambda label, known: _start_counts(known[label]), edges=(0, 3))
     groups = [("", 2), ("calls", 3), ("of them began", 7)]
-    return _table(groups, ["function", "run", *_BEGAN], rows, edges=(2, 5))
+    return _table(groups, ["function", "run", *_START_COLUMNS], rows, edges=(2, 5))
 
 
 def _function_rows(
@@ -241,10 +241,10 @@ def _gain(label: str, rival: str, known: Mapping[str, Summary]) -> str:
     return "–" if ours is None or theirs is None or ours.mean == 0 else f"{theirs.mean / ours.mean:.1f}x"
 
 
-_BEGAN = ("all", "lost", "failed", *START_KINDS, "pre-loading rate")
+_START_COLUMNS = ("all", "lost", "failed", *START_KINDS, "pre-loading rate")
 
 
-def _began(summary: Summary) -> list[str]:
+def _start_counts(summary: Summary) -> list[str]:
     kinds = (str(summary.start_kinds.get(kind, 0)) for kind in START_KINDS)
     return [str(summary.calls), str(summary.lost), str(summary.failed), *kinds, f"{summary.preload_rate:.0%}"]
 

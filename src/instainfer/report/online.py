@@ -21,7 +21,7 @@ _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 _BUCKETS_PER_E = 1 / math.log(_GAMMA)
 _SMALLEST_S = 1e-7
 """Shorter durations count as 0."""
-_NONE = -(10**6)
+_ZERO_BUCKET = -(10**6)
 
 
 class Sketch:
@@ -37,7 +37,7 @@ class Sketch:
     def add(self, value_s: float) -> None:
         self.count += 1
         self.total_s += value_s
-        bucket = math.ceil(math.log(value_s) * _BUCKETS_PER_E) if value_s > _SMALLEST_S else _NONE
+        bucket = math.ceil(math.log(value_s) * _BUCKETS_PER_E) if value_s > _SMALLEST_S else _ZERO_BUCKET
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
 
     def merge(self, other: Sketch) -> None:
@@ -66,7 +66,7 @@ class Sketch:
 
 def _middle_s(bucket: int) -> float:
     """Return the duration that stands for all durations in a bucket."""
-    return 0.0 if bucket == _NONE else 2 * _GAMMA**bucket / (_GAMMA + 1)
+    return 0.0 if bucket == _ZERO_BUCKET else 2 * _GAMMA**bucket / (_GAMMA + 1)
 
 
 class Tally:

@@ -72,7 +72,7 @@ class Engine:
         self.now = until
 
     def step(self) -> bool:
-        """Do the next thing there is, whenever it is; False if there is none."""
+        """Run the next action, whenever it is due; return False if there is none."""
         while self._heap:
             timer = heapq.heappop(self._heap)
             if timer[3] is not None:

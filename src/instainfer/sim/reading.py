@@ -163,7 +163,7 @@ class Reading:
             sample(name, "warm-up", max(0.0, event.at - asked_at - event.library_s - event.model_s))
         elif asked_at is None and container.run is not None and container.run.function == event.function:
             sample("", "load handoff", max(0.0, event.at - container.free_at - event.library_s - event.model_s))
-        self._weigh(container)
+        self._measure_added(container)
 
     def _on_not_loaded(self, event: LoadFailed) -> None:
         self._containers[event.container].loads.pop(event.function, None)
@@ -185,7 +185,7 @@ class Reading:
             return
         self._sink.sample(short_name(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
         resident.size_bytes = event.resident_bytes
-        self._weigh(container)
+        self._measure_added(container)
 
     def _on_reply(self, reply: Reply) -> None:
         container = self._containers.get(reply.container)
@@ -200,11 +200,11 @@ class Reading:
         for key, size_bytes in event.resident_bytes:
             if key in container.residents:
                 container.residents[key].size_bytes = size_bytes
-        self._weigh(container)
+        self._measure_added(container)
 
     # -- sizes -----------------------------------------------------------------------------------------------------
 
-    def _weigh(self, container: _Container) -> None:
+    def _measure_added(self, container: _Container) -> None:
         """Set what a forked resident added, if it is the only forked one and its template was measured beside it."""
         forked = [(key, resident) for key, resident in container.residents.items() if resident.forked]
         if len(forked) != 1:

@@ -32,7 +32,7 @@ from .world import Durations, World
 _NAMESPACE = "guest"
 _TIMEOUT_S = 300.0
 _PROGRESS_EVERY = 2000
-_COLLECTED_AT = 50_000
+_GC_THRESHOLD = 50_000
 """The garbage collector runs after this many more objects."""
 
 _UNLIMITED = cluster.Limits(concurrent=1 << 60, per_minute=1 << 60)
@@ -168,7 +168,7 @@ class _Simulation:
                 world.register(each.function, each.costs)
         engine, tell = self.engine, self.watchers.progress
         duration_s = self.workload.duration_s
-        with _seldom_collecting():
+        with _rare_gc():
             for arrival in self.workload.arrivals(self.settings.seed):
                 engine.advance(arrival.at_s)
                 self._arrive(arrival)
@@ -251,13 +251,13 @@ class _Simulation:
 
 
 @contextmanager
-def _seldom_collecting() -> Iterator[None]:
+def _rare_gc() -> Iterator[None]:
     """Let the garbage collector run rarely.
 
     Calls leave no reference cycles behind, and searching for some every 700 objects costs a twentieth of the run.
     """
     before = gc.get_threshold()
-    gc.set_threshold(_COLLECTED_AT, *before[1:])
+    gc.set_threshold(_GC_THRESHOLD, *before[1:])
     try:
         yield
     finally:

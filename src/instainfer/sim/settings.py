@@ -12,7 +12,7 @@ from ..core.story import Story
 from ..errors import BadInput
 from ..policy import catalog
 
-_REMEMBERED = 50
+_STORY_EVENTS = 50
 """Events kept for error messages. A thousand, as in a live node, would push other data out of the processor's cache."""
 
 
@@ -52,7 +52,7 @@ class Settings:
             templates=self.templates and self.retain,
             replace=self.replace,
         )
-        return NodeState(node, self.policies(), name, story=Story(_REMEMBERED))
+        return NodeState(node, self.policies(), name, story=Story(_STORY_EVENTS))
 
     def policies(self) -> Policies:
         """Return new policy objects: policies may learn, and nodes do not share what they know.

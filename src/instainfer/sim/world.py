@@ -145,7 +145,7 @@ class World:
         """Number of events that the node handled."""
         self._engine = engine
         self._costs = costs
-        self._take = durations
+        self._duration = durations
         self._fast_init = fast_init
         self._compute_s = compute_s
         self._on_entry = on_entry
@@ -204,14 +204,14 @@ class World:
 
     def used_byte_s(self) -> float:
         """Return the integral of the residents' sizes over time, in byte-seconds, loading and ending ones included."""
-        self._use(0)
+        self._add_used(0)
         return self._used_byte_s
 
     # -- decisions -------------------------------------------------------------------------------------------------
 
     def _start(self, decision: StartContainer) -> None:
         container = self._containers[decision.container] = _Container(decision.container)
-        self._engine.after(self._take(self._costs.container_s), _REPORT, partial(self._started, container))
+        self._engine.after(self._duration(self._costs.container_s), _REPORT, partial(self._started, container))
 
     def _stop(self, decision: StopContainer) -> None:
         container = self._containers[decision.container]
@@ -222,7 +222,7 @@ class World:
             if resident.loading is not None:
                 self._cpu.give_up(resident.loading)
         seconds = self._costs.stop_s + self._costs.end_s_per_gib * size_bytes / GIB
-        self._engine.after(self._take(seconds), _REPORT, partial(self._gone, container))
+        self._engine.after(self._duration(seconds), _REPORT, partial(self._gone, container))
 
     def _load(self, decision: Load) -> None:
         container = self._containers[decision.container]
@@ -264,7 +264,7 @@ class World:
             self.feed(ContainerStarted(self._engine.now, container.id))
 
     def _gone(self, container: _Container) -> None:
-        self._use(-sum(resident.loadable.size_bytes for resident in container.residents.values()))
+        self._add_used(-sum(resident.loadable.size_bytes for resident in container.residents.values()))
         del self._containers[container.id]
         self.feed(ContainerGone(self._engine.now, container.id))
 
@@ -274,16 +274,16 @@ class World:
         """Start to load a function or template; if the template of a function is missing, load that first."""
         loadable = self._loadables[key]
         resident = container.residents[key] = _Resident(key, loadable, background=container.run is None)
-        self._use(loadable.size_bytes)
-        resident.library_s = self._take(loadable.library_s)
-        resident.model_s = self._take(loadable.model_s)
+        self._add_used(loadable.size_bytes)
+        resident.library_s = self._duration(loadable.library_s)
+        resident.model_s = self._duration(loadable.model_s)
         template = loadable.template
         if template is not None and template not in container.residents:
             self._begin(container, template)
         if template is None or container.residents[template].loaded:
-            self._go_on(container, resident)
+            self._start_loading(container, resident)
 
-    def _go_on(self, container: _Container, resident: _Resident) -> None:
+    def _start_loading(self, container: _Container, resident: _Resident) -> None:
         resident.loading = self._cpu.begin(
             resident.library_s + resident.model_s,
             resident.loadable.load_cores,
@@ -308,10 +308,10 @@ class World:
         loaded = partial(self._loaded, container, resident)
         if loadable.warmup_s is not None and resident.background:
             resident.is_cold = False
-            seconds = self._take(loadable.warmup_s)
+            seconds = self._duration(loadable.warmup_s)
             resident.loading = self._cpu.begin(seconds, loadable.compute_cores, loaded, background=True)
         elif self._costs.load_handoff_s > 0.0:
-            seconds = self._take(self._costs.load_handoff_s)
+            seconds = self._duration(self._costs.load_handoff_s)
             resident.loading = self._cpu.begin(seconds, 0.0, loaded, background=resident.background)
         else:
             loaded()
@@ -333,7 +333,7 @@ class World:
         if loadable.is_template and container.alive:
             for other in container.residents.values():
                 if other.loadable.template == resident.key and not other.loaded and other.loading is None:
-                    self._go_on(container, other)
+                    self._start_loading(container, other)
         self._continue_run(container)
 
     def _end(self, container: _Container, key: ResidentKey) -> None:
@@ -343,10 +343,10 @@ class World:
         container.ending.add(key)
         seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.loadable.size_bytes / GIB
         ended = partial(self._ended, container, resident)
-        self._cpu.begin(self._take(seconds), self._end_cores, ended, background=True)
+        self._cpu.begin(self._duration(seconds), self._end_cores, ended, background=True)
 
     def _ended(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
-        self._use(-resident.loadable.size_bytes)
+        self._add_used(-resident.loadable.size_bytes)
         if not container.alive:
             return
         container.ending.discard(resident.key)
@@ -382,8 +382,8 @@ class World:
             if compute_s is None:
                 compute_s = loadable.first_s if resident.is_cold else loadable.compute_s
             resident.is_cold = False
-            compute_s = self._take(compute_s)
-            seconds = self._take(self._costs.handoff_s) + compute_s
+            compute_s = self._duration(compute_s)
+            seconds = self._duration(self._costs.handoff_s) + compute_s
             ran = partial(self._ran, container, run, resident, compute_s)
             self._cpu.begin(seconds, loadable.compute_cores, ran, company=loadable.company)
 
@@ -398,7 +398,7 @@ class World:
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
-    def _use(self, more_bytes: int) -> None:
+    def _add_used(self, more_bytes: int) -> None:
         now = self._engine.now
         self._used_byte_s += self._used_bytes * (now - self._used_since)
         self._used_since = now

@@ -224,13 +224,13 @@ def _draw(rng: random.Random) -> Iterator[Member]:
         # A new owner is as likely as in the released trace; otherwise the owner of a random earlier application is
         # taken again.
         new = not owners or rng.random() < OWNERS / APPS
-        owners.append(_made_up(rng) if new else rng.choice(owners))
-        app, memory_mb = _made_up(rng), MEMORY_MB.quantile(rng.random())
+        owners.append(_random_hash(rng) if new else rng.choice(owners))
+        app, memory_mb = _random_hash(rng), MEMORY_MB.quantile(rng.random())
         for letter in draw_application(rng):
             yield Member(
                 owner=owners[-1],
                 app=app,
-                name=_made_up(rng),
+                name=_random_hash(rng),
                 trigger=TRIGGERS[letter].name,
                 calls_per_day=draw_calls_per_day(letter, rng),
                 cov=0.0 if letter == "T" else _COV.quantile(rng.random()),
@@ -239,6 +239,6 @@ def _draw(rng: random.Random) -> Iterator[Member]:
             )
 
 
-def _made_up(rng: random.Random) -> str:
+def _random_hash(rng: random.Random) -> str:
     """Return a random name that looks like the trace's hashes."""
     return f"{rng.getrandbits(64):016x}"
