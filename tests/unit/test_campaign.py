@@ -1,4 +1,4 @@
-"""A campaign makes what is missing, keeps what is done, and says what went wrong."""
+"""Tests of campaigns: missing runs are made, finished ones are kept, and failures are reported."""
 
 from __future__ import annotations
 

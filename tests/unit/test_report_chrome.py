@@ -1,4 +1,4 @@
-"""Chrome traces, from a simulation and from a recorded story alike."""
+"""Tests of Chrome traces, made from simulations and from recorded stories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report is one page that says and shows what was measured."""
+"""Tests of the report: one page that states and shows what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures made online stay within their promise."""
+"""Tests of online summaries: their figures stay within the promised accuracy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records and summaries, with figures computed by hand."""
+"""Tests of records and summaries, with figures computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A timeline follows a story: what stood where, doing what, when."""
+"""Tests of timelines: what a story says about containers, residents and calls."""
 
 from __future__ import annotations
 

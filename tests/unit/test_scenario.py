@@ -1,4 +1,4 @@
-"""Scenarios are read strictly, mean the same everywhere, and are laid out into runs that can be told apart."""
+"""Tests of scenarios: they are read strictly, mean the same everywhere, and expand into distinguishable runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cost sets: the paper's, and files."""
+"""Tests of cost sets: the paper's set, and sets read from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processors shared by hand-picked loads and runs: when each ends, by arithmetic that fits on a line."""
+"""Tests of shared processors: hand-picked loads and runs end when simple arithmetic says."""
 
 from __future__ import annotations
 

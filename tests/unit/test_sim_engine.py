@@ -1,4 +1,4 @@
-"""Virtual time: what comes first, and what never comes."""
+"""Tests of virtual time: the order of actions, and that cancelled actions do not run."""
 
 from __future__ import annotations
 

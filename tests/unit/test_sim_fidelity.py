@@ -1,4 +1,4 @@
-"""Records of a live run beside those of a simulation: figures by hand."""
+"""Tests of comparing live and simulated records, with figures computed by hand."""
 
 from __future__ import annotations
 

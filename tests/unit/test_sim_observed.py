@@ -1,4 +1,4 @@
-"""From stories back to costs: what was simulated with a cost set is read as that cost set."""
+"""Tests of deriving costs from stories: the story of a simulation gives back the cost set it was simulated with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole simulations: figures by hand, the same twice, and a document like a live run's."""
+"""Tests of whole simulations: figures computed by hand, repeatable results, and a document like a live run's."""
 
 from __future__ import annotations
 

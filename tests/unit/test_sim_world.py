@@ -1,4 +1,4 @@
-"""One node's simulated containers: warm-ups, first calls, ends by size, and processors that are not enough."""
+"""Tests of one node's simulated containers: warm-ups, first calls, ends by size, and processors that are short."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces: reading the Azure 2019 layout, exact placement, classes, and the generator."""
+"""Tests of traces: reading the Azure 2019 layout, exact counts after placement, classes of arrivals, the generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every layout of a trace comes to the same: functions and a stream of calls in the order of time."""
+"""Tests of the layouts of traces: each is read into functions and a stream of calls ordered by time."""
 
 from __future__ import annotations
 

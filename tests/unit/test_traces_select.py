@@ -1,4 +1,4 @@
-"""Parts of traces: what is asked for, all of it, and the same every time."""
+"""Tests of selecting parts of traces: the result is what was asked for, complete, and the same every time."""
 
 from __future__ import annotations
 

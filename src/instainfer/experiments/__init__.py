@@ -1,1 +1,1 @@
-"""Comparisons on a live platform: start it, deploy, replay a trace, measure. They measure, they never decide."""
+"""Comparisons of systems, live or simulated. This room starts platforms and measures them; it decides nothing."""

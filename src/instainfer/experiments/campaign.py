@@ -1,10 +1,11 @@
-"""A scenario's runs made side by side, and left behind in a folder so that what is done need not be done again::
+"""Makes the runs of a scenario, several at a time, and stores the results so that no run is made twice::
 
-    OUT/campaign.json     which runs belong to it, and the command that makes them
+    OUT/campaign.json     which runs belong to the campaign, and the command that makes them
     OUT/scenario.toml     the scenario as it was run
-    OUT/runs/ID.json      one run in the form of results.json; ID is a digest of everything that it depends on
+    OUT/runs/ID.json      one run in the form of results.json; ID is a digest of everything that the run depends on
 
-Each result appears whole or not at all. A result that is there, is the run's and is of this version is not made again.
+A result file is written completely or not at all. A run is not made again if its result is there and was made by this
+version.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _RUNS = "runs"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A run as the manifest names it."""
+    """A run as it is listed in the manifest, ``campaign.json``."""
 
     id: str
     workload: str
@@ -50,24 +51,24 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Where a campaign goes, and what is noted there beside its results."""
+    """The folder of a campaign, and what is written into it besides the results."""
 
     path: Path
     text: str
-    """The scenario's."""
+    """Text of the scenario file."""
     command: str
-    """What repeats it."""
+    """The command that repeats the campaign."""
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What is in a folder."""
+    """The content of a campaign's folder."""
 
     scenario: Scenario
     command: str
     entries: Sequence[Entry]
     documents: Mapping[str, Document]
-    """By id; runs that have not been made are missing."""
+    """Results by run id; runs that were not made yet are missing."""
 
     @property
     def missing(self) -> list[Entry]:
@@ -75,7 +76,7 @@ class Campaign:
 
 
 class Watcher:
-    """Told how a campaign goes; to be overridden."""
+    """Gets the progress of a campaign; subclasses override what they need."""
 
     def begins(self, runs: int, there: int) -> None: ...
 
@@ -88,16 +89,16 @@ class Watcher:
 
 @dataclass(slots=True)
 class Tally:
-    """How a campaign went, in runs."""
+    """How many runs of a campaign were made, were there before, and failed."""
 
     made: int = 0
     there: int = 0
     failed: list[str] = field(default_factory=list)
-    """Names of runs, with the reasons."""
+    """The failed runs' names, each with the reason."""
 
     @property
     def runs(self) -> int:
-        """All of the campaign's."""
+        """Number of all runs of the campaign."""
         return self.made + self.there + len(self.failed)
 
 
@@ -110,21 +111,21 @@ def run_campaign(
     again: bool = False,
     make: Make = simulate,
 ) -> Tally:
-    """Make what is missing of a scenario's runs, or all of them `again`.
+    """Make the missing runs of a scenario, or all of its runs if `again`.
 
-    With more than one of `jobs` they are made in processes of their own, so that `make` must be a function that those
-    can import. A run that fails is told and counted, and the others go on. An interruption leaves what is done.
-    Raises `BadInput` when the folder holds other things, `HostError` when it cannot be written or a process dies.
+    With `jobs` above 1 the runs are made in separate processes, so `make` must be a function that these can import. A
+    run that fails is reported and counted, and the others continue. An interruption keeps the finished results. Raises
+    `BadInput` when the folder holds other things, and `HostError` when it cannot be written or a process dies.
     """
     out = folder.path
-    _take(folder, runs)
+    _prepare_folder(folder, runs)
     distinct = {run.id: run for run in runs}
-    there = {} if again else {id_: found for id_ in distinct if (found := _found(out, id_, watcher)) is not None}
+    there = {} if again else {id_: found for id_ in distinct if (found := _read_result(out, id_, watcher)) is not None}
     todo = [run for id_, run in distinct.items() if id_ not in there]
     watcher.begins(len(distinct), len(there))
     tally = Tally(there=len(there))
-    results = _side_by_side(todo, jobs, make) if jobs > 1 and len(todo) > 1 else _in_turn(todo, make)
-    with contextlib.closing(results):  # an interruption reaches what it waits for
+    results = _in_parallel(todo, jobs, make) if jobs > 1 and len(todo) > 1 else _in_turn(todo, make)
+    with contextlib.closing(results):  # so that an interruption also ends the worker processes
         for run, result in results:
             if isinstance(result, dict):
                 _write(_path(out, run.id), result)
@@ -142,7 +143,7 @@ def entry(run: Run) -> Entry:
 
 
 def read(out: Path) -> Campaign:
-    """What a campaign has left behind so far. Raises `NotFound` and `BadInput` when there is none."""
+    """Read the results that a campaign has so far. Raises `NotFound` or `BadInput` when the folder has no campaign."""
     try:
         manifest = json.loads((out / _MANIFEST).read_bytes())
         entries = [Entry(**each) for each in manifest["runs"]]
@@ -152,12 +153,12 @@ def read(out: Path) -> Campaign:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{out / _MANIFEST} is damaged ({error}); run the experiment again into this folder") from None
     ids = dict.fromkeys(each.id for each in entries)
-    documents = {id_: found for id_ in ids if (found := _found(out, id_, Watcher())) is not None}
+    documents = {id_: found for id_ in ids if (found := _read_result(out, id_, Watcher())) is not None}
     return Campaign(scenarios.load(out / _SCENARIO), command, entries, documents)
 
 
-def _take(folder: Folder, runs: Sequence[Run]) -> None:
-    """Make the folder, or take over what an earlier campaign of that name has left there."""
+def _prepare_folder(folder: Folder, runs: Sequence[Run]) -> None:
+    """Create the folder, or take over the folder of an earlier campaign with the same scenario name."""
     out = folder.path
     scenario = scenarios.parse(folder.text, _SCENARIO)
     manifest = out / _MANIFEST
@@ -182,7 +183,7 @@ def _path(out: Path, run_id: str) -> Path:
     return out / _RUNS / f"{run_id}.json"
 
 
-def _found(out: Path, run_id: str, watcher: Watcher) -> Document | None:
+def _read_result(out: Path, run_id: str, watcher: Watcher) -> Document | None:
     path = _path(out, run_id)
     try:
         found = json.loads(path.read_bytes())
@@ -222,13 +223,13 @@ def _in_turn(runs: Sequence[Run], make: Make) -> _Results:
         result: Document | Exception
         try:
             result = make(run)
-        except Exception as error:  # whatever went wrong with one run, a bug too: the others can still be made
+        except Exception as error:  # any error of one run, bugs included: the other runs can still be made
             result = error
         yield run, result
 
 
-def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
-    # Forking would copy a process that may have threads.
+def _in_parallel(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
+    # Not fork: it would copy a process that may have threads.
     context = multiprocessing.get_context("spawn")
     workers = ProcessPoolExecutor(min(jobs, len(runs)), mp_context=context, initializer=_begin_worker)
     with workers as pool, sigterm_as_exit(_end_workers):
@@ -243,7 +244,7 @@ def _side_by_side(runs: Sequence[Run], jobs: int, make: Make) -> _Results:
                     )
                 yield futures.pop(future), error if error is not None else future.result()
         except BaseException:
-            # An interruption, or nobody wants further results: what they still work on is for nothing.
+            # After an interruption, or when nobody reads further results, the work under way is useless.
             _end_workers()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -255,9 +256,9 @@ def _end_workers() -> None:
 
 
 def _begin_worker() -> None:
-    """Ctrl-C is the parent's to handle; nothing goes on when the parent is gone; and one worker uses one core."""
-    # Read by numpy's libraries when they are loaded, which is later: a fitted predictor in each of several workers
-    # would have as many threads as there are cores, and wait for them most of the time.
+    """Prepare a worker: the parent handles Ctrl-C, a worker ends with its parent, and each worker uses one core."""
+    # numpy's libraries read these when they are loaded, which is later. Without them a fitted predictor in each worker
+    # would use a thread for every core, and wait for these threads most of the time.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)

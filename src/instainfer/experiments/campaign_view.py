@@ -1,4 +1,4 @@
-"""What a person sees while a campaign goes on: a bar on a terminal, else a line for each run."""
+"""Shows the progress of a campaign: a bar on a terminal, and otherwise a line for each run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .campaign import Document, Watcher
 from .runs import Run
 
 _LONG_S = 1.0
-"""A run that took less is not worth the words."""
+"""The duration of a run is mentioned if it is longer."""
 
 
 class CampaignView(Watcher):
-    """Tells a console, which should write to standard error; `lines`: on a terminal too."""
+    """Writes to a console, best one for standard error; `lines` prints a line per run on a terminal too."""
 
     def __init__(self, console: Console, *, lines: bool = False) -> None:
         self._console = console
@@ -48,7 +48,7 @@ class CampaignView(Watcher):
         self._runs, self._done = runs, there
         kept = f", {there} of them made before" if there else ""
         self._say(f"{runs} runs{kept}")
-        # What was there took no time, and should not count when the time that is left is guessed.
+        # Runs that were there took no time now, and would make the estimate of the remaining time too small.
         self._bars.reset(self._task, total=runs - there)
 
     def spoilt(self, path: Path, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The results of a campaign as a table to look things up in: by workload, system and point, seeds pooled."""
+"""Looks up the results of a campaign by workload, system and point; runs that differ only in the seed are pooled."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ class Cells:
         return [each.label for each in self.scenario.workload]
 
     def systems(self, report: Report) -> list[str]:
-        """Those that a report shows, in the scenario's order."""
+        """Return the systems that a report shows, in the scenario's order."""
         return [each.label for each in self.scenario.system if not report.systems or each.label in report.systems]
 
     def reference(self, report: Report) -> str:
         return report.reference or self.scenario.reference_label
 
     def find(self, report: Report, workload: str, system: str, at: Mapping[str, Any] | None = None) -> Pooled | None:
-        """A system's figures where it agrees with `at`, or else with the report's ``at``; None: not made yet.
+        """Return a system's figures at the point that agrees with `at`, which defaults to the report's ``at``.
 
-        Raises `BadInput` when it was run at several such points: the report must say which is meant.
+        Return None when no such run was made yet. Raises `BadInput` when several points agree: the report must say
+        which one it means.
         """
         wanted = report.at if at is None else at
         places = [(point, found) for point, found in self._documents.get((workload, system), []) if _at(point, wanted)]
@@ -54,9 +55,10 @@ class Cells:
     def along(
         self, report: Report, workload: str, system: str, parameter: str
     ) -> list[tuple[Point, list[tuple[Any, Pooled | None]]]]:
-        """A system's figures along a parameter, once for each point of its other ones that the report's ``at`` allows.
+        """Return a system's curves along a parameter, as (other parameters, [(value, figures), ...]).
 
-        None: not made yet.
+        There is a curve for each combination of the other parameters that the report's ``at`` allows. Figures are None
+        when the run was not made yet.
         """
         curves: list[tuple[Point, list[tuple[Any, Pooled | None]]]] = []
         for point, documents in self._documents.get((workload, system), []):
@@ -71,7 +73,7 @@ class Cells:
         return curves
 
     def facts(self, workload: str) -> Iterable[Mapping[str, Any]]:
-        """What each run on a workload says of it, one for each seed and point that had another."""
+        """Return the different descriptions that the runs on a workload give of it; they depend on seed and point."""
         seen: list[Mapping[str, Any]] = []
         for (label, _), places in self._documents.items():
             for _, documents in places if label == workload else ():

@@ -1,4 +1,4 @@
-"""What the chapters of a campaign's report have in common: their form, the words for what is shown, parts of cells."""
+"""What all chapters of a campaign's report share: their form, names of parameters and metrics, and texts of cells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PARAMETERS = {
     "workload.functions": ("functions", ""),
     "workload.scale": ("scale of the rates", ""),
 }
-"""Their names and units."""
+"""Name and unit of each parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +37,29 @@ class Chapter:
     caption: str
     grids: Sequence[Grid]
     draw: Callable[[], Figure] | None = None
-    """Raises `HostError` when matplotlib is missing."""
+    """Draws the figure; raises `HostError` when matplotlib is missing."""
     findings: Sequence[str] = field(default=())
 
 
 def word(parameter: str) -> str:
-    """What a parameter is called above columns and along axes."""
+    """Return the name of a parameter for column heads and axes."""
     name, unit = _PARAMETERS.get(parameter, (parameter, ""))
     return f"{name}, {unit}" if unit else name
 
 
 def value_text(value: object) -> str:
-    """A value of a parameter, for a column of them."""
+    """Format a parameter's value for a column that has only values."""
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def with_unit(parameter: str, value: object) -> str:
-    """A value of a parameter that stands alone: 600 s."""
+    """Format a parameter's value with its unit: 600 s."""
     _, unit = _PARAMETERS.get(parameter, (parameter, ""))
     return f"{value_text(value)} {unit}".rstrip()
 
 
 def told(point: Mapping[str, object]) -> str:
-    """Parameters with their values: W = 10, keep-alive = 600 s."""
+    """Format parameters with their values: W = 10, keep-alive = 600 s."""
     names = (_PARAMETERS.get(parameter, (parameter, ""))[0] for parameter in point)
     values = (with_unit(parameter, value) for parameter, value in point.items())
     return ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True))
@@ -74,6 +74,6 @@ def mean(found: Pooled | None, metric: Metric) -> float | None:
 
 
 def with_speedup(value: float | None, base: float | None) -> str:
-    """A mean in ms, and how many times lower than `base` it is, as the paper's tables say it."""
+    """Format a mean in ms and how many times lower than `base` it is, as in the paper's tables."""
     gain = ratio(base, value)
     return number(value) if gain is None or value == base else f"{number(value)} ({times(gain)})"

@@ -1,10 +1,10 @@
-"""How much longer a call takes when something else wants the processors: another call, or a load in the background.
+"""Measures how much longer a call takes when another call or a background load competes for the processors.
 
-Equal parts of the processors explain only some of it. The threads of one call wait for each other many times; if one
-of them has to wait for its processor, all do. And where a thread is woken on a processor that is taken, it may take the
-kernel milliseconds to move it, or to send away what has the lowest priority. By how much depends on the function, the
-kernel and the machine, so it is measured: warm calls alone, two at once in two containers, and beside a process of a
-session of its own that is given the priority of background loads.
+Equal shares of the processors explain only a part of it. The threads of a call wait for each other many times, so one
+thread that waits for its processor holds up all of them. A thread that is woken on a busy processor may also wait
+milliseconds until the kernel moves it or preempts the work of lowest priority. How much that costs depends on function,
+kernel and machine, so it is measured with warm calls: alone, two at once in two containers, and beside a process that
+has a session of its own and the priority of background loads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .starts import PAUSE_S, call, deploy_into, told
 
 _SETTING = Setting("crowding", retain=True, preload="none", templates=False)
 _ROUNDS: Final = 7
-"""Of each kind; the median counts."""
+"""Number of measurements of each kind; their median counts."""
 _LOAD = """
 import os
 from instainfer.runtime.priority import Priority
@@ -43,24 +43,24 @@ while True:
     numbers = [float(n) for n in range(20_000)]
     bytearray(4 << 20)
 """
-"""With the priority that a container's manager gives a load, what a load does: it makes objects, and touches pages for
-the first time."""
+"""Does what a load does, with the priority that a container's manager gives to loads: it creates objects and touches
+memory pages for the first time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crowding:
-    """How many times as long a call takes as alone."""
+    """How many times as long a call takes as when it is alone."""
 
     call: float
-    """Beside another of the same function."""
+    """Beside another call of the same function."""
     load: float
-    """Beside a load in the background."""
+    """Beside a background load."""
 
 
 def measure(
     functions: Sequence[Prepared], folder: Path, cache: Path, container_mb: int, steps: Steps
 ) -> dict[str, Crowding]:
-    """Of each function, by name. Raises `HostError` when the platform fails, `BadFunction` when a call does."""
+    """Measure each function; the result is by name. Raises `HostError` or `BadFunction` when platform or call fails."""
     found = {}
     with (
         running(_SETTING, folder / _SETTING.label, cache, 2 * container_mb) as platform,
@@ -80,7 +80,7 @@ def _crowding(platform: Platform, callers: ThreadPoolExecutor, background: _Back
     args = json.loads(each.request)
 
     def computed_s(calls: int) -> list[float]:
-        """Of so many calls at once, after a pause; calls that had to load tell nothing."""
+        """Send `calls` calls at once after a pause; return the compute times of those that were warm."""
         time.sleep(PAUSE_S)
         answers = [told(answer) for answer in callers.map(lambda _: _call(platform, each.name, args), range(calls))]
         return [phases.compute for kind, phases in answers if kind is StartKind.WARM]
@@ -99,14 +99,14 @@ def _call(platform: Platform, function: str, args: Mapping[str, Any]) -> Mapping
 
 
 def _ratio(slow_s: Sequence[float], fast_s: Sequence[float]) -> float:
-    """1 where nothing was seen, or only noise that makes company an advantage."""
+    """Return the ratio of the medians; 1 if there are no samples, or if noise makes the ratio smaller than 1."""
     if not slow_s or not fast_s or (fast := statistics.median(fast_s)) <= 0.0:
         return 1.0
     return round(max(1.0, statistics.median(slow_s) / fast), 2)
 
 
 class _Background:
-    """A process that loads for ever, and stands still unless it is wanted."""
+    """A process that loads without end, and is stopped unless it is wanted."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process

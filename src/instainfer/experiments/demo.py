@@ -1,6 +1,6 @@
-"""The demo: one trace, replayed on four configurations of the platform, and what pre-loading saves.
+"""The demo: replays one trace on four configurations of the platform, and shows what pre-loading saves.
 
-Everything is measured on live platforms. What is decided (which container, what to pre-load) is decided there.
+Everything is measured on live platforms, which make all decisions themselves.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ from .setup import Prepared, prepare
 from .workload import plan, without_idle_beginning
 
 DEFAULT_SEED = 4
-"""The first seed with which every function of both default traces is called, and four runs of the short one, without
-its idle beginning, take less than four minutes."""
+"""The first seed with which both default traces call every function, and with which four runs of the short trace take
+less than four minutes (without its idle beginning)."""
 
 SHORT = ("resnet50", "alexnet", "googlenet", "inception_v3")
-"""The functions of the default run: of all eight the kinds and sizes differ most among these."""
+"""Functions of the default run: the four of the eight that differ most in kind and size."""
 
 _BETWEEN_RUNS_S = 4.0
-"""Starting a platform, deploying, ending it, and writing down how it went: about so long for each run."""
+"""Estimated time per run for starting the platform, deploying, stopping it and writing the results."""
 _MARK = ".instainfer-demo"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to compare."""
+    """What to compare, and where to write it."""
 
     full: bool = False
-    """All eight functions and five minutes, instead of four and one."""
+    """Eight functions and five minutes, instead of four functions and one minute."""
     trace: Path | None = None
-    """A trace to be replayed, whole, on all eight functions, instead of a generated one."""
+    """A trace that is replayed completely on all eight functions, instead of a generated one."""
     out: Path = Path("demo-out")
     seed: int = DEFAULT_SEED
     weights: Path | None = None
-    """Folder of real weights, instead of seeded ones."""
+    """Folder with real weights, which replace the seeded ones."""
     runs: tuple[str, ...] = ()
-    """Labels of the runs to make; none: all."""
+    """Labels of the runs to make; empty: all."""
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -66,12 +66,12 @@ class Options:
 
     @property
     def memory_mb(self) -> int:
-        """Room for three containers when four functions are called, for five when eight are."""
+        """Memory for three containers when four functions are called, and for five when eight are."""
         return CONTAINER_MB * (5 if len(self.functions) > 4 else 3)
 
     @property
     def command(self) -> str:
-        """What repeats it."""
+        """The command that repeats the demo."""
         words = ["instainfer", "demo", *(["--full"] if self.full else [])]
         for flag, value in (("--trace", self.trace), ("--weights", self.weights)):
             words += [flag, str(value)] if value is not None else []
@@ -80,11 +80,11 @@ class Options:
 
 
 def run_demo(options: Options, console: Console) -> dict[str, Any]:
-    """Set up, replay once for each run, print the comparison and write it into ``options.out``.
+    """Set up, replay once for each run, print the comparison, and write it into ``options.out``.
 
-    What is finished is written after every run, so that a demo that is interrupted leaves it. Returns what is in
-    ``results.json``. Raises `BadInput` for a malformed trace, an unknown run or a folder that holds other things,
-    `EnvironmentBuildError` and `HostError` when the set-up or a platform fails.
+    Results are written after every run, so an interrupted demo keeps its finished runs. Returns the content of
+    ``results.json``. Raises `BadInput` for a malformed trace, an unknown run or a folder that holds other things, and
+    `EnvironmentBuildError` or `HostError` when the set-up or a platform fails.
     """
     settings = chosen(options.runs)
     trace = _trace(options)
@@ -128,7 +128,7 @@ def _trace(options: Options) -> Trace:
 
 
 def _make_room(out: Path) -> None:
-    """An empty folder, or one of an earlier demo without what that left of its platforms."""
+    """Create the folder if it is missing; remove the platforms' files if it is that of an earlier demo."""
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is not a folder; give another one with --out")
     if out.is_dir() and any(out.iterdir()) and not (out / _MARK).exists():
@@ -146,7 +146,7 @@ def _write_trace(trace: Trace, options: Options) -> None:
 
 
 class _Writer:
-    """Writes the three files anew after every run."""
+    """Writes the three result files again after every run."""
 
     def __init__(self, options: Options, trace: Trace, labels: Sequence[str], console: Console) -> None:
         self._options = options
@@ -156,7 +156,7 @@ class _Writer:
         self._timelines: dict[str, timeline.Timeline] = {}
 
     def write(self, runs: Sequence[Run]) -> dict[str, Any]:
-        """Returns what is in ``results.json``."""
+        """Write the files, and return the content of ``results.json``."""
         out = self._options.out
         document = results.to_json(runs, self._options.seed)
         with (out / "output.log").open("w", encoding="utf-8") as log:
@@ -168,7 +168,7 @@ class _Writer:
         try:
             (out / "report.html").write_text(html.render(runs, self._page(runs, document)), encoding="utf-8")
         except HostError as error:
-            # The measurement is written; only its pictures are missing.
+            # The measurement is already written; only the page with the figures is missing.
             if len(runs) == len(self._labels):
                 self._console.print(f"no report.html: {error}", style="yellow", markup=False)
         return document
@@ -189,7 +189,7 @@ class _Writer:
 
 
 def _timeline(folder: Path, records: Sequence[CallRecord]) -> timeline.Timeline:
-    """A run's timeline on the replay's clock: the first request of its story is the first call that was sent."""
+    """Return a run's timeline on the replay's clock; the first request in the story is the first call that was sent."""
     told = timeline.read(folder / "story.jsonl")
     if told.first_request_s is None or not records:
         return told
@@ -218,7 +218,7 @@ def _direct(functions: Sequence[Prepared], console: Console) -> dict[str, direct
 
 
 def against_direct(records: Sequence[CallRecord], measured: Mapping[str, direct.Direct]) -> Table:
-    """Pre-loaded calls of a run beside calls without a platform, in ms."""
+    """Return a table that compares a run's pre-loaded calls with calls without a platform, in ms."""
     table = tables.plain("Pre-loaded calls (p50) beside direct ones without a platform (ms)", "function")
     for name in ("calls", "start-up", "end-to-end", "direct,\nfirst", "direct,\nlater", "end-to-end\nover direct"):
         table.add_column(name, justify="right")

@@ -1,7 +1,7 @@
-"""What a call costs without any platform: the handler in a bare process of its environment's Python.
+"""Measures a call without any platform: the handler runs in a plain process of its environment's Python.
 
-The measure against which the platform's own cost is read: a call of a pre-loaded function should take hardly longer
-than ``main(args)`` in a process that has just loaded the model.
+This is the reference for the platform's own cost: a call of a pre-loaded function should take hardly longer than
+``main(args)`` in a process that has just loaded the model.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..environments.package import pack
 from ..errors import BadFunction
 
 WAIT_S = 3.0
-"""A pre-loaded function has waited for its call, so the direct one does too: on a machine that does other things
-meanwhile, processor caches and clocks are cold after seconds, and the same call takes up to 1.7 times as long."""
+"""A pre-loaded function has waited for its call, so the direct call waits as long. After seconds in which the machine
+did other things, processor caches are cold and clocks are low, and the same call takes up to 1.7 times as long."""
 
 _TIMEOUT_S = 300.0
 
-# Runs on the function's Python, 3.9 or newer. Results go to a file of their own: functions may print.
+# The script runs on the function's Python (3.9 or newer). It writes results to a file, because functions may print.
 _SCRIPT = """
 import importlib, json, os, sys, time
 handler_name, main_name, request_file, calls, answer_file, wait_s = sys.argv[1:7]
@@ -53,15 +53,15 @@ with open(answer_file, "w") as file:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """Seconds of one function without a platform."""
+    """Seconds that one function takes without a platform."""
 
     library_s: float
     model_s: float
     first_s: float
-    """The first call of a process that has loaded, has run ``warmup()`` if there is one, and has waited for `WAIT_S`:
-    what a pre-loaded call does."""
+    """The first call in a process that has loaded, has run ``warmup()`` if there is one, and has waited for `WAIT_S`.
+    A call of a pre-loaded function does the same."""
     later_s: float
-    """The median of the calls after it."""
+    """Median of the later calls."""
 
 
 class _Answer(msgspec.Struct):
@@ -73,9 +73,9 @@ class _Answer(msgspec.Struct):
 def measure(
     python: Path, folder: Path, request: bytes, weights_dir: Path | None = None, *, calls: int = 6
 ) -> Direct | None:
-    """Time a function of the ``load()`` and ``main(args)`` style; None for a script, which has no `main`.
+    """Time a function that has ``main(args)``; return None for a script, which has no such function.
 
-    `calls` is 2 or more. Raises `BadFunction` with the process's words when it fails.
+    `calls` is at least 2. Raises `BadFunction` with the process's error output when the process fails.
     """
     package = pack(folder, weights_dir)
     if package.manifest.style != "action":
@@ -86,7 +86,7 @@ def measure(
         shutil.copytree(folder, code, ignore=shutil.ignore_patterns("__pycache__"))
         for path, file in package.weights.items():
             _link(code / path, file)
-        # The package that functions may import, without the rest of our own site-packages.
+        # Functions may import this package, but must not see the rest of our site-packages.
         (place / "shim").mkdir()
         _link(place / "shim" / "instainfer", Path(__file__).resolve().parents[1])
         (place / "request.json").write_bytes(request)

@@ -1,4 +1,4 @@
-"""The same calls at the same times, on a live platform and in a simulation of it."""
+"""Runs the same calls at the same times on a live platform and in a simulation of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .starts import deploy_into
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What both are given."""
+    """What the live run and the simulation have in common."""
 
     functions: Sequence[Profiled]
     calls: Sequence[PlannedCall]
@@ -33,9 +33,9 @@ class Scene:
 
 @contextlib.contextmanager
 def ready(scene: Scene, setting: Setting, folder: Path, cache: Path) -> Iterator[Platform]:
-    """A fresh platform with the functions deployed, which have their own memory limits; its files are in `folder`.
+    """Start a fresh platform and deploy the functions, each with its own memory limit; its files are in `folder`.
 
-    Raises `HostError` when it fails.
+    Raises `HostError` when the platform fails.
     """
     with running(setting, folder, cache, scene.memory_mb) as platform:
         with platform.client() as client:
@@ -45,12 +45,15 @@ def ready(scene: Scene, setting: Setting, folder: Path, cache: Path) -> Iterator
 
 
 async def live(scene: Scene, platform: Platform, watcher: Watcher | None = None) -> list[CallRecord]:
-    """The calls on a platform that is `ready`, in the order of sending."""
+    """Replay the calls on a platform from `ready`; return the records in the order of sending."""
     return await replay(scene.calls, platform.api_host, platform.auth, scene.duration_s, watcher)
 
 
 def simulated(scene: Scene, setting: Setting, costs: CostSet, *, seed: int = 1) -> list[CallRecord]:
-    """Simulate the calls on such a platform, in the order of sending; `seed` draws the noise of the costs."""
+    """Simulate the calls on such a platform; return the records in the order of sending.
+
+    `seed` draws the noise of the costs.
+    """
     names = [each.prepared.name for each in scene.functions]
     workload = PerCall(
         "the calls of a replay",

@@ -1,4 +1,4 @@
-"""What a scenario's reports show: tables beside the paper's figures, and pictures, one chapter for each report."""
+"""Builds the chapters of a scenario's reports: tables with the paper's figures beside ours, and plots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .scenario import Report
 
 
 def chapters(cells: Cells) -> list[Chapter]:
-    """Of the workloads, and of each report. Raises `BadInput` for a report that leaves open what it is to show."""
+    """Return a chapter about the workloads and one for each report. Raises `BadInput` for an ambiguous report."""
     return [_workloads(cells), *(_BUILDERS[report.kind](cells, report) for report in cells.scenario.report)]
 
 
@@ -251,7 +251,7 @@ class _Band:
 
 
 def _bands(found: Pooled, bands: Mapping[str, float]) -> dict[str, _Band]:
-    """The functions of each group by the calls per minute that they had; those below all groups are in none."""
+    """Sort the functions into groups by their calls per minute; functions below every group are left out."""
     members: dict[str, list[Figures]] = {band: [] for band in bands}
     for figures in found.functions.values():
         rate = figures.calls / found.minutes
@@ -262,7 +262,7 @@ def _bands(found: Pooled, bands: Mapping[str, float]) -> dict[str, _Band]:
 
 
 def _over_seeds(found: Pooled | None, base: Pooled | None, metric: Metric) -> str:
-    """How many times that of `base` a mean is, and from least to most over the seeds."""
+    """Format a mean as a multiple of that of `base`, with the least and the greatest multiple over the seeds."""
     if found is None or base is None:
         return NOTHING
     whole = times(ratio(found.whole.mean_ms(metric), base.whole.mean_ms(metric)))
@@ -275,7 +275,7 @@ def _over_seeds(found: Pooled | None, base: Pooled | None, metric: Metric) -> st
 
 
 def _function_names(cells: Cells, report: Report) -> list[str]:
-    """In the order in which the first workload names them, else by their own."""
+    """Return the functions' names as the first workload orders them, or else in alphabetical order."""
     given = cells.scenario.workload[0].names
     if given:
         return list(dict.fromkeys(given))
@@ -284,7 +284,7 @@ def _function_names(cells: Cells, report: Report) -> list[str]:
 
 
 def _span(values: Iterable[float]) -> str:
-    """From least to most."""
+    """Format values as a range from the least to the greatest."""
     known = sorted(values)
     least, most = (f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" for value in (known[0], known[-1]))
     return least if least == most else f"{least}–{most}"

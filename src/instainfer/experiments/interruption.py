@@ -1,4 +1,4 @@
-"""How a command that has started processes is ended: in order, so that none of them is left behind."""
+"""Ends a command in order when it is interrupted, so that no process that it started is left behind."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def sigterm_as_exit(first: Callable[[], object] | None = None) -> Iterator[None]:
-    """Let SIGTERM unwind us as Ctrl-C does: by default it would end us, and what we have started would go on.
+    """Let SIGTERM raise an exception as Ctrl-C does; by default it would end us and leave our child processes running.
 
-    `first`, where it is given, is called before, and on Ctrl-C too. An exception that a signal raises can be lost:
-    Python drops it when it strikes in a finalizer. What `first` has done is done then. Off the main thread, which is
-    the only one that signals reach, nothing changes.
+    If `first` is given, it is called before the exception is raised, and on Ctrl-C too. The exception can be lost,
+    since Python drops exceptions in finalizers, but the effect of `first` remains. Nothing changes outside the main
+    thread, because only the main thread gets signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""What a person sees while the demo works: steps of its set-up, and a replay as it goes."""
+"""Shows on a terminal what the demo does: the steps of its set-up, and the progress of a replay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINE_EVERY_S = 10.0
 
 
 class Steps:
-    """Steps of one piece of work as they come: a moving line on a terminal, else a line each."""
+    """Shows the steps of one piece of work: a changing line on a terminal, and otherwise a line for each step."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
@@ -50,7 +50,7 @@ class Steps:
 
 
 class ReplayView(Watcher):
-    """Counts what a replay tells, and shows it."""
+    """Counts the calls of a replay, and shows the counts."""
 
     def __init__(self, calls: int, duration_s: float) -> None:
         self._calls = calls
@@ -83,12 +83,12 @@ class ReplayView(Watcher):
             self._bad += 1
 
     def books(self, books: Books) -> None:
-        """What the platform's memory is now."""
+        """Take the platform's current memory figures."""
         self._books = books
 
     @contextlib.contextmanager
     def shown(self, console: Console) -> Iterator[None]:
-        """Show it for as long as the block lasts, on a terminal in place."""
+        """Show the counts while the block runs; on a terminal the display is updated in place."""
         if not console.is_terminal:
             yield
             console.print(f"  {self._line()}", markup=False, highlight=False, soft_wrap=True)
@@ -97,7 +97,7 @@ class ReplayView(Watcher):
             yield
 
     def tick(self, console: Console, now_s: float) -> None:
-        """Without a terminal: a line now and then."""
+        """Print a line from time to time, unless the console is a terminal."""
         if not console.is_terminal and now_s >= self._next_line_s:
             line = f"  {now_s:4.0f} s of {self._duration_s:.0f} s  {self._line()}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)

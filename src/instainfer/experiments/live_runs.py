@@ -1,7 +1,7 @@
-"""A scenario on real platforms: each run replays its workload on a fresh one, with the example functions.
+"""Makes a scenario's runs on real platforms: each run replays its workload on a fresh one, with the example functions.
 
-A live platform is given what a simulated one is: the baseline, the policies with all their parameters, templates and
-memory. What it cannot be given, several nodes say, is refused before anything runs.
+A live platform gets the same configuration as a simulated one: baseline, policies with all their parameters, templates
+and memory. What a live platform cannot have, for example several nodes, is refused before anything runs.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .sources import source
 from .workload import plan, without_idle_beginning
 
 _FOLDER = "live"
-"""Of platforms that are running, that have failed, or whose calls have."""
+"""Folder for the files of platforms that are running, that failed, or on which calls failed."""
 
 
 def run_live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Console, *, again: bool) -> Tally:
-    """Make what is missing of a scenario's runs on real platforms, one after the other; see `run_campaign`.
+    """Make the missing runs of a scenario on real platforms, one after the other; see `run_campaign`.
 
-    Raises `BadInput` for what a live platform cannot be told or a function that is not an example, and what
-    `experiments.setup.prepare` raises.
+    Raises `BadInput` for what a live platform cannot have and for a function that is not an example, and the errors of
+    `experiments.setup.prepare`.
     """
     for run in runs:
         for key, why in unheard(run):
@@ -53,7 +53,7 @@ def run_live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Con
 
 
 def unheard(run: Run) -> Iterator[tuple[str, str]]:
-    """What a live platform would not be told of: keys with the reason."""
+    """Yield the settings that a live platform cannot have, each with the reason."""
     system = run.setup.system
     if system.fast_init not in (None, system.templates):
         yield "fast_init", "its platforms have it with templates, and not without"

@@ -1,4 +1,4 @@
-"""One run of a comparison on a live platform: functions deployed, calls replayed, and what its books say of it."""
+"""Makes one run of a comparison on a live platform: deploys functions, replays calls, and reads the memory books."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .replay import PlannedCall, replay
 from .setup import Prepared
 
 CONTAINER_MB = 2048
-"""Room for every example function: containers are alike, so that each can take any of them."""
+"""Enough for every example function: with one size for all, any container can take any function."""
 
 _LOOK_EVERY_S = 1.0
 
 
 def deploy_all(platform: Platform, functions: Sequence[Prepared], console: Console) -> None:
-    """Deploy functions with a container of `CONTAINER_MB` each. Raises `BadFunction` for one that is refused."""
+    """Deploy functions with containers of `CONTAINER_MB`. Raises `BadFunction` for a function that is refused."""
     with platform.client() as client:
         for each in functions:
             with Steps(console, f"deploying {each.name}") as steps:
@@ -32,7 +32,7 @@ def deploy_all(platform: Platform, functions: Sequence[Prepared], console: Conso
 def measure(
     platform: Platform, setting: Setting, calls: Sequence[PlannedCall], duration_s: float, console: Console
 ) -> Run:
-    """Replay calls for `duration_s` at least, shown on `console`: records, and what the books gained meanwhile."""
+    """Replay calls for at least `duration_s`, with progress on `console`; return records and the books' increase."""
     view = ReplayView(len(calls), duration_s)
     with platform.client() as client, view.shown(console):
         before = Books.of(client.status())

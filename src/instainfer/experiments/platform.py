@@ -1,4 +1,4 @@
-"""A platform of its own for each run: started as a process, told when it is ready, ended with everything in it."""
+"""Starts a platform as a process for each run, waits until it is ready, and ends it with everything in it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOK_EVERY_S = 0.05
 _LOG_TAIL_LINES = 20
 
 _ORDERLY = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
-"""Exit statuses of a process that was asked to end and did."""
+"""Exit statuses of a process that ended when it was asked to."""
 
 _KEEP_ALIVE_TTL_S = 600.0
 _POLICIES = ("INSTAINFER_PRELOAD", "INSTAINFER_KEEPALIVE")
@@ -33,29 +33,29 @@ _POLICIES = ("INSTAINFER_PRELOAD", "INSTAINFER_KEEPALIVE")
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """All that is configured of a platform's policies."""
+    """The complete configuration of a platform's policies."""
 
     keepalive: KeepAliveConfig
     preload: PreloadConfig
     replace: bool
-    """As ``node.replace``."""
+    """Same meaning as ``node.replace``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a platform is configured for one run of a comparison."""
+    """Configuration of a platform for one run of a comparison."""
 
     label: str
     retain: bool
     """Whether a function's process outlives its call."""
     preload: str
     templates: bool
-    """Whether functions are forked from templates and ``fast_init`` is honoured; else every load is from nothing, as
-    on any platform."""
+    """Whether functions are forked from templates and ``fast_init`` is honoured. If not, libraries and models are
+    loaded completely every time, as on other platforms."""
     ttl_s: float = _KEEP_ALIVE_TTL_S
-    """How long idle containers are kept."""
+    """How long idle containers are kept, in seconds."""
     policies: PolicySettings | None = None
-    """In full, instead of `preload` and `ttl_s` with whatever the user has configured besides."""
+    """If given, replaces `preload`, `ttl_s` and whatever the user has configured for the policies."""
 
     @property
     def keepalive(self) -> str:
@@ -68,12 +68,12 @@ COMPARISON = (
     Setting("instainfer", retain=True, preload="opportunistic", templates=False),
     Setting("instainfer+templates", retain=True, preload="opportunistic", templates=True),
 )
-"""The paper's baseline, the fair baseline, the fair one with pre-loading, and that with templates, which is the default
-configuration: one keep-alive policy for all."""
+"""The paper's baseline; the fair baseline; the fair one with pre-loading; and that with templates, which is the default
+configuration. All have the same keep-alive policy."""
 
 
 def chosen(labels: Sequence[str]) -> tuple[Setting, ...]:
-    """The settings of these labels, in the order of `COMPARISON`; all of them when there are none.
+    """Return the settings with these labels, in the order of `COMPARISON`; without labels, all settings.
 
     Raises `BadInput` for an unknown label.
     """
@@ -86,13 +86,13 @@ def chosen(labels: Sequence[str]) -> tuple[Setting, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """A platform that takes calls."""
+    """A running platform that accepts calls."""
 
     api_host: str
     auth: str
     pid: int
     folder: Path
-    """Its files: home, story and log."""
+    """Folder of its files: home, story and log."""
 
     @property
     def story(self) -> Path:
@@ -104,17 +104,17 @@ class Platform:
 
 @contextlib.contextmanager
 def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iterator[Platform]:
-    """Start a fresh platform and end it when the block is left.
+    """Start a fresh platform, and end it when the block is left.
 
-    Its home is new; `cache` (environments and weights) is shared between runs. Raises `HostError`, with the tail of
-    its log, when it does not start or does not end as it should.
+    The platform has a new home; `cache` (environments and weights) is shared between runs. Raises `HostError` with the
+    end of the platform's log when it does not start, or does not stop as it should.
     """
     folder.mkdir(parents=True)
     ready, log, home = folder / "ready.json", folder / "server.log", folder / "home"
     command = [sys.executable, "-m", "instainfer.cli.main", "up"]
     command += ["--ready-file", str(ready), "--story", str(folder / "story.jsonl")]
     with log.open("wb") as output:
-        # A session of its own: Ctrl-C reaches us first, and we end the platform in order.
+        # The platform has its own session, so Ctrl-C reaches only us, and we end the platform in order.
         process = subprocess.Popen(
             command,
             env={**_inherited(setting), **_environment(setting, home, cache, memory_mb)},
@@ -128,7 +128,7 @@ def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iter
             api_host = _wait_until_ready(process, ready, log)
             _, auth = credentials(home)
             yield Platform(api_host, auth, process.pid, folder)
-    except BaseException:  # whatever unwinds us, Ctrl-C too, leaves no platform behind
+    except BaseException:  # for any exception, Ctrl-C too, no platform must be left behind
         _end(process)
         raise
     if _end(process) not in _ORDERLY:
@@ -136,7 +136,7 @@ def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iter
 
 
 def _inherited(setting: Setting) -> dict[str, str]:
-    """Our own environment, without what would win over policies that are given in full."""
+    """Return our own environment variables, without those that would override policies that are given completely."""
     if setting.policies is None:
         return dict(os.environ)
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(_POLICIES)}
@@ -170,18 +170,18 @@ def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> d
 def _wait_until_ready(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
     give_up = time.monotonic() + _READY_TIMEOUT_S
     while time.monotonic() < give_up:
-        # Waiting for the process, not sleeping: one that dies at once is noticed at once.
+        # We wait for the process instead of sleeping, so that we notice at once if it dies.
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = process.wait(_LOOK_EVERY_S)
             raise HostError(f"the platform ended with status {status} while starting; its last words:\n{_tail(log)}")
-        # Not there, or not complete yet.
+        # These errors mean that the file is missing or not complete yet.
         with contextlib.suppress(FileNotFoundError, ValueError):
             return str(json.loads(ready.read_bytes())["api_host"])
     raise HostError(f"the platform did not start within {_READY_TIMEOUT_S:.0f} s; its last words:\n{_tail(log)}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """SIGTERM lets the platform end what it started; whatever outlives that is killed."""
+    """Send SIGTERM, which lets the platform end what it started, and kill what is left after the time-out."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
@@ -197,7 +197,7 @@ def _tail(log: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the nodes' books say at one moment, summed over the nodes of a ``status``."""
+    """Memory and pre-load figures from a ``status``, summed over its nodes."""
 
     committed_gb_s: float
     used_gb_s: float
@@ -220,7 +220,7 @@ class Books:
         )
 
     def since(self, earlier: Books) -> Books:
-        """The same with integrals and counters counted from an earlier moment."""
+        """Return the same figures with integrals and counters taken since `earlier`."""
         return Books(
             self.committed_gb_s - earlier.committed_gb_s,
             self.used_gb_s - earlier.used_gb_s,

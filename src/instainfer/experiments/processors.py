@@ -1,9 +1,9 @@
-"""How many processors a function keeps busy, while it is loaded and while it computes.
+"""Measures how many processors a function keeps busy while it is loaded and while it computes.
 
-The kernel counts the processor time of every process. What a platform's processes have gained in the course of a call,
-over how long its load or its compute phase took, is the mean number of processors that were busy with it. A function
-that waits (for a disk, or for another service) keeps none busy, and one whose threads wait for each other by spinning
-keeps all of them.
+The kernel counts the processor time of every process. The processor time that a platform's processes gain during a
+call's load or compute phase, divided by the phase's duration, is the mean number of busy processors. A function that
+waits for a disk or another service keeps none busy; one whose threads spin while they wait for each other keeps all
+busy.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from .starts import OTHER, call, deploy_into, deploy_other, told
 
 _SETTING = Setting("processors", retain=True, preload="none", templates=False)
 _LEAST_S = 0.5
-"""The kernel tells processor time in hundredths of a second: calls are repeated until they have taken so long."""
+"""The kernel counts processor time in steps of 10 ms, so calls are repeated until they took this long in total."""
 _MOST_CALLS = 20
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 
 MOST_WAITING = 0.1
-"""Figures that are measured while more is waited for processors than this share of the time mean little."""
+"""If something waits for a processor for more than this share of the time, measured durations mean little."""
 
 
 @dataclass(slots=True)
 class Waiting:
-    """How busy a machine was."""
+    """How much the processes of a machine waited for processors."""
 
     share: float | None = None
-    """Share of the time in which something waited for a processor; None: the kernel does not tell, or not yet."""
+    """Share of the time in which a process waited for a processor; None: the kernel does not tell, or not yet."""
 
     @property
     def is_long(self) -> bool:
@@ -47,7 +47,7 @@ class Waiting:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Waiting]:
-    """Look how busy the machine is for as long as the block lasts; what is waited for within it counts, too."""
+    """Measure how busy the machine is while the block runs; waiting of the block's own processes counts too."""
     found = Waiting()
     began_s, before_s = time.monotonic(), _waited_s()
     yield found
@@ -58,7 +58,8 @@ def watched() -> Iterator[Waiting]:
 
 def _waited_s() -> float | None:
     try:
-        # The first line is of "some", those that wait at all, and ends with microseconds since the machine's start.
+        # The first line is "some": the time in which at least one task waited, in microseconds since the machine's
+        # start.
         some = Path("/proc/pressure/cpu").read_text(encoding="ascii").partition("\n")[0]
     except OSError:
         return None
@@ -67,7 +68,7 @@ def _waited_s() -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Mean numbers of processors."""
+    """Mean number of busy processors during a load and during a call."""
 
     load: float
     compute: float
@@ -76,7 +77,7 @@ class Busy:
 def measure(
     functions: Sequence[Prepared], folder: Path, cache: Path, container_mb: int, steps: Steps
 ) -> dict[str, Busy]:
-    """Of each function, by name. Raises `HostError` when the platform fails, `BadFunction` when a call does."""
+    """Measure each function; the result is by name. Raises `HostError` or `BadFunction` when platform or call fails."""
     found = {}
     with (
         running(_SETTING, folder / _SETTING.label, cache, container_mb) as platform,
@@ -109,13 +110,13 @@ def _busy(platform: Platform, client: Client, each: Prepared) -> Busy:
 
 
 def _used(platform: Platform) -> dict[int, float]:
-    """Seconds of processor time that each process below the platform's own has used."""
+    """Return the seconds of processor time that each process below the platform's main process has used."""
     return {pid: _process_s(pid) for pid in family([platform.pid]) if pid != platform.pid}
 
 
 def _process_s(pid: int) -> float:
     try:
-        # The name, in brackets, may hold anything; utime and stime are the 14th and 15th fields of the line.
+        # The process's name, in brackets, may contain anything; utime and stime are fields 14 and 15 of the line.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return 0.0

@@ -1,8 +1,8 @@
-"""What things cost on this machine: real functions on private platforms, measured, and written as a cost set.
+"""Measures what functions cost on this machine, with real functions on private platforms, and makes a cost set.
 
-Each kind of start is provoked as in `experiments.starts`, whose platforms have room for one container, so that one
-thing happens at a time; `sim.observed` reads what came of it from their stories. Everything has been called once
-before on a platform that is not read: files are in the kernel's cache by then, and templates know what to import.
+Each kind of start is provoked as in `experiments.starts`. The platforms have memory for one container, so that only one
+thing happens at a time, and `sim.observed` reads the costs from their stories. Before that, every function is called on
+a platform that is not measured: then its files are in the kernel's cache, and templates know what to import.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _PROBES = tuple(
     replace(probe, kinds=(*probe.kinds, StartKind.WARM)) if probe.kinds == (StartKind.TEMPLATED,) else probe
     for probe in starts.PROBES
 )
-"""Of what is forked from a template later calls are wanted too."""
+"""The probe with templates also measures later calls of forked functions."""
 _FIRST = Setting("first", retain=True, preload="none", templates=True)
 _SECOND_CALLS = 2
-"""Of every function before anything is measured: what the first load has imported, the second one's template has."""
+"""Number of unmeasured calls of every function: templates import what the first load has imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Options:
     """What to measure."""
 
     functions: tuple[str, ...] = ()
-    """Names of example functions, and folders of others; none: every example function."""
+    """Names of example functions, and folders of other functions; empty: every example function."""
     repeat: int = 5
-    """Starts of each kind."""
+    """Number of starts of each kind."""
     weights: Path | None = None
-    """Folder of real weights, instead of seeded ones for examples."""
+    """Folder with real weights, which replace the examples' seeded ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,14 @@ class Profiled:
     prepared: Prepared
     manifest: Manifest
     memory_mb: int
-    """Its own limit."""
+    """The function's own memory limit."""
 
 
 def profile(options: Options, console: Console) -> CostSet:
-    """Measure, and say on `console` how it goes.
+    """Measure, and show the progress on `console`.
 
-    Raises `NotFound` and `BadFunction` for what is no function or has no request, `EnvironmentBuildError` and
-    `HostError` when the set-up or a platform fails, `BadInput` when something of a function never came to be measured.
+    Raises `NotFound` or `BadFunction` for a name that is no function or has no request, `EnvironmentBuildError` or
+    `HostError` when the set-up or a platform fails, and `BadInput` when some cost of a function could not be measured.
     """
     cache = load_config().cache_dir.absolute()
     functions = prepared(options.functions, cache, options.weights, console)
@@ -78,7 +78,7 @@ def profile(options: Options, console: Console) -> CostSet:
 
 
 def measure(functions: Sequence[Profiled], folder: Path, cache: Path, repeat: int, steps: Steps) -> CostSet:
-    """The cost set of functions that are ready to be deployed; platforms keep their files in `folder`."""
+    """Return the cost set of functions that are ready to be deployed; platforms keep their files in `folder`."""
     ready = [each.prepared for each in functions]
     container_mb = max(starts.CONTAINER_MB, *(each.memory_mb for each in functions))
     _call_all_once(ready, folder, cache, container_mb, steps)
@@ -117,16 +117,16 @@ def _source(today: str, repeat: int, waiting: processors.Waiting) -> str:
 
 
 def read_stories(folder: Path, probes: Iterable[starts.Probe]) -> Observer:
-    """What `starts.measure` has left in its folder."""
+    """Read the stories that `starts.measure` has left in `folder`."""
     observer = Observer()
     for probe in probes:
-        # A platform with templates honours fast_init too.
+        # Platforms with templates also honour fast_init.
         observer.read(read_story(folder / probe.setting.label / "story.jsonl"), fast=probe.setting.templates)
     return observer
 
 
 def prepared(names: Iterable[str], cache: Path, weights: Path | None, console: Console) -> list[Profiled]:
-    """Functions by the names of examples or by their folders, ready to be deployed; without names all examples."""
+    """Prepare functions, given by the names of examples or by folders, for deployment; without names, all examples."""
     chosen = list(names) or sorted(path.name for path in (examples_dir() / "functions").iterdir() if path.is_dir())
     default_mb = load_config().limits.default_memory_mb
     result: list[Profiled] = []
@@ -141,7 +141,7 @@ def prepared(names: Iterable[str], cache: Path, weights: Path | None, console: C
 
 
 def _own(folder: Path, weights: Path | None) -> Prepared:
-    """A user's function: its environment is built when it is deployed."""
+    """Prepare a user's function; its environment is built when it is deployed."""
     name = read_manifest(folder).name or folder.resolve().name
     return Prepared(name, folder, Path(), weights or folder, sample_request(folder))
 
@@ -149,7 +149,7 @@ def _own(folder: Path, weights: Path | None) -> Prepared:
 def _example(name: str, cache: Path, weights: Path | None, console: Console) -> Prepared:
     if weights is None:
         for path in read_manifest(example(name)).weights:
-            # Weights are made by the example that they are named after; another one may share them.
+            # Weights are made by the example that they are named after, and other examples may use them too.
             owner = Path(path).stem
             if owner != name:
                 weights = prepare([owner], cache, None, console)[0].weights_dir

@@ -1,8 +1,8 @@
-"""Open-loop replay: every call is sent at its time, whatever became of the earlier ones, and none is lost sight of.
+"""Open-loop replay: every call is sent at its time, whether or not earlier calls have ended, and each gets a record.
 
-A call is blocking, so its record comes with its answer. When the platform answers 202 (the call outlasted a blocking
-one) the record is fetched by the activation's id. When the connection breaks before an id was seen, the call is settled
-at the end: among the function's activations on the platform there is one that no other call of ours was told about.
+Calls are blocking, so the answer contains the record. When the platform answers 202, because the call took too long for
+a blocking one, the record is fetched by the activation's id. When the connection breaks before the id is known, the
+call is settled at the end: it must be an activation of the function that belongs to no other call of this replay.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _ACTIONS = "/api/v1/namespaces/_/actions"
 _ACTIVATIONS = "/api/v1/namespaces/_/activations"
 
 _FOLLOW_UP_S = 600.0
-"""How long after its last sign of life a call may still end: longer than the longest time limit of a function."""
+"""A call may still end this long after its last sign of life: longer than the longest time limit of a function."""
 _FOLLOW_UP_EVERY_S = 0.5
-"""The API has no way to be told of an activation's end after a 202, so its record is asked for."""
+"""After a 202 the API cannot report an activation's end, so its record is requested at this interval."""
 _IDLE_CONNECTION_S = 2.0
-"""Shorter than servers keep idle connections (5 s is usual): one that closes as we send would look like a break."""
+"""Shorter than servers keep idle connections (usually 5 s): if one closed while we send, it would look broken."""
 _PAGE = 200
 
 
@@ -37,14 +37,14 @@ class PlannedCall:
     """One call of a replay."""
 
     at_s: float
-    """When to send it, in seconds since the replay began."""
+    """When to send the call, in seconds since the replay began."""
     function: str
     args: bytes
     """The request as a JSON object."""
 
 
 class Watcher:
-    """Told how a replay goes; to be overridden."""
+    """Gets the progress of a replay; subclasses override what they need."""
 
     def sent(self, call: PlannedCall) -> None: ...
 
@@ -53,7 +53,7 @@ class Watcher:
 
 @dataclass(slots=True)
 class _Sent:
-    """A call on its way: what is known of it before its record."""
+    """A call that was sent, and what is known of it before its record."""
 
     call: PlannedCall
     sent_s: float
@@ -64,9 +64,9 @@ class _Sent:
 async def replay(
     calls: Sequence[PlannedCall], api_host: str, auth: str, duration_s: float = 0.0, watcher: Watcher | None = None
 ) -> list[CallRecord]:
-    """Send all calls at their times; returns one record per call, in the order of sending.
+    """Send all calls at their times; return one record per call, in the order of sending.
 
-    Ends when every call has ended, and not before `duration_s`. Never raises for what happens to a call.
+    Ends when every call has ended, but not before `duration_s`. Nothing that happens to a call raises an exception.
     """
     async with httpx2.AsyncClient(
         base_url=base_url(api_host),
@@ -95,7 +95,7 @@ class _Replay:
                 await self._until(call.at_s)
                 tasks.append(group.create_task(self._one(call)))
             await self._until(duration_s)
-        # Only now every id that was told to one of our calls is known.
+        # Only now do we know every id that belongs to one of our calls.
         records = [task.result() for task in tasks]
         settled = await self._settle({record.activation_id for record in records if record is not None})
         for record in settled:
@@ -109,7 +109,7 @@ class _Replay:
         await asyncio.sleep(max(0.0, at_s - self._now()))
 
     async def _one(self, call: PlannedCall) -> CallRecord | None:
-        """Send one call; None when its connection broke before anything was known of it."""
+        """Send one call; return None when its connection broke before its id was known."""
         sent = _Sent(call, self._now())
         self._watcher.sent(call)
         try:
@@ -137,7 +137,7 @@ class _Replay:
         return _unrecorded(sent, status=f"refused: {text}")
 
     async def _follow(self, sent: _Sent) -> CallRecord:
-        """Fetch the record of a call whose id is known, once it has ended."""
+        """Fetch the record of a call whose id is known, once the call has ended."""
         give_up_s = self._now() + _FOLLOW_UP_S
         while self._now() < give_up_s:
             try:
@@ -153,7 +153,7 @@ class _Replay:
         return _unrecorded(sent, status=LOST)
 
     async def _settle(self, known: set[str]) -> list[CallRecord]:
-        """Give each call with a broken connection the oldest activation of its function that is nobody's."""
+        """Match each call whose connection broke with its function's oldest activation that no other call has."""
         unclaimed: dict[str, list[str]] = {}
         for function in {sent.call.function for sent in self._broken}:
             unclaimed[function] = [id_ for id_ in await self._activation_ids(function) if id_ not in known]
@@ -168,7 +168,7 @@ class _Replay:
         return records
 
     async def _activation_ids(self, function: str) -> list[str]:
-        """Ids of the function's activations since the replay began, oldest first; none when nobody answers."""
+        """Return the ids of the function's activations since the replay began, oldest first; none without an answer."""
         ids: list[str] = []
         while True:
             params: dict[str, str | int] = {

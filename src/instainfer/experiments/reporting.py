@@ -1,10 +1,10 @@
-"""What a campaign came to, written down: a page, its pictures as files, and its tables to be pasted into documents::
+"""Writes the report of a campaign: a page, its figures as files, and its tables as Markdown::
 
-    OUT/index.html     everything, self-contained
-    OUT/tables.md      all tables in Markdown
-    OUT/figures/       each picture as .svg and .png
+    OUT/index.html     everything, in one self-contained page
+    OUT/tables.md      all tables in Markdown, for other documents
+    OUT/figures/       each figure as .svg and .png
 
-All of it is written anew each time, from the results of the runs alone.
+All files are written again each time, from nothing but the results of the runs.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _MISSING_NAMED = 3
 class Written:
     chapters: Sequence[Chapter]
     problem: str = ""
-    """Why there are no pictures."""
+    """Why there are no figures; empty if there are."""
 
 
 def check(scenario: Scenario, runs: Sequence[Run]) -> None:
-    """Find out before the runs are made whether their report can be written. Raises `BadInput`."""
+    """Check before the runs are made that their report can be written. Raises `BadInput` if not."""
     chapters(Cells(Campaign(scenario, "", [entry(run) for run in runs], {})))
 
 
 def report(campaign: Campaign, out: Path) -> Written:
-    """Write the report of what has been made so far into the campaign's folder.
+    """Write the report of the runs made so far into the campaign's folder.
 
-    Without matplotlib there are tables and no pictures. Raises `BadInput` for a scenario whose reports leave open what
-    they are to show, and `HostError` when the folder cannot be written.
+    Without matplotlib there are tables but no figures. Raises `BadInput` for a scenario with an ambiguous report, and
+    `HostError` when the folder cannot be written.
     """
     told = chapters(Cells(campaign))
     problem = ""
@@ -72,7 +72,7 @@ def report(campaign: Campaign, out: Path) -> Written:
 
 
 def markdown(campaign: Campaign, told: Sequence[Chapter]) -> str:
-    """All tables, each chapter under a heading of its own."""
+    """Return all tables, with a heading for each chapter."""
     scenario = campaign.scenario
     parts = [f"# {scenario.title}", *_problems(campaign), _set_up(campaign), f"    {campaign.command}"]
     for chapter in told:
@@ -82,7 +82,7 @@ def markdown(campaign: Campaign, told: Sequence[Chapter]) -> str:
 
 
 def _drawn(draw: Callable[[], Figure], path: Path, unique: str) -> str:
-    """Write the picture's files; returns its SVG text, whose ids begin with what is unique on the page."""
+    """Write the figure's files, and return its SVG text; ids contain `unique`, which is unique on the page."""
     figure = draw()
     text = svg(figure, unique)
     path.with_suffix(".svg").write_text(_DECLARATION + text, encoding="utf-8")

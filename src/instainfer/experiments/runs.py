@@ -1,4 +1,4 @@
-"""A scenario laid out into its runs, each with an id that says what it is, so that none is made twice."""
+"""Expands a scenario into its runs; each has an id that describes it, so that no run is made twice."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from .scenario import Point, Scenario, Setup, TraceFile, setup
 from .sources import digest, source
 
 FORM = 1
-"""Counted up when what a run does or leaves behind changes, so that older results are not taken for it."""
+"""Increased when a run's behaviour or result format changes, so that older results are not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a scenario: a system on a workload with a seed."""
+    """One run of a scenario: a system on a workload with a seed, at one point of the sweeps."""
 
     workload: str
-    """Label, as `system`."""
+    """Label of the workload; `system` is a label too."""
     system: str
     point: Point
-    """The values of what is varied."""
+    """The value of each parameter that is varied."""
     seed: int
     setup: Setup
     costs: CostSet
     durations: str
     folder: Path
-    """Of the scenario; names of traces are relative to it."""
+    """The scenario's folder; names of trace files are relative to it."""
     live: bool = False
-    """On a real platform."""
+    """True: the run is made on a real platform."""
 
     @property
     def described(self) -> dict[str, Any]:
-        """Everything that its result depends on, labels not."""
+        """Everything that the result depends on; labels and colours are left out."""
         told = self.setup.model_dump(mode="json", by_alias=True)
         for part in (told["workload"], told["system"]):
             del part["label"]
@@ -64,13 +64,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for people."""
         point = [f"{parameter} = {value}" for parameter, value in self.point.items()]
         return ", ".join([self.system, self.workload, *point, f"seed {self.seed}"])
 
     @property
     def settings(self) -> Settings:
-        """Of the simulated platform."""
+        """Settings of the simulated platform."""
         system = self.setup.system
         return Settings(
             keepalive=system.keepalive,
@@ -87,9 +87,9 @@ class Run:
 
 
 def runs(scenario: Scenario, folder: Path, costs: CostSet | None = None) -> Iterator[Run]:
-    """Every run of a scenario whose file is in `folder`; those on one workload follow each other.
+    """Yield every run of a scenario whose file is in `folder`; runs on the same workload follow each other.
 
-    `costs`: instead of the scenario's. Raises `BadInput` and `NotFound` for a value or costs that cannot be had.
+    `costs` replaces the scenario's cost set. Raises `BadInput` or `NotFound` for an impossible value or missing costs.
     """
     costs = costs if costs is not None else _costs(scenario.costs, folder)
     for workload in scenario.workload:
@@ -101,9 +101,9 @@ def runs(scenario: Scenario, folder: Path, costs: CostSet | None = None) -> Iter
 
 
 def simulate(run: Run) -> dict[str, Any]:
-    """Make the run; the document that ``instainfer simulate --json`` writes, with what the run and its workload are.
+    """Make the run; return the document of ``instainfer simulate --json``, with descriptions of run and workload.
 
-    Raises `BadInput` for a policy that does not exist, and as `sources.source` does.
+    Raises `BadInput` for a policy that does not exist, and the errors of `sources.source`.
     """
     made = source(run.setup.workload, run.seed, run.folder)
     outcome = run_simulation(
@@ -117,15 +117,15 @@ def simulate(run: Run) -> dict[str, Any]:
 
 
 def document(run: Run, found: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    """Results in the form of ``results.json`` as those of a run."""
+    """Turn a document in the form of ``results.json`` into the result of a run."""
     for function in found["runs"][0]["functions"].values():
-        # Of each function its figures are enough; with a thousand of them histograms would be most of the file.
+        # Functions keep only their figures: with a thousand functions, histograms would be most of the file.
         del function["e2e_histogram_ms"], function["startup_histogram_ms"]
     return {**found, "experiment": {"id": run.id, "described": run.described}, "workload": facts}
 
 
 def valid(found: Any, run_id: str) -> bool:
-    """Whether a document read from a file is the result of that run, by this version of the code."""
+    """Return whether a document read from a file is the result of this run by this version of the code."""
     return (
         isinstance(found, dict)
         and found.get("version") == __version__

@@ -1,8 +1,8 @@
-"""A scenario: which workloads on which systems, what is varied, and what is to be shown of it; one TOML file.
+"""A scenario says which workloads run on which systems, what is varied, and what is reported; it is one TOML file.
 
-Keys below ``keepalive`` and ``preload`` are those of the configuration (`instainfer.config`). What a scenario does not
-say is what the code's defaults say, never what the user's own configuration says, so that a scenario means the same
-everywhere. Unknown keys are errors. docs/howto/experiments.md explains the form by example.
+Keys below ``keepalive`` and ``preload`` are those of the configuration (`instainfer.config`). A missing key has the
+default of the code and never the user's own configuration, so that a scenario means the same everywhere. Unknown keys
+are errors. docs/howto/experiments.md explains the form by example.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ..config import KeepAliveConfig, PreloadConfig
 from ..errors import BadInput, NotFound
 
 BUILT_IN = Path(__file__).parent / "scenarios"
-"""Folder of the scenarios that come with us."""
+"""Folder of the built-in scenarios."""
 
 Point: TypeAlias = dict[str, Any]
-"""A value for each parameter that is varied."""
+"""The value of each parameter that is varied."""
 
 Class: TypeAlias = Literal["predictable", "normal", "bursty"]
-"""Of arrivals; see `traces.classes`."""
+"""Class of arrivals; see `traces.classes`."""
 
 
 _LABELS = ("label", "title", "parameter")
 _KINDS_OF_WORKLOADS = ("generated", "trace", "population")
-"""Pydantic names the kind, which is no key, in the place of a mistake."""
+"""When Pydantic names the place of a mistake, it inserts the workload's kind, which is not a key of the file."""
 
 
 class _Part(BaseModel):
@@ -38,12 +38,12 @@ class _Part(BaseModel):
 
 
 class Group(_Part):
-    """Generated functions that are alike."""
+    """Generated functions with the same class of arrivals."""
 
     class_: Class = Field(alias="class")
     functions: int = Field(gt=0)
     rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
-    """Calls per minute of a function; several are dealt to the functions in turn, in an order that the seed draws."""
+    """Calls per minute of a function; several rates are dealt to the functions in turn, in a random order."""
 
     @field_validator("rates", mode="before")
     @classmethod
@@ -54,52 +54,52 @@ class Group(_Part):
 class _Workload(_Part):
     label: str
     names: tuple[str, ...] = ()
-    """Functions of the cost set that the rows take in turn and share; none: each row is a function of its own."""
+    """Functions of the cost set that the rows take in turn and share; empty: each row is a function of its own."""
 
 
 class Generated(_Workload):
-    """Made by `traces.generate`."""
+    """A workload made by `traces.generate`."""
 
     kind: Literal["generated"] = "generated"
     minutes: int = Field(gt=0)
     group: tuple[Group, ...] = Field(min_length=1)
     calls_per_minute: float | None = Field(None, gt=0)
-    """Of all functions together: their rates are scaled to it. None: they are taken as they are."""
+    """Rate of all functions together, to which their rates are scaled; None: they are not scaled."""
 
 
 class _Selected(_Workload):
-    """Some functions of many; see `traces.select` for what the keys mean."""
+    """Some functions out of many; `traces.select` explains the keys."""
 
     class_: Class | None = Field(None, alias="class")
     functions: int | None = Field(None, gt=0)
-    """So many are drawn, by the seed; None: all that are like that."""
+    """Number of functions to draw with the seed; None: all that match the other keys."""
     min_calls: int = Field(1, ge=1)
     max_calls: int | None = Field(None, ge=1)
 
 
 class TraceFile(_Selected):
-    """A part of a real trace."""
+    """A workload that is a part of a real trace."""
 
     kind: Literal["trace"]
     file: str
-    """Relative to the scenario's folder."""
+    """Path relative to the scenario's folder."""
     first_minute: int = Field(0, ge=0)
     minutes: int | None = Field(None, gt=0)
 
 
 class Drawn(_Selected):
-    """Made by `traces.population`, after the statistics of Azure 2019."""
+    """A workload made by `traces.population`, which follows the statistics of Azure 2019."""
 
     kind: Literal["population"]
     minutes: int = Field(gt=0)
     of: int = Field(gt=0)
-    """So many functions are made up, from which the wanted ones are taken."""
+    """Size of the synthetic population from which the functions are selected."""
     min_per_day: float = Field(0.0, ge=0)
     max_per_day: float | None = Field(None, gt=0)
     max_per_minute: float = Field(60.0, gt=0)
     start_hour: int = Field(0, ge=0, le=23)
     calls_per_minute: float | None = Field(None, gt=0)
-    """Of the functions taken, together: their rates are scaled to it. None: they are as drawn."""
+    """Rate of the selected functions together, to which their rates are scaled; None: they are not scaled."""
 
 
 Workload: TypeAlias = Generated | TraceFile | Drawn
@@ -112,16 +112,16 @@ class System(_Part):
     family: str = ""
     """Systems of one family share a colour; empty: the label."""
     line: Literal["solid", "dashed", "dotted"] = "solid"
-    """Tells the members of a family apart."""
+    """Line style, which tells the members of a family apart."""
     baseline: Literal["stateless", "fair"] = "fair"
-    """What is left of a function after its call: nothing (its process ends), or its process."""
+    """What remains of a function after its call: nothing (``stateless``), or its process (``fair``)."""
     keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
     preload: PreloadConfig = Field(default_factory=PreloadConfig)
     templates: bool = True
     fast_init: bool | None = None
-    """None: as `templates`."""
+    """None: same as `templates`."""
     replace: bool = False
-    """As ``node.replace``."""
+    """Same meaning as ``node.replace``."""
 
     @field_validator("keepalive", mode="before")
     @classmethod
@@ -135,38 +135,38 @@ class System(_Part):
 
 
 class Sweep(_Part):
-    """A parameter, and the values it takes; several sweeps make every combination."""
+    """A parameter and its values; several sweeps together make every combination."""
 
     parameter: str
     values: tuple[Any, ...] = Field(min_length=1)
     systems: tuple[str, ...] = ()
-    """Labels; none: all. The others are run as they are."""
+    """Labels of the systems for which the parameter is varied; empty: all. Other systems keep their own value."""
 
 
 KINDS = Literal["latency", "functions", "cdf", "phases", "memory", "ablation", "sweep", "predictors", "groups", "front"]
 
 
 class Report(_Part):
-    """A table, a picture or both."""
+    """A table, a figure, or both."""
 
     kind: KINDS
     title: str
     caption: str = ""
     systems: tuple[str, ...] = ()
-    """Labels; none: all."""
+    """Labels of the systems to show; empty: all."""
     metric: Literal["e2e", "startup"] = "e2e"
     x: str = ""
-    """sweep: the parameter along the axis; front: the parameter that makes a system's curve."""
+    """sweep: the parameter on the x axis; front: the parameter that makes a system's curve."""
     log: bool = False
-    """sweep: a logarithmic x axis."""
+    """sweep: whether the x axis is logarithmic."""
     reference: str = ""
-    """What the others are compared with: a system; empty: the scenario's."""
+    """The system with which the others are compared; empty: the scenario's reference."""
     at: Point = Field(default_factory=dict)
-    """front: the reference's values of the parameters."""
+    """The values of the parameters at which systems are shown; front: those of the reference."""
     bands: dict[str, float] = Field(default_factory=dict)
-    """groups: the least calls per minute of a function in each group, from the busiest on."""
+    """groups: the smallest calls per minute of a function in each group, beginning with the busiest group."""
     published: dict[str, Any] = Field(default_factory=dict)
-    """The paper's own figures, to be set beside ours; see docs/howto/experiments.md."""
+    """The paper's own figures, which are shown beside ours; see docs/howto/experiments.md."""
 
 
 class Scenario(_Part):
@@ -174,15 +174,15 @@ class Scenario(_Part):
     title: str
     about: str = ""
     costs: str = "paper"
-    """Name of a cost set, or a JSON file, relative to the scenario's folder."""
+    """Name of a cost set, or path of a JSON file relative to the scenario's folder."""
     durations: Literal["costs", "trace"] = "costs"
-    """Whose compute times."""
+    """Whether compute times come from the costs or from the trace."""
     memory_gb: float = Field(10.0, gt=0)
-    """For containers, on each node."""
+    """Memory for containers, on each node."""
     nodes: int = Field(1, gt=0)
     seeds: tuple[int, ...] = Field((1,), min_length=1)
     reference: str = ""
-    """The system over which speed-ups are; empty: the first."""
+    """The system against which speed-ups are computed; empty: the first."""
     workload: tuple[Annotated[Workload, Field(discriminator="kind")], ...] = Field(min_length=1)
     system: tuple[System, ...] = Field(min_length=1)
     sweep: tuple[Sweep, ...] = ()
@@ -221,7 +221,7 @@ class Scenario(_Part):
         return self
 
     def _published(self, report: Report, where: str) -> None:
-        """What is printed is printed of something here: a workload, or a system, at a point perhaps."""
+        """Check that published figures belong to a workload, or to a system (at a point, perhaps), of this scenario."""
         systems, workloads = [each.label for each in self.system], [each.label for each in self.workload]
         if report.kind in ("functions", "predictors"):
             _known("workload", report.published, workloads, f"{where}, published,")
@@ -234,7 +234,7 @@ class Scenario(_Part):
         return self.reference or self.system[0].label
 
     def points(self, system: System) -> list[Point]:
-        """Every combination of the values that a system takes."""
+        """Return every combination of the values that are varied for a system."""
         sweeps = [each for each in self.sweep if not each.systems or system.label in each.systems]
         return [
             dict(zip((each.parameter for each in sweeps), values, strict=True))
@@ -257,7 +257,7 @@ PARAMETERS: tuple[str, ...] = (
 
 
 class Setup(_Part):
-    """One workload and one system at one point: a scenario without anything left to vary."""
+    """One workload and one system at one point: a scenario in which nothing is varied any more."""
 
     workload: Annotated[Workload, Field(discriminator="kind")]
     system: System
@@ -266,7 +266,7 @@ class Setup(_Part):
 
 
 def setup(scenario: Scenario, workload: Workload, system: System, point: Point) -> Setup:
-    """The set-up at a point. Raises `BadInput` for a value that its parameter cannot take."""
+    """Return the set-up at a point. Raises `BadInput` for a value that its parameter cannot have."""
     values: dict[str, Any] = {
         "workload": workload.model_dump(by_alias=True),
         "system": system.model_dump(),
@@ -311,7 +311,7 @@ def _vary(workload: dict[str, Any], name: str, value: Any, parameter: str) -> No
 
 
 def find(name: str) -> Path:
-    """The file of a built-in scenario, or of any other. Raises `NotFound`, with what there is."""
+    """Return the file of a built-in scenario, or the file at this path. Raises `NotFound`, naming the built-in ones."""
     path = Path(name)
     built_in = BUILT_IN / f"{name}.toml"
     if path.suffix != ".toml" and built_in.is_file():
@@ -327,12 +327,12 @@ def built_in_files() -> list[Path]:
 
 
 def load(path: Path) -> Scenario:
-    """Read a scenario. Raises `BadInput`, naming file, key and reason, and `NotFound` when there is none."""
+    """Read a scenario. Raises `NotFound`, or `BadInput` with file, key and reason when it is malformed."""
     return parse(read_text(path), str(path))
 
 
 def read_text(path: Path) -> str:
-    """A scenario as it is written. Raises `BadInput` when it cannot be read, `NotFound` when there is none."""
+    """Return a scenario's text. Raises `NotFound` when there is no file, and `BadInput` when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -342,7 +342,7 @@ def read_text(path: Path) -> str:
 
 
 def parse(text: str, where: str) -> Scenario:
-    """Read a scenario's text; `where` is named when it is malformed."""
+    """Parse a scenario's text; error messages name `where`."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -354,7 +354,7 @@ def parse(text: str, where: str) -> Scenario:
 
 
 def _problems(error: ValidationError, values: Any) -> str:
-    """Key and reason of each mistake."""
+    """Format the key and the reason of each mistake."""
     told = []
     for problem in error.errors():
         key = _key(problem["loc"], values)
@@ -365,7 +365,7 @@ def _problems(error: ValidationError, values: Any) -> str:
 
 
 def _key(steps: Iterable[int | str], values: Any) -> str:
-    """A place as one reads it, ``system[Pagurus].preload.p_load``: what stands in a list has its label for a number."""
+    """Format a key as people write it: ``system[Pagurus].preload.p_load``, with labels instead of list indices."""
     key: list[str] = []
     for step in steps:
         if isinstance(step, int):

@@ -1,4 +1,4 @@
-"""What the example functions need before they can be deployed: their environments, and full-size weights."""
+"""Prepares the example functions for deployment: builds their environments, and makes full-size weights."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _MAKE_WEIGHTS_TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An example function, ready to be deployed."""
+    """An example function that is ready to be deployed."""
 
     name: str
     folder: Path
     python: Path
-    """Interpreter of its environment."""
+    """Interpreter of the function's environment."""
     weights_dir: Path
     request: bytes
 
 
 def prepare(names: Sequence[str], cache: Path, weights: Path | None, console: Console) -> list[Prepared]:
-    """Build environments and write weights as far as they are not there, and say how it goes.
+    """Build the environments and write the weights that are missing, and show the progress.
 
-    `weights` is a folder with real weights to be used instead of seeded ones. Raises `EnvironmentBuildError`,
-    `HostError` and `BadFunction`, the last also when weights cannot be made or are missing from `weights`.
+    `weights` is a folder with real weights, which replace the seeded ones. Raises `EnvironmentBuildError`, `HostError`
+    and `BadFunction`; the last also when weights cannot be made or are missing from `weights`.
     """
     environments = Environments(cache / ENVIRONMENTS)
     prepared = []

@@ -1,4 +1,4 @@
-"""From what a scenario says of a workload to the workload; made once per process, however many runs take it."""
+"""Makes the workload that a scenario describes, once per process, however many runs use it."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from .scenario import Drawn, Generated, TraceFile
 from .scenario import Workload as Described
 
 _KEPT = 4
-"""Workloads that a process remembers: runs that share one come close to each other."""
+"""Number of workloads that a process keeps; runs that share a workload follow each other closely."""
 _DAY_MINUTES = 1440
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A workload, and what there is to say of it."""
+    """A workload and a description of it."""
 
     workload: Workload
     facts: dict[str, Any]
-    """Calls, functions, duration, and functions by class of arrivals."""
+    """Number of calls and functions, duration, and functions by class of arrivals."""
 
 
 def source(described: Described, seed: int, folder: Path) -> Source:
-    """The workload that a scenario in `folder` describes.
+    """Return the workload that a scenario in `folder` describes.
 
     The same seed gives the same calls to every system. Raises `BadInput` and `NotFound` as `traces` does.
     """
@@ -46,7 +46,7 @@ def source(described: Described, seed: int, folder: Path) -> Source:
 
 
 def digest(trace: TraceFile, folder: Path) -> str:
-    """Of the file, so that a run is not taken for one of another trace with the same name."""
+    """Return a digest of the trace file, so that runs on different files with the same name are told apart."""
     path = folder / trace.file
     try:
         return _digest(path, path.stat().st_mtime_ns)
@@ -57,7 +57,7 @@ def digest(trace: TraceFile, folder: Path) -> str:
 
 
 def mix(workload: Generated, seed: int) -> tuple[Arrivals, ...]:
-    """What each generated function is like; several rates are dealt in an order that the seed draws."""
+    """Return class and rate of each generated function; several rates are dealt in an order drawn by the seed."""
     dealt: list[Arrivals] = []
     for number, group in enumerate(workload.group):
         rates = [rate for rate, _ in zip(cycle(group.rates), range(group.functions))]

@@ -1,19 +1,19 @@
-"""Provokes each kind of start, one function at a time, by what anybody can ask of a platform.
+"""Provokes each kind of start, one function at a time, through the platform's public interface.
 
-Every platform here has memory for one container, so a call always finds the same one:
+Every platform here has memory for one container only, so a call always goes to the same container:
 
 =========  ======================  ==========================================================================
 kind       platform                how
 =========  ======================  ==========================================================================
-cold       short keep-alive        the call comes when the container has gone
-prewarmed  no pre-loading          a call of another function has just ended this one's process there
-warm       the same                the call follows one of the same function
-templated  with templates          as prewarmed; the template outlives the other's call
-preloaded  default                 as prewarmed, and then pre-loading has put the function there
+cold       short keep-alive        the call comes after the container has gone
+prewarmed  no pre-loading          a call of another function has just ended this function's process
+warm       same as prewarmed       the call follows a call of the same function
+templated  with templates          as prewarmed, but the template has outlived the other function's call
+preloaded  default                 as prewarmed, and then pre-loading has loaded the function
 =========  ======================  ==========================================================================
 
-A call counts for what the platform says it was. One that turned out to be of another kind is not used: what did not
-occur within a few more tries than wanted is missing.
+The platform says which kind a call was. A call of another kind than wanted is not used, and a kind that did not occur
+often enough within a few extra tries is missing from the result.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from .setup import Prepared
 
 CONTAINER_MB = 2048
 OTHER = "other"
-"""A function that does nothing; its calls end every other resident of the container."""
+"""Name of a function that does nothing; a call of it ends every other resident of the container."""
 
 _OTHER_CODE = "def main(args):\n    return {}\n"
 _MORE_TRIES = 4
 _WAIT_S = 60.0
-_LOOK_EVERY_S = 0.05
-"""There is no way to be told of what changes in ``status``, so it is asked for."""
+_POLL_EVERY_S = 0.05
+"""The API cannot report changes of ``status``, so it is requested at this interval."""
 PAUSE_S = 0.7
-"""Before each call: most calls come after a while without any, and take longer then. A processor that has been idle is
-woken slowly, above all a virtual one, and the threads of a call wake each other hundreds of times."""
+"""Pause before each call. Most real calls come after an idle time, and take longer then: an idle processor wakes
+slowly, above all a virtual one, and the threads of a call wake each other hundreds of times."""
 _SETTLED_S = 8.0
-"""Pre-loading has come to an end when nothing has changed for so long: longer than the first forecasts take."""
+"""Pre-loading is finished when nothing has changed for so long; the first forecasts take less time."""
 _SETTLING_S = 120.0
 
 Status = Mapping[str, Any]
@@ -57,7 +57,7 @@ Status = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A platform, and the kinds that are measured on it."""
+    """A platform, and the kinds of starts that are measured on it."""
 
     setting: Setting
     kinds: tuple[StartKind, ...]
@@ -86,10 +86,10 @@ def measure(
     probes: Sequence[Probe] = PROBES,
     container_mb: int = CONTAINER_MB,
 ) -> list[Start]:
-    """`repeat` starts of every kind of every function, as far as they occur; platforms keep their files in `folder`.
+    """Measure `repeat` starts of every kind of every function, as far as they occur.
 
-    A platform's files are in the folder of its setting's label. Raises `HostError` when a platform fails,
-    `BadFunction` when a call does.
+    Each platform's files are in a folder in `folder` with the label of its setting. Raises `HostError` when a platform
+    fails, and `BadFunction` when a call fails.
     """
     starts: list[Start] = []
     for probe in probes:
@@ -109,10 +109,10 @@ def measure(
 def residents(
     functions: Sequence[Prepared], folder: Path, cache: Path, container_mb: int, steps: Steps
 ) -> dict[str, int]:
-    """How many functions are resident at once in one idle container of that size, without and with templates.
+    """Return how many functions are resident at once in one idle container of this size, without and with templates.
 
-    Each is called once before, so that the platform knows their sizes by measurement. One that does not even fit alone
-    is not resident.
+    Each function is called once before, so that the platform knows its measured size. A function that does not fit
+    into the container even alone does not count.
     """
     counts = {}
     for name, setting in _RESIDENTS.items():
@@ -127,12 +127,12 @@ def residents(
             for each in functions:
                 client.invoke(each.name, json.loads(each.request))
             steps.step(f"{what}: waiting for pre-loading")
-            counts[name] = most_residents(_looks(client, _SETTLING_S), _SETTLED_S)
+            counts[name] = most_residents(_statuses(client, _SETTLING_S), _SETTLED_S)
     return counts
 
 
 def provoke(client: Client, function: str, request: bytes, probe: Probe, repeat: int) -> list[Start]:
-    """Starts of one deployed function, up to `repeat` of each of the probe's kinds."""
+    """Return starts of one deployed function, up to `repeat` of each of the probe's kinds."""
     args = json.loads(request)
     found: dict[StartKind, list[Start]] = {kind: [] for kind in probe.kinds}
     for _ in range(repeat + _MORE_TRIES):
@@ -149,17 +149,17 @@ def provoke(client: Client, function: str, request: bytes, probe: Probe, repeat:
 
 
 def _set_up(client: Client, function: str, probe: Probe) -> bool:
-    """Bring the platform to where a call is of the wanted kind; False when it did not come to that."""
+    """Bring the platform into the state in which a call is of the wanted kind; return False when that fails."""
     if StartKind.COLD in probe.kinds:
-        return _seen(client, lambda status: not any(_containers(status)))
+        return _wait_until(client, lambda status: not any(_containers(status)))
     call(client, OTHER, {})
     if StartKind.PRELOADED in probe.kinds:
-        return _seen(client, lambda status: is_preloaded(status, function))
+        return _wait_until(client, lambda status: is_preloaded(status, function))
     return True
 
 
 def is_preloaded(status: Status, function: str) -> bool:
-    """Whether a call would find it: pre-loaded into an idle container, and nothing else being loaded."""
+    """Return whether the function is pre-loaded in an idle container, and nothing else is loading."""
     if any(resident["state"] == "loading" for c in _containers(status) for resident in c["residents"]):
         return False
     return any(
@@ -173,9 +173,9 @@ def is_preloaded(status: Status, function: str) -> bool:
 
 
 def most_residents(looks: Iterator[tuple[float, Status]], settled_s: float) -> int:
-    """The largest number of functions seen loaded at once in an idle container, until nothing changes for so long.
+    """Return the largest number of functions seen loaded in an idle container, until nothing changes for `settled_s`.
 
-    `looks` are times in seconds and what the status was then.
+    `looks` are pairs of a time in seconds and the status at that time.
     """
     most = 0
     before: object = None
@@ -210,14 +210,14 @@ def _start(client: Client, function: str, args: Mapping[str, Any]) -> Start:
 
 
 def told(activation: Mapping[str, Any]) -> tuple[StartKind, Phases]:
-    """What an activation's record says of how it went."""
+    """Return start kind and phases from an activation's record."""
     annotations = {pair["key"]: pair["value"] for pair in activation["annotations"]}
     phases = Phases(**{name: float(annotations["phases"].get(name, 0.0)) for name in PHASES})
     return StartKind(annotations["startKind"]), phases
 
 
 def call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An activation's record. Raises `BadFunction` when it fails, `HostError` when it does not end in time."""
+    """Call a function; return its record. Raises `BadFunction` when it fails, `HostError` when it takes too long."""
     activation = client.invoke(function, args)
     if "response" not in activation:
         raise HostError(f"a call of {function} did not end in time; see the platform's activation {activation}")
@@ -227,7 +227,7 @@ def call(client: Client, function: str, args: Mapping[str, Any]) -> Mapping[str,
 
 
 def deploy_into(client: Client, each: Prepared, container_mb: int) -> None:
-    """Deploy a function whose limit is the size of its containers; any of that size can take it."""
+    """Deploy a function whose memory limit is the size of the containers, so that each container can take it."""
     deploy(client, each.folder, each.weights_dir, name=each.name, memory_mb=container_mb)
 
 
@@ -241,12 +241,12 @@ def _containers(status: Status) -> Iterator[Mapping[str, Any]]:
         yield from node["containers"]
 
 
-def _seen(client: Client, wanted: Callable[[Status], bool]) -> bool:
-    return any(wanted(status) for _, status in _looks(client, _WAIT_S))
+def _wait_until(client: Client, wanted: Callable[[Status], bool]) -> bool:
+    return any(wanted(status) for _, status in _statuses(client, _WAIT_S))
 
 
-def _looks(client: Client, longest_s: float) -> Iterator[tuple[float, Status]]:
+def _statuses(client: Client, longest_s: float) -> Iterator[tuple[float, Status]]:
     began = time.monotonic()
     while (at_s := time.monotonic() - began) < longest_s:
         yield at_s, client.status()
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_EVERY_S)

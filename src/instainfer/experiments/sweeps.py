@@ -1,4 +1,4 @@
-"""Chapters of what changes with a parameter: curves along it, and the front of memory against latency."""
+"""Builds chapters about a parameter's effect: curves along the parameter, and memory against latency."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .scenario import Report
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """A system along a parameter."""
+    """A system's figures along a parameter."""
 
     label: str
     system: str
     alone: bool
-    """There is no other parameter that its points differ in."""
+    """Whether the parameter is the only one that is varied for this system."""
     found: Sequence[tuple[Any, Pooled | None]]
-    """By the parameter's value; None: not made yet."""
+    """Pairs (value of the parameter, figures); the figures are None when the run was not made yet."""
 
 
 def sweep(cells: Cells, report: Report) -> Chapter:
-    """Mean latency along a parameter."""
+    """Return a chapter about the mean latency along a parameter."""
     values = next(each.values for each in cells.scenario.sweep if each.parameter == report.x)
     panels, rows, drawn = [], [], []
     for workload in cells.workloads:
@@ -55,7 +55,7 @@ def sweep(cells: Cells, report: Report) -> Chapter:
 
 
 def front(cells: Cells, report: Report) -> Chapter:
-    """Memory against mean start-up latency along a parameter, and the two readings against one point of a baseline."""
+    """Return a chapter about memory against mean start-up latency, with readings against one point of a baseline."""
     baseline = _Baseline(cells.reference(report), report.at)
     panels: list[tuple[str, dict[str, list[Place]]]] = []
     at: dict[str, Place] = {}
@@ -74,8 +74,8 @@ def front(cells: Cells, report: Report) -> Chapter:
                 points.append([workload, curve.label, value_text(value), number(place.memory), number(place.latency)])
             if base is not None:
                 memory, latency = memory_at(places, base.latency), latency_at(places, base.memory)
-                read = [_read(memory, "GB·s"), _share(memory, base.memory), _read(latency, "ms")]
-                readings.append([workload, curve.label, *read, _share(latency, base.latency)])
+                read = [_reading_text(memory, "GB·s"), _share_text(memory, base.memory), _reading_text(latency, "ms")]
+                readings.append([workload, curve.label, *read, _share_text(latency, base.latency)])
                 if curve.system != baseline.system:
                     findings.append(baseline.sentence(f"{workload}: {curve.label}", base, memory, latency))
         panels.append((workload, series))
@@ -103,7 +103,7 @@ def front(cells: Cells, report: Report) -> Chapter:
 
 @dataclass(frozen=True, slots=True)
 class _Baseline:
-    """What the curves of a front are held against."""
+    """The point with which the curves of a front are compared."""
 
     system: str
     point: Mapping[str, Any]
@@ -112,7 +112,7 @@ class _Baseline:
         return f"{self.system} ({told(self.point)})" if self.point else self.system
 
     def sentence(self, who: str, base: Place, memory: Reading | None, latency: Reading | None) -> str:
-        """The two readings of a curve in words."""
+        """Return the two readings of a curve as a sentence."""
         if memory is None:
             first = f"does not reach the mean start-up latency of {self}, {number(base.latency)} ms"
         else:
@@ -131,7 +131,7 @@ def _curves(cells: Cells, report: Report, workload: str) -> Iterator[_Curve]:
 
 
 def _styles(cells: Cells, drawn: Sequence[_Curve]) -> dict[str, Style]:
-    """A system looks as everywhere; where one has several curves, each has a colour of its own."""
+    """Return the usual styles of the systems, or, where a system has several curves, a colour for each curve."""
     if all(curve.alone for curve in drawn):
         return system_styles(cells)
     return styles((label, label, "solid") for label in dict.fromkeys(curve.label for curve in drawn))
@@ -143,11 +143,11 @@ def _place(found: Pooled | None) -> Place | None:
     return Place(found.memory_gb_s, found.whole.startup_ms)
 
 
-def _read(reading: Reading | None, unit: str) -> str:
+def _reading_text(reading: Reading | None, unit: str) -> str:
     if reading is None:
         return "not reached"
     return f"{'≤ ' if reading.bound else ''}{number(reading.value)} {unit}"
 
 
-def _share(reading: Reading | None, of: float) -> str:
+def _share_text(reading: Reading | None, of: float) -> str:
     return NOTHING if reading is None or not of else f"{'≤ ' if reading.bound else ''}{reading.value / of:.0%}"

@@ -1,4 +1,4 @@
-"""From a trace to the calls of a replay: which function of ours stands for which row, and what it is asked."""
+"""Turns a trace into the calls of a replay: each row is given a function and its request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAMPLE = "sample.json"
 
 
 def plan(trace: Workload, seed: int, functions: Sequence[str], requests: Mapping[str, bytes]) -> list[PlannedCall]:
-    """The calls of a trace: its rows take the functions in turn, in the order of both."""
+    """Return the calls of a trace; its rows take the functions in turn, both in their given order."""
     names = [functions[row % len(functions)] for row in range(len(trace.functions))]
     return [
         PlannedCall(arrival.at_s, names[arrival.function], requests[names[arrival.function]])
@@ -26,18 +26,18 @@ def plan(trace: Workload, seed: int, functions: Sequence[str], requests: Mapping
 def without_idle_beginning(
     calls: Sequence[PlannedCall], duration_s: float, lead_s: float = 0.5
 ) -> tuple[list[PlannedCall], float]:
-    """The same calls, beginning `lead_s` before the first; and how long the rest of the trace is.
+    """Let the calls begin `lead_s` before the first one; return them and the duration of the rest of the trace.
 
-    Until its first call every platform is empty: waiting for it would measure nothing.
+    Until the first call every platform is empty, so waiting for it would measure nothing.
     """
     skipped_s = max(0.0, min((call.at_s for call in calls), default=0.0) - lead_s)
     return [replace(call, at_s=call.at_s - skipped_s) for call in calls], duration_s - skipped_s
 
 
 def sample_request(folder: Path) -> bytes:
-    """The request that comes with a function, as compact JSON.
+    """Return the sample request in a function's folder, as compact JSON.
 
-    Raises `NotFound` when the folder has none, `BadFunction` when it is not a JSON object.
+    Raises `NotFound` when there is none, and `BadFunction` when it is not a JSON object.
     """
     path = folder / SAMPLE
     try:

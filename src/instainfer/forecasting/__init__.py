@@ -1,6 +1,6 @@
-"""Models of series that libraries fit. Policies do not import this room: the catalog hands its models to them.
+"""Time series models that libraries fit. Policies do not import this package: the catalog gives its models to them.
 
-The libraries are in the extra ``forecast`` and are imported when a model is first asked for.
+The libraries belong to the extra ``forecast``, and are imported when a model is first used.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from ..errors import HostError
 
 
 def missing(name: str, library: str) -> HostError:
-    """What to raise when a library of the extra is not there."""
+    """Return the error to raise when a library of the extra is not installed."""
     return HostError(f"{name} needs {library}, which is not installed; call: pip install 'instainfer[forecast]'")

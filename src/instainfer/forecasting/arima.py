@@ -1,15 +1,15 @@
-"""ARIMA, fitted by statsmodels; applied by a recursion of our own, which takes microseconds where the library's
-state space takes milliseconds.
+"""ARIMA models, fitted by statsmodels. Our own recursion applies them: it takes microseconds, where the library's state
+space takes milliseconds.
 
-With y the values after d-fold differencing, m their mean (0 where d = 1) and z = y - m:
+Let y be the values after d-fold differencing, m their mean (0 if d = 1) and z = y - m. Then
 
     error[t] = z[t] - ar z[t - 1] - ma error[t - 1]        next value = m + ar z[t] + ma error[t]    (+ value[t])
 
-from the first value on, whose error is taken as 0 (conditional sum of squares). That is the likelihood's own one-step
-forecast but for the first few values.
+where ``+ value[t]`` applies if d = 1. The recursion begins with the first value, whose error is taken as 0 (conditional
+sum of squares). Except for the first few values it gives the one-step forecasts of the exact likelihood.
 
-Which order: d = 1 when differences vary less than values (differencing too much makes a series vary more); p and q
-by the least corrected Akaike criterion. A series that does not vary is its own mean.
+The order is chosen as follows: d is 1 if the differences vary less than the values, because too much differencing makes
+a series vary more. p and q have the smallest corrected Akaike criterion. The forecast of a constant series is its mean.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from typing import Any, Final
 
 from . import missing
 
-#: (p, q).
+#: The candidates for (p, q).
 ORDERS: Final = ((0, 0), (1, 0), (0, 1), (1, 1))
 _FLAT: Final = 1e-12
-"""Variance below which a series does not vary."""
+"""A series with a smaller variance is taken as constant."""
 _LEAST: Final = 1e-3
-"""Stands for all smaller values where a logarithm is wanted."""
+"""Smaller values are raised to this before their logarithm is taken."""
 _FARTHEST: Final = math.log(2.0)
-"""A forecast is at most twice the largest value seen."""
+"""A forecast is at most twice the largest value seen; this is the logarithm of 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArimaModel:
-    """`ar`, `ma`: coefficients; `mean`: of the values, or 0 of their differences."""
+    """`ar` and `ma` are coefficients; `mean` is the mean of the values, or 0 if they are differenced."""
 
     differenced: bool
     mean: float
@@ -50,7 +50,7 @@ class ArimaModel:
         return series[-1] + expected if self.differenced else expected
 
     def fitted(self, series: Sequence[float]) -> ArimaModel:
-        """The same with its errors on a series, but for the first value's, before which nothing was known."""
+        """Return the model with its errors on a series, except for the first value, which has no predecessor."""
         errors = tuple(error for _, error in self._run(series)[1:])
         return ArimaModel(self.differenced, self.mean, self.ar, self.ma, errors)
 
@@ -67,7 +67,7 @@ class ArimaModel:
 
 
 def fitter() -> Callable[[Sequence[float]], ArimaModel]:
-    """What fits. Raises `HostError` when statsmodels is not installed."""
+    """Return a function that fits a series. Raises `HostError` when statsmodels is not installed."""
     try:
         from statsmodels.tsa.arima.model import ARIMA
     except ModuleNotFoundError as error:
@@ -87,7 +87,7 @@ def fitter() -> Callable[[Sequence[float]], ArimaModel]:
 
 
 def forecaster() -> Callable[[Sequence[float]], float]:
-    """What forecasts the next of a series of positive values, by their logarithms. Raises as `fitter` does."""
+    """Return a function that forecasts the next of positive values from their logarithms. Raises as `fitter` does."""
     fit = fitter()
 
     def forecast(values: Sequence[float]) -> float:
@@ -98,9 +98,9 @@ def forecaster() -> Callable[[Sequence[float]], float]:
 
 
 def _estimate(arima: Any, values: Sequence[float], differenced: bool, p: int, q: int) -> tuple[float, ArimaModel]:
-    """Corrected Akaike criterion and model."""
+    """Return the corrected Akaike criterion and the model."""
     with warnings.catch_warnings():
-        # About starting values and early ends of the search: the criterion judges what comes out.
+        # The warnings are about start values and early ends of the search; the criterion judges the result anyway.
         warnings.simplefilter("ignore")
         result = arima(values, order=(p, 0, q), trend="n" if differenced else "c").fit()
     parameters = dict(zip(result.param_names, map(float, result.params), strict=True))

@@ -1,5 +1,5 @@
-"""A random forest, grown by scikit-learn; asked by walking down its trees in plain Python, which for one question is
-a hundred times faster than the library's way in.
+"""Random forests, grown by scikit-learn. Our own Python code walks down the trees, which for a single question is a
+hundred times faster than the library's interface.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 from . import missing
 
 LAGS: Final = 8
-"""Values that a tree is asked with."""
+"""Number of latest values from which a tree predicts the next."""
 TREES: Final = 30
 LEAST_IN_LEAF: Final = 2
 SEED: Final = 1
@@ -20,12 +20,12 @@ SEED: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One entry for each node; the first is the root. Leaves have no feature."""
+    """A decision tree: each tuple has an entry for each node, the root first. Leaves have a negative feature."""
 
     feature: tuple[int, ...]
     threshold: tuple[float, ...]
     low: tuple[int, ...]
-    """Where to go when the feature is at most the threshold."""
+    """Next node when the feature is at most the threshold."""
     high: tuple[int, ...]
     value: tuple[float, ...]
 
@@ -47,7 +47,7 @@ class ForestModel:
 
 
 def fitter() -> Callable[[Sequence[float]], ForestModel]:
-    """What fits: to series of more than `LAGS` values. Raises `HostError` when scikit-learn is not installed."""
+    """Return a function that fits a series of more than `LAGS` values. Raises `HostError` without scikit-learn."""
     try:
         from sklearn.ensemble import RandomForestRegressor
     except ModuleNotFoundError as error:

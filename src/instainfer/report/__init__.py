@@ -1,1 +1,1 @@
-"""From the records of calls to numbers, tables, figures and one self-contained page."""
+"""Turns the records of calls into numbers, tables, figures and one self-contained page."""

@@ -1,7 +1,7 @@
-"""What all figures share: colours that mean the same on the whole page, and the way to SVG text.
+"""What all figures share: colours that mean the same everywhere on a page, and the conversion to SVG text.
 
-Figures need matplotlib, which comes with ``instainfer[report]``. The colours are Okabe and Ito's and Paul Tol's, which
-people with any colour vision can tell apart.
+Figures need matplotlib, which comes with ``instainfer[report]``. The colours are from the palettes of Okabe and Ito and
+of Paul Tol, which people with any colour vision can tell apart.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TEMPLATE_COLOUR = "#777777"
 
 
 def run_colours(labels: Sequence[str]) -> dict[str, str]:
-    """A colour for each run: a known label has the same one in every report."""
+    """Return a colour for each run; a known label has the same colour in every report."""
     others = [label for label in labels if label not in _RUN_COLOURS]
     return {label: _RUN_COLOURS.get(label) or _OTHER_RUNS[others.index(label) % len(_OTHER_RUNS)] for label in labels}
 
@@ -48,25 +48,25 @@ def function_colours(functions: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How one of several systems is drawn, the same in every figure of a report."""
+    """How one system is drawn in every figure of a report."""
 
     colour: str
     dash: str
-    """Of lines."""
+    """Line style of the system's lines, for matplotlib."""
     marker: str
     fill: str
-    """Of bars."""
+    """Colour of the system's bars."""
     hatch: str
 
 
 _FAMILIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255", "#777777")
 _MARKERS = "osD^vPX*"
 _LINES = {"solid": ("-", 0.0, ""), "dashed": ("--", 0.55, ""), "dotted": (":", 0.8, "////")}
-"""By the name of a line: its dashes, how pale the bars are, and how they are hatched."""
+"""By the name of a line: its line style, how pale the bars are (0 to 1), and their hatch."""
 
 
 def styles(members: Iterable[tuple[str, str, str]]) -> dict[str, Style]:
-    """A style for each of (label, family, line): a family shares its colour, its members differ in their lines."""
+    """Return a style for each (label, family, line); a family shares a colour, its members differ in their lines."""
     known: dict[str, str] = {}
     result = {}
     for label, family, line in members:
@@ -83,9 +83,9 @@ def _paler(colour: str, share: float) -> str:
 
 
 def new_figure(height_in: float) -> Figure:
-    """Raises `HostError` when matplotlib is missing."""
+    """Return an empty figure. Raises `HostError` when matplotlib is missing."""
     try:
-        # Not pyplot: it keeps every figure, and picks a display.
+        # Not pyplot, which would keep every figure in memory and choose a display.
         from matplotlib.figure import Figure
     except ImportError:
         raise HostError("figures need matplotlib; install it with: pip install 'instainfer[report]'") from None
@@ -93,11 +93,11 @@ def new_figure(height_in: float) -> Figure:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as an ``<svg>`` element; `name` keeps its ids apart from those of other figures on the page."""
+    """Return the figure as an ``<svg>`` element; ids contain `name`, so that figures on one page have different ids."""
     import matplotlib
 
     out = io.StringIO()
-    # Text stays text (small, selectable), and equal figures give equal files.
+    # Text remains text, which is small and selectable; the fixed salt makes equal figures give equal files.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         figure.savefig(out, format="svg", metadata={"Date": None})
     text = out.getvalue()
@@ -105,5 +105,5 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Raises `OSError`."""
+    """Write the figure as a PNG file. Raises `OSError`."""
     figure.savefig(path, format="png", dpi=110, metadata={"Software": None})

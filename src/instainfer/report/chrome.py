@@ -1,8 +1,8 @@
-"""A run as a Chrome trace, for chrome://tracing and Perfetto: what stood in which container, doing what, when.
+"""Writes a run as a Chrome trace, for chrome://tracing and Perfetto: what was in which container, and what it did.
 
-A JSON array of complete events (``"ph": "X"``, times in microseconds). Each container is a process of the picture:
-its first lane is its own life, and every function or template that was in it has a lane. Written while the story is
-followed, simulated or recorded, so only what stands at the moment is held in memory.
+The file is a JSON array of complete events (``"ph": "X"``, times in microseconds). Each container is shown as a
+process. Its first lane is the container's own life, and every function or template that was in it has a lane. Spans are
+written while the story is read, simulated or recorded, so only the spans that are open at the moment are in memory.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..errors import BadInput, NotFound
 from .timeline import short_name
 
 _LIFE = 0
-"""The lane of a container's own life."""
+"""The lane of the container's own life."""
 
 
 def convert(story: Path, file: TextIO) -> None:
-    """Write the Chrome trace of a recorded story; raises `NotFound`, or `BadInput` with the line it cannot read."""
+    """Write the Chrome trace of a recorded story. Raises `NotFound`, or `BadInput` with the malformed line."""
     trace = ChromeTrace(file)
     for entry in read_story(story):
         trace.add(entry)
@@ -32,7 +32,7 @@ def convert(story: Path, file: TextIO) -> None:
 
 
 def read_story(path: Path) -> Iterator[Entry]:
-    """The entries of a story's file, one at a time; raises as `convert` does."""
+    """Yield the entries of a story's file; raises the same errors as `convert`."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
@@ -45,17 +45,17 @@ def read_story(path: Path) -> Iterator[Entry]:
 
 
 class ChromeTrace:
-    """Follows a story and writes every span when it ends."""
+    """Follows a story, and writes each span when it ends."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._now = 0.0
         self._events = 0
         self._containers: dict[ContainerId, tuple[int, str, float]] = {}
-        """Number, what it is doing, since when."""
+        """Number, what the container is doing, and since when."""
         self._lanes: dict[ContainerId, dict[ResidentKey, int]] = {}
         self._residents: dict[ContainerId, dict[ResidentKey, tuple[str, float, dict[str, Any]]]] = {}
-        """What each is doing, since when, and what is to be said of it."""
+        """What each resident is doing, since when, and the details of its span."""
         self._running: dict[ContainerId, d.Run] = {}
         self._count = 0
         file.write("[")
@@ -68,7 +68,7 @@ class ChromeTrace:
             self._decision(decision)
 
     def close(self) -> None:
-        """End what still stands where the story ends, and the array."""
+        """End the spans that are open when the story ends, and the array."""
         for container in list(self._containers):
             self._end_container(container)
         self._file.write("\n]\n")

@@ -1,4 +1,4 @@
-"""Figures that compare systems on one or several workloads: a panel for each workload, a style for each system."""
+"""Figures that compare systems on several workloads: a panel for each workload, and a style for each system."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
 Series: TypeAlias = Mapping[str, Any]
 Panels: TypeAlias = Sequence[tuple[str, Series]]
-"""Titles, and what belongs to each system by its label."""
+"""A title for each panel, and its data by the system's label."""
 Styles: TypeAlias = Mapping[str, Style]
 
 _FLOOR_MS = 0.1
-"""Where a logarithmic axis shows what took hardly any time."""
+"""Shorter durations are drawn at this value, because a logarithmic axis has no zero."""
 _LEGEND_INCHES = 0.24
 _STEPS = 24
 _FEWEST_ROWS = 4
 _WIDE, _NARROW = 5.0, 1.3
-"""Ratios of the largest to the smallest value at which an axis is logarithmic, and does not begin at zero."""
+"""An axis is logarithmic if the largest value is more than `_WIDE` times the smallest, and does not begin at zero if it
+is less than `_NARROW` times the smallest."""
 _GREY = "#555555"
 
 
 def function_bars(panels: Panels, functions: Sequence[str], styles: Styles, unit: str) -> Figure:
-    """A group of bars for each function, a bar in it for each system; values in ms by the function's name."""
+    """Draw a group of bars for each function with a bar for each system; values are ms by the function's name."""
     figure = new_figure(0.6 + 2.1 * len(panels) + _legend_height(panels))
     all_axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, series) in zip(all_axes, panels, strict=True):
@@ -52,7 +53,7 @@ def function_bars(panels: Panels, functions: Sequence[str], styles: Styles, unit
 
 
 def cdfs(panels: Panels, styles: Styles, unit: str) -> Figure:
-    """The share of calls that took at most so long; histograms by system."""
+    """Draw the share of calls that took at most so long; the data are histograms by system."""
     figure = new_figure(2.9 + _legend_height(panels))
     from matplotlib.ticker import PercentFormatter
 
@@ -83,7 +84,7 @@ def cdfs(panels: Panels, styles: Styles, unit: str) -> Figure:
 
 
 def phase_stacks(panels: Panels) -> Figure:
-    """Mean seconds of each phase, one stack for each system; phases in ms by name."""
+    """Draw the mean seconds of each phase as one stack of bars for each system; the data are ms by the phase's name."""
     figure, all_axes = _rows(panels)
     for axes, (title, series) in zip(all_axes, panels, strict=True):
         labels, places = list(series), range(len(series))
@@ -100,7 +101,7 @@ def phase_stacks(panels: Panels) -> Figure:
 
 
 def memory_bars(panels: Panels, styles: Styles) -> Figure:
-    """What containers reserved over time, and of it what was in use; (GB·s, GB·s) by system."""
+    """Draw (reserved, used) memory over time by system, in GB·s: what containers reserved, and what was in use."""
     figure, all_axes = _rows(panels)
     for axes, (title, series) in zip(all_axes, panels, strict=True):
         labels, places = list(series), range(len(series))
@@ -116,7 +117,7 @@ def memory_bars(panels: Panels, styles: Styles) -> Figure:
 
 
 def lines(panels: Panels, styles: Styles, x_label: str, unit: str, *, log: bool) -> Figure:
-    """A curve for each system, pairs of x and ms."""
+    """Draw a curve for each system; the data are pairs of x and ms."""
     figure = new_figure(3.7 + _legend_height(panels))
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     every = [y for _, series in panels for points in series.values() for _, y in points]
@@ -141,10 +142,10 @@ def lines(panels: Panels, styles: Styles, x_label: str, unit: str, *, log: bool)
 def fronts(
     panels: Panels, styles: Styles, at: Mapping[str, Place], names: Mapping[str, Sequence[str]], reference: str
 ) -> Figure:
-    """Mean start-up latency over memory: a curve of `Place` for each system, straight between its points.
+    """Draw mean start-up latency over memory: a curve of `Place` for each system, linear between its points.
 
-    `at` has the point of the baseline by panel, `reference` its name, and `names` what the points of a system are
-    called, by its label; the ends are.
+    `at` has the baseline's point for each panel, and `reference` is the baseline's name. `names` has the names of each
+    system's points by its label; the first and the last point are labelled.
     """
     figure = new_figure(4.4 + _legend_height(panels))
     all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -190,7 +191,7 @@ def fronts(
 
 
 def _between(curve: Sequence[Place]) -> Iterator[Place]:
-    """Many places along a curve: what is straight where numbers are linear is bent on a logarithmic axis."""
+    """Yield many places along a curve: what is a straight line on linear axes is curved on a logarithmic one."""
     for (memory, latency), (next_memory, next_latency) in pairwise(curve):
         for step in range(_STEPS):
             share = step / _STEPS
@@ -199,14 +200,14 @@ def _between(curve: Sequence[Place]) -> Iterator[Place]:
 
 
 def _rows(panels: Panels) -> tuple[Figure, Sequence[Axes]]:
-    """Panels beside each other for horizontal bars, a row for each system."""
+    """Return a figure for horizontal bars, with its panels side by side and a row for each system."""
     rows = max(_FEWEST_ROWS, *(len(series) for _, series in panels))
     figure = new_figure(0.9 + 0.27 * rows)
     return figure, figure.subplots(1, len(panels), sharey=True, sharex=True, squeeze=False)[0]
 
 
 def _label_rows(axes: Axes, labels: Sequence[str], ends: Sequence[float], texts: Sequence[str]) -> None:
-    """Names before the rows, from the top on, and a text where each bar ends."""
+    """Label the rows with the systems from top to bottom, and write a text at the end of each bar."""
     for place, (end, text) in enumerate(zip(ends, texts, strict=True)):
         axes.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
@@ -216,7 +217,7 @@ def _label_rows(axes: Axes, labels: Sequence[str], ends: Sequence[float], texts:
 
 
 def _span_axis(axes: Axes, values_ms: Sequence[float]) -> str:
-    """From zero, unless the values could not be told apart then; returns what is to be said of the axis."""
+    """Choose the y axis: from zero, if the values can be told apart then. Return a remark for the axis label."""
     least, most = min(values_ms, default=0.0) / 1000.0, max(values_ms, default=0.0) / 1000.0
     if least > 0 and most > _WIDE * least:
         _logarithmic(axes, "y")
@@ -238,7 +239,7 @@ def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def _plain_numbers(*, sparse: bool = False) -> Any:
-    """Numbers without powers of ten; `sparse`: those only that begin with 2 or 5."""
+    """Format numbers without powers of ten; `sparse` keeps only numbers that begin with 2 or 5."""
     from matplotlib.ticker import FuncFormatter
 
     def form(value: float, _place: Any) -> str:
@@ -265,7 +266,7 @@ def _legend(figure: Figure, axes: Axes, columns: int | None = None) -> None:
 
 
 def _columns(labels: Sequence[str]) -> int:
-    """As many as fit beside each other."""
+    """Return how many labels fit side by side."""
     longest_in = 0.7 + 0.075 * max(map(len, labels))
     return max(1, min(len(labels), int(WIDTH_IN / longest_in)))
 

@@ -1,9 +1,9 @@
-"""The trade between memory and latency: curves of what a system pays and gets, and how they compare to a baseline.
+"""The trade-off between memory and latency: curves of systems, and how they compare with a baseline.
 
-A curve has a point for each value of a parameter, keep-alive times say. Two readings are taken against one point of
-the baseline (its memory M and latency L): the least memory at which a curve has the latency L, and the least latency
-that it has with the memory M. Between neighbouring points a curve is taken to be straight. Nothing is said of what
-lies beyond its ends.
+A curve has a point for each value of a parameter, for example of the keep-alive time. It is compared with one point of
+the baseline, whose memory is M and whose latency is L, by two readings: the least memory with which the curve has a
+latency of L, and the least latency that it has with memory M. Curves are taken to be linear between neighbouring
+points, and nothing is assumed beyond their ends.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """What a system costs and gives at one value of the parameter."""
+    """What a system costs and what it achieves at one value of the parameter."""
 
     memory: float
-    """GB·s"""
+    """Memory limits of the containers, integrated over time, in GB·s."""
     latency: float
-    """ms"""
+    """Mean start-up latency in ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A number read off a curve."""
+    """A value read from a curve."""
 
     value: float
     bound: bool = False
-    """The whole curve is better than what was asked for, so that its end was read: it may be even less."""
+    """True: the whole curve is below the limit, so its end was read, and the true value may be even smaller."""
 
 
 def memory_at(curve: Sequence[Place], latency: float) -> Reading | None:
-    """The least memory at which a curve has at most that latency; None when it does not reach it."""
+    """Return the least memory with which the curve has at most this latency; None when it never does."""
     return _least([(place.latency, place.memory) for place in curve], latency)
 
 
 def latency_at(curve: Sequence[Place], memory: float) -> Reading | None:
-    """The least latency that a curve has with at most that memory; None when it does not get by with it."""
+    """Return the least latency that the curve has with at most this memory; None when it always needs more."""
     return _least([(place.memory, place.latency) for place in curve], memory)
 
 
 def _least(points: Sequence[tuple[float, float]], limit: float) -> Reading | None:
-    """The least second coordinate that a curve has where the first is within the limit."""
+    """Return the least second coordinate of the curve where the first coordinate is within the limit."""
     least = min(_candidates(points, limit), default=None)
     return None if least is None else Reading(least, bound=all(first < limit for first, _ in points))
 
 
 def _candidates(points: Sequence[tuple[float, float]], limit: float) -> Iterator[float]:
-    """The second coordinate wherever the first is at the limit, and at every point where it is below it."""
+    """Yield the second coordinates at points within the limit, and wherever the first coordinate crosses the limit."""
     yield from (second for first, second in points if first <= limit)
     for (first, second), (next_first, next_second) in pairwise(points):
         if (first - limit) * (next_first - limit) < 0:

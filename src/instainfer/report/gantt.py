@@ -1,4 +1,4 @@
-"""The timeline of a run as a figure: a lane for each container, in it a bar for each resident, a mark for each call."""
+"""Draws a run's timeline: a lane for each container, with a bar for each resident and a mark for each call."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LOOKS: dict[Stage, tuple[float, str]] = {
     Stage.RUNNING: (1.0, ""),
     Stage.TEMPLATE: (0.8, ""),
 }
-"""How strong the colour is, and the hatch."""
+"""Strength of the colour (0 to 1), and the hatch."""
 _TEMPLATE_ROW = 0.4
-"""The height of a template, where a function's is 1."""
+"""Height of a template's row; a function's row has height 1."""
 _BAND = "#f1f1f1"
 _BRIEF_S = 0.2
-"""A resident may still be ending when its successor in the row begins: not worth a row of its own."""
+"""A resident may follow in a row if its predecessor ends at most this much later: too little for a row of its own."""
 _MARGIN = 0.45
 _GAP = 0.5
 _ROW_IN = 0.2
@@ -34,7 +34,7 @@ _ROW_IN = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """A resident from its beginning to its end, in one container."""
+    """A resident from its beginning to its end in one container."""
 
     spans: tuple[ResidentSpan, ...]
 
@@ -52,11 +52,11 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """What is drawn of one container."""
+    """Everything that is drawn for one container."""
 
     container: ContainerSpan
     rows: tuple[tuple[Stay, ...], ...]
-    """Functions: those in one row are there one after the other."""
+    """Residents of functions; those in one row follow each other."""
     templates: tuple[tuple[Stay, ...], ...]
     calls: tuple[CallMark, ...]
 
@@ -65,7 +65,7 @@ class Lane:
         return max(1, len(self.rows)) + _TEMPLATE_ROW * len(self.templates) + _MARGIN
 
     def row_of(self, call: CallMark) -> int:
-        """The row of the resident that a call was for; the first when there is none."""
+        """Return the row of the resident that served a call; 0 when there is none."""
         for number, row in enumerate(self.rows):
             for stay in row:
                 if stay.spans[0].function == call.function and stay.is_at(call.at_s):
@@ -74,7 +74,7 @@ class Lane:
 
 
 def lanes(told: Timeline) -> list[Lane]:
-    """The containers in the order in which they came, each with its residents in as few rows as they need."""
+    """Return a lane for each container, in the order of their beginnings, with as few rows as its residents need."""
     found = []
     for container in told.containers:
         stays = _stays(span for span in told.residents if span.container == container.container)
@@ -86,7 +86,7 @@ def lanes(told: Timeline) -> list[Lane]:
 
 
 def timeline(told: Timeline, functions: Sequence[str], name: str) -> str:
-    """The figure as SVG text; `functions` are all that may occur, so that every run gives them the same colours."""
+    """Return the figure as SVG text; `functions` are all of every run, so that each has one colour in all figures."""
     drawn = lanes(told)
     figure = new_figure(1.4 + _ROW_IN * sum(lane.height + _GAP for lane in drawn))
     axes = figure.subplots()
@@ -108,7 +108,7 @@ def timeline(told: Timeline, functions: Sequence[str], name: str) -> str:
 
 
 def _stays(spans: Iterable[ResidentSpan]) -> list[Stay]:
-    """Spans of one container, joined where one goes over into the next."""
+    """Join the spans of one container where a span ends as the next one of the same resident begins."""
     stays: list[Stay] = []
     latest: dict[tuple[str, bool], int] = {}
     for span in spans:
@@ -160,7 +160,7 @@ def _filling(stage: Stage, colour: str) -> dict[str, Any]:
     from matplotlib.colors import to_rgb
 
     share, hatch = _LOOKS[stage]
-    # Mixed, not translucent: the hatch would be as pale as what is behind it.
+    # The colour is mixed, not translucent, because translucency would make the hatch pale too.
     face = tuple(share * own + (1 - share) * behind for own, behind in zip(to_rgb(colour), to_rgb(_BAND), strict=True))
     return {"facecolor": face, "edgecolor": colour, "linewidth": 0, "hatch": hatch}
 

@@ -1,4 +1,4 @@
-"""One table in three forms: for a document, a terminal and a page."""
+"""A table that can be written as Markdown, on a terminal, and as HTML."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NOTHING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table of text."""
+    """A table whose cells are text."""
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     texts: int = 1
-    """So many columns, the first ones, are words; the others are numbers."""
+    """Number of columns at the left that hold words; the others hold numbers, and are aligned to the right."""
     note: str = ""
 
     def markdown(self) -> str:
-        """With its title as a line of its own."""
+        """Return the table below a line with its title."""
         rules = ["---"] * self.texts + ["---:"] * (len(self.head) - self.texts)
         lines = ["| " + " | ".join(_piped(cell) for cell in line) + " |" for line in (self.head, rules, *self.rows)]
         return "\n".join([f"**{self.title}**", "", *lines, *(["", self.note] if self.note else [])])
@@ -33,7 +33,7 @@ class Grid:
     def rich(self) -> Table:
         table = plain(self.title)
         for number, name in enumerate(self.head):
-            # Titles may break into lines, so that many columns fit; cells may not.
+            # Only headings may break into lines, so that many columns fit; cells must not.
             words = max((len(row[number]) for row in self.rows), default=0)
             justify = "left" if number < self.texts else "right"
             table.add_column(name, justify=justify, min_width=words)  # type: ignore[arg-type]
@@ -56,14 +56,14 @@ class Grid:
 
 
 def number(value: float | None) -> str:
-    """As `tables.ms`, of anything that may be missing."""
+    """Format like `tables.ms`, but also 0 and None."""
     if value is None:
         return NOTHING
     return ms(value) if value else "0.0"
 
 
 def times(value: float | None) -> str:
-    """A ratio: 1.08, 5.6."""
+    """Format a ratio: 1.08, 5.6."""
     if value is None:
         return NOTHING
     return f"{value:.2f}" if value < 2 else f"{value:,.1f}"
@@ -76,7 +76,7 @@ def percent(value: float | None) -> str:
 
 
 def ratio(above: float | None, below: float | None) -> float | None:
-    """None when there is no such ratio."""
+    """Return the quotient; None when either value is missing or the divisor is 0."""
     return None if above is None or not below else above / below
 
 

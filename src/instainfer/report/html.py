@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page that can be read without anything else."""
+"""Makes ``report.html``: one page that needs no other file."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ _RUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a report says besides its figures."""
+    """What a report says besides the runs' figures."""
 
     command: str
-    """What repeats the measurement."""
+    """The command that repeats the measurement."""
     trace: str
-    """One sentence on the workload."""
+    """One sentence about the workload."""
     seed: int
     memory_mb: int
-    """The budget of all containers."""
+    """Memory budget of all containers together."""
     document: Mapping[str, Any]
-    """``results.json``, for machine and version."""
+    """Content of ``results.json``, which names machine and version."""
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
-    """By the label of a run; times since the replay began."""
+    """By the label of the run; times are seconds since the replay began."""
     missing: Sequence[str] = ()
-    """Runs that are still to come."""
+    """Labels of runs that are not done yet."""
 
 
 def render(runs: Sequence[Run], page: Page) -> str:
-    """The page. Raises `HostError` when matplotlib is missing."""
+    """Return the page. Raises `HostError` when matplotlib is missing."""
     functions = sorted({record.function for run in runs for record in run.records})
     parts = [
         "<h1>InstaInfer: what pre-loading saves</h1>",
@@ -100,7 +100,7 @@ def render(runs: Sequence[Run], page: Page) -> str:
 
 
 def whole_page(title: str, parts: Iterable[str]) -> str:
-    """Elements of a body as a page that can be read without anything else."""
+    """Return a page with these elements in its body, which needs no other file."""
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -110,7 +110,7 @@ def whole_page(title: str, parts: Iterable[str]) -> str:
 
 
 def conclusions(runs: Sequence[Run]) -> list[str]:
-    """The findings, a sentence each, read off the numbers: each run with pre-loading against those without."""
+    """Return the findings, one sentence for each run with pre-loading: its mean start-up against the runs without."""
     means = {run.label: summary.startup.mean for run in runs if (summary := summarise(run.records)).startup}
     sentences = []
     for label, ours in means.items():
@@ -180,10 +180,10 @@ def _beginnings(runs: Sequence[Run]) -> str:
     colours = run_colours([run.label for run in runs])
     rows = []
     for run in runs:
-        cells = _began(summarise(run.records))
+        cells = _start_counts(summarise(run.records))
         rows.append(_row([_text(_run_name(run.label, colours)), *_cells(cells, edges=(0, 3))]))
     groups = [("", 1), ("calls", 3), ("of them began", 7)]
-    return _table(groups, ["run", *_BEGAN], rows, edges=(1, 4))
+    return _table(groups, ["run", *_START_COLUMNS], rows, edges=(1, 4))
 
 
 def _phases(runs: Sequence[Run]) -> str:
@@ -213,15 +213,15 @@ def _function_latencies(runs: Sequence[Run]) -> str:
 
 
 def _function_beginnings(runs: Sequence[Run]) -> str:
-    rows = _function_rows(runs, lambda label, known: _began(known[label]), edges=(0, 3))
+    rows = _function_rows(runs, lambda label, known: _start_counts(known[label]), edges=(0, 3))
     groups = [("", 2), ("calls", 3), ("of them began", 7)]
-    return _table(groups, ["function", "run", *_BEGAN], rows, edges=(2, 5))
+    return _table(groups, ["function", "run", *_START_COLUMNS], rows, edges=(2, 5))
 
 
 def _function_rows(
     runs: Sequence[Run], cells: Callable[[str, Mapping[str, Summary]], list[str]], edges: Sequence[int]
 ) -> Iterator[str]:
-    """A row for each function and run; `cells` is given the run's label and the function's summaries by label."""
+    """Yield a row for each function and run; `cells` gets the run's label and the function's summaries by label."""
     colours = run_colours([run.label for run in runs])
     parts = {run.label: by_function(run.records) for run in runs}
     for name in sorted({name for functions in parts.values() for name in functions}):
@@ -241,10 +241,10 @@ def _gain(label: str, rival: str, known: Mapping[str, Summary]) -> str:
     return "–" if ours is None or theirs is None or ours.mean == 0 else f"{theirs.mean / ours.mean:.1f}x"
 
 
-_BEGAN = ("all", "lost", "failed", *START_KINDS, "pre-loading rate")
+_START_COLUMNS = ("all", "lost", "failed", *START_KINDS, "pre-loading rate")
 
 
-def _began(summary: Summary) -> list[str]:
+def _start_counts(summary: Summary) -> list[str]:
     kinds = (str(summary.start_kinds.get(kind, 0)) for kind in START_KINDS)
     return [str(summary.calls), str(summary.lost), str(summary.failed), *kinds, f"{summary.preload_rate:.0%}"]
 
@@ -258,7 +258,7 @@ def _run_name(label: str, colours: Mapping[str, str]) -> str:
 
 
 def _hyphenated(name: str) -> str:
-    """Long words of a head may be broken where this says."""
+    """Return the markup of a heading, with places where long words may break."""
     breaks = {
         "prewarmed": "pre-<br>warmed",
         "templated": "tem-<br>plated",
@@ -281,7 +281,7 @@ def _row(cells: Iterable[str], *, first: bool = False) -> str:
 
 
 def _table(groups: Sequence[tuple[str, int]], head: Sequence[str], rows: Iterable[str], edges: Sequence[int]) -> str:
-    """Markup of rows below two lines of heads; `edges` are the columns with a line before them."""
+    """Return a table with two heading rows; `edges` are the columns with a line to their left."""
     above, column = [], 0
     for title, span in groups:
         above.append(f'<th colspan="{span}"{_class("edge", column in edges)}>{escape(title)}</th>')

@@ -1,8 +1,8 @@
-"""Summaries made while calls come in, in memory that does not grow with their number.
+"""Summarises calls one by one, in memory that does not grow with their number.
 
-Counts and means are exact. Quantiles come from a histogram of logarithmic buckets (Masson et al., "DDSketch", VLDB
-2019): each is within `ACCURACY` of a value that was really there at that rank. `report.records` has the exact ones, for
-as many records as fit in memory.
+Counts and means are exact. Quantiles come from a histogram with logarithmic buckets (Masson et al., "DDSketch", VLDB
+2019): the relative error against the value at that rank is at most `ACCURACY`. `report.records` computes exact
+quantiles, for as many records as fit in memory.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ACCURACY = 0.005
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 _BUCKETS_PER_E = 1 / math.log(_GAMMA)
 _SMALLEST_S = 1e-7
-"""Shorter durations count as none."""
-_NONE = -(10**6)
+"""Shorter durations count as 0."""
+_ZERO_BUCKET = -(10**6)
 
 
 class Sketch:
-    """A sample of durations."""
+    """A sample of durations, kept as a histogram."""
 
     __slots__ = ("buckets", "count", "total_s")
 
@@ -37,7 +37,7 @@ class Sketch:
     def add(self, value_s: float) -> None:
         self.count += 1
         self.total_s += value_s
-        bucket = math.ceil(math.log(value_s) * _BUCKETS_PER_E) if value_s > _SMALLEST_S else _NONE
+        bucket = math.ceil(math.log(value_s) * _BUCKETS_PER_E) if value_s > _SMALLEST_S else _ZERO_BUCKET
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
 
     def merge(self, other: Sketch) -> None:
@@ -47,7 +47,7 @@ class Sketch:
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
     def quantile(self, q: float) -> float:
-        """The value at rank ``q (n - 1)``, rounded down; there must be one."""
+        """Return the value at rank ``q (n - 1)``, rounded down; the sample must not be empty."""
         rank = math.floor(q * (self.count - 1))
         for bucket in sorted(self.buckets):
             rank -= self.buckets[bucket]
@@ -65,12 +65,12 @@ class Sketch:
 
 
 def _middle_s(bucket: int) -> float:
-    """The duration that stands for all in a bucket."""
-    return 0.0 if bucket == _NONE else 2 * _GAMMA**bucket / (_GAMMA + 1)
+    """Return the duration that stands for all durations in a bucket."""
+    return 0.0 if bucket == _ZERO_BUCKET else 2 * _GAMMA**bucket / (_GAMMA + 1)
 
 
 class Tally:
-    """The calls of one function, or of several once they are merged."""
+    """Sums over the calls of one function, or of several after a merge."""
 
     __slots__ = ("calls", "e2e", "failed", "kinds", "phases_s", "startup")
 
@@ -97,7 +97,7 @@ class Tally:
         self.e2e.add(startup_s + phases.compute)
 
     def did_not(self, start_kind: StartKind | None) -> None:
-        """A call that failed, or was refused before it had a start kind."""
+        """Count a call that failed, or that was refused before it had a start kind."""
         self.calls += 1
         self.failed += 1
         if start_kind is not None:

@@ -1,4 +1,4 @@
-"""``index.html`` of a campaign: all its tables and pictures on one page that can be read without anything else."""
+"""Makes ``index.html`` of a campaign: all its tables and figures on one page that needs no other file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Section:
     caption: str
     grids: Sequence[Grid]
     svg: str = ""
-    """An ``<svg>`` element; empty: there is no picture."""
+    """An ``<svg>`` element; empty if there is no figure."""
     picture: str = ""
-    """Name of its files, without what follows the dot."""
+    """Name of the figure's files, without the suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class Page:
     title: str
     about: str
     command: str
-    """What repeats it."""
+    """The command that repeats the experiment."""
     set_up: str
     findings: Sequence[str]
     problems: Sequence[str]
-    """What is missing."""
+    """What is missing from the results."""
     sections: Sequence[Section]
 
 
 def render(page: Page) -> str:
-    """The page."""
+    """Return the page."""
     found = "".join(f"<p>{escape(sentence)}</p>" for sentence in page.findings)
     parts = [
         f"<h1>{escape(page.title)}</h1>",

@@ -1,4 +1,4 @@
-"""Figures over all calls, as SVG text: how latencies are distributed, and where time goes."""
+"""Figures over all calls of each run, as SVG text: the distributions of latencies, and the mean times of phases."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .records import PHASES, SUCCESS, CallRecord, by_function, summarise
 from .results import Run
 
 _FLOOR_MS = 0.1
-"""Where a logarithmic axis shows what took hardly any time."""
+"""Shorter durations are drawn at this value, because a logarithmic axis has no zero."""
 _GROUP_GAP = 1.3
 
 
 def latency_cdfs(runs: Sequence[Run]) -> str:
-    """The share of calls that took at most so long, for start-up and end-to-end."""
+    """Draw the share of calls that took at most so long, for start-up and end-to-end latency."""
     figure = new_figure(3.9)
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 
@@ -41,7 +41,7 @@ def latency_cdfs(runs: Sequence[Run]) -> str:
 
 
 def phase_bars(runs: Sequence[Run]) -> str:
-    """Mean seconds of each phase, stacked, over all calls and for each function, under each run."""
+    """Draw the mean seconds of each phase as stacked bars for each run, over all calls and for each function."""
     groups = [("all calls", {run.label: list(run.records) for run in runs})]
     parts = {run.label: by_function(run.records) for run in runs}
     names = sorted({name for functions in parts.values() for name in functions})

@@ -1,7 +1,7 @@
-"""Runs that differ in their seed alone, as one: counts added up, means over all calls, distributions merged.
+"""Combines runs that differ only in their seed: adds counts, takes means over all calls, and merges distributions.
 
-What is pooled are documents in the form of ``results.json`` (`report.results`), each with one run, so that simulated
-and live runs are told in the same words.
+The input are documents in the form of ``results.json`` (`report.results`) with one run each, so simulated and live runs
+are treated alike.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Metric: TypeAlias = Literal["e2e", "startup"]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of all calls, or those of one function."""
+    """Figures of all calls, or of the calls of one function."""
 
     calls: int
     bad: int
-    """Failed or lost."""
+    """Number of failed and lost calls."""
     e2e_ms: float | None
-    """Mean over the calls that succeeded; None when there was none."""
+    """Mean over the calls that succeeded; None when no call did."""
     startup_ms: float | None
     start_kinds: Mapping[str, int]
 
     @classmethod
     def of(cls, parts: Sequence[Figures]) -> Figures:
-        """Of several sets of calls together."""
+        """Return the figures of several sets of calls taken together."""
         kinds: Counter[str] = Counter()
         for part in parts:
             kinds.update(part.start_kinds)
@@ -51,12 +51,12 @@ class Figures:
 
     @property
     def ready(self) -> float:
-        """Share of the calls that found their function resident, whoever had put it there."""
+        """Share of the calls that found their function resident, for whatever reason it was."""
         return self._share(READY_KINDS)
 
     @property
     def preloaded(self) -> float:
-        """Share of the calls that found their function put there by pre-loading."""
+        """Share of the calls whose function was resident because of pre-loading."""
         return self._share((StartKind.PRELOADED,))
 
     def _share(self, kinds: Iterable[str]) -> float:
@@ -65,28 +65,28 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """One system on one workload under several seeds."""
+    """One system on one workload, over several seeds."""
 
     whole: Figures
     functions: Mapping[str, Figures]
     of_seeds: Sequence[Figures]
-    """The same as `whole`, of each run."""
+    """What `whole` is for all runs, for each run."""
     phases_ms: Mapping[str, float]
     """Means over the calls that succeeded."""
     e2e_histogram: Histogram
     startup_histogram: Histogram
     memory_gb_s: float
-    """Container limits over time, mean over the runs."""
+    """Memory limits of the containers, integrated over time; mean over the runs."""
     used_gb_s: float
     minutes: float
-    """Of all runs together."""
+    """Duration of all runs together."""
 
     def histogram(self, metric: Metric) -> Histogram:
         return self.e2e_histogram if metric == "e2e" else self.startup_histogram
 
 
 def pool(documents: Sequence[Document]) -> Pooled:
-    """There must be one document at least."""
+    """Combine at least one document."""
     runs = [document["runs"][0] for document in documents]
     names = sorted({name for run in runs for name in run["functions"]})
     return Pooled(
@@ -105,7 +105,7 @@ def pool(documents: Sequence[Document]) -> Pooled:
 
 
 def shares(histogram: Histogram) -> list[tuple[float, float]]:
-    """The cumulative distribution: ends of buckets in ms, and the share of durations up to there."""
+    """Return the cumulative distribution: pairs (end of a bucket in ms, share of the durations up to it)."""
     total = sum(count for _, count in histogram)
     seen, result = 0, []
     for end_ms, count in histogram:

@@ -1,7 +1,7 @@
-"""What a replay leaves behind: one record per call, and exact summaries of many.
+"""The records of a replay, one per call, and exact summaries of many records.
 
-Latency statistics are over calls that succeeded: a call that failed early would look fast. Failed and lost calls are
-counted beside them, never dropped.
+Latency statistics are over the calls that succeeded, because a call that failed early would look fast. Failed and lost
+calls are counted separately and never dropped.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ START_KINDS = (
     StartKind.PRELOADED,
     StartKind.WARM,
 )
-"""In the order in which they are shown: from all the work still to do to none."""
+"""In the order in which they are shown: from the start with the most work to the start with none."""
 
 
 @value(frozen=True, slots=True)
 class CallRecord:
-    """One call of a replay. Times are seconds since the replay began, durations seconds."""
+    """One call of a replay. Times are seconds since the replay began, and durations are seconds."""
 
     function: str
     scheduled_s: float
-    """When the trace wanted it sent."""
+    """When the trace says that the call is to be sent."""
     sent_s: float
-    """When it was sent."""
+    """When the call was sent."""
     activation_id: str = ""
     container: str = ""
     start_kind: str | None = None
     """A `StartKind`; None when the call never started."""
     phases: Phases = NO_TIME
     status: str = LOST
-    """``success``, OpenWhisk's other three words, ``refused: <the platform's text>`` or ``lost``."""
+    """``success``, one of OpenWhisk's other three words, ``refused: <the platform's text>`` or ``lost``."""
     client_s: float = 0.0
-    """From sending to the answer as the client saw it: the phases plus HTTP."""
+    """From sending to the answer as the client measured it: the phases plus HTTP."""
 
     @property
     def startup_s(self) -> float:
-        """Everything but compute."""
+        """Time of all phases but compute."""
         return self.phases.startup
 
     @property
@@ -62,7 +62,7 @@ class CallRecord:
         return self.phases.total
 
     def to_json(self) -> dict[str, Any]:
-        """One line of ``output.log``."""
+        """Return the content of one line of ``output.log``."""
         return {
             "activation_id": self.activation_id,
             "function": self.function,
@@ -79,12 +79,12 @@ class CallRecord:
 
 
 def to_line(record: CallRecord, run: str) -> str:
-    """One line of ``output.log``, with the label of its run."""
+    """Return one line of ``output.log``, with the label of the run."""
     return json.dumps({"run": run, **record.to_json()}) + "\n"
 
 
 def quantile(ascending: Sequence[float], q: float) -> float:
-    """The q-quantile, interpolated linearly between the two nearest values (Hyndman and Fan's type 7)."""
+    """Return the q-quantile, interpolated linearly between the two nearest values (Hyndman and Fan's type 7)."""
     position = q * (len(ascending) - 1)
     below = math.floor(position)
     above = min(below + 1, len(ascending) - 1)
@@ -92,20 +92,20 @@ def quantile(ascending: Sequence[float], q: float) -> float:
 
 
 HISTOGRAM_STEP = 1.02
-"""Each bucket of a histogram ends this much later than the one before it, as a factor."""
+"""The end of each bucket of a histogram, divided by the end of the bucket before it."""
 _SHORTEST_MS = 0.001
-"""Where the first bucket ends; shorter durations are in it too."""
+"""End of the first bucket, which also holds all shorter durations."""
 
 
 Histogram: TypeAlias = tuple[tuple[float, int], ...]
-"""How durations are distributed: pairs of the end of a bucket in ms and its count, ascending, without empty ones."""
+"""A distribution of durations: ascending pairs (end of a bucket in ms, count), without empty buckets."""
 
 
 def histogram(counted_ms: Iterable[tuple[float, int]]) -> Histogram:
-    """Durations in ms, each with how often it occurred, in buckets of `HISTOGRAM_STEP`.
+    """Put durations in ms, each with its count, into buckets whose ends grow by the factor `HISTOGRAM_STEP`.
 
-    A bucket's end is above its durations by `HISTOGRAM_STEP` at most. Buckets are the same for all samples, so that
-    histograms can be added up.
+    So a bucket's end is at most this factor above its durations. All samples use the same buckets, so histograms can be
+    added up.
     """
     counts: Counter[int] = Counter()
     for value_ms, count in counted_ms:
@@ -116,7 +116,7 @@ def histogram(counted_ms: Iterable[tuple[float, int]]) -> Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The figures of a sample of durations, in milliseconds."""
+    """Mean and quantiles of a sample of durations, in milliseconds."""
 
     mean: float
     p50: float
@@ -126,7 +126,7 @@ class Latency:
 
     @classmethod
     def of(cls, durations_s: Iterable[float]) -> Latency | None:
-        """None for an empty sample: there is no mean of nothing."""
+        """Return the figures of durations in seconds; None for an empty sample."""
         values = sorted(1000.0 * value for value in durations_s)
         if not values:
             return None
@@ -142,14 +142,14 @@ class Summary:
     calls: int
     lost: int
     failed: int
-    """Calls with a record that says they did not succeed, or that were refused."""
+    """Number of calls that were refused, or whose record says that they did not succeed."""
     preload_rate: float
-    """Share of all calls that found their function pre-loaded; `joined` calls (still loading) are not in it."""
+    """Share of all calls that found their function pre-loaded; calls that joined a load do not count."""
     start_kinds: Mapping[str, int]
     e2e: Latency | None
     startup: Latency | None
     phases_s: Phases
-    """Mean of each phase."""
+    """Mean time of each phase."""
 
 
 def summarise(records: Sequence[CallRecord]) -> Summary:
@@ -169,7 +169,7 @@ def summarise(records: Sequence[CallRecord]) -> Summary:
 
 
 def by_function(records: Iterable[CallRecord]) -> dict[str, list[CallRecord]]:
-    """The records of each function, functions in the order of their names."""
+    """Return the records of each function, with the functions ordered by name."""
     groups: dict[str, list[CallRecord]] = {}
     for record in records:
         groups.setdefault(record.function, []).append(record)

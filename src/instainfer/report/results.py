@@ -1,4 +1,4 @@
-"""``results.json``: what the runs of a comparison came to, for programs."""
+"""``results.json``: the results of a comparison's runs, for programs."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from .records import CallRecord, Latency, Summary, by_function, summarise
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One replay of the trace on one configuration of the platform."""
+    """One replay of the trace on a platform with one configuration."""
 
     label: str
     keepalive: str
-    """Policy and parameters, ``fixed:600``."""
+    """Policy and parameters, for example ``fixed:600``."""
     preload: str
-    """Policy, or ``none``."""
+    """Name of the policy, or ``none``."""
     templates: bool | None
-    """Whether functions are forked from templates and models built by ``fast_init``; None: not known."""
+    """Whether functions are forked from templates and models use ``fast_init``; None: not known."""
     records: Sequence[CallRecord]
     memory_gb_s: float
-    """Container limits over time."""
+    """Memory limits of the containers, integrated over time."""
     used_gb_s: float
-    """Measured memory over time."""
+    """Measured memory, integrated over time."""
     loads: Mapping[str, int]
-    """Pre-loads: started, finished, failed, hits."""
+    """Number of pre-loads by outcome: started, finished, failed, hits."""
 
 
 def to_json(runs: Sequence[Run], seed: int, machine: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The whole document; `machine` is this one unless it is given."""
+    """Return the whole document; `machine` defaults to a description of this machine."""
     return {
         "runs": [_run(run) for run in runs],
         "machine": dict(machine if machine is not None else this_machine()),
@@ -63,7 +63,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def figures(summary: Summary) -> dict[str, Any]:
-    """What there is to say of a set of calls."""
+    """Return the figures of a set of calls, as the document has them."""
     return {
         "calls": summary.calls,
         "lost": summary.lost,
@@ -83,12 +83,12 @@ def _latency(latency: Latency | None) -> dict[str, float] | None:
 
 
 def _histogram(latency: Latency | None) -> list[list[float]]:
-    """Pairs of the end of a bucket and its count."""
+    """Return pairs [end of a bucket in ms, count]."""
     return [list(pair) for pair in latency.histogram] if latency else []
 
 
 def this_machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Describe the machine that this process runs on."""
     return {
         "cpu": _proc("cpuinfo", "model name") or platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -99,7 +99,7 @@ def this_machine() -> dict[str, Any]:
 
 
 def _proc(name: str, key: str) -> str | None:
-    """The first value of a key in a ``key: value`` file of /proc."""
+    """Return the first value of a key in a file of /proc with lines ``key: value``."""
     for line in Path("/proc", name).read_text(encoding="utf-8").splitlines():
         found, _, value = line.partition(":")
         if found.strip() == key:

@@ -1,6 +1,6 @@
-"""What each kind of start costs: from measured starts to medians, a document for programs, and tables.
+"""What each kind of start costs: turns measured starts into medians, a document for programs, and tables.
 
-A kind that did not occur is missing everywhere, and listed as missing: nothing is estimated.
+A kind that did not occur is left out everywhere and listed as missing; nothing is estimated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .records import PHASES, quantile
 from .tables import ms, plain
 
 KINDS = (StartKind.COLD, StartKind.PREWARMED, StartKind.TEMPLATED, StartKind.PRELOADED, StartKind.WARM)
-"""The kinds that can be provoked; `joined` is one of them in the middle of its load."""
+"""The kinds that can be provoked; a `joined` start is one of them in which the load has already begun."""
 
 _NOTHING = "–"
 
@@ -30,7 +30,7 @@ class Start:
     kind: StartKind
     phases: Phases
     resident_bytes: int | None
-    """Of the function after the call; None when it was not seen."""
+    """Size of the function after the call; None when it could not be measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def document(
     residents: Mapping[int, Mapping[str, int]],
     machine: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything for programs; `residents`: by MB of the container, the counts ``without_`` and ``with_templates``."""
+    """Return all figures; `residents` has, by MB of the container, the counts ``without_`` and ``with_templates``."""
     groups = _groups(functions, starts)
     measured = {name: {kind: _figures(found) for kind, found in kinds.items()} for name, kinds in groups.items()}
     return {
@@ -71,7 +71,7 @@ def document(
 
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
-    """A `document` for people."""
+    """Return the content of a `document` as tables."""
     functions: Mapping[str, Any] = found["functions"]
     latency = plain("Start-up latency by kind of start (ms, p50)", "function")
     memory = plain("Memory of the function after the call (MB, median)", "function")

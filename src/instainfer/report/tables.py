@@ -1,4 +1,4 @@
-"""The comparison as tables on a terminal, none wider than 80 columns."""
+"""The comparison as tables for a terminal; none is wider than 80 columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .records import PHASES, START_KINDS, CallRecord, Latency, Summary, by_funct
 from .results import Run
 
 BASELINES = ("stateless", "keep-alive")
-"""The runs over which the others' advantage is shown."""
+"""The runs with which the other runs are compared."""
 
 FIGURES = ("mean", "p50", "p95", "p99")
 
@@ -27,21 +27,21 @@ _HYPHENATED = {"prewarmed": "pre-\nwarmed", "templated": "tem-\nplated", "preloa
 
 
 def ms(value: float) -> str:
-    """Milliseconds with three significant digits or so: 0.42, 8.1, 2,140."""
+    """Format milliseconds with about three significant digits: 0.42, 8.1, 2,140."""
     if value < 1:
         return f"{value:.2f}"
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def overall(runs: Sequence[Run]) -> list[Table]:
-    """All calls of each run: latencies, how they began, where their time went, and what they are worth."""
+    """Return tables over all calls of each run: latencies, start kinds, phases, counts and memory, and speed-ups."""
     whole = [(run.label, summarise(run.records)) for run in runs]
     tables = [_latencies(whole), _beginnings(f"How calls began {_RATE}", [("", whole)]), _phases(whole)]
     return [*tables, _costs(runs), *speedups(runs)]
 
 
 def functions(runs: Sequence[Run]) -> list[Table]:
-    """The same for each function: its start-up latency, its end-to-end latency, and how its calls began."""
+    """Return tables for each function: its start-up latency, its end-to-end latency, and how its calls began."""
     groups = list(_by_function(runs))
     return [
         _latency_by_function("Start-up latency by function (ms), and the speed-up of its mean", groups, startup=True),
@@ -53,7 +53,7 @@ def functions(runs: Sequence[Run]) -> list[Table]:
 
 
 def speedups(runs: Sequence[Run]) -> list[Table]:
-    """How many times lower the mean latencies are than those of the baselines; nothing when there is no pair."""
+    """Return a table of the speed-ups over the baselines; no table when there is nothing to compare."""
     pairs = [(run, rival) for run in runs for rival in runs if is_rival(run.label, rival.label)]
     if not pairs:
         return []
@@ -71,7 +71,7 @@ def speedups(runs: Sequence[Run]) -> list[Table]:
 
 
 def is_rival(label: str, other: str) -> bool:
-    """Whether the advantage of one run over another is worth saying: pre-loading against none."""
+    """Return whether `label` should be compared with `other`: a run with pre-loading with one without."""
     return label not in BASELINES and other in BASELINES
 
 
@@ -125,7 +125,7 @@ def _beginnings(title: str, groups: Sequence[_Group]) -> Table:
 
 
 def _without_success(groups: Iterable[_Group]) -> str | None:
-    """A line instead of two columns that are empty on a good day."""
+    """Return a line about lost and failed calls, which is shorter than two columns that are usually empty."""
     bad = [
         f"{title} {label}".strip() + f" {summary.lost} lost, {summary.failed} failed"
         for title, rows in groups
@@ -160,7 +160,7 @@ def _costs(runs: Iterable[Run]) -> Table:
 
 
 _Group = tuple[str, Sequence[tuple[str, Summary]]]
-"""A title, and the rows below it: labels and what they sum up. No title: the rows stand alone."""
+"""A title, and the rows below it as pairs (label, summary). The title is empty if the rows need none."""
 
 
 def _by_function(runs: Sequence[Run]) -> Iterator[_Group]:
@@ -195,7 +195,7 @@ def _four(latency: Latency | None) -> tuple[str, ...]:
 
 
 def plain(title: str, *names: str) -> Table:
-    """An empty table in our style; `names` are columns of text."""
+    """Return an empty table in our style; `names` are its first columns, which hold text."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.pad_edge, table.show_edge = False, False
     for name in names:

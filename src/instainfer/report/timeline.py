@@ -1,6 +1,6 @@
-"""What stood in which container when, read from a story: JSON lines of one event and the decisions that followed it.
+"""Reads from a story what was in which container at what time.
 
-::
+A story is a file of JSON lines, each with one event and the decisions that followed it::
 
     {"event": {"type": "RunFinished", "at": 12.3, ...}, "decisions": [{"type": "Run", ...}, ...]}
 
@@ -21,7 +21,7 @@ from ..errors import BadInput, NotFound
 
 
 class Stage(StrEnum):
-    """What a resident is doing in a span of time."""
+    """What a resident does during a span of time."""
 
     PRELOADING = "pre-loading"
     LOADING = "loading for a call"
@@ -33,12 +33,12 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpan:
-    """The life of a container, in seconds of the story's clock."""
+    """The life of a container, in seconds on the story's clock."""
 
     container: str
     start_s: float
     ready_s: float | None
-    """None when it never came to be."""
+    """When the container was started; None when it never was."""
     end_s: float
 
 
@@ -46,7 +46,7 @@ class ContainerSpan:
 class ResidentSpan:
     container: str
     function: str
-    """Its name; of a template, the environment's."""
+    """Name of the function; for a template, name of the environment."""
     stage: Stage
     start_s: float
     end_s: float
@@ -55,7 +55,7 @@ class ResidentSpan:
 
 @dataclass(frozen=True, slots=True)
 class CallMark:
-    """A call was given to a container."""
+    """The moment at which a call was given to a container."""
 
     container: str
     function: str
@@ -64,7 +64,7 @@ class CallMark:
 
     @property
     def hit(self) -> bool:
-        """Whether it found its function loaded."""
+        """Whether the call found its function loaded."""
         return self.start_kind in READY_KINDS
 
 
@@ -74,11 +74,11 @@ class Timeline:
     residents: tuple[ResidentSpan, ...]
     calls: tuple[CallMark, ...]
     first_request_s: float | None
-    """When the first request arrived; a replay's time zero is its `sent_s` earlier."""
+    """When the first request arrived; a replay began that call's `sent_s` earlier."""
     end_s: float
 
     def shifted(self, by_s: float) -> Timeline:
-        """The same on another clock."""
+        """Return the same timeline on another clock, with `by_s` added to all times."""
         return Timeline(
             tuple(
                 ContainerSpan(
@@ -97,7 +97,7 @@ class Timeline:
 
 
 def read(path: Path) -> Timeline:
-    """Read a story from a file; raises `NotFound`, or `BadInput` with the line that cannot be read."""
+    """Read a story from a file. Raises `NotFound`, or `BadInput` with the malformed line."""
     try:
         with path.open(encoding="utf-8") as file:
             return build(_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip())
@@ -106,7 +106,7 @@ def read(path: Path) -> Timeline:
 
 
 def build(story: Iterable[Mapping[str, Any]]) -> Timeline:
-    """Follow a story from its beginning; what still stands at its end ends there."""
+    """Follow a story from its beginning; spans that are open when it ends are closed there."""
     follower = _Follower()
     for step in story:
         follower.event(step["event"])
@@ -125,12 +125,12 @@ def _parse(path: Path, number: int, line: str) -> Mapping[str, Any]:
 
 
 def short_name(key: str) -> str:
-    """``namespace/name@version`` -> ``name``, ``template:namespace/environment`` -> ``environment``."""
+    """Shorten ``namespace/name@version`` to ``name``, and ``template:namespace/environment`` to ``environment``."""
     return key.rpartition("/")[2].partition("@")[0]
 
 
 class _Follower:
-    """Opens a span when something begins and closes it when it ends or changes its stage."""
+    """Opens a span when something begins, and closes the span when it ends or changes its stage."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -155,7 +155,7 @@ class _Follower:
             case "ContainerStartFailed" | "ContainerGone":
                 self._end_container(container)
             case "LoadFinished":
-                # A template may come without anybody having asked for it: for a function to be forked from.
+                # A template may be loaded without a decision of its own, when a function is to be forked from it.
                 self._enter(container, event["function"], self._loaded_as(container, event["function"]))
             case "LoadFailed" | "ResidentGone":
                 self._leave(container, event["function"])

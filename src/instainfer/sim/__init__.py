@@ -1,1 +1,1 @@
-"""The discrete-event driver: the states of `core` on a virtual clock, with costs in the place of containers."""
+"""The simulator: drives the states of `core` on a virtual clock; containers are replaced by the time they cost."""

@@ -1,54 +1,54 @@
-"""What things take in a simulated world, and its form on disk.
+"""What everything costs in a simulation (time, memory, processors), and the file format for it.
 
-A cost file is one JSON object. Times are seconds, sizes bytes, and a member that is neither known nor required is
-refused; what follows shows all of them. `instainfer profile` measures such a set::
+A cost file is one JSON object. Times are in seconds, sizes in bytes. An unknown member is refused, and so is a file
+that lacks a required one. The example shows every member. `instainfer profile` measures such a set::
 
     {
       "name": "measured here",
       "source": "instainfer profile, 2 cores",
       "container_s": 0.03,             create a container
-      "stop_s": 0.01,                  stop one that is empty
-      "end_s": 0.002,                  end a resident; its memory comes on top:
-      "end_s_per_gib": 0.08,           free a GiB, when a resident or a container ends
-      "handoff_s": 0.001,              messages of a run on their way
-      "load_handoff_s": 0.004,         of a load: the birth of its process, and messages
+      "stop_s": 0.01,                  stop an empty container
+      "end_s": 0.002,                  end a resident, without the time for its memory:
+      "end_s_per_gib": 0.08,           free one GiB when a resident or a container ends
+      "handoff_s": 0.001,              messages of a run
+      "load_handoff_s": 0.004,         start of the process for a load, and the load's messages
       "noise_sigma": 0.0,              see below
-      "cores": 2,                      see below; 0 or absent: as many as are wanted
+      "cores": 2,                      see below; 0 or absent: processors are never short
       "environments": {
         "torch": {"library_s": 1.3, "template_bytes": 150000000}
       },
       "functions": {
         "resnet50": {
           "environment": "torch",
-          "memory_bytes": 2147483648,  limit of its containers
-          "library_s": 1.3,            imports, from nothing
-          "fork_s": 0.02,              the same, from a template
-          "model_s": 0.47,             build and load the model as it is written
+          "memory_bytes": 2147483648,  memory limit of the function's containers
+          "library_s": 1.3,            import the libraries, without a template
+          "fork_s": 0.02,              get the libraries by a fork from a template
+          "model_s": 0.47,             build and load the model, with random initialisation
           "compute_s": 0.06,           one call
-          "resident_bytes": 280000000, loaded from nothing
-          "forked_bytes": 48000000,    what one forked from a template adds to it
-                                       all that follow are optional:
-          "fast_model_s": 0.07,        its model without random initialisation
-          "forked_compute_s": 0.07,    one call, of a process that was forked from a template
-          "first_compute_s": 0.08,     the first call after a load from nothing, if nothing has warmed it up
-          "forked_first_compute_s": 0.09,  the same after a load from a template
-          "warmup_s": 0.09,            what a load ahead of a call does beyond loading; absent: it has no warm-up
-          "estimate_bytes": 560000000, what the platform takes its size for, before it has been loaded
-          "templated": true,           whether it may be forked from a template
+          "resident_bytes": 280000000, size of a resident that was loaded without a template
+          "forked_bytes": 48000000,    what a resident that was forked from a template adds to the template
+                                       all members below are optional:
+          "fast_model_s": 0.07,        build and load the model, without random initialisation
+          "forked_compute_s": 0.07,    one call in a process that was forked from a template
+          "first_compute_s": 0.08,     the first call after a load without template and without warm-up
+          "forked_first_compute_s": 0.09,  the first call after a load from a template and without warm-up
+          "warmup_s": 0.09,            the warm-up at the end of a pre-load; absent: the function has none
+          "estimate_bytes": 560000000, the size that the platform assumes before the first load
+          "templated": true,           whether the function may be forked from a template
           "load_cores": 1.0,           how many processors a load keeps busy
-          "compute_cores": 2.0,        and a call
-          "beside_call": 2.3,          how many times as long a call takes beside another of the same function, where
-                                       processors are short; absent: as equal parts of them make it
-          "beside_load": 1.4           and beside a load in the background; absent: as long as alone
+          "compute_cores": 2.0,        how many processors a call keeps busy
+          "beside_call": 2.3,          how many times as long a call takes beside another call of the same function
+                                       when processors are short; absent: equal shares decide
+          "beside_load": 1.4           how many times as long a call takes beside a background load; absent: 1.0
         }
       }
     }
 
-Durations are exact unless `noise_sigma` is above 0: then each is multiplied by a lognormal factor of mean 1 whose
-logarithm has that standard deviation, drawn from the run's seed.
+Durations are exact unless `noise_sigma` is above 0. Then each duration is multiplied by a lognormal factor of mean 1
+whose logarithm has that standard deviation; the random numbers follow from the run's seed.
 
-Loads, runs and the ends of residents slow each other down as `instainfer.sim.cpu` says when `cores` is given, else not
-at all.
+With `cores`, loads, runs and ends of residents slow each other down as described in `instainfer.sim.cpu`. Without
+`cores` they never do.
 """
 
 from __future__ import annotations
@@ -80,41 +80,41 @@ class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resident_bytes: Bytes
     forked_bytes: Bytes
     fast_model_s: Seconds | None = None
-    """None: the function does not ask for fast initialisation."""
+    """None: the function does not ask for ``fast_init``."""
     forked_compute_s: Seconds | None = None
-    """One call of a process that was forked from a template, and may have its weights mapped, in smaller pages than
-    others have; None: as of any other."""
+    """One call in a forked process. It can differ because mapped weights may lie in smaller memory pages. None: the
+    same as `compute_s`."""
     first_compute_s: Seconds | None = None
-    """The first call of a process that nothing has warmed up; None: as any other."""
+    """The first call in a process that was not warmed up. None: the same as any other call."""
     forked_first_compute_s: Seconds | None = None
-    """The same of a process that was forked from a template; None: as of any other."""
+    """The first call in a forked process that was not warmed up. None: the same as `first_compute_s`."""
     warmup_s: Seconds | None = None
-    """None: it has no warm-up, so that a load ahead of its first call does not make that faster."""
+    """None: the function has no warm-up, so a pre-load does not make its first call faster."""
     estimate_bytes: Bytes | None = None
-    """None: its size is known from the beginning."""
+    """None: the platform knows the size before the first load."""
     templated: bool = True
     load_cores: Cores = 1.0
     compute_cores: Cores = 1.0
     beside_call: Times | None = None
-    """None: equal parts of the processors say it all."""
+    """None: two calls get equal shares of the processors and lose nothing beyond that."""
     beside_load: Times = 1.0
 
     def model(self, *, fast: bool) -> float:
-        """Seconds of its model on a platform that honours fast initialisation or does not."""
+        """Return the seconds for the model; `fast` tells whether the platform honours ``fast_init``."""
         return self.fast_model_s if fast and self.fast_model_s is not None else self.model_s
 
     def crowded(self, cores: float) -> float:
-        """By what a call's speed is multiplied where it gets less than it wants of so many processors."""
+        """Return the factor on a call's speed when the call gets less than it wants of `cores` processors."""
         if self.beside_call is None or 2.0 * self.compute_cores <= cores:
             return 1.0
         return min(1.0, 2.0 * self.compute_cores / cores / self.beside_call)
 
     def compute(self, *, forked: bool) -> float:
-        """Seconds of a call."""
+        """Return the seconds of one call."""
         return self.forked_compute_s if forked and self.forked_compute_s is not None else self.compute_s
 
     def first_compute(self, *, forked: bool) -> float:
-        """Seconds of the first call of a process that nothing has warmed up."""
+        """Return the seconds of the first call in a process that was not warmed up."""
         if forked and self.forked_first_compute_s is not None:
             return self.forked_first_compute_s
         return self.compute(forked=forked) if self.first_compute_s is None else self.first_compute_s
@@ -131,20 +131,20 @@ class CostSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     container_s: Seconds
     functions: Mapping[str, FunctionCosts]
-    """In the order in which the rows of a trace take them."""
+    """The order matters: rows of a trace are given these costs in turn."""
     environments: Mapping[str, EnvironmentCosts]
     source: str = ""
     stop_s: Seconds = 0.0
     end_s: Seconds = 0.0
     end_s_per_gib: Seconds = 0.0
-    """The kernel takes the pages of a process back one by one: ending 700 MB takes 30 times as long as ending 8."""
+    """The kernel frees the pages of a process one by one: ending 700 MB takes 30 times as long as ending 8 MB."""
     handoff_s: Seconds = 0.0
     load_handoff_s: Seconds = 0.0
     noise_sigma: Seconds = 0.0
     cores: Cores = 0.0
 
     def check(self) -> str | None:
-        """What is wrong with it as a whole; None if nothing is."""
+        """Return a message about the first contradiction between members; None if there is none."""
         if not self.functions:
             return "there is no function in it; give at least one under `functions`"
         for name, function in self.functions.items():
@@ -156,9 +156,10 @@ class CostSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(name: str) -> CostSet:
-    """The cost set of that name, or the one in the file of that name.
+    """Return the built-in cost set with this name, or else the cost set in the file at this path.
 
-    Raises `NotFound` when there is neither, and `BadInput`, naming file, place and reason, for a malformed file.
+    Raises `NotFound` when there is neither, and `BadInput` for a malformed file; the message names file, place and
+    reason.
     """
     if name in NAMED:
         return NAMED[name]
@@ -173,7 +174,7 @@ def load(name: str) -> CostSet:
 
 
 def parse(raw: bytes, where: str) -> CostSet:
-    """Read the form on disk; `where` is named when it is malformed."""
+    """Decode a cost file; an error message names `where`."""
     try:
         costs = msgspec.json.decode(raw, type=CostSet)
     except msgspec.DecodeError as error:
@@ -184,13 +185,13 @@ def parse(raw: bytes, where: str) -> CostSet:
 
 
 def dump(costs: CostSet) -> bytes:
-    """The form on disk."""
+    """Encode a cost set as a file."""
     return msgspec.json.format(msgspec.json.encode(costs), indent=2) + b"\n"
 
 
-# The paper's own figures: Fig. 3 and 14 (container, library, inference) and the table in its code (model, footprint).
-# name: environment, model ms, inference ms, footprint MB. Three models are timed by no figure; they take the paper's
-# mean inference, 245 ms (Table 1: end-to-end less warming and loading, in every row).
+# These figures are from the paper: Fig. 3 and 14 (container, libraries, inference) and the table in its code (model,
+# footprint). Columns: environment, model ms, inference ms, footprint MB. No figure gives the inference time of three of
+# the models; they get the paper's mean of 245 ms (Table 1: end-to-end less warming and loading, in every row).
 _PAPER_FUNCTIONS = {
     "alexnet": ("torch", 671, 245, 923),
     "vgg19": ("torch", 2410, 245, 1648),
@@ -202,12 +203,12 @@ _PAPER_FUNCTIONS = {
     "bert_base": ("transformers", 2078, 598, 1333),
 }
 _PAPER_LIBRARY_S = {"torch": 0.74, "transformers": 1.76}
-# The paper has no templates, so these are ours: everything of the smallest footprint but its 47 MB of weights is
-# libraries, transformers add 113 MB to them, and forking takes 20 ms.
+# The paper has no templates, so these figures are ours: the smallest footprint without its 47 MB of weights is taken as
+# the size of the libraries; transformers adds 113 MB to them, and a fork takes 20 ms.
 _TEMPLATE_MB = {"torch": 600, "transformers": 713}
 _FORK_S = 0.02
-# Nor has it mapped weights. What is left of a model's time without random initialisation and with its weights mapped:
-# the shares that these models had here (2 cores, files in the page cache; `instainfer profile` measures both).
+# The paper does not map weights either. These are the shares of the model's time that remain without random
+# initialisation and with mapped weights, as we measured them (2 cores, files in the page cache; `instainfer profile`).
 _FAST_SHARE = {
     "alexnet": 0.015,
     "vgg19": 0.0045,
@@ -239,7 +240,7 @@ def _paper() -> CostSet:
         name: EnvironmentCosts(library_s=library_s, template_bytes=_TEMPLATE_MB[name] * MIB)
         for name, library_s in _PAPER_LIBRARY_S.items()
     }
-    # Ending others takes the paper's manager 2 to 11 ms, the way of a call through its scheduler up to 3.
+    # The paper's manager takes 2 to 11 ms to end the other residents, and its scheduler up to 3 ms to pass a call on.
     return CostSet(
         name="paper",
         source="InstaInfer, SoCC 2024: Fig. 3, Fig. 14, the model table of its code; templates and fast_init: ours",
@@ -251,5 +252,5 @@ def _paper() -> CostSet:
     )
 
 
-#: Cost sets that come with us.
+#: The built-in cost sets.
 NAMED: Mapping[str, CostSet] = {"paper": _paper()}

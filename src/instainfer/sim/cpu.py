@@ -1,16 +1,17 @@
-"""Loads, runs and ends that share a machine's processors.
+"""How loads, runs and ends of residents share the processors of one machine.
 
-Each is work of so many seconds on a machine of its own, in which it keeps some number of cores busy. As long as there
-are enough for all, everything takes as long as it takes alone. If not, those in the foreground get equal parts, and
-what one has no use for goes to the others (max-min fairness: what Linux does with autogroups, where a container is one
-party whatever its threads). What is loaded in the background gets what is left over, and `BACKGROUND_SHARE` at least.
+A piece of work takes a known number of seconds when it is alone, and keeps a known number of cores busy. As long as the
+cores suffice for all work, nothing is slowed down. Otherwise the works in the foreground get equal shares, and what one
+of them does not need goes to the others (max-min fairness; Linux does the same with autogroups, where each container
+counts once, however many threads it has). Background loads get what is left, and at least `BACKGROUND_SHARE`.
 
-Equal parts are a lower bound of what really happens: the threads of one call wait for each other, and where one has to
-wait for its processor all do. So work can say how fast it goes in company (`Company`), as measured by
-`experiments.crowding`.
+Equal shares are too optimistic: the threads of a call wait for each other, so one thread that waits for a processor
+holds up all of them. Therefore a piece of work can say how fast it is beside other work (`Company`);
+`experiments.crowding` measures that.
 
-Worked example: two cores, a call that uses both, and another that comes in its middle. From then on each has one core
-and runs at half its speed; the second one, once alone, at full speed again. With `crowded` = 0.8 both run at 0.4.
+Worked example: on two cores, a second call arrives when the first one is half done; each call uses both cores. From
+then on each has one core and runs at half speed; as soon as one has ended, the other runs at full speed. With `crowded`
+= 0.8 both run at 0.4 of full speed.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ from .engine import Engine, Rank, Timer, cancel
 _REPORT = int(Rank.REPORT)
 
 BACKGROUND_SHARE = 0.015
-"""Of the cores: the weight of nice 19 beside that of nice 0 is 15 to 1024."""
+"""Share of all cores. The scheduler's weights are 15 for nice 19 and 1024 for nice 0."""
 
 Stretched: TypeAlias = Callable[..., None]
-"""Called at the end, without an argument when nothing was slowed down, else with how many times as long it took."""
+"""Callback for the end of work. Its argument is the actual time over the time alone; left out if nothing was slowed."""
 
 
 class Company(NamedTuple):
-    """How fast work goes in company."""
+    """How fast a piece of work is beside other work."""
 
     crowded: float = 1.0
-    """By what its speed is multiplied when it gets less than it wants."""
+    """Factor on its speed when it gets fewer cores than it wants."""
     dragged: float = 1.0
-    """Its speed beside something in the background, although it gets what it wants."""
+    """Factor on its speed when it gets all cores it wants, but something runs in the background."""
 
 
 UNDISTURBED: Final = Company()
 
 
 class Processors(Protocol):
-    """Where work is done."""
+    """The processors of one machine."""
 
     def begin(
         self,
@@ -53,20 +54,20 @@ class Processors(Protocol):
         background: bool = False,
         company: Company = UNDISTURBED,
     ) -> Any:
-        """Do so much, then call `then`; returns what `give_up` and `hurry` take."""
+        """Start work that takes `seconds` alone; call `then` at its end. The result is for `give_up` and `hurry`."""
         ...
 
     def give_up(self, work: Any) -> None:
-        """It will not be finished."""
+        """Cancel the work."""
         ...
 
     def hurry(self, work: Any) -> None:
-        """It is in the background no longer."""
+        """Move the work from the background to the foreground."""
         ...
 
 
 class Plenty:
-    """As many cores as are wanted: nothing slows anything down, and nothing has to be kept in mind."""
+    """Processors that are never short, so that no work slows down other work."""
 
     def __init__(self, engine: Engine) -> None:
         self._after = engine.after
@@ -125,13 +126,13 @@ class _Work:
 
 
 class Cores:
-    """So many and no more."""
+    """A limited number of cores."""
 
     def __init__(self, engine: Engine, cores: float) -> None:
         self._engine = engine
         self._cores = cores
         self._works: dict[_Work, None] = {}
-        """Under way, in the order of their beginnings; what needs no processor is not in it."""
+        """Work under way, in the order in which it began, except work that needs no processor."""
         self._wanted = 0.0
 
     def begin(
@@ -181,21 +182,23 @@ class Cores:
         if work in self._works:
             del self._works[work]
             was_short = self._wanted > self._cores
-            # Summed anew when nothing is left, so that rounding does not add up.
+            # Reset to 0 when nothing is left, so that rounding errors do not add up.
             self._wanted = self._wanted - work.cores if self._works else 0.0
             if was_short:
                 self._share()
 
     def _share(self) -> None:
-        """Give every work its speed anew."""
+        """Set the speed of each work from what runs now."""
         background = [work for work in self._works if work.background]
         foreground = [work for work in self._works if not work.background]
         left = self._divide(foreground, self._cores, drags=bool(background))
         self._divide(background, max(left, BACKGROUND_SHARE * self._cores), drags=False)
 
     def _divide(self, works: Iterable[_Work], cores: float, *, drags: bool) -> float:
-        """Divide cores among equals, of which `drags` says whether there is work in the background; returns what is
-        left."""
+        """Divide `cores` among `works`, and return how many cores are left.
+
+        `drags` tells whether there is also work in the background.
+        """
         modest_first = sorted(works, key=lambda work: work.cores)
         for number, work in enumerate(modest_first):
             part = min(work.cores, cores / (len(modest_first) - number))

@@ -1,8 +1,8 @@
-"""Virtual time: what is to happen is kept in a heap ordered by (time, rank, order of asking).
+"""Virtual time: a heap of actions, ordered by (time, rank, order of scheduling).
 
-Ties are the trap of discrete-event simulation: what happens "at the same time" must happen in an order that somebody
-chose. Ours is the order of `Rank`: reports first (a run that ends at the very moment of a call leaves its container
-free for that call), then the alarms that a node asked for, then new calls. Among equals, first asked is first served.
+Actions at the same time must run in a deliberate order, or results depend on chance. We use the order of `Rank`: first
+reports (when a run ends at the moment of a new call, its container is free for that call), then the alarms that a node
+asked for, then new calls. Actions of equal rank run in the order in which they were scheduled.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ..core.errors import InternalError
 
 Action: TypeAlias = Callable[[], None]
 
-#: ``[at, rank, number, action]``; the action is None once it was cancelled.
+#: ``[at, rank, number, action]``; the action is None after it was cancelled.
 Timer: TypeAlias = list[Any]
 
 
 class Rank(IntEnum):
-    """Who comes first of those that happen at the same time."""
+    """Order of actions at the same time: the lowest value runs first."""
 
     REPORT = 0
     """Something that was under way has ended."""
     ALARM = 1
-    """A moment has come that a node asked to be woken at."""
+    """A time has come at which a node asked to be woken."""
     CALL = 2
 
 
@@ -35,13 +35,13 @@ _CALL = int(Rank.CALL)
 
 
 def cancel(timer: Timer) -> None:
-    """Call off what a timer was to do; nothing happens if it has been done already."""
-    # It stays in the heap until its time comes; taking it out would cost more.
+    """Cancel a timer's action; this has no effect after the action has run."""
+    # The timer stays in the heap until its time comes: removing it would cost more.
     timer[3] = None
 
 
 class Engine:
-    """`now`: the time of what is happening, or has happened last, in float seconds."""
+    """The virtual clock. `now` is the time of the latest action, in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -49,20 +49,20 @@ class Engine:
         self._count = 0
 
     def after(self, seconds: float, rank: int, action: Action) -> Timer:
-        """Do something `seconds` from now; to call it off, give the result to `cancel`."""
+        """Schedule an action `seconds` from now. Give the result to `cancel` to call it off."""
         return self.at(self.now + seconds, rank, action)
 
     def at(self, when: float, rank: int, action: Action) -> Timer:
-        """Do something at a time, now at the earliest."""
+        """Schedule an action for the time `when`, or for now if that is past."""
         self._count += 1
         timer: Timer = [when if when > self.now else self.now, rank, self._count, action]
         heapq.heappush(self._heap, timer)
         return timer
 
     def advance(self, until: float, before: int = _CALL) -> None:
-        """Do everything that comes before `until`, and of that very moment what ranks lower than `before`.
+        """Run all actions before `until`, and those at `until` itself whose rank is lower than `before`.
 
-        Afterwards it is `until`. Raises `InternalError` when that lies in the past.
+        Afterwards `now` is `until`. Raises `InternalError` when `until` is in the past.
         """
         if until < self.now:
             raise InternalError(f"simulated time cannot go back from {self.now} to {until}")
@@ -72,7 +72,7 @@ class Engine:
         self.now = until
 
     def step(self) -> bool:
-        """Do the next thing there is, whenever it is; False if there is none."""
+        """Run the next action, whenever it is due; return False if there is none."""
         while self._heap:
             timer = heapq.heappop(self._heap)
             if timer[3] is not None:

@@ -1,7 +1,7 @@
-"""How close a simulation came to the live run of the same calls: call by call, and in their distribution.
+"""How close a simulation comes to the live run of the same calls, call by call and in the distribution of latencies.
 
-Calls are compared in the order of their trace, which is the order in which they were sent. Live runs differ from each
-other too: two of them, compared like this, say how close anybody could come.
+Calls are matched in the order of their trace, which is the order in which they were sent. Two live runs differ too;
+comparing them in this way shows the best that a simulation can reach.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from ..errors import BadInput
 from ..report.records import PHASES, CallRecord, Latency, Summary, by_function, summarise
 
 TOLERANCE = 0.15
-"""Of mean and p95 of the end-to-end latency."""
+"""Largest relative error of the mean and of the p95 of the end-to-end latency."""
 LEAST_AGREEMENT = 0.9
-"""Share of the calls whose start kinds are the same."""
+"""Smallest share of calls that have the same start kind live and simulated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One figure of both."""
+    """One figure, live and simulated."""
 
     live: float
     simulated: float
 
     @property
     def error(self) -> float:
-        """Of the simulated one, as a share of the live one."""
+        """Relative error of the simulated value: 0.1 means 10 % too large. Infinite when only the live value is 0."""
         if self.live == 0.0:
             return 0.0 if self.simulated == 0.0 else float("inf")
         return self.simulated / self.live - 1.0
@@ -44,17 +44,17 @@ class Fidelity:
     mean_ms: Pair
     p95_ms: Pair
     agreement: float
-    """Share of the calls whose start kinds are the same."""
+    """Share of the calls that have the same start kind live and simulated."""
     kinds: Mapping[tuple[str, str], int]
-    """Calls by their start kinds, live and simulated; a call that never started is ``none``."""
+    """Number of calls by (live, simulated) start kind; ``none`` stands for a call that never started."""
     phases_ms: Mapping[str, Pair]
-    """Mean of each phase."""
+    """Mean time of each phase."""
     functions: Mapping[str, Pair]
-    """Mean of each function."""
+    """Mean latency of each function."""
 
     @property
     def is_close(self) -> bool:
-        """Whether it is as close as a simulation of ours should be."""
+        """Whether the errors are within `TOLERANCE` and the start kinds agree often enough."""
         return (
             abs(self.mean_ms.error) <= TOLERANCE
             and abs(self.p95_ms.error) <= TOLERANCE
@@ -62,7 +62,7 @@ class Fidelity:
         )
 
     def disagreements(self) -> list[tuple[str, str, int]]:
-        """Start kinds that were taken for others, live and simulated, the most frequent first."""
+        """Return (live start kind, simulated start kind, calls) where the two differ, the most frequent first."""
         wrong = [(live, simulated, count) for (live, simulated), count in self.kinds.items() if live != simulated]
         return sorted(wrong, key=lambda each: (-each[2], each))
 
@@ -80,7 +80,10 @@ class Fidelity:
 
 
 def compare(live: Sequence[CallRecord], simulated: Sequence[CallRecord]) -> Fidelity:
-    """Both in the order of sending. Raises `BadInput` when they are not of the same calls, or none succeeded."""
+    """Compare records that are both in the order of sending.
+
+    Raises `BadInput` when they are not of the same calls, or when no call succeeded.
+    """
     if [record.function for record in live] != [record.function for record in simulated]:
         raise BadInput("the records are not of the same calls in the same order")
     there, here = summarise(live), summarise(simulated)

@@ -1,15 +1,15 @@
-"""What things took on a platform, read from its story: the way from a live run to a cost set.
+"""Derives a cost set from the story of a live run.
 
-Everything that a simulation needs is in the events of a node and the decisions between them: what was asked for when,
-when it was there, and what was measured of it. Only three things are not: which functions ask for ``fast_init``, how
-many processors a load or a call keeps busy, and how many there are. Whoever made the platform knows or measures those.
+The events of a node and the decisions between them hold nearly everything that a simulation needs: when something was
+requested, when it was ready, and its measured size. Three things are missing: which functions ask for ``fast_init``,
+how many processors a load or a call keeps busy, and how many processors the machine has. The caller provides those.
 
-Medians are taken, so that a few strange values do no harm; a story should hold three of everything at least. Calls and
-loads that happened beside each other are not told from those that did not: the best story is of one thing at a time.
+Costs are medians, so that a few outliers do no harm; a story should contain everything at least three times. Calls and
+loads that overlapped are not told apart from those that did not, so the best story does one thing at a time.
 
-Sizes are those that the node booked last. A process forked from a template shares pages with it, which the node
-charges in equal parts to all who share them; here the template is charged with all of them, as if it were alone, and
-the forked one with what it added. So sums are true, however many share.
+Sizes are those that the node booked last. A forked process shares pages with its template, and the node divides the
+shared bytes equally among all processes that share them. Here the template is charged with all shared bytes, as if it
+were alone, and the forked process with what it added. So sums are right, however many processes share.
 """
 
 from __future__ import annotations
@@ -28,59 +28,59 @@ from .costs import CostSet, EnvironmentCosts, FunctionCosts
 from .reading import Reading
 
 _NOTABLE_S = 0.005
-"""Shorter durations are mostly made of the host's noise, and too short to matter."""
+"""Shorter durations consist mostly of the host's noise, and are too short to matter."""
 _NOTABLE_GIB = 1 / 16
-"""Sizes that differ by less do not show what memory does to the time of an end."""
+"""If all sizes are closer together than this, they do not show how memory affects the time of an end."""
 _ALIKE = 1.05
-"""Durations that differ by less are the same."""
+"""Durations whose ratio is below this count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionFacts:
-    """What no story says of a function."""
+    """What a story does not say about a function."""
 
     memory_bytes: int
-    """Its own limit; the story's platform may have given it more."""
+    """The function's own limit; the observed platform may have given it more."""
     fast: bool = False
-    """Whether it asks for ``fast_init``."""
+    """Whether the function asks for ``fast_init``."""
     load_cores: float = 1.0
     compute_cores: float = 1.0
     beside_call: float | None = None
     beside_load: float = 1.0
-    """How many times as long a call takes in company."""
+    """How many times as long a call takes beside another call, or beside a load."""
 
 
 @dataclass(slots=True)
 class _Ended:
-    """Ends of one function, of one kind, and how much memory each freed."""
+    """How long each end of a function's residents took, and how much memory it freed; all forked, or none."""
 
     seconds: list[float] = field(default_factory=list)
     sizes_bytes: list[int] = field(default_factory=list)
 
 
 class _Samples:
-    """Everything that was measured of one function or template, in seconds and bytes."""
+    """All samples of one function, template or platform, in seconds or bytes, by the names in `reading`."""
 
     def __init__(self) -> None:
         self.of: dict[str, list[float]] = defaultdict(list)
 
     def median(self, *names: str) -> float | None:
-        """Over all samples of the first name that has any."""
+        """Return the median of the samples under the first name that has any."""
         return next((statistics.median(self.of[name]) for name in names if self.of[name]), None)
 
 
 class Observer:
-    """Reads stories, and makes a cost set of them."""
+    """Collects samples from stories, and makes a cost set of them."""
 
     def __init__(self) -> None:
         self._functions: dict[str, Function] = {}
         self._samples: dict[str, _Samples] = defaultdict(_Samples)
-        """By function's name, template's environment, and ``""`` for the platform itself."""
+        """Keys are function names, environments (for their templates), and ``""`` for the platform itself."""
         self._ends: dict[tuple[str, bool], _Ended] = defaultdict(_Ended)
         self._stops: list[tuple[float, int]] = []
 
     def read(self, entries: Iterable[Entry], *, fast: bool) -> None:
-        """One platform's story, from its beginning; `fast` tells whether that platform honoured ``fast_init``."""
+        """Read one platform's story from its beginning; `fast` tells whether that platform honoured ``fast_init``."""
         story = Reading(self, fast=fast)
         for entry in entries:
             story.take(entry)
@@ -103,9 +103,9 @@ class Observer:
     # -- the cost set ----------------------------------------------------------------------------------------------
 
     def costs(self, known: Mapping[str, FunctionFacts], *, name: str, source: str, cores: float = 0.0) -> CostSet:
-        """The costs of the functions that are `known`, by name, in that order.
+        """Return the costs of the functions in `known`, which is keyed by function name, in that order.
 
-        Raises `BadInput` when the stories lack something that cannot be done without, and says what.
+        Raises `BadInput` when the stories lack something indispensable; the message says what.
         """
         platform = self._samples[""]
         functions = {each: self._function(each, known[each]) for each in known}
@@ -168,7 +168,11 @@ class Observer:
         )
 
     def _environment(self, environment: str, functions: Mapping[str, FunctionCosts]) -> EnvironmentCosts:
-        """Of its template; where none was ever made, what its functions import stands for it."""
+        """Return the costs of an environment's template.
+
+        If no template was ever made, the longest import time among the environment's functions stands in for the
+        template's.
+        """
         samples = self._samples[environment]
         users = [each for each in functions.values() if each.environment == environment]
         library_s = samples.median("template library")
@@ -178,12 +182,12 @@ class Observer:
         )
 
     def _line_of_ends(self, functions: Mapping[str, FunctionCosts]) -> tuple[float, float]:
-        """Seconds of ending nothing, and for each GiB: a straight line through the medians of each kind of resident."""
+        """Return (seconds to end an empty resident, seconds per GiB): a straight line through the medians by kind."""
         points: list[tuple[float, float]] = []
         for (name, forked), ends in self._ends.items():
             size_bytes = statistics.median(ends.sizes_bytes)
             if name in functions:
-                # As a simulation will have it, and not as it was booked.
+                # The simulation will use these sizes, so the line must fit them and not the booked ones.
                 size_bytes = functions[name].forked_bytes if forked else functions[name].resident_bytes
             points.append((size_bytes / GIB, statistics.median(ends.seconds)))
         sizes = [size for size, _ in points]
@@ -197,9 +201,9 @@ class Observer:
         return end_s, slope
 
     def _noise(self, known: Collection[str]) -> float:
-        """Standard deviation of the logarithms of durations: the median over everything that was measured repeatedly.
+        """Return the standard deviation of the logarithms of durations: the median over everything measured repeatedly.
 
-        Not that of all together, which a few seconds in which the host did something else would decide.
+        Pooling all samples instead would let a few seconds of other activity on the host decide the result.
         """
         spreads = [
             statistics.stdev(map(math.log, values))
@@ -211,14 +215,14 @@ class Observer:
 
 
 _NO_DURATIONS = frozenset({"resident", "forked", "added", "template bytes", "handoff", "load handoff", "warm-up"})
-"""Sizes, and what is left when others have been taken off."""
+"""Samples that are sizes, or remainders after other durations were subtracted."""
 
 
 def _warms_up(warm_up_s: float | None, preloaded_s: float | None, compute_s: float, first_s: float | None) -> bool:
-    """Whether a function has a warm-up.
+    """Return whether a function has a warm-up.
 
-    One that has takes about as long for it as for a call, and its first call after a pre-load is rather like any other
-    than like a first one. Where those two are the same, it makes no difference.
+    A warm-up takes about as long as a call, and after it the first call takes about as long as any later call. Where
+    first and later calls take equally long, the answer makes no difference.
     """
     if warm_up_s is None or preloaded_s is None:
         return False
@@ -233,7 +237,7 @@ def _needed(value: float | None, what: str) -> float:
 
 
 def _round(seconds: float) -> float:
-    """To the microsecond: further digits say nothing."""
+    """Round to microseconds; further digits are noise."""
     return round(seconds, 6)
 
 

@@ -1,12 +1,12 @@
-"""One node's story, read from its beginning: what took how long, and how large it was.
+"""Reads one node's story from its beginning, and measures how long things took and how large they were.
 
-What is asked for is a decision, that it is there an event: the time between them is what it took. Samples go to an
-`observed.Observer` under these names, in seconds and bytes:
+A decision requests something and an event reports that it happened: the time between the two is what it took. Samples
+go to an `observed.Observer`, in seconds or bytes, under these names:
 
 ==========================================  =========================================================================
-of the platform                             container, handoff, load handoff
-of a template's environment                 template library, template bytes
-of a function                               library, fork, model, fast model, warm-up; compute, forked compute,
+for the platform                            container, handoff, load handoff
+for the template of an environment          template library, template bytes
+for a function                              library, fork, model, fast model, warm-up; compute, forked compute,
                                             preloaded compute, joined compute, first, forked first; resident,
                                             forked, added
 ==========================================  =========================================================================
@@ -37,18 +37,18 @@ _LOADED_FOR_IT = (StartKind.COLD, StartKind.PREWARMED, StartKind.TEMPLATED)
 
 
 class Sink(Protocol):
-    """Where it all goes."""
+    """Receives what a `Reading` measures."""
 
     def registered(self, function: Function) -> None: ...
 
     def sample(self, whose: str, what: str, value: float) -> None:
-        """`whose`: a function's name, an environment, or ``""`` for the platform."""
+        """Receive one measurement; `whose` is a function's name, an environment, or ``""`` for the platform."""
         ...
 
     def ended(self, name: str, seconds: float, forked: bool, size_bytes: int) -> None: ...
 
     def stopped(self, seconds: float, size_bytes: int) -> None:
-        """A container, in which so much was loaded."""
+        """Receive how long it took to stop a container, and the bytes of the residents in it."""
         ...
 
 
@@ -57,9 +57,9 @@ class _Resident:
     forked: bool = False
     size_bytes: int = 0
     added_bytes: int | None = None
-    """Forked: what it added to its template, when it was the only one."""
+    """For a forked resident: what it added to its template, measured when nothing else was forked from that."""
     alone_bytes: int = 0
-    """Template: its size when nothing had been forked from it."""
+    """For a template: its size before anything was forked from it."""
 
 
 @dataclass(slots=True)
@@ -67,16 +67,16 @@ class _Container:
     asked_at: float
     residents: dict[ResidentKey, _Resident] = field(default_factory=dict)
     loads: dict[ResidentKey, float] = field(default_factory=dict)
-    """Loads ahead of calls, and when each was asked for."""
+    """Pre-loads under way, and when each was requested."""
     ends: dict[ResidentKey, float] = field(default_factory=dict)
     run: Run | None = None
     free_at: float = 0.0
-    """Since when nothing has been in the way of the run's own load."""
+    """When the run's own load could begin: the time of the run, or the time when the template was ready."""
     stopped_at: float | None = None
 
 
 class Reading:
-    """One story as it is read; `fast` tells whether its platform honoured ``fast_init``."""
+    """Reads one story; `fast` tells whether its platform honoured ``fast_init``."""
 
     def __init__(self, sink: Sink, *, fast: bool) -> None:
         self._sink = sink
@@ -124,7 +124,7 @@ class Reading:
 
     def _end(self, container: _Container, key: ResidentKey, at: float) -> None:
         container.loads.pop(key, None)
-        if key in container.residents:  # else its load is cut short
+        if key in container.residents:  # otherwise the load is cut short, and there is no end to measure
             container.ends[key] = at
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class Reading:
             sample(name, "template library", event.library_s)
             sample(name, "template bytes", event.resident_bytes)
             for key in container.loads:
-                container.loads[key] = event.at  # what is forked from it has waited for it
+                container.loads[key] = event.at  # a load that forks from this template waited for it
             container.free_at = event.at
             return
         sample(name, "fork" if event.forked else "library", event.library_s)
@@ -163,7 +163,7 @@ class Reading:
             sample(name, "warm-up", max(0.0, event.at - asked_at - event.library_s - event.model_s))
         elif asked_at is None and container.run is not None and container.run.function == event.function:
             sample("", "load handoff", max(0.0, event.at - container.free_at - event.library_s - event.model_s))
-        self._weigh(container)
+        self._measure_added(container)
 
     def _on_not_loaded(self, event: LoadFailed) -> None:
         self._containers[event.container].loads.pop(event.function, None)
@@ -185,12 +185,12 @@ class Reading:
             return
         self._sink.sample(short_name(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
         resident.size_bytes = event.resident_bytes
-        self._weigh(container)
+        self._measure_added(container)
 
     def _on_reply(self, reply: Reply) -> None:
         container = self._containers.get(reply.container)
         if container is None:
-            return  # it was lost, and the call with it
+            return  # the container was lost, and with it the call
         run, container.run = container.run, None
         if run is not None and not run.ends and run.start_kind in READY_KINDS:
             self._sink.sample("", "handoff", reply.phases.handoff)
@@ -200,25 +200,25 @@ class Reading:
         for key, size_bytes in event.resident_bytes:
             if key in container.residents:
                 container.residents[key].size_bytes = size_bytes
-        self._weigh(container)
+        self._measure_added(container)
 
     # -- sizes -----------------------------------------------------------------------------------------------------
 
-    def _weigh(self, container: _Container) -> None:
-        """What a forked resident has added, if it is the only one and its template was measured beside it."""
+    def _measure_added(self, container: _Container) -> None:
+        """Set what a forked resident added, if it is the only forked one and its template was measured beside it."""
         forked = [(key, resident) for key, resident in container.residents.items() if resident.forked]
         if len(forked) != 1:
             return
         key, resident = forked[0]
         function = self._functions.get(key)
         template = container.residents.get(function.template) if function is not None else None
-        # A template is measured anew for each that is forked from it, just before that is reported.
+        # A template is measured again after each fork from it, just before that load is reported.
         if template is not None and template.size_bytes < template.alone_bytes:
             added_bytes = template.size_bytes + resident.size_bytes - template.alone_bytes
             resident.added_bytes = max(0, added_bytes)
 
     def _note_size(self, key: ResidentKey, resident: _Resident) -> None:
-        """The size that it was booked with last."""
+        """Sample the size with which the resident was booked last."""
         if is_template(key):
             return
         name, sample = short_name(key), self._sink.sample

@@ -1,4 +1,4 @@
-"""A simulation in the form of ``results.json``, with what only a simulation has: `wall_s`, `events`, `costs`."""
+"""A simulation's result in the form of ``results.json``, plus `wall_s`, `events` and `costs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .run import Outcome
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
-    """The document that a live comparison writes, with one run."""
+    """Return the document that a live comparison writes, with a single run in it."""
     settings = outcome.settings
     run = {
         "label": settings.label,

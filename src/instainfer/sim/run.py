@@ -1,7 +1,7 @@
-"""A trace through simulated nodes: calls in, the same records and figures out that a live replay leaves behind.
+"""Sends the calls of a trace through simulated nodes, and returns the records and figures of a live replay.
 
-Calls come out of their trace one by one and are forgotten when they are answered, and figures are summed up as they
-come, so memory grows with functions and containers and not with the length of the trace.
+A call is read from the trace when its time comes and forgotten when it is answered, and figures are summed up on the
+way. So memory grows with the number of functions and containers, but not with the length of the trace.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from .world import Durations, World
 _NAMESPACE = "guest"
 _TIMEOUT_S = 300.0
 _PROGRESS_EVERY = 2000
-_COLLECTED_AT = 50_000
-"""Objects more than before."""
+_GC_THRESHOLD = 50_000
+"""The garbage collector runs after this many more objects."""
 
 _UNLIMITED = cluster.Limits(concurrent=1 << 60, per_minute=1 << 60)
-"""Admission is the controller's protection of itself; here nobody has to be protected."""
+"""Admission limits protect a real controller; a simulated one needs no protection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """A function of the simulated platform."""
+    """One function of the simulated platform."""
 
     name: str
-    """As the records name it."""
+    """The name in the records."""
     function: Function
     costs_name: str
     costs: FunctionCosts
@@ -52,28 +52,28 @@ class Simulated:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a simulation came to."""
+    """The result of a simulation."""
 
     settings: Settings
     costs: str
     """Name of the cost set."""
     source: str
-    """Of the trace."""
+    """Where the trace comes from."""
     duration_s: float
-    """Simulated; at least that of the trace."""
+    """Simulated time; at least the length of the trace."""
     overall: Summary
     functions: Mapping[str, Summary]
-    """Of those that were called, by name."""
+    """By function name; functions without calls are left out."""
     kinds_of_functions: Mapping[str, str]
-    """The costs that each function has, by name."""
+    """The name of each function's costs, by function name."""
     memory_gb_s: float
-    """Container limits over time."""
+    """Memory limits of the containers, integrated over time, in GiB.s."""
     used_gb_s: float
-    """Residents over time."""
+    """Sizes of the residents, integrated over time, in GiB.s."""
     preloads: Mapping[str, int]
     wall_s: float
     events: int
-    """Events that the nodes were told."""
+    """Number of events that the nodes handled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +81,18 @@ class Progress:
     """How far a simulation has come."""
 
     share: float
-    """Of the trace's time, from 0 to 1."""
+    """Share of the trace's time that has passed, from 0 to 1."""
     calls: int
     wall_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Watchers:
-    """Who is told what while it goes on."""
+    """Callbacks during a simulation."""
 
     record: Callable[[CallRecord], None] | None = None
     entry: Callable[[Entry], None] | None = None
-    """Every event of every node, with its decisions."""
+    """Gets every event of every node, with the decisions that followed."""
     progress: Callable[[Progress], None] | None = None
 
 
@@ -107,11 +107,12 @@ def run_simulation(
 ) -> Outcome:
     """Run a trace to its end, and until its last call is answered.
 
-    `names`: functions of the cost set that the rows of the trace take in turn and share, as in a live replay of it;
-    without them every row is a function of its own, with the costs of its name, or of one after the other in turn.
-    `own_durations`: calls compute for as long as the trace says, where it does.
+    With `names`, the rows of the trace take these functions of the cost set in turn, and rows with the same name share
+    one function, as in a live replay. Without `names` every row is a function of its own; it gets the costs of its own
+    name, or, if there are none, the next ones of the cost set in turn. With `own_durations`, a call computes for as
+    long as the trace says, if the trace says it.
 
-    Raises `BadInput` for a malformed place of the trace, and an unknown policy or name.
+    Raises `BadInput` for a malformed trace, an unknown policy and an unknown name.
     """
     return _Simulation(workload, costs, settings, watchers or Watchers(), names, own_durations=own_durations).run()
 
@@ -133,7 +134,7 @@ class _Simulation:
         self.watchers = watchers
         self.own_durations = own_durations
         self.functions = simulated(workload, costs, settings, names)
-        """One for each row of the trace; rows may share them."""
+        """The function of each row of the trace; several rows may have the same."""
         self.tallies = {each.name: Tally() for each in self.functions}
         self.in_flight: dict[ActivationId, tuple[int, Arrival]] = {}
         self.engine = Engine()
@@ -158,7 +159,7 @@ class _Simulation:
     def run(self) -> Outcome:
         began = time.perf_counter()
         if self.only_world is None:
-            # With one node there is nothing to route, and asking would cost a fifth of the time.
+            # A single node needs no routing, and asking for it would cost a fifth of the time.
             self.cluster = cluster.ClusterState(_UNLIMITED, HomeRouting())
             for name in self.worlds:
                 self.cluster.handle(cluster.NodeJoined(0.0, name))
@@ -167,7 +168,7 @@ class _Simulation:
                 world.register(each.function, each.costs)
         engine, tell = self.engine, self.watchers.progress
         duration_s = self.workload.duration_s
-        with _seldom_collecting():
+        with _rare_gc():
             for arrival in self.workload.arrivals(self.settings.seed):
                 engine.advance(arrival.at_s)
                 self._arrive(arrival)
@@ -250,10 +251,13 @@ class _Simulation:
 
 
 @contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """A call leaves no cycles of references behind; looking for some every 700 objects costs a twentieth of the run."""
+def _rare_gc() -> Iterator[None]:
+    """Let the garbage collector run rarely.
+
+    Calls leave no reference cycles behind, and searching for some every 700 objects costs a twentieth of the run.
+    """
     before = gc.get_threshold()
-    gc.set_threshold(_COLLECTED_AT, *before[1:])
+    gc.set_threshold(_GC_THRESHOLD, *before[1:])
     try:
         yield
     finally:
@@ -261,7 +265,7 @@ def _seldom_collecting() -> Iterator[None]:
 
 
 def simulated(workload: Workload, costs: CostSet, settings: Settings, names: Sequence[str]) -> list[Simulated]:
-    """The function that each row of a trace calls."""
+    """Return the function that each row of a trace calls."""
     unknown = [name for name in names if name not in costs.functions]
     if unknown:
         known = ", ".join(costs.functions)
@@ -273,7 +277,8 @@ def simulated(workload: Workload, costs: CostSet, settings: Settings, names: Seq
     seen: dict[str, int] = {}
     result = []
     for row in workload.functions:
-        # Traces name functions within their apps; records name them alone, so that a second one needs a number.
+        # A trace's function names are unique within an application only; records have no application, so repeats get a
+        # number.
         seen[row.name] = seen.get(row.name, 0) + 1
         name = row.name if seen[row.name] == 1 else f"{row.name}#{seen[row.name]}"
         like = row.name if row.name in costs.functions else next(in_turn)

@@ -1,4 +1,4 @@
-"""How a simulated platform is configured, and the states that are built from it."""
+"""The configuration of a simulated platform, and the node states that are built from it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..core.story import Story
 from ..errors import BadInput
 from ..policy import catalog
 
-_REMEMBERED = 50
-"""Events, for an error's message. A thousand, as live, would push what is needed out of the processor's cache."""
+_STORY_EVENTS = 50
+"""Events kept for error messages. A thousand, as in a live node, would push other data out of the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a live platform's configuration says, as far as a simulated one has it."""
+    """The part of a live platform's configuration that matters to a simulation."""
 
     keepalive: KeepAliveConfig = field(default_factory=KeepAliveConfig)
     preload: PreloadConfig = field(default_factory=PreloadConfig)
@@ -27,19 +27,19 @@ class Settings:
     templates: bool = True
     fast_init: bool = True
     replace: bool = False
-    """As ``node.replace``."""
+    """Same meaning as ``node.replace``."""
     memory_bytes: int = 10 * GIB
-    """For containers, on each node."""
+    """Memory for containers, on each node."""
     nodes: int = 1
     seed: int = 1
-    """Places calls inside their minute where the trace does not, and draws the noise of the costs."""
+    """Seed for the times of calls within their minute, where the trace has no exact times, and for the costs' noise."""
     owners_apart: bool = False
-    """Each owner of the trace is a namespace of its own; otherwise all functions are one tenant's."""
+    """True: each owner in the trace is a namespace of its own. False: all functions are in one namespace."""
     max_queue: int = 10_000
     label: str = "simulated"
 
     def node_state(self, name: str, processors: float = 0.0) -> NodeState:
-        """A node without functions; `processors`: 0 for as many as are wanted.
+        """Return a node without functions. `processors` is the number of cores, or 0 when they are never short.
 
         Raises `BadInput` for a policy that does not exist.
         """
@@ -52,12 +52,12 @@ class Settings:
             templates=self.templates and self.retain,
             replace=self.replace,
         )
-        return NodeState(node, self.policies(), name, story=Story(_REMEMBERED))
+        return NodeState(node, self.policies(), name, story=Story(_STORY_EVENTS))
 
     def policies(self) -> Policies:
-        """A fresh set: policies may learn, and nodes do not share what they know.
+        """Return new policy objects: policies may learn, and nodes do not share what they know.
 
-        Raises `BadInput` for one that does not exist.
+        Raises `BadInput` for a policy that does not exist.
         """
         try:
             return catalog.policies(self.keepalive, self.preload)

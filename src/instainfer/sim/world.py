@@ -1,12 +1,12 @@
-"""Containers that consist of nothing but time: what a node decides becomes what it will be told, and when.
+"""Simulated containers: turns each decision of a node into the later event that reports its effect.
 
-The contract is that of `instainfer.backends.base`, kept as the memory backend keeps it: a run ends every other
-resident first and begins at once (one `ResidentGone` tells of each when its memory is free); a load cut short reports
-only `ResidentGone`; a function that is forked waits for its template, which is made when it is not there; after a stop
-nothing is reported but `ContainerGone`. Nothing is decided here.
+The contract is that of `instainfer.backends.base`, kept as the memory backend keeps it. A run ends every other resident
+first and begins at once; a `ResidentGone` follows for each of them when its memory is free. A load that is cut short
+reports only `ResidentGone`. A forked function waits for its template, which is made if it is not there. After a stop
+only `ContainerGone` is reported. Nothing is decided here.
 
-A load ahead of a call ends with the function's warm-up, if it has one; a call that joins before that begins does
-without. The first call of a process that nothing has warmed up takes as long as the costs say of first calls.
+A pre-load ends with the function's warm-up, if it has one. A call that joins the load before the warm-up begins skips
+it. The first call of a process that was not warmed up takes as long as the costs say for first calls.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from .cpu import UNDISTURBED, Company, Cores, Plenty, Processors
 from .engine import Engine, Rank, Timer, cancel
 
 END_CORES = 1.6
-"""What the end of a process keeps busy. The kernel takes pages back one by one, and those whose ends coincide wait for
-each other's locks, and then for their manager. On two cores two ends at once took 1.6 times as long as one, three or
-four 2.8 times (medians over 170 calls that ended neighbours, in two live runs of `benchmarks/fidelity.py`)."""
+"""How many cores the end of a process keeps busy. The kernel frees its pages one by one; ends at the same time wait for
+each other's locks and then for their manager. On two cores, two ends at once took 1.6 times as long as one, and three
+or four took 2.8 times (medians over 170 calls that ended neighbours, in two live runs of `benchmarks/fidelity.py`)."""
 
 _REPORT = int(Rank.REPORT)
 _ALARM = int(Rank.ALARM)
 
 
 class Durations:
-    """How long things take this time: exactly what they cost, or that times a random factor of mean 1."""
+    """Draws how long something takes: its cost, times a random factor of mean 1 if there is noise."""
 
     def __init__(self, sigma: float, seed: str) -> None:
         self._sigma = sigma
@@ -71,22 +71,22 @@ class Durations:
 
 @value(frozen=True, slots=True)
 class _Loadable:
-    """A function, or a template, on a platform that is configured in a certain way."""
+    """The costs of one function or template under the platform's configuration."""
 
     library_s: float
     model_s: float
     load_cores: float
     size_bytes: int
-    """Of what a load adds."""
+    """The size that one load adds."""
     warmup_s: float | None = None
     first_s: float = 0.0
-    """The first call when nothing has warmed it up."""
+    """Seconds of the first call in a process that was not warmed up."""
     compute_s: float = 0.0
     compute_cores: float = 1.0
     company: Company = UNDISTURBED
-    """Of a call."""
+    """How fast a call is beside other work."""
     template: ResidentKey | None = None
-    """What it is forked from."""
+    """The template from which it is forked; None if it is loaded without one."""
     is_template: bool = False
 
 
@@ -99,14 +99,14 @@ class _Resident:
         self.key = key
         self.loadable = loadable
         self.background = background
-        """No call waits for its load."""
+        """True: no call waits for this load."""
         self.loaded = False
         self.loading: Any = None
-        """Work for the processors; None: it waits for its template, or is loaded."""
+        """The work on the processors; None while it waits for its template, and when it is loaded."""
         self.library_s = self.model_s = 0.0
-        """What this load takes."""
+        """What this load takes, in seconds."""
         self.is_cold = True
-        """Nothing has warmed it up."""
+        """True: the process was not warmed up, and has not had a call."""
 
 
 class _Container:
@@ -117,15 +117,15 @@ class _Container:
         self.residents: dict[ResidentKey, _Resident] = {}
         self.ending: set[ResidentKey] = set()
         self.run: Run | None = None
-        """Handed over and not computing yet."""
+        """The run that was handed over and does not compute yet."""
         self.alive = True
-        """Until it is told to stop; whatever was under way is then never heard of again."""
+        """False after the container was told to stop; whatever was under way is then never reported."""
 
 
 class World:
-    """One node's containers.
+    """The containers of one node.
 
-    `compute_s` gives an activation's own compute time, or None when its function's is meant.
+    `compute_s` returns the compute time of a certain activation, or None when the function's usual time applies.
     """
 
     def __init__(
@@ -142,10 +142,10 @@ class World:
     ) -> None:
         self.state = state
         self.events = 0
-        """Events that the node was told."""
+        """Number of events that the node handled."""
         self._engine = engine
         self._costs = costs
-        self._take = durations
+        self._duration = durations
         self._fast_init = fast_init
         self._compute_s = compute_s
         self._on_entry = on_entry
@@ -171,7 +171,7 @@ class World:
         }
 
     def register(self, function: Function, costs: FunctionCosts, profile: Profile | None = None) -> None:
-        """A function may be called from now on."""
+        """Deploy a function on the node, so that it may be called."""
         template = self.state.books.functions.template_of(function)
         if template is not None:
             environment = self._costs.environments[costs.environment]
@@ -194,7 +194,7 @@ class World:
         self.feed(FunctionRegistered(self._engine.now, function, profile))
 
     def feed(self, event: Event) -> None:
-        """One event into the state, and what it decides into the future."""
+        """Let the state handle one event, and schedule the effects of what it decides."""
         self.events += 1
         effects = self._effects
         for decision in self.state.handle(event):
@@ -203,15 +203,15 @@ class World:
             self._on_entry(self.state.story.last)
 
     def used_byte_s(self) -> float:
-        """Integral of the residents' sizes over time, those that are being loaded or ended included."""
-        self._use(0)
+        """Return the integral of the residents' sizes over time, in byte-seconds, loading and ending ones included."""
+        self._add_used(0)
         return self._used_byte_s
 
     # -- decisions -------------------------------------------------------------------------------------------------
 
     def _start(self, decision: StartContainer) -> None:
         container = self._containers[decision.container] = _Container(decision.container)
-        self._engine.after(self._take(self._costs.container_s), _REPORT, partial(self._started, container))
+        self._engine.after(self._duration(self._costs.container_s), _REPORT, partial(self._started, container))
 
     def _stop(self, decision: StopContainer) -> None:
         container = self._containers[decision.container]
@@ -222,7 +222,7 @@ class World:
             if resident.loading is not None:
                 self._cpu.give_up(resident.loading)
         seconds = self._costs.stop_s + self._costs.end_s_per_gib * size_bytes / GIB
-        self._engine.after(self._take(seconds), _REPORT, partial(self._gone, container))
+        self._engine.after(self._duration(seconds), _REPORT, partial(self._gone, container))
 
     def _load(self, decision: Load) -> None:
         container = self._containers[decision.container]
@@ -264,26 +264,26 @@ class World:
             self.feed(ContainerStarted(self._engine.now, container.id))
 
     def _gone(self, container: _Container) -> None:
-        self._use(-sum(resident.loadable.size_bytes for resident in container.residents.values()))
+        self._add_used(-sum(resident.loadable.size_bytes for resident in container.residents.values()))
         del self._containers[container.id]
         self.feed(ContainerGone(self._engine.now, container.id))
 
     # -- loads and ends --------------------------------------------------------------------------------------------
 
     def _begin(self, container: _Container, key: ResidentKey) -> None:
-        """Load a function or a template; makes the template first that a function is forked from."""
+        """Start to load a function or template; if the template of a function is missing, load that first."""
         loadable = self._loadables[key]
         resident = container.residents[key] = _Resident(key, loadable, background=container.run is None)
-        self._use(loadable.size_bytes)
-        resident.library_s = self._take(loadable.library_s)
-        resident.model_s = self._take(loadable.model_s)
+        self._add_used(loadable.size_bytes)
+        resident.library_s = self._duration(loadable.library_s)
+        resident.model_s = self._duration(loadable.model_s)
         template = loadable.template
         if template is not None and template not in container.residents:
             self._begin(container, template)
         if template is None or container.residents[template].loaded:
-            self._go_on(container, resident)
+            self._start_loading(container, resident)
 
-    def _go_on(self, container: _Container, resident: _Resident) -> None:
+    def _start_loading(self, container: _Container, resident: _Resident) -> None:
         resident.loading = self._cpu.begin(
             resident.library_s + resident.model_s,
             resident.loadable.load_cores,
@@ -292,7 +292,7 @@ class World:
         )
 
     def _bring_forward(self, container: _Container, resident: _Resident) -> None:
-        """A call waits for what was begun in the background."""
+        """Move a background load to the foreground, because a call waits for it."""
         resident.background = False
         if resident.loading is not None:
             self._cpu.hurry(resident.loading)
@@ -300,7 +300,7 @@ class World:
             self._bring_forward(container, template)
 
     def _prepared(self, container: _Container, resident: _Resident, stretch: float = 1.0) -> None:
-        """Loaded, and not warmed up. It took `stretch` times as long as it does alone."""
+        """The load is done, but the warm-up is not. The load took `stretch` times as long as it does alone."""
         if stretch != 1.0:
             resident.library_s *= stretch
             resident.model_s *= stretch
@@ -308,10 +308,10 @@ class World:
         loaded = partial(self._loaded, container, resident)
         if loadable.warmup_s is not None and resident.background:
             resident.is_cold = False
-            seconds = self._take(loadable.warmup_s)
+            seconds = self._duration(loadable.warmup_s)
             resident.loading = self._cpu.begin(seconds, loadable.compute_cores, loaded, background=True)
         elif self._costs.load_handoff_s > 0.0:
-            seconds = self._take(self._costs.load_handoff_s)
+            seconds = self._duration(self._costs.load_handoff_s)
             resident.loading = self._cpu.begin(seconds, 0.0, loaded, background=resident.background)
         else:
             loaded()
@@ -333,7 +333,7 @@ class World:
         if loadable.is_template and container.alive:
             for other in container.residents.values():
                 if other.loadable.template == resident.key and not other.loaded and other.loading is None:
-                    self._go_on(container, other)
+                    self._start_loading(container, other)
         self._continue_run(container)
 
     def _end(self, container: _Container, key: ResidentKey) -> None:
@@ -343,10 +343,10 @@ class World:
         container.ending.add(key)
         seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.loadable.size_bytes / GIB
         ended = partial(self._ended, container, resident)
-        self._cpu.begin(self._take(seconds), self._end_cores, ended, background=True)
+        self._cpu.begin(self._duration(seconds), self._end_cores, ended, background=True)
 
     def _ended(self, container: _Container, resident: _Resident, _stretch: float = 1.0) -> None:
-        self._use(-resident.loadable.size_bytes)
+        self._add_used(-resident.loadable.size_bytes)
         if not container.alive:
             return
         container.ending.discard(resident.key)
@@ -356,7 +356,7 @@ class World:
         self._continue_run(container)
 
     def _make_again(self, container: _Container, template: ResidentKey) -> None:
-        """A template was ended while functions waited to be forked from it."""
+        """Load a template again that was ended while functions waited to be forked from it."""
         waiting = any(each.loadable.template == template and not each.loaded for each in container.residents.values())
         if waiting and template not in container.residents and container.alive:
             self._begin(container, template)
@@ -364,8 +364,11 @@ class World:
     # -- runs ------------------------------------------------------------------------------------------------------
 
     def _continue_run(self, container: _Container) -> None:
-        """Take a run one step further: loaded, then computing. It does not wait for the memory of those whom it has
-        ended: what is there together now was there together before, within the container's limit."""
+        """Take a run one step further: load its function, or let it compute.
+
+        A run does not wait for the memory of the residents that it has ended: what is in memory now was in memory
+        before too, and fitted the container's limit.
+        """
         run = container.run
         if run is None or not container.alive or run.function in container.ending:
             return
@@ -379,8 +382,8 @@ class World:
             if compute_s is None:
                 compute_s = loadable.first_s if resident.is_cold else loadable.compute_s
             resident.is_cold = False
-            compute_s = self._take(compute_s)
-            seconds = self._take(self._costs.handoff_s) + compute_s
+            compute_s = self._duration(compute_s)
+            seconds = self._duration(self._costs.handoff_s) + compute_s
             ran = partial(self._ran, container, run, resident, compute_s)
             self._cpu.begin(seconds, loadable.compute_cores, ran, company=loadable.company)
 
@@ -395,7 +398,7 @@ class World:
 
     # -- memory ----------------------------------------------------------------------------------------------------
 
-    def _use(self, more_bytes: int) -> None:
+    def _add_used(self, more_bytes: int) -> None:
         now = self._engine.now
         self._used_byte_s += self._used_bytes * (now - self._used_since)
         self._used_since = now

@@ -1,1 +1,1 @@
-"""Workloads: reading and writing traces, placing their calls in time, classifying and generating them."""
+"""Workloads: reads, writes, classifies and generates traces, and gives each of their calls a time."""

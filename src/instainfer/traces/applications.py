@@ -1,14 +1,16 @@
-"""Made-up applications like those of Azure 2019: how many functions they have, and what starts each.
+"""Draws synthetic applications like those of Azure 2019: how many functions each has, and what triggers them.
 
-How many: the share of the applications with more than n functions is a power of n between the published points.
+The number of functions: between two published points, the share of applications with more than n functions is a power
+of n.
 
-Which set of triggers an application has depends on how many functions it has; nobody published how. We take the joint
-table that assumes least, by proportional fitting. It begins with independence, but an application of three triggers
-has at least three functions, and scales in turn the sizes, the ten common sets, and the sets with each trigger, until
-all of them have their published shares. One thing is added: orchestrations are the likelier the larger an application
-is, or 2.9 % of the applications could not have 8 % of the functions. Every trigger of the set starts one function.
-Which starts the others is drawn by weights that are found in the same rounds; they bring the mix of the functions to
-what was published, within 0.01.
+The set of triggers depends on the number of functions, but no source says how. We take the joint table with the fewest
+assumptions, found by iterative proportional fitting. The table starts with size and triggers independent of each other,
+except that an application with n triggers has at least n functions. Then it is scaled in turn to the published
+shares of the sizes, of the ten most common sets, and of the sets with each trigger, until all fit. We add one
+assumption: larger applications are more likely to have orchestrations; otherwise 2.9 % of the applications could not
+have 8 % of the functions. Each trigger of the set starts one function. What starts the application's other functions is
+drawn with weights that are fitted in the same rounds; with them the triggers of all functions match the published
+shares within 0.01.
 """
 
 from __future__ import annotations
@@ -24,30 +26,30 @@ from .published import COMBINATIONS, FUNCTIONS_PER_APP, TRIGGERS
 
 _LARGEST = int(FUNCTIONS_PER_APP[-1][0])
 _CLASSES = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, _LARGEST))
-"""Applications of these sizes are alike in their triggers."""
+"""Ranges of application sizes; within a range the triggers do not depend on the size."""
 _MOST_TRIGGERS = 4
 _ROUNDS = 60
 
 _Cell = tuple[int, str]
-"""A class of sizes and a set of triggers."""
+"""A range of sizes (index into `_CLASSES`) and a set of triggers."""
 
 
 class Sets(NamedTuple):
-    """Sets of triggers, in the letters of `published.TRIGGERS`, and how common each is among some applications."""
+    """Sets of triggers, written with the letters of `published.TRIGGERS`, and how common they are."""
 
     sets: tuple[str, ...]
     summed: tuple[float, ...]
-    """The shares of all up to each."""
+    """For each set, the share of this set and all sets before it."""
 
 
 class Triggers(NamedTuple):
     by_class: tuple[Sets, ...]
     weights: dict[str, float]
-    """By letter: how common it is among the functions that an application has beyond one for each trigger."""
+    """By trigger: its weight when the triggers of functions beyond the first of each trigger are drawn."""
 
 
 def draw_application(rng: random.Random) -> list[str]:
-    """The letter of each of its functions' triggers."""
+    """Draw an application: the letter of the trigger of each of its functions."""
     size = bisect_left(up_to(), 1 - rng.random())
     by_class, weights = triggers()
     sets = by_class[next(number for number, (_, most) in enumerate(_CLASSES) if size <= most)]
@@ -57,7 +59,7 @@ def draw_application(rng: random.Random) -> list[str]:
 
 @cache
 def up_to() -> tuple[float, ...]:
-    """The share of the applications with at most 0, 1, 2, ... functions."""
+    """Return the share of the applications with at most 0, 1, 2, ... functions."""
     more = [1.0]
     for (few, at_few), (many, at_many) in pairwise(FUNCTIONS_PER_APP[:-1]):
         power = log((1 - at_many) / (1 - at_few)) / log(many / few)
@@ -68,7 +70,7 @@ def up_to() -> tuple[float, ...]:
 
 @cache
 def triggers() -> Triggers:
-    """The table of sizes and sets, fitted to what was published."""
+    """Return the sets of triggers by size, and the weights, fitted to the published shares."""
     sizes = [up_to()[n] - up_to()[n - 1] for n in range(1, _LARGEST + 1)]
     shares = [sum(sizes[least - 1 : most]) for least, most in _CLASSES]
     means = [
@@ -117,7 +119,7 @@ def _ordered(letters: str) -> str:
 
 
 def _mix(table: dict[_Cell, float], means: list[float], weights: dict[str, float]) -> dict[str, float]:
-    """The expected share of the functions that each trigger starts."""
+    """Return the expected share of the functions that each trigger starts."""
     mix = dict.fromkeys(TRIGGERS, 0.0)
     for (row, letters), share in table.items():
         summed = sum(weights[letter] for letter in letters)

@@ -5,8 +5,9 @@
     HashOwner,HashApp,HashFunction,Trigger,1,2,3,4,5
     o1,a1,resize,http,4,0,4,4,0
 
-The columns of the minutes are consecutive whole numbers and may start anywhere (a window of a day keeps its own).
-A file whose name ends in ``.gz`` is compressed. Shahrad et al., "Serverless in the Wild", ATC 2020.
+The minutes' columns are named by consecutive whole numbers, which may start anywhere: a window cut from a day keeps
+the numbers of its minutes. A file whose name ends in ``.gz`` is compressed. Source: Shahrad et al., "Serverless in the
+Wild", ATC 2020.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ COLUMNS = ("HashOwner", "HashApp", "HashFunction", "Trigger")
 
 @dataclass(frozen=True, slots=True)
 class TraceFunction:
-    """One row: whose function it is, what starts it, and how often it was called in each minute."""
+    """One row: the function's owner, application, name and trigger, and its number of calls in each minute."""
 
     owner: str
     app: str
@@ -34,12 +35,12 @@ class TraceFunction:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Call counts of some functions over the same minutes."""
+    """Call counts of functions over the same minutes."""
 
     functions: tuple[TraceFunction, ...]
     minutes: int
     source: str
-    """Where it came from, for reports: a path, or the generator and its seed."""
+    """Where the trace comes from, for reports: a path, or the generator and its seed."""
     first_minute: int = 1
     """Name of the first minute's column."""
 
@@ -55,7 +56,7 @@ class Trace:
 def read(path: Path) -> Trace:
     """Read a whole trace.
 
-    Raises `NotFound` when there is no such file and `BadInput`, with file, line and reason, when it is malformed.
+    Raises `NotFound` when the file does not exist, and `BadInput` with file, line and reason when it is malformed.
     """
     first_minute, minutes, functions = iterate(path)
     trace = Trace(tuple(functions), minutes, str(path), first_minute)
@@ -65,7 +66,10 @@ def read(path: Path) -> Trace:
 
 
 def iterate(path: Path) -> tuple[int, int, Iterator[TraceFunction]]:
-    """First minute, number of minutes, and the rows of a file one at a time; raises as `read` does, the rows too."""
+    """Return the first minute, the number of minutes, and an iterator over the rows.
+
+    The call and the iterator raise the same errors as `read`.
+    """
 
     def functions() -> Iterator[TraceFunction]:
         with open_text(path) as file:
@@ -79,7 +83,7 @@ def iterate(path: Path) -> tuple[int, int, Iterator[TraceFunction]]:
 
 
 def write(trace: Trace, path: Path) -> None:
-    """Write a trace in the same layout."""
+    """Write a trace in this layout."""
     with create_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, *range(trace.first_minute, trace.first_minute + trace.minutes)])
@@ -117,7 +121,7 @@ def _function(path: Path, line: int, row: list[str], first_minute: int, minutes:
         raise bad(path, line, f"{len(cells)} counts, but the header has {minutes} minutes")
     if not name:
         raise bad(path, line, "HashFunction is empty")
-    # One test of all digits at once: a day of the real trace has tens of millions of cells.
+    # All digits are tested at once, for speed: a day of the real trace has tens of millions of cells.
     if "" in cells or not _is_count("".join(cells)):
         offset, cell = next((o, c) for o, c in enumerate(cells) if not _is_count(c))
         raise bad(path, line, f"minute {first_minute + offset} must be a whole number of calls, not {cell!r}")

@@ -1,13 +1,13 @@
-"""The layout of the Azure Functions 2021 trace: one row per call, which says when it ended and how long it ran.
+"""The layout of the Azure Functions 2021 trace: one row per call, with the time of its end and its duration.
 
 ::
 
     app,func,end_timestamp,duration
     a1,resize,57.157,57.154
 
-Seconds since the trace began. A call arrived when it began, at ``end_timestamp - duration``, or with the trace if that
-was before it. Rows are in the order of their ends, so all of them are read before the first arrival is known: two
-million calls take some 50 MB. Zhang et al., "Faster and Cheaper Serverless Computing", SOSP 2021.
+Times are in seconds since the trace began. A call arrived at ``end_timestamp - duration``, or at 0 if that is negative.
+Rows are in the order of their ends, so all must be read before the first arrival is known: two million calls take
+about 50 MB. Source: Zhang et al., "Faster and Cheaper Serverless Computing", SOSP 2021.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = ("app", "func", "end_timestamp", "duration")
 def read(path: Path) -> PerCall:
     """Read a whole trace.
 
-    Raises `NotFound` when there is no such file and `BadInput`, with file, line and reason, when it is malformed.
+    Raises `NotFound` when the file does not exist, and `BadInput` with file, line and reason when it is malformed.
     """
     index: dict[Row, int] = {}
     end_s = 0.0

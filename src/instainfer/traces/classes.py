@@ -1,6 +1,7 @@
-"""The three classes of arrivals, by the coefficient of variation (CoV) of inter-arrival times, as in the paper.
+"""The paper's three classes of functions, by the coefficient of variation (CoV) of the gaps between their calls.
 
-CoV is the standard deviation (of the whole population) over the mean. A metronome has 0, a Poisson process 1.
+The CoV is the standard deviation (of the whole population) divided by the mean. It is 0 for calls at a fixed interval,
+and 1 for a Poisson process.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ class ArrivalClass(StrEnum):
     BURSTY = "bursty"
     """CoV above 4."""
     NONE = "n/a"
-    """Fewer than three calls: no two gaps that could differ."""
+    """Fewer than three calls, or all at the same time: there is no CoV."""
 
 
 def cov(times_s: Iterable[float]) -> float | None:
-    """CoV of the gaps between ascending call times; None below two gaps, or when all calls are at one moment."""
+    """Return the CoV of the gaps between ascending call times; None for fewer than two gaps, or if all gaps are 0."""
     gaps = [later - earlier for earlier, later in pairwise(times_s)]
     if len(gaps) < 2:
         return None
@@ -35,7 +36,7 @@ def cov(times_s: Iterable[float]) -> float | None:
 
 
 def classify(value: float | None) -> ArrivalClass:
-    """The class of a CoV."""
+    """Return the class of a CoV."""
     if value is None:
         return ArrivalClass.NONE
     if value < 1:

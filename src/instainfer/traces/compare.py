@@ -1,8 +1,9 @@
-"""A trace beside what was published about Azure 2019, share by share.
+"""Compares a trace with what was published about Azure 2019.
 
-Only what the trace can show is compared: numbers of calls a day that make ten in its time, the busiest 1 % of at least
-a hundred functions, hours of whole days, and applications, triggers and durations where the layout has them. A layout
-of single calls knows nothing of functions that were never called, so the rarely called ones are too few in it.
+Only what the trace can show is compared: a number of calls a day if it makes at least ten calls in the trace's time,
+the busiest 1 % if there are at least a hundred functions, hours if the trace has whole days, and applications, triggers
+and durations if the layout has them. A layout with a row per call does not list functions without calls, so it shows
+too few rarely called functions.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ _BUSY_HOURS = range(13, 19)
 
 class Line(NamedTuple):
     of: str
-    """Whose share: of functions, of applications, of calls."""
+    """What the shares add up to: all functions, applications or calls."""
     what: str
     here: float
     published: float
 
 
 def compare(workload: Workload, seed: int) -> list[Line]:
-    """Everything that can be compared; `seed` places the calls of a trace that does not say when they came."""
+    """Return every comparison that is possible; `seed` gives times to calls that have none in the trace."""
     seen = _Seen(workload, seed)
     days = workload.duration_s / 86_400
     lines: list[Line] = []
@@ -69,7 +70,7 @@ def compare(workload: Workload, seed: int) -> list[Line]:
 
 
 class _Seen:
-    """What one pass over the calls of a trace brings."""
+    """Figures gathered in one pass over the calls of a trace."""
 
     def __init__(self, workload: Workload, seed: int) -> None:
         apps = [_app(row) for row in workload.functions]
@@ -87,13 +88,13 @@ class _Seen:
                 self.hours[int((begins_s + at_s) // 3600) % 24] += 1
 
     def mean_durations_s(self) -> list[float]:
-        """Of the functions of which all are known."""
+        """Return the mean durations of those called functions of which every duration is known."""
         means = (summed_s / calls for summed_s, calls in zip(self._durations_s, self.calls, strict=True) if calls)
         return [mean_s for mean_s in means if not math.isnan(mean_s)]
 
 
 def _app(row: Row) -> Hashable:
-    """What calls are put together by: a function alone where nothing is known of applications."""
+    """Return a key for the application of a row; a row without application counts as one of its own."""
     return (row.owner, row.app) if row.app else row
 
 

@@ -1,7 +1,7 @@
-"""Streams of calls from counts per minute: one trace, or the files of a whole dataset, one day after the other.
+"""Turns counts per minute into streams of calls: from one trace, or from the daily files of a whole dataset.
 
-Calls are placed minute by minute (see `traces.placement`), so a stream holds the counts of a day at most, those that
-are not zero, and the calls of one minute.
+Calls get their times minute by minute (see `traces.placement`), so a stream holds in memory only the non-zero counts of
+one day and the calls of one minute.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Counts:
 
 
 class Dataset:
-    """A folder of daily files in the Azure 2019 layout, ``...d01.csv`` to ``...d14.csv``, one day each."""
+    """A folder of daily files in the Azure 2019 layout, ``...d01.csv`` to ``...d14.csv``, as one workload."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `BadInput` when the folder holds no such files, or their headers or first columns are malformed."""
+        """Raises `BadInput` when the folder has no such files, or when headers or first columns are malformed."""
         self.source = str(folder)
         self._days = _days(folder)
         self._index: dict[Row, int] = {}
@@ -75,7 +75,7 @@ class Dataset:
 
     @property
     def calls(self) -> int:
-        """Counted by reading everything, once."""
+        """The number of calls; counting them reads all files, once."""
         if self._calls is None:
             self._calls = sum(sum(f.counts) for path in self._days for f in azure2019.iterate(path)[2])
         return self._calls
@@ -86,7 +86,7 @@ class Dataset:
             first_minute, minutes, functions = azure2019.iterate(path)
             if first_minute - 1 + minutes > _DAY_MINUTES:
                 raise bad(path, 1, f"a day has minutes 1 to {_DAY_MINUTES}; this one goes on")
-            # Minutes go on counting from day to day, so that no two days are placed alike.
+            # Minutes are numbered on from day to day, because the same number would give the same times on both days.
             begins = day * _DAY_MINUTES + first_minute - 1
             numbered = ((self._index[_row(function)], function.counts) for function in functions)
             yield from _stream(_by_minute(numbered, minutes), names, seed, begins + 1, begins)
@@ -107,7 +107,7 @@ def _stream(
 
 
 def _by_minute(functions: Iterable[tuple[int, Sequence[int]]], minutes: int) -> list[array[int]]:
-    """For each minute the pairs (function, count) of those that were called, one after the other."""
+    """Return for each minute the functions that were called and their counts: [function, count, function, ...]."""
     table = [array("L") for _ in range(minutes)]
     for index, counts in functions:
         for offset, count in enumerate(counts):
@@ -121,7 +121,7 @@ def _row(function: TraceFunction) -> Row:
 
 
 def _days(folder: Path) -> list[Path]:
-    """The daily files in the order of their numbers; of several series of files (durations, memory) the right one."""
+    """Return the daily files by number, without files that have other columns (durations, memory)."""
     found = {}
     for path in sorted(folder.iterdir()):
         match = _DAY.fullmatch(path.name)
@@ -148,6 +148,6 @@ def _names(path: Path) -> Iterator[Row]:
 
 
 def _heads(lines: Iterable[str]) -> Iterator[str]:
-    """Lines without their counts: splitting a thousand columns takes most of the time of reading them."""
+    """Yield lines without their counts: to split a thousand columns would take most of the reading time."""
     for line in lines:
         yield line if '"' in line else ",".join(line.split(",", len(COLUMNS))[: len(COLUMNS)])

@@ -1,7 +1,7 @@
-"""Distributions by their distribution functions, and the quantiles that values are drawn with.
+"""Probability distributions: their cumulative shares, and quantiles to draw random values from.
 
-A `Curve` is one that was published as a few points. Between two of them it is straight, or straight against the
-logarithm of the value; that is ours, and no source says more. Two points at one value are a jump.
+A `Curve` is a distribution of which only a few points were published. Between two points we take it to be linear in the
+value or in the logarithm of the value; no source says more. Two points at the same value make a jump.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ _STANDARD = NormalDist()
 
 
 class Curve:
-    """A distribution function through some points."""
+    """A cumulative distribution through given points."""
 
     def __init__(self, points: Iterable[tuple[float, float]], *, log: bool = False) -> None:
-        """`points` are pairs (value, share at or below it), both ascending.
+        """`points` are pairs (value, share at or below the value); both ascend.
 
-        What is below the first point lies at its value. `log`: straight against the logarithm; values are above 0.
+        The share below the first point is taken to lie at its value. With `log`, values must be above 0, and the curve
+        is linear in their logarithm.
         """
         pairs = list(points)
         self._log = log
@@ -29,17 +30,17 @@ class Curve:
         self._shares = [share for _, share in pairs]
 
     def at(self, value: float) -> float:
-        """The share at or below that value."""
+        """Return the share at or below `value`."""
         place = self._place(value)
         return self._share(place, bisect_right(self._places, place))
 
     def below(self, value: float) -> float:
-        """The share below that value: `at` without the jump there."""
+        """Return the share below `value`: what `at` returns, without the jump at `value`."""
         place = self._place(value)
         return self._share(place, bisect_left(self._places, place))
 
     def quantile(self, share: float) -> float:
-        """The least value with at least that share at or below it; at most the last point's."""
+        """Return the smallest value with at least `share` at or below it; at most the last point's value."""
         after = min(bisect_left(self._shares, share), len(self._shares) - 1)
         place = self._places[after]
         if after and self._shares[after] > self._shares[after - 1]:
@@ -64,12 +65,12 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class LogNormal:
-    """``exp(mu + sigma z)`` with a standard normal z."""
+    """The distribution of ``exp(mu + sigma z)``, where z is standard normal."""
 
     mu: float
     sigma: float
     most: float = math.inf
-    """Nothing is above this; what would be is drawn anew."""
+    """Largest possible value; the distribution is truncated there."""
 
     def at(self, value: float) -> float:
         return min(1.0, self._at(value) / self._at(self.most)) if value > 0 else 0.0
@@ -83,13 +84,13 @@ class LogNormal:
 
 @dataclass(frozen=True, slots=True)
 class Burr:
-    """Burr's twelfth: ``1 - (1 + (x / scale)^c)^-k``."""
+    """The Burr type XII distribution: ``1 - (1 + (x / scale)^c)^-k``."""
 
     c: float
     k: float
     scale: float
     most: float = math.inf
-    """Nothing is above this; what would be is drawn anew."""
+    """Largest possible value; the distribution is truncated there."""
 
     def at(self, value: float) -> float:
         return min(1.0, self._at(value) / self._at(self.most)) if value > 0 else 0.0

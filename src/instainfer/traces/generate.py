@@ -1,23 +1,23 @@
 """A small, seeded generator of traces with the three classes of arrivals, for the demo.
 
-Each function is a renewal process with its own mean rate; its gaps are drawn from
+Each function is a renewal process with a mean rate of its own. The gaps between its calls are drawn from:
 
 ===========  ==================================================================================  ==================
 class        gaps                                                                                CoV of the process
 ===========  ==================================================================================  ==================
 predictable  gamma, shape 4: nearly periodic                                                     0.5
 normal       hyperexponential, two phases with balanced means                                    2
-bursty       bursts of 12 to 20 calls (uniform), 0.3 s apart (exponential), and an exponential    about 5
-             pause between bursts that brings the mean rate to what was asked for
+bursty       bursts of 12 to 20 calls (uniform), 0.3 s apart (exponential), and between them     about 5
+             exponential pauses, of such a mean that the function has its mean rate
 ===========  ==================================================================================  ==================
 
-Only the counts per minute are written, so a reader places the calls by `traces.placement` and the measured CoV moves
-towards 1 (above all for predictable functions called several times a minute) but stays within its class. It is a
-property of the process: a window of a few minutes is too short to show a CoV above 4.
+Only counts per minute are written; a reader gives the calls times as `traces.placement` says. So the measured CoV moves
+towards 1, above all for predictable functions called several times a minute, but stays within its class. The CoV in the
+table is that of an endless process: a window of a few minutes is too short to show a CoV above 4.
 
-The processes start an hour before the window, so that a trace does not begin with every function's first call at
-once. The seed is in the file: HashOwner is ``generated`` and HashApp ``seed=7``. A function's name is its class and
-its place in the trace, ``bursty-3``.
+The processes start an hour before the window; otherwise every function's first call would come at the beginning of the
+trace. The seed is in the file: HashOwner is ``generated`` and HashApp is ``seed=7``, for example. A function is named
+after its class and its position in the trace: ``bursty-3``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BURST_GAP_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """What one function of a generated trace is like."""
+    """Class and mean rate of one function of a generated trace."""
 
     kind: ArrivalClass
     calls_per_minute: float
@@ -57,11 +57,11 @@ MIX = (
     Arrivals(ArrivalClass.NORMAL, 2.0),
     Arrivals(ArrivalClass.BURSTY, 2.0),
 )
-"""The demo's eight functions, 24 calls a minute in all; more functions repeat it."""
+"""The demo's eight functions, with 24 calls a minute in all. A trace of more functions repeats them."""
 
 
 def generate(minutes: int, functions: int, seed: int, mix: tuple[Arrivals, ...] = MIX) -> Trace:
-    """A trace of that many minutes and functions; function i is like ``mix[i % len(mix)]``."""
+    """Return a trace of `minutes` minutes and `functions` functions; function i is like ``mix[i % len(mix)]``."""
     rows = (_row(index, mix[index % len(mix)], minutes, seed) for index in range(functions))
     return Trace(tuple(rows), minutes, f"generated, seed {seed}")
 

@@ -1,4 +1,4 @@
-"""Calls with times of their own, held compactly, in 24 bytes each."""
+"""Calls that have exact times, held in memory in 24 bytes each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .workload import Arrival, Row
 
 
 class PerCall:
-    """Calls in any order as a workload."""
+    """A workload of given calls, which may come in any order."""
 
     def __init__(
         self, source: str, calls: Iterable[Arrival], *, functions: Sequence[Row] = (), duration_s: float = 0.0
     ) -> None:
-        """A reader that knows `functions` and `duration_s` only when it has read everything sets them then."""
+        """A reader that knows `functions` and `duration_s` only after it has read all calls sets them afterwards."""
         self.source = source
         self.duration_s = duration_s
         self.functions = functions
@@ -37,19 +37,19 @@ class PerCall:
         return len(self._times)
 
     def arrivals(self, seed: int) -> Iterator[Arrival]:
-        """The seed has nothing to do: the trace says when its calls came."""
+        """Yield the calls; the seed is not used, because the trace has exact times."""
         for at_s, function, duration_s in zip(self._times, self._who, self._durations, strict=True):
             yield Arrival(at_s, function, None if math.isnan(duration_s) else duration_s)
 
 
 class Parse(Protocol):
     def __call__(self, path: Path, line: int, row: Sequence[str]) -> tuple[Row, float, float | None]:
-        """Function, time and duration of one row; raises `BadInput`."""
+        """Return function, time and duration of one row; raise `BadInput` if it is malformed."""
         ...
 
 
 def parsed(path: Path, columns: Sequence[str], parse: Parse) -> Iterator[tuple[Row, float, float | None]]:
-    """The rows of a file with these columns; raises `BadInput`, with line and reason, when it comes to a bad one."""
+    """Yield the rows of a file with these columns; raises `BadInput` with line and reason at a malformed row."""
     with open_text(path) as file:
         lines = rows(path, file)
         _, names = next(lines, (1, []))
@@ -65,7 +65,7 @@ def parsed(path: Path, columns: Sequence[str], parse: Parse) -> Iterator[tuple[R
 
 
 def number(path: Path, line: int, column: str, text: str) -> float:
-    """A finite number that is not negative."""
+    """Parse a finite number of seconds that is not negative."""
     try:
         value = float(text)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Where inside its minute a call falls: a trace of counts says how many calls a minute has, not when.
+"""Gives each call a time within its minute: a trace of counts says how many calls a minute has, but not when.
 
-The rule, stated because the class of a function depends on it: the n calls of a minute are n points drawn uniformly
-from that minute and sorted, by ``random.Random(f"{seed}/{function}/{minute}")``, where `function` is the row's
-HashFunction and `minute` the name of its column. So every count is exact, the same seed gives the same times
-everywhere, and a function's calls do not move when other rows or earlier minutes are cut away.
+We state the rule because a function's class depends on it: a minute with n calls gets n points, drawn uniformly from
+the minute by ``random.Random(f"{seed}/{function}/{minute}")`` and sorted. `function` is the row's HashFunction and
+`minute` the name of the column. So every count is exact, the same seed gives the same times everywhere, and a
+function's calls keep their times when other rows or earlier minutes are cut away.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from .workload import Arrival
 
 
 def minute_times(seed: int, function: str, minute: int, offset: int, count: int) -> list[float]:
-    """Ascending times, in seconds, of `count` calls in the minute called `minute`, which begins at minute `offset`."""
+    """Return the ascending times, in seconds, of `count` calls in the minute named `minute`.
+
+    The minute begins `offset` minutes after the trace began.
+    """
     draw = random.Random(f"{seed}/{function}/{minute}").random
     if count == 1:
         return [60.0 * (offset + draw())]
@@ -24,7 +27,7 @@ def minute_times(seed: int, function: str, minute: int, offset: int, count: int)
 
 
 def function_times(trace: Trace, function: int, seed: int) -> Iterator[float]:
-    """The call times of one function in seconds, ascending."""
+    """Yield the call times of one function in seconds, ascending."""
     row = trace.functions[function]
     for offset, count in enumerate(row.counts):
         if count:
@@ -32,7 +35,7 @@ def function_times(trace: Trace, function: int, seed: int) -> Iterator[float]:
 
 
 def place(trace: Trace, seed: int) -> list[Arrival]:
-    """Every call of the trace, in the order of time (ties in the order of rows)."""
+    """Return every call of the trace, ordered by time; calls at the same time are in the order of rows."""
     return sorted(
         Arrival(at_s, function)
         for function in range(len(trace.functions))

@@ -1,23 +1,25 @@
-"""A made-up population of functions like that of Azure 2019: who owns what, what starts it, how often, how regularly.
+"""Draws a synthetic population of functions like that of Azure 2019: owners, triggers, rates, regularity, durations.
 
-What was published is in `traces.published`; how it is put together is in `traces.applications` (sizes and triggers),
-`traces.rates` (calls a day) and `traces.renewal` (when the calls come). Here the rest is drawn, and the calls are made:
+`traces.published` has the published figures. They are put together in `traces.applications` (sizes and triggers),
+`traces.rates` (calls a day) and `traces.renewal` (times of calls). This module draws the rest and makes the calls:
 
-- Timers fire regularly, each at a moment of its own. Of the other functions each has a coefficient of variation of its
-  gaps (CoV). Published is that of applications, which mixes the calls of several functions. `_COV` is fitted to it: it
-  is such that the *applications'* CoV, counted over 14 days or 1,500 calls, follows the published curve. A shorter look
-  finds less: n calls cannot show a CoV above the root of n. By triggers it is not followed: of the applications with
-  nothing but timers 0.71 have a CoV of 0, and 0.45 of the published ones; without timers 0.15, and 0.11.
-- Functions that are called regularly, timers and others, are so at all hours; they are the flat part of the day. The
-  others swing that much more, so that all together have the published hours.
-- The mean duration of a function is lognormal, as published. Its single calls are lognormal around it; how wide was not
-  published. A sigma of 0.8 is what 500 functions of the release say by mean over median (0.82) and by the 99th over the
-  50th percentile (0.79); by the quartiles it is 0.46.
-- Memory belongs to an application, and owners have applications as in the release: 1.65 each.
-- Functions are independent of each other, within an application too, but for triggers, owner and memory.
+- Timers fire at a fixed interval, each starting at a random time. Every other function gets a coefficient of variation
+  (CoV) of its gaps. Only the CoV of applications is published, which mixes the calls of several functions. So `_COV` is
+  fitted until the *applications'* CoV, counted over 14 days or 1,500 calls, follows the published curve. A shorter
+  count finds smaller values: n calls cannot show a CoV above the square root of n. By trigger the fit is worse: of the
+  applications that have only timers, 0.71 have a CoV of 0 here, but 0.45 in the source; of those without timers, 0.15
+  here and 0.11 in the source.
+- Functions with equal gaps (timers and others) are called at all hours alike, so they are the flat part of the day. The
+  rates of the others vary more over the day, so that all functions together follow the published hours.
+- The mean duration of a function is lognormal, as published. The durations of its calls are lognormal around that mean,
+  with a sigma that was not published. We take 0.8: over 500 functions of the released trace, the ratio of mean to
+  median gives 0.82, that of the 99th to the 50th percentile 0.79, and the quartiles give 0.46.
+- Memory is drawn per application. Owners have 1.65 applications on average, as in the released trace.
+- Functions are otherwise independent, within an application too; these share only owner and memory, and their triggers
+  are drawn together.
 
-Everything depends on the seed alone. A larger population begins with the smaller one, whose last application may be cut
-off, and a longer trace begins with the shorter one.
+Everything follows from the seed alone. A larger population begins with the smaller one (whose last application may be
+incomplete), and a longer trace begins with the shorter one.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ from .workload import Arrival, Row
 MEAN_DURATION_S = LogNormal(MEAN_DURATION_S_MU, MEAN_DURATION_S_SIGMA, MOST_DURATION_S)
 MEMORY_MB = Burr(MEMORY_MB_C, MEMORY_MB_K, MEMORY_MB_SCALE, MOST_MEMORY_MB)
 CALL_SIGMA = 0.8
-"""Of the logarithm of a function's single durations."""
+"""Standard deviation of the logarithm of the durations of one function's calls."""
 
 _DAY_S, _HOUR_S = 86_400.0, 3_600.0
 _COV = Curve(
@@ -61,9 +63,9 @@ _COV = Curve(
 )
 _SWING = 1 / (1 - _COV.at(0))
 _HOURS = tuple(1 + _SWING * (len(CALLS_BY_HOUR) * calls / sum(CALLS_BY_HOUR) - 1) for calls in CALLS_BY_HOUR)
-"""Calls in the hours of the day of functions that are not regular, in units of their mean."""
+"""Relative rate in each hour of the day (mean 1) of functions whose gaps are not all equal."""
 _LEAST_SHARE = 0.001
-"""Of the published functions; a narrower window of rates would be drawn in vain too often."""
+"""Smallest share of the published functions that a range of rates may contain; below it, too many draws are wasted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +76,18 @@ class Member:
     app: str
     name: str
     trigger: str
-    """As Azure 2019 names them."""
+    """The name that Azure 2019 uses."""
     calls_per_day: float
-    """As they were drawn, before any limit."""
+    """The rate that was drawn, before `max_per_minute` limits it."""
     cov: float
-    """Of the process that its calls come from."""
+    """CoV of the gaps in the process that makes the calls."""
     mean_duration_s: float
     memory_mb: float
-    """Of its application."""
+    """Memory of the function's application."""
 
 
 class Population:
-    """Functions, and their calls as a workload that is made while it is read."""
+    """Functions, and a workload of their calls, which are made while they are read."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Population:
         max_per_minute: float = math.inf,
         start_hour: int = 0,
     ) -> None:
-        """`max_per_minute` limits the mean rate of each function; see `slowed`. `start_hour`: of the day, 0 to 23."""
+        """`max_per_minute` limits the mean rate of each function (see `slowed`); `start_hour` is 0 to 23."""
         self.members = tuple(members)
         self.duration_s = duration_s
         self.seed = seed
@@ -110,22 +112,22 @@ class Population:
 
     @property
     def slowed(self) -> Sequence[Member]:
-        """The functions that would be called more often than `max_per_minute`, and are called that often."""
+        """The functions whose drawn rate is above `max_per_minute`, and which are therefore limited to it."""
         return [member for member in self.members if member.calls_per_day > self._most_per_day]
 
     @property
     def calls_kept(self) -> float:
-        """The share of the calls that are expected without the limit which are still expected with it."""
+        """Expected calls with the limit, divided by expected calls without it."""
         wanted = math.fsum(member.calls_per_day for member in self.members)
         return math.fsum(min(member.calls_per_day, self._most_per_day) for member in self.members) / wanted
 
     @cached_property
     def calls(self) -> int:
-        """Counted by making them, once."""
+        """The number of calls; counting makes all of them, once."""
         return sum(1 for number in range(len(self.members)) for _ in self.times(number))
 
     def times(self, number: int) -> Iterator[float]:
-        """The calls of one function: seconds since the trace began, ascending."""
+        """Yield the call times of one function, ascending, in seconds since the trace began."""
         member = self.members[number]
         rng = random.Random(f"{self.seed}/{member.name}")
         calls_s = renewals(_DAY_S / min(member.calls_per_day, self._most_per_day), member.cov, rng)
@@ -134,7 +136,7 @@ class Population:
         return takewhile(lambda at_s: at_s < self.duration_s, calls_s)
 
     def arrivals(self, seed: int) -> Iterator[Arrival]:
-        """The calls in the order of time, an hour of them in memory. They have a seed already."""
+        """Yield the calls by time, with one hour in memory. `seed` is not used: the population has its own."""
         streams = [_Stream(number, self.times(number), self._durations(number)) for number in range(len(self.members))]
         end_s = 0.0
         while streams:
@@ -164,7 +166,7 @@ class _Stream:
     def __init__(self, number: int, times: Iterator[float], durations: Iterator[float]) -> None:
         self._number, self._times, self._durations = number, times, durations
         self.next_s = next(times, math.inf)
-        """When the next call comes; infinite after the last."""
+        """Time of the next call; infinite after the last."""
 
     def until(self, end_s: float) -> Iterator[Arrival]:
         while self.next_s < end_s:
@@ -182,12 +184,12 @@ def population(
     max_per_minute: float = math.inf,
     start_hour: int = 0,
 ) -> Population:
-    """Draw so many functions, and make their calls for so long.
+    """Draw `functions` functions, and make their calls for `duration_s` seconds.
 
-    `min_per_day` and `max_per_day` leave out functions that are called less or more often; what an application has
-    besides stays. `max_per_minute` keeps busier functions, and slows them down to that.
+    Functions called less than `min_per_day` or more than `max_per_day` times a day are left out; the other functions of
+    their applications stay. Functions above `max_per_minute` are kept and limited to that rate.
 
-    Raises `BadInput` when hardly any function is called as often as the two bounds want.
+    Raises `BadInput` when hardly any function lies between `min_per_day` and `max_per_day`.
     """
     share = share_up_to(max_per_day) - share_below(min_per_day)
     if share < _LEAST_SHARE:
@@ -205,7 +207,7 @@ def population(
 
 
 def to_counts(drawn: Population) -> Trace:
-    """Its calls counted by minutes, which are named as those of the day; a last, shorter one is a minute too."""
+    """Count the calls per minute. Minutes are numbered from the start of the day; the last may be incomplete."""
     minutes = math.ceil(drawn.duration_s / 60)
     rows = []
     for number, member in enumerate(drawn.members):
@@ -219,15 +221,16 @@ def to_counts(drawn: Population) -> Trace:
 def _draw(rng: random.Random) -> Iterator[Member]:
     owners: list[str] = []
     while True:
-        # A new owner as often as there is one in the release, else that of some earlier application.
+        # A new owner is as likely as in the released trace; otherwise the owner of a random earlier application is
+        # taken again.
         new = not owners or rng.random() < OWNERS / APPS
-        owners.append(_made_up(rng) if new else rng.choice(owners))
-        app, memory_mb = _made_up(rng), MEMORY_MB.quantile(rng.random())
+        owners.append(_random_hash(rng) if new else rng.choice(owners))
+        app, memory_mb = _random_hash(rng), MEMORY_MB.quantile(rng.random())
         for letter in draw_application(rng):
             yield Member(
                 owner=owners[-1],
                 app=app,
-                name=_made_up(rng),
+                name=_random_hash(rng),
                 trigger=TRIGGERS[letter].name,
                 calls_per_day=draw_calls_per_day(letter, rng),
                 cov=0.0 if letter == "T" else _COV.quantile(rng.random()),
@@ -236,6 +239,6 @@ def _draw(rng: random.Random) -> Iterator[Member]:
             )
 
 
-def _made_up(rng: random.Random) -> str:
-    """In the place of a hash."""
+def _random_hash(rng: random.Random) -> str:
+    """Return a random name that looks like the trace's hashes."""
     return f"{rng.getrandbits(64):016x}"

@@ -1,7 +1,8 @@
-"""What a population is written as, besides the layouts that any trace can have.
+"""Writes a population into files, besides the layouts that any trace can have.
 
-Its calls go into the layout of Azure 2021, with the times and durations that counts per minute lose. Durations and
-memory go into two series that Azure 2019 has beside its counts, for the tools that want them; we do not read them.
+Calls are written in the layout of Azure 2021, which keeps the times and durations that counts per minute lose.
+Durations and memory are written as the two series that Azure 2019 has beside its counts; they are for other tools, we
+do not read them.
 """
 
 from __future__ import annotations
@@ -28,24 +29,26 @@ MEMORY_COLUMNS = (
 )
 
 _MEMORY_SIGMA = 0.055
-"""Of the logarithm of an application's memory from minute to minute: the median of 500 in the release, by quartiles."""
+"""Standard deviation of the logarithm of an application's memory from minute to minute.
+
+It is the median over 500 applications of the released trace, taken from their quartiles."""
 _MEMORY_SPREAD = LogNormal(-(_MEMORY_SIGMA**2) / 2, _MEMORY_SIGMA)
-"""Around a mean of 1."""
+"""An application's memory relative to its mean: the mean of this distribution is 1."""
 
 
 def write_calls(drawn: Population, path: Path) -> None:
-    """Write a row for each call, in the order of their ends, as Azure 2021 has them."""
+    """Write a row for each call, ordered by the ends of the calls, in the layout of Azure 2021."""
     ends = ((drawn.members[number], end_s, duration_s) for end_s, number, duration_s in _by_end(drawn))
     rows = ((member.app, member.name, f"{end_s:.6f}", f"{duration_s:.6f}") for member, end_s, duration_s in ends)
     _write(path, azure2021.COLUMNS, rows)
 
 
 def write_series(drawn: Population, path: Path) -> tuple[Path, Path]:
-    """Write the durations of the functions that were called, and the memory of their applications; returns where.
+    """Write the durations of the functions that were called and the memory of their applications; return both paths.
 
-    ``trace.csv.gz`` has ``trace_durations.csv.gz`` and ``trace_memory.csv.gz`` beside it. Durations are those of the
-    calls, in milliseconds (Azure's percentiles are of averages over 30 seconds). A sample of the memory is a minute in
-    which something was called.
+    ``trace.csv.gz`` gets ``trace_durations.csv.gz`` and ``trace_memory.csv.gz`` beside it. Durations are those of
+    single calls, in milliseconds (Azure's percentiles are of averages over 30 seconds). A memory sample is a minute in
+    which a function of the application was called.
     """
     durations = [array("d") for _ in drawn.members]
     minutes: dict[str, set[int]] = {}
@@ -61,7 +64,7 @@ def write_series(drawn: Population, path: Path) -> tuple[Path, Path]:
 
 
 def _by_end(drawn: Population) -> Iterator[tuple[float, int, float]]:
-    """End, function and duration of each call, with those in memory that are under way."""
+    """Yield (end, function, duration) of each call, ordered by end; only calls under way are held in memory."""
     running: list[tuple[float, int, float]] = []
     for at_s, number, duration_s in drawn.arrivals(0):
         while running and running[0][0] <= at_s:
@@ -79,7 +82,7 @@ def _durations(member: Member, times_ms: Sequence[float]) -> list[object]:
 
 
 def _memory(member: Member, samples: int) -> list[object]:
-    # The greatest of n samples is about the quantile n / (n + 1).
+    # The largest of n samples is about the n / (n + 1) quantile.
     shares = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, samples / (samples + 1))
     quantiles = (member.memory_mb * _MEMORY_SPREAD.quantile(min(share, shares[-1])) for share in shares)
     return [member.owner, member.app, samples, round(member.memory_mb, 3), *(round(mb, 3) for mb in quantiles)]

@@ -1,11 +1,11 @@
-"""How often the made-up functions are called, given what starts them.
+"""Draws how often a synthetic function is called, given its trigger.
 
-The published distribution over all functions is taken apart. Its jumps are timers. What is left is smooth; of it timers
-take what their published share still wants, 5 % of them above one call a minute, and the other triggers have the rest
-in common. One function in a hundred is called more than once a second, and they get nine tenths of the calls; among
-these functions a trigger is as common as among the calls, and there are no timers. Their numbers of calls follow a
-power law that ends at the busiest application. Its power is fitted to the published shares of the busiest functions:
-0.37, 0.70 and 0.93 of the calls for 0.01 %, 0.1 % and 1 % of them; it gives 0.31, 0.69 and 0.90.
+The published distribution over all functions is split up. Its jumps are timers, and what remains is smooth. From the
+smooth part timers get what is missing to their published share, 5 % of all timers above one call a minute; the other
+triggers share the rest. One function in a hundred is called more than once a second, and these functions get nine
+tenths of the calls. Among them a trigger is as common as it is among the calls, and there are no timers. Their rates
+follow a power law that ends at the busiest application. Its exponent is fitted to the published shares of calls that go
+to the busiest 0.01 %, 0.1 % and 1 % of the functions: 0.37, 0.70 and 0.93; the fit gives 0.31, 0.69 and 0.90.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _ENDS = math.pow(_EACH_SECOND / MOST_CALLS_PER_DAY, _POWER)
 
 
 class _Parts(NamedTuple):
-    """Shares of all functions."""
+    """The parts into which the distribution is split, as shares of all functions."""
 
     smooth: Curve
     """The published distribution without its jumps, up to one call a second."""
     slow: float
-    """Of it: up to one call a minute."""
+    """Share of the smooth part with at most one call a minute."""
     fast: float
-    """Of it: above that."""
+    """Share of the smooth part with more than one call a minute."""
     slow_timers: float
     fast_timers: float
     functions: dict[str, float]
-    """By trigger."""
+    """Share of each trigger."""
     busy: dict[str, float]
-    """Above one call a second, by trigger."""
+    """Share of each trigger's functions with more than one call a second, of all functions."""
 
 
 def draw_calls_per_day(trigger: str, rng: random.Random) -> float:
-    """Calls a day, on average, of a function with that trigger (a letter of `published.TRIGGERS`)."""
+    """Draw the mean calls a day of a function with this trigger (a letter of `published.TRIGGERS`)."""
     parts = _parts()
     place = rng.random() * parts.functions[trigger] - parts.busy[trigger]
     if place < 0:
@@ -62,7 +62,7 @@ def draw_calls_per_day(trigger: str, rng: random.Random) -> float:
 
 
 def share_up_to(calls_per_day: float) -> float:
-    """The share of the functions that are called that often or less: as published, and above that as fitted here."""
+    """Return the share of functions with at most this rate: as published, and as fitted above one call a second."""
     if calls_per_day < _EACH_SECOND:
         return _curve().at(calls_per_day)
     busier = (math.pow(_EACH_SECOND / calls_per_day, _POWER) - _ENDS) / (1 - _ENDS)
@@ -70,12 +70,12 @@ def share_up_to(calls_per_day: float) -> float:
 
 
 def share_below(calls_per_day: float) -> float:
-    """The same without those that are called exactly that often."""
+    """Return the share of functions with less than this rate."""
     return _curve().below(calls_per_day) if calls_per_day < _EACH_SECOND else share_up_to(calls_per_day)
 
 
 def _busy(beyond: float) -> float:
-    """Calls a day of the function that so great a share of those above one call a second is busier than."""
+    """Return the calls a day that a share `beyond` of the functions above one call a second exceeds."""
     return _EACH_SECOND * math.pow(_ENDS + (1 - _ENDS) * beyond, -1 / _POWER)
 
 
@@ -87,7 +87,10 @@ def _curve() -> Curve:
 @cache
 def _parts() -> _Parts:
     def jumps(calls: float, share: float) -> float:
-        """The part of a point that is jumps; of the lower of two at one value, without the jump there."""
+        """Return the height of all jumps that a published point includes.
+
+        Of two points at the same value, the lower one does not include the jump there.
+        """
         lower = share < _curve().at(calls)
         return sum(height for at, height in TIMERS_PER_DAY if at < calls or (at == calls and not lower))
 

@@ -1,4 +1,4 @@
-"""Any trace: which layout it has is seen from its header, or from its being a folder."""
+"""Reads a trace of any layout: a folder is a dataset of days, and a file's header tells its layout."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .workload import Workload
 
 
 def read(path: Path) -> Workload:
-    """Read a trace of whatever layout.
+    """Read a trace of any known layout.
 
-    Raises `NotFound` when there is none, and `BadInput` when it is malformed or of no layout that we know.
+    Raises `NotFound` when it does not exist, and `BadInput` when it is malformed or has an unknown layout.
     """
     if path.is_dir():
         return Dataset(path)

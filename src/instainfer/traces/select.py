@@ -1,10 +1,10 @@
-"""Parts of traces: functions by number of calls and by class of arrivals, and windows of time.
+"""Selects parts of traces: functions by number of calls and by class of arrivals, and windows of time.
 
-Everything is decided in this order, so that a selection can be repeated from its options alone: the window is cut, the
-functions with too few or too many calls in it fall away, then those of another class; of the rest `functions` are drawn
-with ``random.Random(seed)``, or all are taken. Those that remain stay in the order of the trace.
+The order of the steps is fixed, so that the options alone determine a selection. First the window is cut. Then
+functions with too few or too many calls in it are dropped, then those of another class. From the rest `functions` are
+drawn with ``random.Random(seed)``, or all are taken. Selected functions stay in the order of the trace.
 
-The class depends on where calls lie inside their minutes: they are placed by the same seed (see `traces.placement`).
+The class depends on where calls lie within their minutes; the same seed places them (see `traces.placement`).
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .workload import Arrival, Row, Workload
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is wanted of a trace."""
+    """Which part of a trace is wanted."""
 
     first_minute: int = 0
-    """Minutes since the trace began."""
+    """First minute of the window, counted from 0 at the beginning of the trace."""
     minutes: int | None = None
-    """None: to its end."""
+    """Length of the window; None: to the end of the trace."""
     min_calls: int = 1
     max_calls: int | None = None
     kind: ArrivalClass | None = None
     functions: int | None = None
-    """How many; None: all there are."""
+    """How many functions are drawn; None: all that fit."""
     seed: int = 1
 
 
 @dataclass(slots=True)
 class Gaps:
-    """The calls of one function, summed up: number, and mean and variance of the gaps (Welford's method)."""
+    """Number of calls of a function, and mean and variance of the gaps between them (by Welford's method)."""
 
     calls: int = 0
     last_s: float = 0.0
@@ -57,14 +57,14 @@ class Gaps:
 
     @property
     def cov(self) -> float | None:
-        """As `traces.classes.cov`."""
+        """The CoV as `traces.classes.cov` defines it."""
         if self.calls < 3 or self._mean_s == 0:
             return None
         return math.sqrt(self._squares / (self.calls - 1)) / self._mean_s
 
 
 def gaps(workload: Workload, seed: int) -> list[Gaps]:
-    """The calls of each function; one pass over the trace."""
+    """Return the gaps of each function, in one pass over the trace."""
     found = [Gaps() for _ in workload.functions]
     for arrival in workload.arrivals(seed):
         found[arrival.function].add(arrival.at_s)
@@ -72,15 +72,16 @@ def gaps(workload: Workload, seed: int) -> list[Gaps]:
 
 
 def select(workload: Workload, wanted: Selection) -> Workload:
-    """The wanted part; counts per minute stay counts per minute.
+    """Return the selected part; a trace of counts per minute remains one.
 
-    Raises `BadInput` when the window lies outside the trace, or nothing or too little is left.
+    Raises `BadInput` when the window lies outside the trace, or when too few functions are left.
     """
     whole = _window(workload, wanted)
     most = math.inf if wanted.max_calls is None else wanted.max_calls
     left = [n for n, calls in enumerate(_calls(whole, wanted.seed)) if max(1, wanted.min_calls) <= calls <= most]
     if wanted.kind is not None:
-        # Only now are calls placed in time: of the busiest functions, which cost most, few are usually left.
+        # Only now are calls given times: the busiest functions would cost the most time, and few of them are usually
+        # left.
         candidates = _only(whole, left)
         kinds = [classify(each.cov) for each in gaps(candidates, wanted.seed)]
         left = [n for n, kind in zip(left, kinds, strict=True) if kind is wanted.kind]
@@ -94,7 +95,7 @@ def select(workload: Workload, wanted: Selection) -> Workload:
 
 
 class Part:
-    """Some functions of a workload, in a window of time; `end_s` None: to its end, that moment included."""
+    """Some functions of a workload within a window of time; with `end_s` None the window ends with the workload."""
 
     def __init__(
         self, whole: Workload, functions: Sequence[int], begin_s: float = 0.0, end_s: float | None = None

@@ -1,4 +1,4 @@
-"""Reading CSV text of traces: compressed or not, and every way in which it can be broken named with file and line."""
+"""Reads and writes the CSV text of traces, compressed or not; every error names file and line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..errors import BadInput, NotFound
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a trace for reading; a name that ends in ``.gz`` means gzip.
+    """Open a trace for reading; a file whose name ends in ``.gz`` is decompressed.
 
-    Raises `NotFound` when there is no such file and `BadInput` when it cannot be read.
+    Raises `NotFound` when the file does not exist, and `BadInput` when it cannot be read.
     """
     try:
         return _open(path, "rt", "utf-8-sig")
@@ -42,7 +42,7 @@ def _open(path: Path, mode: str, encoding: str) -> TextIO:
 
 
 def rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows with their line numbers; whatever stops the reading in mid-file becomes a `BadInput`."""
+    """Yield (line number, row) of each row that is not empty; raises `BadInput` when the rest cannot be read."""
     reader = csv.reader(file, strict=True)
     try:
         for row in reader:
@@ -59,7 +59,7 @@ def rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def header(path: Path) -> list[str]:
-    """The first row; empty when there is none."""
+    """Return the first row; empty when there is none."""
     with open_text(path) as file:
         return next(rows(path, file), (1, []))[1]
 

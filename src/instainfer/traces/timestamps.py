@@ -1,4 +1,4 @@
-"""A plain CSV of calls: which function, and when, in seconds since the trace began.
+"""A plain CSV of calls: the function, and the time in seconds since the trace began.
 
 ::
 
@@ -6,7 +6,7 @@
     resize,0.25
     notify,1.5
 
-Rows may be in any order. A file in the order of time is streamed, whatever its length; any other is sorted in memory.
+Rows may be in any order. A file that is ordered by time is streamed, so it may be long; others are sorted in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COLUMNS = ("function", "seconds")
 
 
 class Stream:
-    """A sorted file as a workload, read anew for every run."""
+    """A workload from a file that is ordered by time; every run reads the file again."""
 
     def __init__(self, path: Path, functions: Sequence[Row], calls: int, duration_s: float) -> None:
         self.source = str(path)
@@ -33,16 +33,16 @@ class Stream:
         self._path = path
 
     def arrivals(self, seed: int) -> Iterator[Arrival]:
-        """The seed has nothing to do: the trace says when its calls came."""
+        """Yield the calls; the seed is not used, because the trace has exact times."""
         index = {row: number for number, row in enumerate(self.functions)}
         for row, at_s, _ in parsed(self._path, COLUMNS, _parse):
             yield Arrival(at_s, index[row])
 
 
 def read(path: Path) -> Workload:
-    """Look through a whole trace.
+    """Check a whole trace, and return it as a workload.
 
-    Raises `NotFound` when there is no such file and `BadInput`, with file, line and reason, when it is malformed.
+    Raises `NotFound` when the file does not exist, and `BadInput` with file, line and reason when it is malformed.
     """
     index: dict[Row, int] = {}
     calls, last_s, end_s, ascending = 0, 0.0, 0.0, True
@@ -60,7 +60,7 @@ def read(path: Path) -> Workload:
 
 
 def write(workload: Workload, path: Path, seed: int) -> None:
-    """Write any workload in this layout; `seed` places the calls of one that does not say when they came."""
+    """Write any workload in this layout; `seed` gives times to calls that have none in the trace."""
     names = [row.name for row in workload.functions]
     with create_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""What every trace comes to, whatever its layout: some functions, and a stream of their calls in the order of time."""
+"""What every layout of a trace is read into: functions, and a stream of their calls ordered by time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Arrival(NamedTuple):
     function: int
     """Index into the functions of the trace."""
     duration_s: float | None = None
-    """How long it ran, where the trace says so."""
+    """How long the call ran; None where the trace does not say."""
 
 
 class Row(NamedTuple):
-    """A function of a trace."""
+    """One function of a trace."""
 
     owner: str
     app: str
@@ -26,11 +26,11 @@ class Row(NamedTuple):
 
 
 class Workload(Protocol):
-    """A trace that can be replayed or simulated as often as one likes."""
+    """A trace that can be replayed or simulated any number of times."""
 
     @property
     def source(self) -> str:
-        """Where it came from, for reports."""
+        """Where the trace comes from, for reports."""
         ...
 
     @property
@@ -43,9 +43,9 @@ class Workload(Protocol):
     def calls(self) -> int: ...
 
     def arrivals(self, seed: int) -> Iterator[Arrival]:
-        """Its calls, ascending in time, made as they are asked for.
+        """Yield the calls in ascending time; they are made while they are read.
 
-        `seed` places them where the trace does not say exactly when they came. Raises `BadInput`, with file, line and
-        reason, when it comes to a malformed place that had not been looked at before.
+        `seed` gives times to calls where the trace does not say exactly when they came. Raises `BadInput` with file,
+        line and reason at a malformed place that was not read before.
         """
         ...
