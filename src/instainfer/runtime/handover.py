@@ -1,0 +1,191 @@
+"""A call takes its container: every other function there is ended, and its own one sees the request.
+
+It sees it as soon as no thread of another function can run that function's code any more (`quiet.py`). The memory of
+what ends may follow, unless the container's limit does not hold it beside what stays. Loading the function first, its
+template's making included, and whatever the call waits for has the time that the function has for a load.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from ..wire.bounds import MAX_ANSWER_BYTES
+from ..wire.calls import TO_PROCESS, Ask
+from ..wire.messages import Failure, Function, Run
+from .ends import Ends, Farewell
+from .loading import Loading
+from .memory import tells_children
+from .process import Process, State
+from .quiet import Quiet
+from .resident import Resident
+from .watch import Watch
+
+_LOOK_S = 0.001
+"""Seconds after which it is looked again whether neighbours can run no more."""
+_AT_ONCE_S = 0.001
+"""So long it is looked right away: mostly they have begun to exit by then."""
+_PAUSE_S = 50e-6
+"""In between others get the processor, those that are to exit first of all."""
+_SHARE_FOR_TEMPLATE = 0.5
+"""Of the time for a load, so much may pass until its template is ready; then it is loaded from nothing."""
+_GRACE_S = 2.0
+"""After its time, so long it is waited for the end of a load that was late."""
+
+
+class Host(Protocol):
+    """What a hand-over needs of the manager."""
+
+    ends: Ends
+    watch: Watch
+
+    def processes(self) -> list[Process]: ...
+
+    def end(self, farewell: Farewell) -> None: ...
+
+    def call_has_failed(self, resident: Resident | None, key: str, failure: Failure) -> None:
+        """The call will not be handed over, to its function or to none that is there."""
+
+
+class _Turn:
+    """A call's, from when it is first in its container on."""
+
+    def __init__(self, run: Run, function: Function, quiet: Quiet) -> None:
+        now = time.monotonic()
+        self.run = run
+        self.function = function
+        self.quiet = quiet
+        self.template_until = now + function.timeout_s * _SHARE_FOR_TEMPLATE
+        self.deadline_at = now + function.timeout_s
+        """Until then its function must have been loaded and the others must be quiet."""
+        self.moments = [self.template_until, self.deadline_at, self.deadline_at + _GRACE_S]
+        self.look_at: float | None = None
+        """When to look again whether it is quiet, if it was not."""
+        self.is_handed_over = False
+        self.awaits = "its load"
+
+    @property
+    def is_late(self) -> bool:
+        return time.monotonic() >= self.deadline_at
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether not even what should have ended with its time has ended."""
+        return time.monotonic() >= self.deadline_at + _GRACE_S
+
+    def failure(self) -> Failure:
+        text = "the call waited for {} for {:g} seconds, the function's time limit".format(
+            self.awaits, self.function.timeout_s
+        )
+        return Failure("timed_out", text)
+
+
+class HandOver:
+    """Brings the call that is first in the container to its function."""
+
+    def __init__(self, loading: Loading, host: Host) -> None:
+        self._loading = loading
+        self._host = host
+        self._turn: _Turn | None = None
+        self._tells_children = tells_children()
+
+    def advance(self, run: Run, function: Function) -> None:
+        """Take every step towards it that nothing stands in the way of any more."""
+        turn = self._turn
+        if turn is None:
+            turn = self._turn = _Turn(run, function, Quiet(self._loading.priority.let_die))
+        resident = self._loading.residents.get(function.key)
+        if resident is not None and resident.is_background:
+            self._loading.bring_forward(resident)
+            resident.deadline_at = turn.deadline_at
+        self._end_others(resident)
+        if turn.is_handed_over or turn is not self._turn:
+            return
+        if resident is None:
+            self._load(turn)
+        elif resident.state is State.READY and resident.channel.is_open and self._may_go_on(turn):
+            # Not to one whose end has been seen already: its death comes as a signal, and it is loaded anew.
+            self._hand_over(turn, resident)
+
+    def is_over(self) -> None:
+        """The call has been answered."""
+        self._turn = None
+
+    def next_moment(self) -> float | None:
+        """When it must be looked after, in monotonic seconds."""
+        turn = self._turn
+        if turn is None or turn.is_handed_over:
+            return None
+        moments = turn.moments if turn.look_at is None else [turn.look_at, *turn.moments]
+        return min(moments, default=None)
+
+    def on_moment(self, now: float) -> None:
+        """Give up a call whose time has passed; what else is due, `advance` does."""
+        turn = self._turn
+        if turn is None or turn.is_handed_over:
+            return
+        turn.moments = [moment for moment in turn.moments if moment > now]
+        resident = self._loading.residents.get(turn.function.key)
+        is_loaded = resident is not None and resident.state is State.READY
+        if turn.is_hopeless or (turn.is_late and is_loaded):
+            self._host.call_has_failed(resident if is_loaded else None, turn.function.key, turn.failure())
+
+    def _end_others(self, resident: Resident | None) -> None:
+        others = [other for other in self._loading.residents.values() if other is not resident]
+        self._loading.priority.before_kill(pid for other in others for pid in other.meter.pids)
+        for other in others:
+            other.kill()  # all of them first: what comes with it takes longer
+        for other in others:
+            self._host.end(Farewell(other, None))
+
+    def _load(self, turn: _Turn) -> None:
+        function = turn.function
+        if turn.is_late:
+            if self._host.ends.of(function.key) is None:
+                self._host.call_has_failed(None, function.key, turn.failure())
+            return
+        from_nothing = time.monotonic() >= turn.template_until
+        if not from_nothing and not self._loading.has_its_template(function, background=False):
+            turn.awaits = "its template"
+        elif self._host.ends.of(function.key) is not None:
+            # What is reported of the two must not mix.
+            turn.awaits = "the end of an earlier process of its function"
+        elif self._may_go_on(turn):
+            turn.awaits = "its load"
+            self._loading.wanted.pop(function.key, None)
+            self._loading.load(function, background=False, from_nothing=from_nothing)
+            begun = self._loading.residents.get(function.key)
+            if begun is not None:
+                begun.deadline_at = turn.deadline_at
+
+    def _may_go_on(self, turn: _Turn) -> bool:
+        """Whether no other function can run any more, and the container holds what is left of them."""
+        turn.look_at = None
+        if not self._host.watch.has_room_for_what_ends():
+            turn.awaits = "the memory of other functions"
+        elif self._is_quiet(turn.quiet):
+            return True
+        else:
+            turn.awaits = "the ends of other functions"
+            turn.look_at = time.monotonic() + _LOOK_S
+        return False
+
+    def _is_quiet(self, quiet: Quiet) -> bool:
+        if not self._tells_children:
+            return self._host.ends.all_gone
+        until = time.monotonic() + _AT_ONCE_S
+        while not self._host.ends.are_quiet(quiet, self._host.processes()):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_PAUSE_S)
+        return True
+
+    def _hand_over(self, turn: _Turn, resident: Resident) -> None:
+        turn.is_handed_over = True
+        resident.state = State.RUNNING
+        resident.begin()
+        resident.channel.expect(MAX_ANSWER_BYTES)
+        deadline_ms = int((time.time() + resident.time_limit_s) * 1e3)
+        env = {**turn.run.env, "__OW_DEADLINE": str(deadline_ms)}
+        resident.channel.send(TO_PROCESS.encode(Ask(env, turn.run.args)))
+        self._host.watch.hurry()
