@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -484,6 +485,41 @@ def test_a_template_that_cannot_be_made_is_done_without(tmp_path: Path, environm
             assert failed.function == KEY
             assert failed.failure.message.startswith("the template's process ended by itself with exit code 3")
             assert story(w) == ["LoadFailed", "f from nothing", "RunFinished"]
+
+    asyncio.run(scenario())
+
+
+def test_a_template_that_is_never_made_keeps_a_call_waiting_within_the_functions_time(
+    tmp_path: Path, environment: Environment
+) -> None:
+    environment.install(endless="import sys, time\nif 'handler' not in sys.modules: time.sleep(1000)")
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            (f,) = Family(w, environment, "endless").functions(f="import endless\n" + PLAIN)
+            began = time.monotonic()
+            ran, _ = await w.run(container, replace(f, timeout_s=4.0))
+            assert ran.failure is None
+            assert time.monotonic() - began < 4.0
+            assert story(w) == ["f from nothing", "RunFinished"]
+
+    asyncio.run(scenario())
+
+
+def test_a_call_that_waits_in_vain_says_for_what(tmp_path: Path, environment: Environment) -> None:
+    environment.install(endless="import time; time.sleep(1000)")
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            (f,) = Family(w, environment, "endless").functions(f="import endless\n" + PLAIN)
+            began = time.monotonic()
+            ran, _ = await w.run(container, replace(f, timeout_s=1.0))
+            assert time.monotonic() - began < 1.0 + 3.0
+            assert ran.failure is not None
+            assert ran.failure.kind is FailureKind.TIMED_OUT
+            assert story(w) == ["LoadFailed", "RunFinished"]
 
     asyncio.run(scenario())
 

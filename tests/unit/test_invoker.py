@@ -62,7 +62,7 @@ def test_a_cold_call_then_a_pre_loaded_one() -> None:
         stage.clock.advance(0.3)
         outcome = second.result()
         assert (outcome.result, outcome.start_kind) == (b'{"who":"b"}', StartKind.PRELOADED)
-        assert outcome.phases.startup == pytest.approx(0.01)
+        assert outcome.phases.startup == pytest.approx(0.0)
         assert stage.profiles[B].model_s == 2.0
         residents = snapshot(stage.invoker.state, stage.clock.now())["containers"][0]["residents"]
         assert [(r["function"], r["state"]) for r in residents] == [(B, "loaded"), (A, "loading")]

@@ -143,7 +143,7 @@ class Loading:
         try:
             os.mkdir(scratch, 0o700)
             listening = Listening(self._loop, self.on_message, self._host.on_closed)
-            own_uid = self._gives_uids and function.key not in self._without_uid
+            own_uid = self._may_have_uid(function.key)
             resident = Resident(function, scratch, listening, template=template, own_uid=own_uid)
         except OSError as error:
             self.remover.remove(scratch)
@@ -155,6 +155,9 @@ class Loading:
             return
         self.residents[function.key] = resident
         self._begun(resident, background)
+
+    def _may_have_uid(self, key: str) -> bool:
+        return self._gives_uids and key not in self._without_uid
 
     def make(self, template: Template, background: bool) -> None:
         nursery = os.path.join(self._scratch, str(next(self._numbers)))
