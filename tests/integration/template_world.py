@@ -67,6 +67,11 @@ def story(world: World) -> list[str]:
     return [in_short(event) for event in world.told[1:]]
 
 
+def without_ends(world: World) -> list[str]:
+    """The same without what is gone: that may be told before and after what took its place."""
+    return [line for line in story(world) if " gone" not in line]
+
+
 async def loaded(world: World, container: ProcessContainer, spec: FunctionSpec) -> LoadFinished:
     """Load and wait; the latest of its loads."""
     before = len(world.events)

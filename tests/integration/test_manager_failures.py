@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from instainfer.backends.base import FunctionSpec
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone, RunFinished
 from instainfer.core.model import MIB, Failure, FailureKind
 
+GRACE_S = 3.0
+"""What a busy machine may take beside a time limit."""
 GOOD = 'def main(args): return {"fine": True}\n'
 
 
@@ -380,5 +383,85 @@ def test_a_running_function_that_is_offloaded_all_the_same_fails_its_call(tmp_pa
             await w.wait_for(ResidentGone)
             gate.open()
             assert w.kinds() == ["LoadFinished", "RunFinished", "ResidentGone"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+        "os.closerange(3, 100); time.sleep(1000)",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); time.sleep(1000)",
+        "while True: os.write(1, b'x' * 65536)",
+        "while True: os.write(2, b'\\n' * 65536)",
+        "[socket.socket(fileno=os.dup(fd)).sendall(bytes(1 << 30)) for fd in range(3, 10) if is_socket(fd)]",
+        "while True: [os.write(fd, b'x') for fd in range(3, 10) if is_socket(fd)]",
+        "subprocess.Popen(['sleep', '1000']); subprocess.Popen(['sleep', '1000'], start_new_session=True).wait()",
+        "os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); time.sleep(1000)",
+        "[threading.Thread(target=spin, daemon=True).start() for _ in range(20)]; spin()",
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN); breed()",
+    ],
+    ids=[
+        *("stopped", "without its socket", "deaf to signals", "floods stdout", "floods stderr", "floods the socket"),
+        *("dribbles into the socket", "holds the pipes", "leaves", "spins", "breeds"),
+    ],
+)
+def test_a_run_ends_in_time_whatever_its_processes_do(tmp_path: Path, code: str) -> None:
+    helpers = """
+import os, signal, socket, stat, subprocess, sys, threading, time
+def is_socket(fd):
+    try: return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError: return False
+def spin():
+    while True: pass
+def breed():
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        if os.fork() == 0:
+            if os.fork() == 0: time.sleep(1000)
+            os._exit(0)
+    time.sleep(1000)
+"""
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function(f"{helpers}\ndef main(args):\n    {code}\n", timeout_s=1.5, logs_bytes=10_000)
+            container.load(f)
+            await w.wait_for(LoadFinished)
+            began = time.monotonic()
+            ran, _ = await w.run(container, f)
+            assert ran.failure is not None
+            assert ran.failure.kind in {FailureKind.TIMED_OUT, FailureKind.CRASHED}
+            assert time.monotonic() - began < 1.5 + GRACE_S
+            assert not ran.alive
+            await w.wait_for(ResidentGone)
+            assert w.kinds() == ["LoadFinished", "RunFinished", "ResidentGone"]
+            await the_container_goes_on(w, container)
+
+    asyncio.run(scenario())
+
+
+def test_a_folder_of_any_depth_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function("""
+                import os
+                def main(args):
+                    os.chdir(os.environ["TMPDIR"])
+                    for _ in range(1100):
+                        os.mkdir("d")
+                        os.chdir("d")
+                    return {}
+            """)
+            ran, _ = await w.run(container, f, "a1")
+            assert ran.failure is None
+            await the_container_goes_on(w, container)
+            await w.run(container, f, "a2")
+            await w.stop(container)
+            await container.ended.wait()
+            assert list((tmp_path / "scratch").iterdir()) == []
 
     asyncio.run(scenario())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from instainfer.runtime.executor import Connection
+from instainfer.runtime.connection import Connection
 from instainfer.runtime.session import ContainerSession
 from instainfer.wire.calls import FROM_PROCESS, Imported
 from instainfer.wire.framing import Frame

@@ -6,7 +6,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from ..core.model import ResidentKey
 from ..wire.bounds import MOST_MODULE_CHARS, MOST_MODULES
@@ -18,60 +21,86 @@ log = logging.getLogger(__name__)
 
 
 class LearnedModules:
-    """By template key, dotted names in the order in which they were imported; kept in `folder` if there is one."""
+    """By template key, dotted names in the order in which they were imported; kept in `folder` if there is one.
+
+    `read` touches the disk and may be called in any thread; after it nothing else does but a thread of this one's own.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._modules: dict[ResidentKey, tuple[str, ...]] = {}
+        self._is_read = folder is None
+        self._reading = Lock()
+        self._writer: ThreadPoolExecutor | None = None
+
+    def read(self) -> None:
+        """Read what was learned before; does nothing for a second time."""
+        with self._reading:
+            if not self._is_read and self._folder is not None:
+                for path in _newest_last(self._folder)[-MOST_FILES:]:
+                    self._modules.update(_read(path))
+            self._is_read = True
 
     def of(self, template: ResidentKey) -> tuple[str, ...]:
         """Empty when nothing has been learned. The same object until something new is."""
-        known = self._modules.get(template)
-        if known is None:
-            known = self._modules[template] = self._read(template)
-        return known
+        if not self._is_read:
+            self.read()
+        return self._modules.setdefault(template, ())
 
     def add(self, template: ResidentKey, modules: Iterable[str]) -> None:
         """A function that can be forked from this template imported these as well."""
         known = self.of(template)
         fit = (name for name in modules if 0 < len(name) <= MOST_MODULE_CHARS and name.isprintable())
         merged = tuple(dict.fromkeys((*known, *fit)))[:MOST_MODULES]
-        if merged != known:
-            self._modules[template] = merged
-            self._write(template, merged)
-
-    def _path(self, template: ResidentKey) -> Path | None:
-        if self._folder is None:
-            return None
-        return self._folder / f"{hashlib.sha256(template.encode()).hexdigest()[:32]}.json"
-
-    def _read(self, template: ResidentKey) -> tuple[str, ...]:
-        path = self._path(template)
-        if path is None:
-            return ()
-        try:
-            content = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return ()
-        except (OSError, ValueError) as error:
-            log.warning("what was learned for %s cannot be read and is learned anew: %s: %s", template, path, error)
-            return ()
-        modules = content.get("modules") if isinstance(content, dict) else None
-        if not isinstance(modules, list) or content.get("template") != template:
-            return ()
-        return tuple(name for name in modules if isinstance(name, str))[:MOST_MODULES]
-
-    def _write(self, template: ResidentKey, modules: tuple[str, ...]) -> None:
-        path = self._path(template)
-        if path is None:
+        if merged == known:
             return
-        partial = path.with_suffix(".partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps({"template": template, "modules": modules}))
-            partial.replace(path)
-            files = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)
-            for file in files[: -MOST_FILES or None]:
-                file.unlink()
-        except OSError as error:
-            log.warning("what was learned for %s is forgotten at the platform's end: %s: %s", template, path, error)
+        self._modules[template] = merged
+        if self._folder is not None:
+            if self._writer is None:
+                self._writer = ThreadPoolExecutor(1, "learned-modules")
+            self._writer.submit(_write, self._folder, template, merged)
+
+    def close(self) -> None:
+        """Return when everything has been written."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.shutdown()
+
+
+def _path(folder: Path, template: ResidentKey) -> Path:
+    return folder / f"{hashlib.sha256(template.encode()).hexdigest()[:32]}.json"
+
+
+def _newest_last(folder: Path) -> list[Path]:
+    found = []
+    for path in folder.glob("*.json"):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
+
+
+def _read(path: Path) -> dict[ResidentKey, tuple[str, ...]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        log.warning("what was learned of an environment cannot be read and is learned anew: %s: %s", path, error)
+        return {}
+    template, modules = (content.get(name) for name in ("template", "modules")) if isinstance(content, dict) else (0, 0)
+    if not isinstance(template, str) or not isinstance(modules, list) or _path(path.parent, template) != path:
+        return {}
+    return {template: tuple(name for name in modules if isinstance(name, str))[:MOST_MODULES]}
+
+
+def _write(folder: Path, template: ResidentKey, modules: tuple[str, ...]) -> None:
+    path = _path(folder, template)
+    partial = path.with_suffix(".partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"template": template, "modules": modules}))
+        partial.replace(path)
+        for file in _newest_last(folder)[: -MOST_FILES or None]:
+            file.unlink()
+    except OSError as error:
+        log.warning("what was learned for %s is forgotten at the platform's end: %s: %s", template, path, error)

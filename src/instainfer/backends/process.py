@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from ..core.events import (
 )
 from ..core.model import Failure, FailureKind, FunctionKey, ResidentKey, is_template
 from ..runtime import jail
+from ..runtime.removal import remove_tree
 from ..runtime.watch import BUSY_S
 from ..wire import messages
 from ..wire.bounds import MAX_ARGS_BYTES, MOST_MODULES
@@ -99,6 +99,14 @@ class ProcessBackend:
             f"memory: limits are enforced by measuring every {BUSY_S:g} s",
         ]
 
+    def made_folder(self) -> Path:
+        """For a container's files. Reads what templates should import on the way; both are for a thread."""
+        self.learned.read()
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="container-", dir=self.scratch))
+        folder.chmod(0o711)  # each function's part of it is its own; one with its own uid must get there
+        return folder
+
     def used_bytes(self) -> int:
         return sum(container.used_bytes for container in self.containers)
 
@@ -125,6 +133,7 @@ class ProcessBackend:
                 _, stuck = await asyncio.wait(late, timeout=_KILL_GRACE_S)
                 if stuck:
                     log.error("%d containers are not gone %g s after they were killed", len(stuck), _KILL_GRACE_S)
+        await asyncio.to_thread(self.learned.close)
 
 
 class ProcessContainer(asyncio.Protocol):
@@ -217,16 +226,14 @@ class ProcessContainer(asyncio.Protocol):
     async def _live(self, spec: ContainerSpec) -> None:
         folder: Path | None = None
         try:
-            self._backend.scratch.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="container-", dir=self._backend.scratch))
-            folder.chmod(0o711)  # each function's part of it is its own; one with its own uid must get there
+            folder = await asyncio.to_thread(self._backend.made_folder)
             self._manager = ManagerProcess(self._backend.python, spec.limit_bytes, folder, self._backend.env)
         except OSError as error:
             self._complaint = f"cannot be started: {error}"
             await self._has_ended("", folder)
             return
-        if self._is_stopping:
-            self._manager.kill()
+        if self._is_stopping or self._complaint:
+            self._manager.kill()  # that was said while there was no manager yet
         last_words = "cannot be talked to"
         try:
             last_words = await self._manager.run(self)
@@ -241,7 +248,7 @@ class ProcessContainer(asyncio.Protocol):
             self._tell_end(last_words)
         finally:
             if folder is not None:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await asyncio.to_thread(remove_tree, str(folder))
             self._backend.containers.discard(self)
             self.ended.set()
 

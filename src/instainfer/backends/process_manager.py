@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..runtime import boot
@@ -16,6 +18,8 @@ from ..runtime.process import OPERATORS
 
 _LOG = "manager.log"
 _TAIL_BYTES = 2000
+_END_S = 30.0
+"""What is left of a session after that cannot be ended; nobody waits for it."""
 _LAST_REPORTS_S = 5.0
 
 
@@ -25,6 +29,8 @@ class ManagerProcess:
     def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
         """Start it; `env` is for the processes of functions.
 
+        To be called in the event loop's thread, although it takes a millisecond: the manager ends when the thread
+        that has started it does, which for any other one can be earlier than for the platform.
         Raises OSError when that is not possible; nothing is left then.
         """
         self.disconnected = asyncio.Event()
@@ -71,7 +77,7 @@ class ManagerProcess:
             transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self._ours)
             await _readable(self._pidfd)
             # It is reaped only afterwards: until then the session's number cannot be anyone else's.
-            await _end_session(self._process.pid)
+            left = await asyncio.to_thread(_end_session, self._process.pid)
             # Reports that it has still sent come before its end. Whoever has got hold of its end of the connection and
             # does not belong to the session could keep it open: nobody waits for that.
             with suppress(TimeoutError):
@@ -79,13 +85,16 @@ class ManagerProcess:
             transport.abort()
         finally:
             os.close(self._pidfd)
-        return _how_it_ended(self._process.wait(), self._log)
+        how = await asyncio.to_thread(_how_it_ended, self._process.wait(), self._log)
+        return f"{how}; processes that cannot be ended: {', '.join(map(str, left))}" if left else how
 
 
 def _how_it_ended(code: int, log: Path) -> str:
     how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
     try:
-        tail = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            tail = file.read(_TAIL_BYTES).decode(errors="replace").strip()
     except OSError:
         tail = ""
     return f"{how}: {tail}" if tail else how
@@ -113,21 +122,29 @@ async def _readable(fd: int) -> None:
         loop.remove_reader(fd)
 
 
-async def _end_session(session: int) -> None:
-    """Kill every process of a session, and those that they start meanwhile, and wait for their ends."""
-    while pids := _living_members(session):
-        await asyncio.gather(*(_end(pid, session) for pid in pids))
+def _end_session(session: int) -> list[int]:
+    """Kill every process of a session, and those that they start meanwhile, and wait for their ends, but not for ever.
 
-
-async def _end(pid: int, session: int) -> None:
-    with suppress(ProcessLookupError):
-        pidfd = os.pidfd_open(pid)
-        try:
-            if os.getsid(pid) == session:
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                await _readable(pidfd)
-        finally:
-            os.close(pidfd)
+    Returns those that are still there. Looks through all of ``/proc`` and blocks: for a thread of its own.
+    """
+    until = time.monotonic() + _END_S
+    while (pids := _living_members(session)) and time.monotonic() < until:
+        with ExitStack() as open_fds:
+            poll = select.poll()
+            watched = 0
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    pidfd = os.pidfd_open(pid)
+                    open_fds.callback(os.close, pidfd)
+                    if os.getsid(pid) == session:
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                        poll.register(pidfd, select.POLLIN)
+                        watched += 1
+            while watched and time.monotonic() < until:
+                for pidfd, _ in poll.poll((until - time.monotonic()) * 1e3):
+                    poll.unregister(pidfd)
+                    watched -= 1
+    return pids
 
 
 def _living_members(session: int) -> list[int]:

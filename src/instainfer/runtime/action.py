@@ -20,7 +20,7 @@ from ..wire.calls import Unloadable
 from ..wire.messages import Failure, Function
 from . import shim
 from .answers import encode_answer
-from .executor import Connection
+from .connection import Connection
 from .failures import failure_of
 from .fast_init import FastInit, FastInitError
 from .session import ContainerSession

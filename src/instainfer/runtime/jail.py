@@ -26,7 +26,7 @@ from .linux import (
 _UID_BASE = 2_000_000_000
 """Own ids lie above everything that distributions, containers and directories hand out; the process id is added."""
 
-_OWN_UID = "own uid: given"
+OWN_UID = "own uid: given"
 FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
@@ -164,7 +164,7 @@ def _take_own_uid(readable: list[str], scratch: str) -> str:
         if os.geteuid() == 0:
             os.chown(scratch, 0, 0)
         return "own uid: not given ({})".format(error.strerror)
-    return _OWN_UID
+    return OWN_UID
 
 
 def _take_mapped_uid(readable: list[str], scratch: str, ask_uid: Callable[[], int]) -> str:
@@ -176,8 +176,13 @@ def _take_mapped_uid(readable: list[str], scratch: str, ask_uid: Callable[[], in
         enter_user_namespace()
     except OSError as error:
         return "{}; no user namespace: {})".format(FORKED_UID[:-1], error.strerror)
-    _become(ask_uid())
-    return _OWN_UID
+    try:
+        _become(ask_uid())
+        os.chmod(scratch, 0o700)
+    except OSError as error:
+        # Where a policy of the host takes all capabilities from new user namespaces, it stays who it was.
+        return "{}; its own uid cannot be taken: {})".format(FORKED_UID[:-1], error.strerror)
+    return OWN_UID
 
 
 def _become(uid: int) -> None:

@@ -65,7 +65,9 @@ class Loading:
         self.remover = Remover()
         self._numbers = count(1)
         self._gives_uids = os.geteuid() == 0
-        """Whether forked processes are given user ids of their own, as far as is known."""
+        """Whether forked processes are given user ids of their own."""
+        self._without_uid: set[str] = set()
+        """Functions that could not be given one. Each for itself: what one of them does is not held against others."""
 
     def processes(self) -> list[Process]:
         """All that are there, templates first."""
@@ -141,7 +143,8 @@ class Loading:
         try:
             os.mkdir(scratch, 0o700)
             listening = Listening(self._loop, self.on_message, self._host.on_closed)
-            resident = Resident(function, scratch, listening, template=template, own_uid=self._gives_uids)
+            own_uid = self._may_have_uid(function.key)
+            resident = Resident(function, scratch, listening, template=template, own_uid=own_uid)
         except OSError as error:
             self.remover.remove(scratch)
             if template is not None:
@@ -152,6 +155,9 @@ class Loading:
             return
         self.residents[function.key] = resident
         self._begun(resident, background)
+
+    def _may_have_uid(self, key: str) -> bool:
+        return self._gives_uids and key not in self._without_uid
 
     def make(self, template: Template, background: bool) -> None:
         nursery = os.path.join(self._scratch, str(next(self._numbers)))
@@ -224,13 +230,16 @@ class Loading:
     def _give_uid(self, resident: Resident, pid: int) -> None:
         uid = jail.own_uid(pid)
         try:
-            os.chown(resident.scratch, uid, uid)
+            # Our group keeps its right to it until the process is the owner and shuts us out: if it cannot become
+            # that, it is still who it was.
+            os.chown(resident.scratch, uid, -1)
+            os.chmod(resident.scratch, 0o770)
             for ids in ("gid_map", "uid_map"):
                 with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:
                     mapping.write("{0} {0} 1".format(uid))
         except OSError:
             # Not here, it seems; and where it is now, without any id, it can do nothing.
-            self._gives_uids = False
+            self._without_uid.add(resident.key)
             self._host.end(Farewell(resident, None, again=True))
         else:
             resident.uid = uid

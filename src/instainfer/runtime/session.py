@@ -7,7 +7,7 @@ import threading
 
 from ..wire.calls import Imported
 from . import shim
-from .executor import Connection
+from .connection import Connection
 
 
 class ContainerSession(shim.Session):

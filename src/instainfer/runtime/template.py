@@ -29,7 +29,8 @@ from ..wire.calls import FROM_PROCESS, Apart, Born, Jailed, Mapped, Prepare
 from ..wire.forks import FORK_FDS, FROM_TEMPLATE, TO_TEMPLATE, Fork, Made, Make, Unfit
 from ..wire.framing import Frame
 from . import jail
-from .executor import Connection, enter_environment, environment_folder, serve
+from .connection import Connection
+from .executor import enter_environment, environment_folder, serve
 from .forksafe import ForkSafety
 from .linux import die_with, flush_c_output
 

@@ -1,0 +1,90 @@
+"""The process's side of the socket between the container's manager and one function's process.
+
+It never reads ahead: while a request is answered the next one stays in the socket.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepared, Warm, Warmed
+from ..wire.framing import Frame
+from ..wire.messages import Failure
+from . import imported, mapped
+from .linux import flush_c_output
+
+_READ_BYTES = 65536
+
+
+class Connection:
+    """The process's side of its socket: blocking, one message at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._decoder = TO_PROCESS.decoder()
+        self._frames: Iterator[Frame] = iter(())
+        self._env: dict[str, str] = {}
+        self._learns = False
+        self._known_modules: frozenset[str] = frozenset()
+        self.folder = ""
+        """The function's."""
+        self._mapped: list[tuple[int, int]] = []
+        self.warm_up: Callable[[], None] = lambda: None
+        """What is done when the manager finds that there is time for it."""
+
+    def receive(self) -> Any:
+        """The next message. When the manager is gone this process ends at once."""
+        while (frame := next(self._frames, None)) is None:
+            self._wait()
+            data = self._sock.recv(_READ_BYTES)
+            if not data:
+                os._exit(0)
+            self._frames = self._decoder.feed(data)
+        return TO_PROCESS.decode(frame)
+
+    def _wait(self) -> None:
+        """Until something has come; meanwhile see to it that mapped weights stay in memory."""
+        while self._mapped and not select.select([self._sock], [], [], mapped.REFRESH_S)[0]:
+            mapped.refresh(self._mapped)
+
+    def receive_ask(self) -> Ask:
+        """The next request, with its variables in the environment in the place of the previous one's."""
+        message = self.receive()
+        while isinstance(message, Warm):
+            self.warm_up()
+            self.send(Warmed())
+            message = self.receive()
+        ask: Ask = message
+        for stale in self._env.keys() - ask.env.keys():
+            os.environ.pop(stale, None)
+        os.environ.update(ask.env)
+        self._env = ask.env
+        return ask
+
+    def send(self, message: Any) -> None:
+        """Send, after everything that the function's code has written so far is on its way."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # the function's code may have closed or replaced it
+                stream.flush()
+        flush_c_output()
+        self._sock.sendall(FROM_PROCESS.encode(message))
+
+    def prepared(self) -> None:
+        """The function is loaded."""
+        modules = imported.of_environment(self._known_modules) if self._learns else []
+        self._mapped = mapped.weights_in(self.folder)
+        self.send(Prepared(modules))
+
+    def learn(self) -> None:
+        """Take note, when it is loaded, of what it has imported from now on."""
+        self._learns = True
+        self._known_modules = frozenset(sys.modules)
+
+    def answer(self, answer: bytes, failure: Failure | None, last: bool = False) -> None:
+        self.send(Answered(failure, last, answer))
