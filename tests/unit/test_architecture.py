@@ -118,7 +118,7 @@ def test_no_clock_and_no_world_in_the_core(room: str) -> None:
 
 
 #: Circles that are still there, each with the room it is in; to be emptied.
-STILL: list[set[str]] = [{"core/pool.py", "core/ports.py"}]
+STILL: list[set[str]] = []
 
 
 @pytest.mark.parametrize("room", sorted(path.name for path in ROOT.iterdir() if (path / "__init__.py").is_file()))

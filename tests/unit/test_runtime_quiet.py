@@ -128,3 +128,37 @@ def test_a_stray_that_is_reaped_is_not_taken_for_one_that_was_told_to_end() -> N
         ends.hunt([stray.pid], [])
     assert not ends.note_reaped(stray.pid)
     assert ends.all_gone
+
+
+def test_what_slept_before_it_was_killed_and_has_not_run_since_is_quiet_before_it_exits() -> None:
+    with python(_THREADS + "print('there', flush=True); threading.Event().wait()") as process:
+        until(lambda: Quiet(print).note_asleep([process.pid]) == [process.pid])
+        told: list[int] = []
+        quiet = Quiet(told.append)
+        assert quiet.note_asleep([process.pid]) == [process.pid]
+        assert is_exiting(process.pid, quiet._asleep), "as if it were killed now"
+        assert not is_exiting(process.pid)
+        process.kill()
+        until(lambda: quiet.look([process.pid], set()))
+
+
+def test_what_runs_is_not_taken_for_asleep_though_it_slept_when_it_was_noted() -> None:
+    busy = subprocess.Popen(
+        [sys.executable, "-c", "print('there', flush=True); input(); print('awake', flush=True)\nwhile True: pass"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    with busy:
+        assert busy.stdin is not None
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        quiet = Quiet(print)
+        until(lambda: quiet.note_asleep([busy.pid]) == [busy.pid])
+        busy.stdin.write("go on\n")
+        busy.stdin.flush()
+        assert busy.stdout.readline() == "awake\n"
+        assert not is_exiting(busy.pid, quiet._asleep)
+        assert Quiet(print).note_asleep([busy.pid]) == []
+        busy.kill()

@@ -132,7 +132,13 @@ class HandOver:
 
     def _end_others(self, resident: Resident | None) -> None:
         others = [other for other in self._loading.residents.values() if other is not resident]
-        self._loading.priority.before_kill(pid for other in others for pid in other.meter.pids)
+        turn = self._turn
+        if not others or turn is None:
+            return
+        # What is killed wakes up, and would take the processor from here to give back its memory. What is asleep need
+        # not get any before nobody else wants it.
+        for pid in turn.quiet.note_asleep([pid for other in others for pid in other.meter.pids]):
+            self._loading.priority.let_die(pid)
         for other in others:
             other.kill()  # all of them first: what comes with it takes longer
         for other in others:
@@ -177,7 +183,8 @@ class HandOver:
         while not self._host.ends.are_quiet(quiet, self._host.processes()):
             if time.monotonic() >= until:
                 return False
-            time.sleep(_PAUSE_S)
+            if not quiet.has_seen_all_quiet:
+                time.sleep(_PAUSE_S)
         return True
 
     def _hand_over(self, turn: _Turn, resident: Resident) -> None:

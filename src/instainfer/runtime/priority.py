@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
 from contextlib import suppress
 
 from .linux import CAP_SYS_NICE, IO_IDLE, IO_NORMAL, has_capability, set_io_class
@@ -30,15 +29,6 @@ class Priority:
         """Make a process that has just been started yield to others; what it starts inherits that."""
         if self._can_raise:
             self._set(pid, _LOW, IO_IDLE)
-
-    def before_kill(self, pids: Iterable[int]) -> None:
-        """Let processes that are about to be killed not take the processor from who kills them.
-
-        What is killed wakes up, and would begin to give back its memory before its neighbours have been killed.
-        """
-        for pid in pids:
-            for tid in _threads(pid):
-                _set_policy(int(tid), os.SCHED_BATCH)
 
     def let_die(self, pid: int) -> None:
         """Make a process that has begun to exit give its memory back only when nobody else wants the processor."""
