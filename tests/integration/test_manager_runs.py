@@ -133,8 +133,11 @@ def test_no_thread_of_another_function_can_run_when_user_code_sees_the_request(t
                     found = False
                     try:
                         for thread in os.listdir("/proc/%d/task" % pid):
-                            stat = open("/proc/%d/task/%s/stat" % (pid, thread)).read().rpartition(")")[2].split()
-                            found |= stat[0] not in "ZX" and not int(stat[6]) & 4
+                            there = "/proc/%d/task/%s/" % (pid, thread)
+                            stat = open(there + "stat").read().rpartition(")")[2].split()
+                            lines = open(there + "status").read().splitlines()
+                            pending = int(next(l for l in lines if l.startswith("SigPnd")).split()[1], 16)
+                            found |= stat[0] not in "ZX" and not int(stat[6]) & 4 and not pending & 1 << 8
                     except OSError:
                         pass
                     return found

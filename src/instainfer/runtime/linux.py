@@ -53,6 +53,12 @@ def enter_user_namespace() -> None:
     _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
 
 
+def this_cpu() -> int:
+    """The number of the processor that this thread is on."""
+    number: int = _libc.sched_getcpu()
+    return number
+
+
 def advise(address: int, length: int, advice: int) -> None:
     """Tell the kernel what pages will be needed for; what it makes of it is its own affair."""
     _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), ctypes.c_int(advice))

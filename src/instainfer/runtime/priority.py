@@ -11,7 +11,7 @@ import os
 import resource
 from contextlib import suppress
 
-from .linux import CAP_SYS_NICE, IO_IDLE, IO_NORMAL, has_capability, set_io_class
+from .linux import CAP_SYS_NICE, IO_IDLE, IO_NORMAL, has_capability, set_io_class, this_cpu
 
 _LOW, _NORMAL = 19, 0
 _RLIMIT_FOR_NORMAL = 20  # RLIMIT_NICE counts the other way round: 20 - nice
@@ -24,6 +24,7 @@ class Priority:
         self._can_raise = has_capability(CAP_SYS_NICE) or _soft_nice_limit() >= _RLIMIT_FOR_NORMAL
         self._autogroup = os.path.exists("/proc/self/autogroup")
         self._session_is_low = False
+        self._cpus = os.sched_getaffinity(0)
 
     def lower(self, pid: int) -> None:
         """Make a process that has just been started yield to others; what it starts inherits that."""
@@ -31,11 +32,18 @@ class Priority:
             self._set(pid, _LOW, IO_IDLE)
 
     def let_die(self, pid: int) -> None:
-        """Make a process that has begun to exit give its memory back only when nobody else wants the processor."""
-        for tid in _threads(pid):
-            _set_policy(int(tid), os.SCHED_IDLE)
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, int(tid), _LOW)  # unlike a change of policy, felt at once
+        """Let a process that ends give its memory back only when nobody else wants the processor.
+
+        And on another processor than this one, where the call is to go on now: the kernel takes some milliseconds until
+        it interrupts a process that gives memory back.
+        """
+        elsewhere = self._cpus - {this_cpu()}
+        for tid in map(int, _threads(pid)):
+            with suppress(OSError):  # it has ended
+                os.sched_setscheduler(tid, os.SCHED_IDLE, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, tid, _LOW)
+                if elsewhere:
+                    os.sched_setaffinity(tid, elsewhere)
 
     def restore(self, pids: list[int]) -> None:
         """Give processes their normal priority back, in all their threads."""
@@ -64,11 +72,6 @@ class Priority:
                     os.setpriority(os.PRIO_PROCESS, int(tid), nice)
                     set_io_class(int(tid), io_class)
             done |= new
-
-
-def _set_policy(tid: int, policy: int) -> None:
-    with suppress(OSError):  # it has ended
-        os.sched_setscheduler(tid, policy, os.sched_param(0))
 
 
 def _threads(pid: int) -> list[str]:
