@@ -26,7 +26,7 @@ from .lifecycle import (
     STOPPING,
     UNLOADING,
 )
-from .lookout import Lookout
+from .plan_scope import PlanScope
 from .model import (
     BY_CALL,
     BY_PRELOAD,
@@ -128,7 +128,7 @@ class Books:
         self.draining = False
         self.preloads = PreloadCounts()
         self.timers = Timers()
-        self.lookout = Lookout()
+        self.plan_scope = PlanScope()
         self.promises: dict[ContainerId, Promise] = {}
         """For whom residents are being ended, in idle containers."""
         self.prewarms: dict[FunctionKey, float] = {}

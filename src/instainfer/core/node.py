@@ -124,7 +124,7 @@ class NodeState:
         self.books.functions.register(event.function, event.profile, event.at)
         # A template's process may only read the folders of functions it was made for.
         self._end_templates(event.function.template, "a function has come that it does not know")
-        self.books.lookout.thorough_at = event.at
+        self.books.plan_scope.thorough_at = event.at
         self.books.opportunity = True
 
     def _end_templates(self, template: ResidentKey, reason: str) -> None:

@@ -34,7 +34,7 @@ def preload(books: Books) -> None:
     books.put_off_until = None  # what is begun later is put off anew
     if not books.pool.idle:
         return
-    view = books.lookout.look(books.functions, books.pool, books.at, slots)
+    view = books.plan_scope.next_view(books.functions, books.pool, books.at, slots)
     if not view.containers and not view.absent:
         return
     plan = books.guard.plan(view)
@@ -53,8 +53,8 @@ def preload(books: Books) -> None:
                 put_off.append(suggestion.function)
         if rejection is not None:
             books.notes.append(f"{suggestion.function} in {suggestion.container}: {rejection}")
-    books.lookout.planned(view, plan, put_off)
-    books.timers.plan_at = books.lookout.thorough_at
+    books.plan_scope.note_plan(view, plan, put_off)
+    books.timers.plan_at = books.plan_scope.thorough_at
     for when, key in plan.later:
         books.timers.arm(when, f"due {key}")
 

@@ -31,7 +31,7 @@ WAITING: Final = 8
 
 
 @dataclass(slots=True)
-class Lookout:
+class PlanScope:
     thorough_at: float | None = 0.0
     """When everything is to be looked at again."""
     waiting: tuple[FunctionKey, ...] = ()
