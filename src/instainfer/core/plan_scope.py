@@ -37,7 +37,7 @@ class PlanScope:
     waiting: tuple[FunctionKey, ...] = ()
     """Candidates for whom the last plans found no place, the most wanted first."""
 
-    def look(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
+    def next_view(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
         small = len(pool.idle) <= SMALL[0] and len(registry) <= SMALL[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
@@ -74,7 +74,7 @@ class PlanScope:
             waiting=tuple([view for view in waiting if view is not None]),
         )
 
-    def planned(self, view: NodeView, plan: PreloadPlan, put_off: Sequence[FunctionKey]) -> None:
+    def note_plan(self, view: NodeView, plan: PreloadPlan, put_off: Sequence[FunctionKey]) -> None:
         """Take note of what a plan says about the next ones.
 
         `put_off`: for whom room is being made, which a call may take away again, or could not be made.
