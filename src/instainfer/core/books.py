@@ -172,7 +172,7 @@ class Books:
 
     def wait_for(self, container: Container, request: Request) -> None:
         """A request gets a container that is being created for its function ahead of any call."""
-        self.pool.give(container, request.activation)
+        self.pool.assign(container, request.activation)
         request.state, request.container, request.placed_at = CREATING, container.id, self.at
         request.start_kind = StartKind.PREWARMED
 
@@ -196,7 +196,7 @@ class Books:
             if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
                 self.prewarms[container.owner] = self.at
                 self.timers.arm(self.at, f"prewarm {container.owner}")
-        self.pool.move(container, BUSY, self.at)
+        self.pool.set_container_state(container, BUSY, self.at)
         self.promises.pop(container.id, None)
         container.owner, container.running = request.function, request.activation
         if request.state is QUEUED:
@@ -212,7 +212,7 @@ class Books:
             request.loaded = False
             self._note_miss(request.function)
         else:
-            self.pool.shift(resident, IN_USE)
+            self.pool.set_resident_state(resident, IN_USE)
         self.expect_answer(request, container)
         if resident.origin is BY_PRELOAD and not resident.served:
             self.preloads.hits += 1
@@ -307,7 +307,7 @@ class Books:
         if self.draining:
             self.stop(container, "the node is being shut down")
             return
-        self.pool.move(container, IDLE, self.at)
+        self.pool.set_container_state(container, IDLE, self.at)
         for resident in container.residents.values():
             if resident.state is LOADING:  # a template, which has waited for the call to end
                 self._expect_load(resident)
@@ -340,7 +340,7 @@ class Books:
         self.room = True
 
     def stop(self, container: Container, reason: str) -> None:
-        self.pool.move(container, STOPPING, self.at)
+        self.pool.set_container_state(container, STOPPING, self.at)
         self.claims.pop(container.id, None)
         self.timers.disarm(container.owes)
         self.out.append(StopContainer(container.id, reason))
@@ -351,7 +351,7 @@ class Books:
         functions = list(container.residents)
         for resident in container.residents.values():
             self._count_end(resident)
-        self.pool.move(container, CONTAINER_GONE, self.at)
+        self.pool.set_container_state(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
         self.claims.pop(container.id, None)
         self.timers.disarm(container.owes)
@@ -378,7 +378,7 @@ class Books:
 
     def unload(self, resident: Resident) -> None:
         """Its end has been asked for, or has begun."""
-        self.pool.shift(resident, UNLOADING)
+        self.pool.set_resident_state(resident, UNLOADING)
         self._expect(resident, 0.0)
 
     def offload(self, resident: Resident, reason: str) -> None:
@@ -403,7 +403,7 @@ class Books:
     def end(self, container: Container, resident: Resident) -> None:
         """A resident's memory is free."""
         self._count_end(resident)
-        self.pool.shift(resident, RESIDENT_GONE)
+        self.pool.set_resident_state(resident, RESIDENT_GONE)
         self.room = self.opportunity = True
         # It was waiting for the end of its last run's process, and of no other.
         waited = container.state is BUSY and container.running is None

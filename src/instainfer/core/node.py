@@ -225,12 +225,12 @@ class NodeState:
         if resident.state is UNLOADING:
             return
         if container.running is not None:
-            books.pool.shift(resident, IN_USE)
+            books.pool.set_resident_state(resident, IN_USE)
             request = books.requests[container.running]
             request.waited_for_load(event.at, event.library_s, event.model_s)
             books.expect_answer(request, container)
         else:
-            books.pool.shift(resident, LOADED)
+            books.pool.set_resident_state(resident, LOADED)
             books.preloads.finished += 1
             if container.state is IDLE:
                 books.room = True  # for a call of it that waits for a busy copy
@@ -252,7 +252,7 @@ class NodeState:
             # It was made on the way, for a function to be forked from.
             resident = books.add_resident(container, event.function, BY_CALL, "made for a load")
         if resident.state is LOADING:
-            books.pool.shift(resident, LOADED)
+            books.pool.set_resident_state(resident, LOADED)
         books.pool.charge(container, event.function, event.resident_bytes)
         for other in container.residents.values():
             # What is loading there is forked from it, and takes less than a load from nothing.
@@ -302,7 +302,7 @@ class NodeState:
             # It died while a call for it was on its way: that call loads it anew.
             request = self.books.requests[container.running]
             request.loaded, request.start_kind = False, StartKind.PREWARMED
-            self.books.pool.shift(resident, RESIDENT_GONE)
+            self.books.pool.set_resident_state(resident, RESIDENT_GONE)
             self.books.add_resident(container, event.function, BY_CALL, "called, after its process had died")
             self.books.expect_answer(request, container)
             return
@@ -334,7 +334,7 @@ class NodeState:
                 resident, "the function was removed" if record.removed else "its process ends with its call"
             )
         else:
-            self.books.pool.shift(resident, LOADED)
+            self.books.pool.set_resident_state(resident, LOADED)
             resident.origin = BY_CALL
             self.books.pool.charge(container, request.function, event.resident_bytes)
             record.profile = record.profile.with_bytes(event.resident_bytes, forked=resident.forked)

@@ -1,6 +1,6 @@
 """The containers and residents of one node, and the indexes that make the hot path short.
 
-Every change of state goes through `Pool.move` or `Pool.shift`, which hold the tables of `lifecycle` and keep ledger
+Every change of state goes through `Pool.set_container_state` or `Pool.set_resident_state`, which hold the tables of `lifecycle` and keep ledger
 and indexes in step. Nothing here decides anything.
 """
 
@@ -140,16 +140,16 @@ class Pool:
         if container.running is None and container.owner is not None:
             self.promised.setdefault(container.owner, {})[container.id] = container
 
-    def give(self, container: Container, activation: ActivationId) -> None:
+    def assign(self, container: Container, activation: ActivationId) -> None:
         """A call takes a container that is being created ahead of any."""
         self._strike_promised(container)
         container.running = activation
 
     def _strike_promised(self, container: Container) -> None:
         if container.owner is not None and container.id in self.promised.get(container.owner, ()):
-            _strike(self.promised, container.owner, container)
+            _remove(self.promised, container.owner, container)
 
-    def move(self, container: Container, state: ContainerState, at: float) -> None:
+    def set_container_state(self, container: Container, state: ContainerState, at: float) -> None:
         """Change a container's state; GONE also ends everything in it and frees its memory."""
         if state not in CONTAINER_TRANSITIONS[container.state]:
             raise InternalError(f"container {container.id} cannot go from {container.state} to {state}")
@@ -171,7 +171,7 @@ class Pool:
             self.stopping_bytes += container.limit_bytes
         elif state is CONTAINER_GONE:
             for resident in list(container.residents.values()):
-                self.shift(resident, RESIDENT_GONE)
+                self.set_resident_state(resident, RESIDENT_GONE)
             self.ledger.close(container.id, at)
             del self.containers[container.id]
             self.changed.pop(container.id, None)
@@ -190,20 +190,20 @@ class Pool:
     def _leave_idle(self, container: Container) -> None:
         del self.idle[container.id]
         if container.owner is not None:
-            _strike(self.owned, container.owner, container)
+            _remove(self.owned, container.owner, container)
         else:
-            _strike(self.unowned, container.namespace, container)
+            _remove(self.unowned, container.namespace, container)
         for resident in container.residents.values():
             if resident.is_template and resident.state is LOADED:
-                _strike(self.forkable, resident.function, container)
+                _remove(self.forkable, resident.function, container)
 
     def disown(self, container: Container) -> None:
         """An idle container is no longer kept for anybody."""
         if container.owner is not None:
-            _strike(self.owned, container.owner, container)
+            _remove(self.owned, container.owner, container)
             container.owner = None
             self.unowned.setdefault(container.namespace, {})[container.id] = container
-            self._touch(container)  # what it holds is at home there no longer
+            self._note_change(container)  # what it holds is at home there no longer
 
     def add(self, resident: Resident, estimate_bytes: int) -> None:
         container = self.containers[resident.container]
@@ -213,11 +213,11 @@ class Pool:
         self.by_function.setdefault(resident.function, {})[container.id] = resident
         self.copies[resident.function] = self.copies.get(resident.function, 0) + 1
         self.ledger.charge(container.id, resident.function, estimate_bytes)
-        self._touch(container)
+        self._note_change(container)
         if resident.origin is BY_PRELOAD and resident.state is LOADING:
             self.loading += 1
 
-    def shift(self, resident: Resident, state: ResidentState) -> None:
+    def set_resident_state(self, resident: Resident, state: ResidentState) -> None:
         """Change a resident's state; GONE strikes it off every book."""
         if state not in RESIDENT_TRANSITIONS[resident.state]:
             raise InternalError(
@@ -230,14 +230,14 @@ class Pool:
             if state is LOADED:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
             elif resident.state is LOADED:
-                _strike(self.forkable, resident.function, container)
+                _remove(self.forkable, resident.function, container)
         if state is UNLOADING or state is RESIDENT_GONE:
             if resident.state is not UNLOADING:
                 self._uncount(resident.function)
             if not resident.is_template:
                 self.missed[resident.function] = None
         resident.state = state
-        self._touch(container)
+        self._note_change(container)
         if state is RESIDENT_GONE:
             del container.residents[resident.function]
             places = self.by_function[resident.function]
@@ -255,9 +255,9 @@ class Pool:
     def charge(self, container: Container, resident: ResidentKey, size_bytes: int) -> None:
         """Correct what a resident takes by what has been measured."""
         if abs(self.ledger.charge(container.id, resident, size_bytes)) >= NOTABLE_BYTES:
-            self._touch(container)
+            self._note_change(container)
 
-    def _touch(self, container: Container) -> None:
+    def _note_change(self, container: Container) -> None:
         container.view = None
         container.loss_until = -math.inf
         self.changed[container.id] = None
@@ -361,7 +361,7 @@ def _forkable(resident: Resident) -> bool:
     return resident.is_template and resident.state is LOADED
 
 
-def _strike(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:
+def _remove(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:
     places = index[key]
     del places[container.id]
     if not places:
