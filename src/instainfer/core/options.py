@@ -187,10 +187,10 @@ def _idle(pool: Pool, kept: Iterable[KeptContainer]) -> Iterator[Container]:
     return (pool.idle[each.id] for each in kept)
 
 
-def promised(pool: Pool, function: Function) -> Container | None:
+def prewarming(pool: Pool, function: Function) -> Container | None:
     """A container that is being created for the function ahead of any call."""
     return next(
-        (c for c in pool.promised.get(function.key, {}).values() if c.limit_bytes >= function.memory_bytes), None
+        (c for c in pool.prewarming.get(function.key, {}).values() if c.limit_bytes >= function.memory_bytes), None
     )
 
 

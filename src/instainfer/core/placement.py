@@ -73,8 +73,8 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
         take = options.own(pool, function)
     if take is not None:
         return take
-    if (promised := options.promised(pool, function)) is not None:
-        return options.Await(promised)
+    if (container := options.prewarming(pool, function)) is not None:
+        return options.Await(container)
     if starved is not None:
         return options.Create() if _is_spare(books, function, starved) else options.Wait()
     choice = options.elsewhere(pool, function, books.loss, books.guard.eviction_order, fork)

@@ -121,7 +121,7 @@ class Pool:
         """Residents of each function and template that are not being ended; those without any are not in it."""
         self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Idle containers by owner."""
-        self.promised: dict[FunctionKey, dict[ContainerId, Container]] = {}
+        self.prewarming: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Containers that are being created ahead of any call, by the function that they are for."""
         self.changed: dict[ContainerId, None] = {}
         """Containers in which something has changed since a pre-load plan looked at them."""
@@ -138,16 +138,16 @@ class Pool:
         self.ledger.open(container.id, container.limit_bytes, at)
         self.containers[container.id] = container
         if container.running is None and container.owner is not None:
-            self.promised.setdefault(container.owner, {})[container.id] = container
+            self.prewarming.setdefault(container.owner, {})[container.id] = container
 
     def assign(self, container: Container, activation: ActivationId) -> None:
         """A call takes a container that is being created ahead of any."""
-        self._strike_promised(container)
+        self._remove_prewarming(container)
         container.running = activation
 
-    def _strike_promised(self, container: Container) -> None:
-        if container.owner is not None and container.id in self.promised.get(container.owner, ()):
-            _remove(self.promised, container.owner, container)
+    def _remove_prewarming(self, container: Container) -> None:
+        if container.owner is not None and container.id in self.prewarming.get(container.owner, ()):
+            _remove(self.prewarming, container.owner, container)
 
     def set_container_state(self, container: Container, state: ContainerState, at: float) -> None:
         """Change a container's state; GONE also ends everything in it and frees its memory."""
@@ -160,7 +160,7 @@ class Pool:
         elif container.state is STOPPING:
             self.stopping_bytes -= container.limit_bytes
         elif container.state is STARTING:
-            self._strike_promised(container)
+            self._remove_prewarming(container)
         container.state = state
         if state is IDLE:
             container.idle_since = at
@@ -312,9 +312,9 @@ class Pool:
                 {(f, c) for f, places in self.owned.items() for c in places},
             ),
             (
-                "promised containers",
+                "containers being pre-warmed",
                 {(c.owner, c.id) for c in self.containers.values() if c.state is STARTING and c.running is None},
-                {(f, c) for f, places in self.promised.items() for c in places},
+                {(f, c) for f, places in self.prewarming.items() for c in places},
             ),
             (
                 "unowned containers",
