@@ -44,7 +44,7 @@ def test_an_empty_container_that_falls_idle_is_looked_at() -> None:
     node.serve(0.0, "node-c1", "a1", MANY[0])
     node.loaded(3.0, "node-c1", "t/f10@1", mib=300)  # what was loaded since memory was idle
     books = node.node.books
-    books.prewarms[MANY[1]] = 9.0
+    books.prewarm_at[MANY[1]] = 9.0
     books.timers.arm(9.0, f"prewarm {MANY[1]}")
     only(node.tell(e.TimerFired(9.0)), d.StartContainer)
     books.plan_scope.thorough_at, books.plan_scope.waiting = None, MANY[2:3]

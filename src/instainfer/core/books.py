@@ -131,7 +131,7 @@ class Books:
         self.plan_scope = PlanScope()
         self.promises: dict[ContainerId, Promise] = {}
         """For whom residents are being ended, in idle containers."""
-        self.prewarms: dict[FunctionKey, float] = {}
+        self.prewarm_at: dict[FunctionKey, float] = {}
         """When functions are to have a container again."""
         self.claims: dict[ContainerId, ActivationId] = {}
         """Busy containers whose memory a request that has waited too long gets next, with that request."""
@@ -194,7 +194,7 @@ class Books:
         if container.state is IDLE and container.owner not in (None, request.function):
             self.guard.evicted(container.as_kept())
             if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
-                self.prewarms[container.owner] = self.at
+                self.prewarm_at[container.owner] = self.at
                 self.timers.arm(self.at, f"prewarm {container.owner}")
         self.pool.set_container_state(container, BUSY, self.at)
         self.promises.pop(container.id, None)
@@ -328,7 +328,7 @@ class Books:
         if (due := min(idle.expires_at, idle.shared_at)) < math.inf:
             self.timers.arm(due, f"container {container.id}")
         if idle.prewarm_at is not None and container.owner is not None:
-            self.prewarms[container.owner] = idle.prewarm_at
+            self.prewarm_at[container.owner] = idle.prewarm_at
             self.timers.arm(idle.prewarm_at, f"prewarm {container.owner}")
 
     def share(self, container: Container) -> None:
@@ -429,7 +429,7 @@ class Books:
             return
         self.functions.forget(key, self.at)
         self.guard.forget(key)
-        self.prewarms.pop(key, None)
+        self.prewarm_at.pop(key, None)
         self.pool.missed.pop(key, None)
         for name in ("due", "prewarm"):
             self.timers.disarm(f"{name} {key}")

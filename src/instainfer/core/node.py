@@ -393,11 +393,11 @@ class NodeState:
     def _prewarm(self, key: FunctionKey, at: float) -> None:
         """Have a container for a function again, unless it has one or there is no room that is free anyway."""
         books = self.books
-        due = books.prewarms.get(key)
+        due = books.prewarm_at.get(key)
         if due is not None and due > at:
             books.timers.arm(due, f"prewarm {key}")
             return
-        books.prewarms.pop(key, None)
+        books.prewarm_at.pop(key, None)
         record = books.functions.get(key)
         if record is None or record.removed or books.draining or books.queue:
             return
