@@ -93,12 +93,12 @@ def test_what_has_fallen_due_is_seen_by_a_thorough_look_though_it_was_called_lon
         books.functions.called(key, float(n))
         books.functions[key].concurrency.answered()
     books.at = 100.0
-    books.pool.missed = {keys[0]: None}
+    books.pool.new_candidates = {keys[0]: None}
     seen = books.plan_scope.next_view(books.functions, books.pool, 100.0, 1)
     assert seen.thorough
     assert keys[0] in {function.key for function in seen.absent}
     assert keys[1] not in {function.key for function in seen.absent}
-    assert books.pool.missed == {}
+    assert books.pool.new_candidates == {}
 
 
 def test_a_container_that_is_kept_for_nobody_any_longer_is_seen_so() -> None:

@@ -430,7 +430,7 @@ class Books:
         self.functions.forget(key, self.at)
         self.guard.forget(key)
         self.prewarm_at.pop(key, None)
-        self.pool.missed.pop(key, None)
+        self.pool.new_candidates.pop(key, None)
         for name in ("due", "prewarm"):
             self.timers.disarm(f"{name} {key}")
         self.out.append(Forget(key))

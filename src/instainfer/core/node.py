@@ -367,7 +367,7 @@ class NodeState:
                     books.look_at_debts(books.pool.containers[key])
             elif what == "due":
                 if key in books.functions:
-                    books.pool.missed[key] = None
+                    books.pool.new_candidates[key] = None
                     books.opportunity = True
             elif what == "prewarm":
                 self._prewarm(key, event.at)

@@ -42,18 +42,18 @@ class PlanScope:
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
             # Those that have fallen due may not be among the latest called, which are all that is looked at otherwise.
-            due = [key for key in islice(pool.missed, FRESH) if registry.is_absent(key, pool)]
+            due = [key for key in islice(pool.new_candidates, FRESH) if registry.is_absent(key, pool)]
             everything = node_view(registry, pool, at, load_slots, due=due)
             seen = {function.key for function in everything.absent}
-            pool.missed = {key: None for key in islice(pool.missed, FRESH, None) if key not in seen}
+            pool.new_candidates = {key: None for key in islice(pool.new_candidates, FRESH, None) if key not in seen}
             return everything
         # Lists and no generators, and views that are there are not asked for: all calls pay for this.
         changed = list(islice((pool.idle[id_] for id_ in pool.changed if id_ in pool.idle), CHANGED))
         for container in changed:
             del pool.changed[container.id]
         fresh: dict[FunctionKey, FunctionView] = {}
-        for key in list(islice(pool.missed, FRESH)):
-            del pool.missed[key]
+        for key in list(islice(pool.new_candidates, FRESH)):
+            del pool.new_candidates[key]
             if (view := registry.absent_view(key, pool)) is not None:
                 fresh[key] = view
         waiting = [registry.absent_view(key, pool) for key in self.waiting[:WAITING] if key not in fresh]

@@ -125,7 +125,7 @@ class Pool:
         """Containers that are being created ahead of any call, by the function that they are for."""
         self.changed: dict[ContainerId, None] = {}
         """Containers in which something has changed since a pre-load plan looked at them."""
-        self.missed: dict[FunctionKey, None] = {}
+        self.new_candidates: dict[FunctionKey, None] = {}
         """Functions that have lost a resident since."""
         self.busy = 0
         """Containers that serve calls."""
@@ -235,7 +235,7 @@ class Pool:
             if resident.state is not UNLOADING:
                 self._uncount(resident.function)
             if not resident.is_template:
-                self.missed[resident.function] = None
+                self.new_candidates[resident.function] = None
         resident.state = state
         self._note_change(container)
         if state is RESIDENT_GONE:
