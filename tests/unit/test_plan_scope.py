@@ -6,8 +6,8 @@ from support.nodes import CheckedNode, none, only
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.plan_scope import SMALL, PlanScope
 from instainfer.core.model import MIB, Profile
+from instainfer.core.plan_scope import SMALL, PlanScope
 from instainfer.core.ports import NodeView, PreloadPlan
 from instainfer.core.registry import CANDIDATES
 from instainfer.core.views import container_view

@@ -26,7 +26,6 @@ from .lifecycle import (
     STOPPING,
     UNLOADING,
 )
-from .plan_scope import PlanScope
 from .model import (
     BY_CALL,
     BY_PRELOAD,
@@ -43,6 +42,7 @@ from .model import (
     StartKind,
     is_template,
 )
+from .plan_scope import PlanScope
 from .pool import Container, Pool, Resident
 from .ports import Policies, Use
 from .queue import RequestQueue
@@ -52,7 +52,7 @@ from .timers import Timers
 from .values import value
 
 #: Worths change with the silence, slowly; calls must not pay for reckoning them all anew.
-LOSS_BELIEVED_S = 5.0
+LOSS_VALID_S = 5.0
 #: Bound on making a template, however many times it has to be made anew without a module that cannot be forked.
 TEMPLATE_LIMIT_S = 300.0
 
@@ -394,7 +394,7 @@ class Books:
             return
         kept = [r for r in container.residents.values() if r.state is not UNLOADING]
         used = {self.functions[r.function].template for r in kept if r.forked and not r.is_template}
-        kept.sort(key=lambda r: (_shrinks(r, used), self.worth(r.function), r.function))
+        kept.sort(key=lambda r: (_shrinks(r, used), self.worth_s(r.function), r.function))
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
@@ -440,7 +440,7 @@ class Books:
                     self.offload(resident, "no function is forked from it any longer")
             self.forget_if_unused(record.template)
 
-    def worth(self, key: ResidentKey) -> float:
+    def worth_s(self, key: ResidentKey) -> float:
         """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""
         if is_template(key) or not self.guard.preloads:
             return 0.0
@@ -461,28 +461,28 @@ class Books:
         if forecast is not None and not self.guard.is_sound(forecast, self.at):
             record.forecast = plain_forecast(record.arrivals)
 
-    def loss(self, container: Container) -> float:
+    def takeover_loss_s(self, container: Container) -> float:
         """Expected seconds that a call of another function would cost an idle container's residents.
 
-        What was found last is believed for `LOSS_BELIEVED_S` while nothing in the container changes.
+        What was found last is believed for `LOSS_VALID_S` while nothing in the container changes.
         """
-        if self.at >= container.loss_until:
+        if self.at >= container.loss_valid_until:
             lost_s = templates_s = 0.0
             templates_bytes = 0
             for resident in container.residents.values():
                 if resident.state is UNLOADING:
                     continue
                 if resident.is_template:
-                    templates_s += self.template_s(resident.function)
+                    templates_s += self.template_worth_s(resident.function)
                     templates_bytes += self.pool.ledger.charged(container.id, resident.function)
                 else:
-                    lost_s += self.worth(resident.function)
-            container.loss_s = lost_s
-            container.templates_s, container.templates_bytes = templates_s, templates_bytes
-            container.loss_until = self.at + LOSS_BELIEVED_S
-        return container.loss_s
+                    lost_s += self.worth_s(resident.function)
+            container.takeover_loss_s = lost_s
+            container.templates_worth_s, container.templates_bytes = templates_s, templates_bytes
+            container.loss_valid_until = self.at + LOSS_VALID_S
+        return container.takeover_loss_s
 
-    def template_s(self, key: ResidentKey) -> float:
+    def template_worth_s(self, key: ResidentKey) -> float:
         """Seconds of importing that misses are expected to pay if one template of the kind is lost; a part of them only
         where there are others."""
         template = self.functions.templates[key]

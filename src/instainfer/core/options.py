@@ -129,7 +129,7 @@ class Fork:
     takes_bytes: int
     """What the function is expected to take beside it."""
     share_s: float
-    """What this template is worth in one container, as in `Container.templates_s`."""
+    """What this template is worth in one container, as in `Container.templates_worth_s`."""
 
 
 def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float) -> Take | None:
@@ -151,9 +151,9 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
         # names its namespace.
         if container.limit_bytes < needs_bytes or key in container.residents:
             continue
-        lost_s = container.loss_s if at < container.loss_until else loss(container)
+        lost_s = container.takeover_loss_s if at < container.loss_valid_until else loss(container)
         if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
-            lost_s += container.templates_s - fork.share_s
+            lost_s += container.templates_worth_s - fork.share_s
         if lost_s < least_s:
             best, least_s = container, lost_s
             if lost_s <= 0.0:
@@ -209,7 +209,7 @@ def _cost_s(container: Container, loss: Loss, fork: Fork | None) -> float:
     if template is None or template.state is not LOADED:
         return cost_s
     if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
-        cost_s += container.templates_s - fork.share_s  # the other templates would have to go
+        cost_s += container.templates_worth_s - fork.share_s  # the other templates would have to go
     return cost_s - fork.spare_s
 
 

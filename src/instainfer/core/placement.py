@@ -42,7 +42,7 @@ def place(books: Books, request: Request, *, ahead: int, starved: Request | None
 def _choice(books: Books, request: Request, ahead: int, starved: Request | None, *, may_wait: bool) -> options.Choice:
     record = books.functions[request.function]
     function, pool = record.function, books.pool
-    take = options.holding(pool, function, books.worth)
+    take = options.holding(pool, function, books.worth_s)
     if take is not None and take.start_kind is not JOINED and take.container.owner == function.key:
         return take
     waits = books.at < request.patient_until
@@ -77,7 +77,7 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
         return options.Await(container)
     if starved is not None:
         return options.Create() if _is_spare(books, function, starved) else options.Wait()
-    choice = options.elsewhere(pool, function, books.loss, books.guard.eviction_order, fork)
+    choice = options.elsewhere(pool, function, books.takeover_loss_s, books.guard.eviction_order, fork)
     return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
 
 
@@ -100,12 +100,12 @@ def _soonest(
     costs_s = math.inf if take is None else _costs_s(books, take, record.function.key)
     forks = None
     if fork is not None:
-        forks = options.templated(books.pool, record.function, books.loss, fork, books.at)
+        forks = options.templated(books.pool, record.function, books.takeover_loss_s, fork, books.at)
     if forks is None:
         return take, _start_s(books, record, forked=False) if take is None else costs_s
     # A load that is under way may be one from nothing; forking elsewhere is often sooner than its end.
     start_s = _start_s(books, record, forked=True)
-    if take is None or start_s + books.loss(forks.container) < costs_s:
+    if take is None or start_s + books.takeover_loss_s(forks.container) < costs_s:
         return forks, start_s
     return take, costs_s
 
@@ -117,7 +117,7 @@ def _fork(books: Books, record: FunctionRecord) -> options.Fork | None:
         record.template,
         books.functions.templates[record.template].profile.library_s,
         books.functions.estimate_bytes(record.function.key, forked=True),
-        books.template_s(record.template),
+        books.template_worth_s(record.template),
     )
 
 
@@ -201,7 +201,7 @@ def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     """Expected seconds that it costs to take a container in which a function is: those whom the call ends there, and
     the call itself if the load is still under way."""
     container = take.container
-    costs_s = options.others_s(container, key, books.worth)
+    costs_s = options.others_s(container, key, books.worth_s)
     if take.start_kind is JOINED:
         forked = books.pool.template_in(container, books.functions[key].template)
         took_s = books.at - container.residents[key].since
@@ -265,7 +265,7 @@ def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork
         if container.state is not BUSY or not container.running:
             continue
         running = books.requests[container.running]
-        if container.limit_bytes >= record.function.memory_bytes and books.worth(running.function) < fork.spare_s:
+        if container.limit_bytes >= record.function.memory_bytes and books.worth_s(running.function) < fork.spare_s:
             soonest_s = min(soonest_s, _done_in(books, running))
     return soonest_s
 

@@ -85,13 +85,13 @@ class Container:
     """As `as_kept` made it last."""
     view: ContainerView | None = None
     """What it holds, as policies see it; None when that has changed and nobody has looked since."""
-    loss_s: float = 0.0
-    """What a call of another function would cost its residents, as `Books.loss` found it last."""
-    templates_s: float = 0.0
+    takeover_loss_s: float = 0.0
+    """What a call of another function would cost its residents, as `Books.takeover_loss_s` found it last."""
+    templates_worth_s: float = 0.0
     """What the next misses would pay if its templates were lost, found with it."""
     templates_bytes: int = 0
     """What those take; found with it too."""
-    loss_until: float = -math.inf
+    loss_valid_until: float = -math.inf
     """Until when all that is believed; never when what it holds has changed."""
 
     def __post_init__(self) -> None:
@@ -259,7 +259,7 @@ class Pool:
 
     def _note_change(self, container: Container) -> None:
         container.view = None
-        container.loss_until = -math.inf
+        container.loss_valid_until = -math.inf
         self.changed[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:

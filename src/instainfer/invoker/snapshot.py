@@ -71,7 +71,7 @@ def _container(books: Books, container: Container, at: float) -> dict[str, Any]:
                 "origin": resident.origin.value,
                 "bytes": books.pool.ledger.charged(container.id, resident.function),
                 "reason": resident.reason,
-                "value": books.worth(resident.function),
+                "value": books.worth_s(resident.function),
                 "age_s": at - resident.since,
             }
             for resident in container.residents.values()
