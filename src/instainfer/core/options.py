@@ -99,7 +99,7 @@ def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
         if resident.state not in (LOADED, LOADING):
             continue
         # What the others are worth matters only where there is a choice.
-        loses_s = others_s(container, function.key, worth) if len(places) > 1 else 0.0
+        loses_s = neighbours_worth_s(container, function.key, worth) if len(places) > 1 else 0.0
         key = (resident.state is LOADING, loses_s)
         if best is None or key < best[:2]:
             best = (*key, container, resident.origin)
@@ -124,11 +124,11 @@ class Fork:
     """A function may be forked from a template."""
 
     template: ResidentKey
-    spare_s: float
+    saves_s: float
     """Seconds of importing that this saves."""
-    takes_bytes: int
+    fork_bytes: int
     """What the function is expected to take beside it."""
-    share_s: float
+    template_worth_s: float
     """What this template is worth in one container, as in `Container.templates_worth_s`."""
 
 
@@ -144,7 +144,7 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
     if mine:
         return Take(min(mine, key=lambda container: _cost_s(container, loss, fork)), TEMPLATED)
     best: Container | None = None
-    least_s = fork.spare_s
+    least_s = fork.saves_s
     key, needs_bytes = function.key, function.memory_bytes
     for container in islice(places.values(), COMPARED_TEMPLATES):
         # `usable` and `_cost_s`, and most losses are known: spelt out, since every miss looks at many. A template's key
@@ -152,8 +152,8 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
         if container.limit_bytes < needs_bytes or key in container.residents:
             continue
         lost_s = container.takeover_loss_s if at < container.loss_valid_until else loss(container)
-        if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
-            lost_s += container.templates_worth_s - fork.share_s
+        if container.templates_bytes + fork.fork_bytes > container.limit_bytes:
+            lost_s += container.templates_worth_s - fork.template_worth_s
         if lost_s < least_s:
             best, least_s = container, lost_s
             if lost_s <= 0.0:
@@ -208,9 +208,9 @@ def _cost_s(container: Container, loss: Loss, fork: Fork | None) -> float:
     template = container.residents.get(fork.template)
     if template is None or template.state is not LOADED:
         return cost_s
-    if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
-        cost_s += container.templates_worth_s - fork.share_s  # the other templates would have to go
-    return cost_s - fork.spare_s
+    if container.templates_bytes + fork.fork_bytes > container.limit_bytes:
+        cost_s += container.templates_worth_s - fork.template_worth_s  # the other templates would have to go
+    return cost_s - fork.saves_s
 
 
 def _is_leaving(pool: Pool, function: Function) -> bool:
@@ -263,7 +263,7 @@ def usable(container: Container, function: Function) -> bool:
     )
 
 
-def others_s(container: Container, function: FunctionKey, worth: Worth) -> float:
+def neighbours_worth_s(container: Container, function: FunctionKey, worth: Worth) -> float:
     """Seconds that running `function` here is expected to cost the container's other residents."""
     return sum(
         worth(r.function)

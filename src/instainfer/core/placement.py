@@ -201,7 +201,7 @@ def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     """Expected seconds that it costs to take a container in which a function is: those whom the call ends there, and
     the call itself if the load is still under way."""
     container = take.container
-    costs_s = options.others_s(container, key, books.worth_s)
+    costs_s = options.neighbours_worth_s(container, key, books.worth_s)
     if take.start_kind is JOINED:
         forked = books.pool.template_in(container, books.functions[key].template)
         took_s = books.at - container.residents[key].since
@@ -265,7 +265,7 @@ def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork
         if container.state is not BUSY or not container.running:
             continue
         running = books.requests[container.running]
-        if container.limit_bytes >= record.function.memory_bytes and books.worth_s(running.function) < fork.spare_s:
+        if container.limit_bytes >= record.function.memory_bytes and books.worth_s(running.function) < fork.saves_s:
             soonest_s = min(soonest_s, _done_in(books, running))
     return soonest_s
 
