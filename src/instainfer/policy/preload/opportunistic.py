@@ -234,8 +234,8 @@ class Opportunistic:
     ) -> tuple[list[Placed], list[Item]]:
         """Several at once: what a greedy leaves on the table."""
         open_bins = {each.id for each in packing.bins}
-        free = [p for p in placed if not p.victims and not p.item.welcome and p.bin.id in open_bins]
-        eager = [item for item in left if not item.welcome]
+        free = [p for p in placed if not p.victims and not p.item.never_called and p.bin.id in open_bins]
+        eager = [item for item in left if not item.never_called]
         if not (free and eager):
             return placed, left
         kept = [each for each in placed if each not in free]
@@ -341,7 +341,7 @@ class Opportunistic:
 
     def _suggest(self, placed: Placed) -> SuggestLoad:
         item = placed.item
-        if item.welcome:
+        if item.never_called:
             why = "never called yet, memory is idle"
         else:
             why = f"P(used within {self.horizon_s:g} s) = {placed.chance:.2f}, saves {item.saves_s:.2f} s"

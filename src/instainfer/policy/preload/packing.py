@@ -49,7 +49,7 @@ class Item:
     density: float
     """What a byte of it is worth there."""
     template: ResidentKey | None = None
-    welcome: bool = False
+    never_called: bool = False
     """Never called: it takes what is free, and pushes nobody out."""
 
     def bytes_in(self, place: Bin) -> int:
@@ -121,7 +121,7 @@ class Bin:
     def put(self, item: Item, horizon_s: float) -> None:
         self.room_bytes -= item.bytes_in(self)
         self.seats -= 1
-        if not item.welcome:
+        if not item.never_called:
             self.rate += item.rate
             self.weight += item.rate * item.saves_s
             self.g = once(self.rate, horizon_s)
@@ -130,7 +130,7 @@ class Bin:
         """The inverse of `put`."""
         self.room_bytes += item.bytes_in(self)
         self.seats += 1
-        if not item.welcome:
+        if not item.never_called:
             self.rate = max(0.0, self.rate - item.rate)
             self.weight = max(0.0, self.weight - item.rate * item.saves_s)
             self.g = once(self.rate, horizon_s)
@@ -171,7 +171,7 @@ class Packing:
         """Put an item where the sum of values grows most; None where that is nowhere."""
         looked_at = self.bins if bins is None else bins
         placed = self.insert(item, looked_at)
-        if not item.welcome:
+        if not item.never_called:
             placed = self.displace(item, looked_at, placed)
         if placed is not None:
             self.enter(placed)
@@ -209,7 +209,7 @@ class Packing:
 
     def gain(self, item: Item, place: Bin) -> float:
         """By how much the bin's value grows by an item."""
-        if item.welcome:
+        if item.never_called:
             return place.g * item.rate * item.saves_s
         rate, weight = place.rate + item.rate, place.weight + item.rate * item.saves_s
         return container_s(rate, weight, self.horizon_s) - place.value_s
