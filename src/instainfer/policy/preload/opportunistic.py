@@ -76,8 +76,8 @@ class Opportunistic:
         self.least_chance = least_chance
         self.patient = patient
         self.max_residents = max_residents or UNLIMITED
-        self._bins: dict[ContainerId, _Kept] = {}
-        self._seen: dict[ResidentKey, _Seen] = {}
+        self._cached_bins: dict[ContainerId, _CachedBin] = {}
+        self._cached_items: dict[ResidentKey, _CachedItem] = {}
         self._misses: dict[ResidentKey, float] = {}
         """As the last thorough plan saw them."""
         self._templates_s: dict[ResidentKey, float] = {}
@@ -87,13 +87,13 @@ class Opportunistic:
         return worth_s(function, at)
 
     def ended(self, container: ContainerId) -> None:
-        self._bins.pop(container, None)
+        self._cached_bins.pop(container, None)
 
     def forget(self, function: FunctionKey) -> None:
-        self._seen.pop(function, None)
+        self._cached_items.pop(function, None)
 
     def remembered(self) -> Remembered:
-        return Remembered(self._seen.keys(), self._bins.keys())
+        return Remembered(self._cached_items.keys(), self._cached_bins.keys())
 
     def plan(self, view: NodeView) -> PreloadPlan:
         offloads = [] if self.patient else list(overdue(view, self.p_offload))
@@ -118,14 +118,14 @@ class Opportunistic:
     def _look_thoroughly(self, view: NodeView) -> None:
         """Note what can only be known where everything is in view, and forget what is not."""
         absent = {function.key for function in view.absent}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in absent}
+        self._cached_items = {key: cached for key, cached in self._cached_items.items() if key in absent}
         here = {container.id for container in view.containers}
-        self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
+        self._cached_bins = {id_: cached for id_, cached in self._cached_bins.items() if id_ in here}
         self._templates_s = {}
         self._misses = {}
         for function in view.absent:
             if function.template is not None:
-                chance = self._see(function, view).chance
+                chance = self._cached_item(function, view).chance
                 self._misses[function.template] = self._misses.get(function.template, 0.0) + chance
 
     # -- whom ------------------------------------------------------------------------------------------------------
@@ -138,25 +138,25 @@ class Opportunistic:
         items: list[Item] = []
         later: list[tuple[float, ResidentKey]] = []
         for function in functions:
-            # `_see`, and most have been seen: spelt out, since every plan asks for many.
-            seen = self._seen.get(function.key)
-            if seen is None or seen.view is not function or at >= seen.until:
-                seen = self._as_now(function, view)
-            if at < seen.due_at:
-                if seen.due_at < math.inf:
-                    later.append((seen.due_at, function.key))
-            elif at < seen.fails_at:
-                items.append(seen.item)
+            # `_cached_item`, and most have been cached: spelt out, since every plan asks for many.
+            cached = self._cached_items.get(function.key)
+            if cached is None or cached.view is not function or at >= cached.until:
+                cached = self._fresh_item(function, view)
+            if at < cached.due_at:
+                if cached.due_at < math.inf:
+                    later.append((cached.due_at, function.key))
+            elif at < cached.fails_at:
+                items.append(cached.item)
         return items, later
 
-    def _see(self, function: FunctionView, view: NodeView) -> _Seen:
+    def _cached_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
         """A function that is not resident; for a while as it was seen last, if nothing is known to have changed."""
-        seen = self._seen.get(function.key)
-        if seen is not None and seen.view is function and view.at < seen.until:
-            return seen
-        return self._as_now(function, view)
+        cached = self._cached_items.get(function.key)
+        if cached is not None and cached.view is function and view.at < cached.until:
+            return cached
+        return self._fresh_item(function, view)
 
-    def _as_now(self, function: FunctionView, view: NodeView) -> _Seen:
+    def _fresh_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
         each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
         used_s = once(each, self.horizon_s)
         alone_s = each * saves * used_s
@@ -174,16 +174,16 @@ class Opportunistic:
         )
         forecast = function.forecast
         if forecast is None:
-            return _Seen(function, view.at, item, each * used_s)
-        before = self._seen.get(function.key)
+            return _CachedItem(function, view.at, item, each * used_s)
+        before = self._cached_items.get(function.key)
         if before is not None and before.view.forecast is forecast:
             due_at, fails_at = before.due_at, before.fails_at
         else:
             due_at = forecast.due_at(self.p_load)
             fails_at = math.inf if self.patient else forecast.due_at(self.p_offload)
-        seen = _Seen(function, view.at + BELIEVED_SILENT_S, item, each * used_s, due_at, fails_at)
-        self._seen[function.key] = seen
-        return seen
+        cached = _CachedItem(function, view.at + BELIEVED_SILENT_S, item, each * used_s, due_at, fails_at)
+        self._cached_items[function.key] = cached
+        return cached
 
     def _next_look(self, view: NodeView) -> float | None:
         """When everything has to be looked at anew although nothing has happened."""
@@ -252,11 +252,11 @@ class Opportunistic:
             return [self._new_bin(container, view, leaving) for container in containers]
         bins: list[Bin] = []
         for container in containers:
-            kept = self._bins.get(container.id)
-            if kept is None or kept.view is not container or view.at >= kept.until:
-                kept = _Kept(self._new_bin(container, view, leaving), container, view.at + BELIEVED_S)
-                self._bins[container.id] = kept
-            bins.append(kept.bin)
+            cached = self._cached_bins.get(container.id)
+            if cached is None or cached.view is not container or view.at >= cached.until:
+                cached = _CachedBin(self._new_bin(container, view, leaving), container, view.at + BELIEVED_S)
+                self._cached_bins[container.id] = cached
+            bins.append(cached.bin)
         return bins
 
     def _new_bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
@@ -370,7 +370,7 @@ def _most_per_byte_first(items: list[Item]) -> list[Item]:
 
 
 @dataclass(slots=True, eq=False)
-class _Seen:
+class _CachedItem:
     """A function without a place, as it was seen last; true while the view of it is the same."""
 
     view: FunctionView
@@ -385,7 +385,7 @@ class _Seen:
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _CachedBin:
     """A container as it was packed last; true while the view of it is the same, and believed for a while."""
 
     bin: Bin
