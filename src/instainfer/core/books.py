@@ -204,7 +204,6 @@ class Books:
         request.state, request.container, request.run_at = RUNNING, container.id, self.at
         request.start_kind = start_kind
         request.forks = start_kind is TEMPLATED
-        request.ended = len(others)
         resident = container.residents.get(request.function)
         if resident is None:
             resident = self.add_resident(container, request.function, BY_CALL, "called")

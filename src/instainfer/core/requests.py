@@ -49,8 +49,6 @@ class Request:
     """While queued: it waits for a busy container, until then at most."""
     answer_by: float = math.inf
     """While it runs: when its container must have said how it ended."""
-    ended: int = 0
-    """How many neighbours were ended for it."""
     for_template: bool = False
     """Not for one that has its function, but for one that has the template of its environment."""
 
