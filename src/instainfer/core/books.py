@@ -230,12 +230,12 @@ class Books:
         """From now on its time limit counts, and once more for the run if its function is to be loaded first."""
         limit_s = self.functions[request.function].function.timeout_s
         request.answer_by = self.at + (limit_s if request.loaded else 2 * limit_s) + self.settings.answer_grace_s
-        self.timers.arm(request.answer_by, container.owes)
+        self.timers.arm(request.answer_by, container.answer_timer)
 
     def _expect(self, resident: Resident, limit_s: float) -> None:
         """Its container is to say within so long, and the grace, what became of its load or its end."""
         resident.due_at = self.at + limit_s + self.settings.answer_grace_s
-        self.timers.arm(resident.due_at, f"owes {resident.container}")
+        self.timers.arm(resident.due_at, f"answer {resident.container}")
 
     def _expect_load(self, resident: Resident) -> None:
         if resident.is_template:
@@ -243,7 +243,7 @@ class Books:
         else:
             self._expect(resident, self.functions[resident.function].function.timeout_s)
 
-    def owes_by(self, container: Container) -> float:
+    def answer_due_at(self, container: Container) -> float:
         """When the container must have said something; infinite when it owes nothing."""
         request = self.requests.get(container.running) if container.running is not None else None
         due_at = math.inf if request is None else request.answer_by
@@ -253,17 +253,17 @@ class Books:
                 due_at = min(due_at, resident.due_at)
         return due_at
 
-    def look_at_debts(self, container: Container) -> None:
+    def check_answer_overdue(self, container: Container) -> None:
         """Give a container up that has not said in time what became of what it was told to do: its manager is stuck.
 
         Its call is answered now. Its memory is free when its end has been reported, as always.
         """
         if container.state not in (IDLE, BUSY):
             return
-        due_at = self.owes_by(container)
+        due_at = self.answer_due_at(container)
         if due_at > self.at:
             if due_at < math.inf:
-                self.timers.arm(due_at, container.owes)
+                self.timers.arm(due_at, container.answer_timer)
             return
         text = f"its container gave no sign for {self.settings.answer_grace_s:g} s beyond the time limit and was ended"
         if container.running is not None:
@@ -341,7 +341,7 @@ class Books:
     def stop(self, container: Container, reason: str) -> None:
         self.pool.set_container_state(container, STOPPING, self.at)
         self.claims.pop(container.id, None)
-        self.timers.disarm(container.owes)
+        self.timers.disarm(container.answer_timer)
         self.out.append(StopContainer(container.id, reason))
 
     def lose(self, container: Container, failure: Failure) -> None:
@@ -353,7 +353,7 @@ class Books:
         self.pool.set_container_state(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
         self.claims.pop(container.id, None)
-        self.timers.disarm(container.owes)
+        self.timers.disarm(container.answer_timer)
         self.timers.disarm(f"container {container.id}")
         self.guard.ended(container.as_kept())
         self.room = self.opportunity = True

@@ -362,9 +362,9 @@ class NodeState:
                 books.room = books.room or key in books.requests
             elif what == "claim":
                 books.room = True
-            elif what == "owes":
+            elif what == "answer":
                 if key in books.pool.containers:
-                    books.look_at_debts(books.pool.containers[key])
+                    books.check_answer_overdue(books.pool.containers[key])
             elif what == "due":
                 if key in books.functions:
                     books.pool.new_candidates[key] = None
@@ -435,7 +435,7 @@ class NodeState:
         if stale is not None:
             raise InternalError(stale)
         for container in books.pool.containers.values():
-            if books.owes_by(container) < books.at and container.state in (IDLE, BUSY):
+            if books.answer_due_at(container) < books.at and container.state in (IDLE, BUSY):
                 raise InternalError(f"container {container.id} owes an answer and nobody looks")
         queued = [r.activation for r in self.books.queue]
         placed = [c.running for c in self.books.pool.containers.values() if c.running is not None]

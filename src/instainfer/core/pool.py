@@ -79,7 +79,7 @@ class Container:
     shared_at: float = math.inf
     """When it stops being kept for its owner, if it is still idle."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
-    owes: str = field(init=False)
+    answer_timer: str = field(init=False)
     """Name of the timer for when it must have said something."""
     kept: KeptContainer | None = None
     """As `as_kept` made it last."""
@@ -95,7 +95,7 @@ class Container:
     """Until when all that is believed; never when what it holds has changed."""
 
     def __post_init__(self) -> None:
-        self.owes = f"owes {self.id}"
+        self.answer_timer = f"answer {self.id}"
 
     def as_kept(self) -> KeptContainer:
         """It as keep-alive policies see it; the same object while nothing of that changes."""
