@@ -28,8 +28,8 @@ from itertools import accumulate, combinations, islice
 from operator import attrgetter
 from typing import Final
 
-from .packing import Bin, Item, Packing, Placed, loudness
-from .valuation import container_s, once
+from .packing import Bin, Item, Packing, Placed, quietest_first
+from .valuation import container_value_s, until_first_call_s
 
 EFFORT: Final = 14_000
 """Subsets and pairs that are looked at in one plan."""
@@ -88,7 +88,7 @@ class _Search:
 
     def run(self) -> None:
         place = self.place
-        self._go(0, place.room_bytes, place.rate, place.weight, once(place.rate, self.horizon_s))
+        self._go(0, place.room_bytes, place.rate, place.weight, until_first_call_s(place.rate, self.horizon_s))
 
     def _go(self, start: int, room_bytes: int, rate: float, weight: float, at_most_s: float) -> None:
         """`at_most_s`: g(Lambda) of what has been chosen; more items only make it smaller."""
@@ -107,7 +107,7 @@ class _Search:
             self.looked_at += 1
             rate_now, weight_now = rate + rates[n], weight + weights[n]
             chosen.append(self.items[n])
-            # `container_s`, spelt out.
+            # `container_value_s`, spelt out.
             once_s = -math.expm1(-rate_now * horizon_s) / rate_now if rate_now > 0.0 else horizon_s
             value_s = once_s * weight_now
             if value_s > self.best_s:
@@ -128,7 +128,7 @@ class _Search:
                 continue
             rate_now, weight_now = rate + self.rates[n], weight + self.weights[n]
             self.chosen.append(self.items[n])
-            yield self.chosen, container_s(rate_now, weight_now, self.horizon_s)
+            yield self.chosen, container_value_s(rate_now, weight_now, self.horizon_s)
             yield from self._subsets(n + 1, room_bytes - self.sizes_bytes[n], rate_now, weight_now)
             self.chosen.pop()
 
@@ -306,7 +306,7 @@ class _Improver:
     # -- words -----------------------------------------------------------------------------------------------------
 
     def _settle(self, item: Item) -> bool:
-        found = self.packing.insert(item, sorted(self.bins.values(), key=loudness))
+        found = self.packing.insert(item, sorted(self.bins.values(), key=quietest_first))
         if found is None:
             return False
         found.bin.put(item, self.horizon_s)

@@ -39,16 +39,16 @@ from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
 from .valuation import (
     AT_HOME,
     LOOK_EVERY_S,
-    once,
     rate,
     saves_s,
     template_s,
+    until_first_call_s,
     worth_s,
 )
 
-BELIEVED_S = 15.0
+BIN_VALID_S = 15.0
 """How long a container's rates are believed while nothing in it changes."""
-BELIEVED_SILENT_S = 3.0
+ITEM_VALID_S = 3.0
 """How long that of a function without a place is: it falls with the silence."""
 
 
@@ -158,7 +158,7 @@ class Opportunistic:
 
     def _fresh_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
         each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
-        used_s = once(each, self.horizon_s)
+        used_s = until_first_call_s(each, self.horizon_s)
         alone_s = each * saves * used_s
         item = Item(
             function.key,
@@ -181,7 +181,7 @@ class Opportunistic:
         else:
             due_at = forecast.due_at(self.p_load)
             fails_at = math.inf if self.patient else forecast.due_at(self.p_offload)
-        cached = _CachedItem(function, view.at + BELIEVED_SILENT_S, item, each * used_s, due_at, fails_at)
+        cached = _CachedItem(function, view.at + ITEM_VALID_S, item, each * used_s, due_at, fails_at)
         self._cached_items[function.key] = cached
         return cached
 
@@ -254,7 +254,7 @@ class Opportunistic:
         for container in containers:
             cached = self._cached_bins.get(container.id)
             if cached is None or cached.view is not container or view.at >= cached.until:
-                cached = _CachedBin(self._new_bin(container, view, leaving), container, view.at + BELIEVED_S)
+                cached = _CachedBin(self._new_bin(container, view, leaving), container, view.at + BIN_VALID_S)
                 self._cached_bins[container.id] = cached
             bins.append(cached.bin)
         return bins
@@ -286,7 +286,7 @@ class Opportunistic:
                     weight += each * saves
             if resident.state is LOADED:
                 staying.append((resident, each, saves))
-        g = once(rates, self.horizon_s)
+        g = until_first_call_s(rates, self.horizon_s)
         loaded: list[Resident] = []
         for resident, each, saves in staying:
             value_s = each * saves * g

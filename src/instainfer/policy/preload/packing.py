@@ -24,12 +24,12 @@ from operator import attrgetter
 from typing import Final
 
 from ...core.model import ContainerId, ResidentKey
-from .valuation import container_s, once
+from .valuation import container_value_s, until_first_call_s
 
 LOOKED_AT: Final = 6
 """Bins with room that an item is tried in; the quietest ones, since noise is what takes value away."""
 UNLIMITED: Final = 1 << 30
-loudness: Final = attrgetter("rate", "id")
+quietest_first: Final = attrgetter("rate", "id")
 """What bins are sorted by."""
 
 
@@ -53,7 +53,7 @@ class Item:
     """Never called: it takes what is free, and pushes nobody out."""
 
     def bytes_in(self, place: Bin) -> int:
-        if self.template is not None and self.template in place.ready:
+        if self.template is not None and self.template in place.templates:
             return self.forked_bytes
         return self.plain_bytes
 
@@ -84,7 +84,7 @@ class Bin:
     """Free now or soon, without ending anybody."""
     holds: Collection[ResidentKey]
     """Everything in it, in whatever state."""
-    ready: Collection[ResidentKey]
+    templates: Collection[ResidentKey]
     """Templates that can be forked from."""
     rate: float
     """Lambda: of the functions that stay and have been called before."""
@@ -92,7 +92,7 @@ class Bin:
     """W: the sum of their rates x seconds saved."""
     loaded: list[Resident]
     """Those that may be displaced, the cheapest byte first."""
-    least: float
+    least_density: float
     """Value of their cheapest byte; ``inf`` where nobody can be displaced."""
     seats: int = UNLIMITED
     """Functions it may hold besides."""
@@ -109,11 +109,11 @@ class Bin:
             self.namespace,
             self.room_bytes,
             self.holds,
-            self.ready,
+            self.templates,
             self.rate,
             self.weight,
             self.loaded,
-            self.least,
+            self.least_density,
             self.seats,
             self.g,
         )
@@ -124,7 +124,7 @@ class Bin:
         if not item.never_called:
             self.rate += item.rate
             self.weight += item.rate * item.saves_s
-            self.g = once(self.rate, horizon_s)
+            self.g = until_first_call_s(self.rate, horizon_s)
 
     def take_out(self, item: Item, horizon_s: float) -> None:
         """The inverse of `put`."""
@@ -133,7 +133,7 @@ class Bin:
         if not item.never_called:
             self.rate = max(0.0, self.rate - item.rate)
             self.weight = max(0.0, self.weight - item.rate * item.saves_s)
-            self.g = once(self.rate, horizon_s)
+            self.g = until_first_call_s(self.rate, horizon_s)
 
 
 @dataclass(slots=True, eq=False)
@@ -160,7 +160,7 @@ class Packing:
         self.horizon_s = horizon_s
         self.hysteresis = hysteresis
         self.least_chance = least_chance
-        self.bins = sorted(bins, key=loudness)
+        self.bins = sorted(bins, key=quietest_first)
         """The quietest first."""
         # Kept beside them, since plans ask for every item: whom no room is large enough for looks at none of them, and
         # who would displace somebody only where there is somebody.
@@ -189,7 +189,7 @@ class Packing:
         forked_bytes, plain_bytes = item.forked_bytes, item.plain_bytes
         for each in bins:
             room_bytes = each.room_bytes
-            if room_bytes < forked_bytes or (room_bytes < plain_bytes and template not in each.ready):
+            if room_bytes < forked_bytes or (room_bytes < plain_bytes and template not in each.templates):
                 continue
             if each.namespace != namespace or each.seats <= 0 or key in each.holds:
                 continue
@@ -205,19 +205,19 @@ class Packing:
 
     def chance(self, item: Item, neighbours: float) -> float:
         """Probability that it is called within the horizon, and before others that are called at that rate."""
-        return item.rate * once(neighbours + item.rate, self.horizon_s)
+        return item.rate * until_first_call_s(neighbours + item.rate, self.horizon_s)
 
     def gain(self, item: Item, place: Bin) -> float:
         """By how much the bin's value grows by an item."""
         if item.never_called:
             return place.g * item.rate * item.saves_s
         rate, weight = place.rate + item.rate, place.weight + item.rate * item.saves_s
-        return container_s(rate, weight, self.horizon_s) - place.value_s
+        return container_value_s(rate, weight, self.horizon_s) - place.value_s
 
     def loses(self, item: Item, place: Bin) -> float:
         """By how much the bin's value would shrink without an item of it."""
         rate, weight = max(0.0, place.rate - item.rate), max(0.0, place.weight - item.rate * item.saves_s)
-        return place.value_s - container_s(rate, weight, self.horizon_s)
+        return place.value_s - container_value_s(rate, weight, self.horizon_s)
 
     def displace(self, item: Item, bins: Sequence[Bin], best: Placed | None) -> Placed | None:
         """A better place than `best` among the full ones, at the cost of who is there; else `best`."""
@@ -228,13 +228,13 @@ class Packing:
         for each in self._with_victims if bins is self.bins else bins:
             if not each.loaded:
                 continue
-            lacks_bytes = (forked_bytes if template in each.ready else plain_bytes) - each.room_bytes
+            lacks_bytes = (forked_bytes if template in each.templates else plain_bytes) - each.room_bytes
             if lacks_bytes <= 0:
                 if each.seats > 0:
                     continue
                 lacks_bytes = 0
             # The cheapest bytes there cost at least so much.
-            if most_s - lacks_bytes * each.least * (1 + self.hysteresis) <= better_than_s:
+            if most_s - lacks_bytes * each.least_density * (1 + self.hysteresis) <= better_than_s:
                 continue
             if each.namespace != namespace or each.seats < 0 or key in each.holds:
                 continue
@@ -265,7 +265,7 @@ class Packing:
             return None
         weight = max(0.0, weight) + item.rate * item.saves_s
         fixed_s = sum(victim.fixed_s for victim in victims)
-        adds_s = container_s(rate, weight, self.horizon_s) - fixed_s - place.value_s
+        adds_s = container_value_s(rate, weight, self.horizon_s) - fixed_s - place.value_s
         if adds_s <= self.hysteresis * lost_s:
             return None
         return Placed(item, place, adds_s, self.chance(item, rate - item.rate), tuple(victims), lost_s)
@@ -280,7 +280,7 @@ class Packing:
         if not placed.victims:
             fuller = place.copy()
             fuller.put(placed.item, self.horizon_s)
-            insort(self.bins, fuller, key=loudness)
+            insort(self.bins, fuller, key=quietest_first)
             insort(self._rooms_bytes, fuller.room_bytes)
             if fuller.loaded:
-                insort(self._with_victims, fuller, key=loudness)
+                insort(self._with_victims, fuller, key=quietest_first)

@@ -50,16 +50,16 @@ TEMPLATE_CHANCE = 0.05
 """Expected misses of a template's functions that are resident elsewhere, or that nobody has in view."""
 
 
-def once(rate_per_s: float, horizon_s: float) -> float:
+def until_first_call_s(rate_per_s: float, horizon_s: float) -> float:
     """g(Lambda): seconds within the horizon during which nobody has been called yet, in the mean."""
     if rate_per_s <= 0.0:
         return horizon_s
     return -math.expm1(-rate_per_s * horizon_s) / rate_per_s
 
 
-def container_s(rate_per_s: float, weight: float, horizon_s: float) -> float:
+def container_value_s(rate_per_s: float, weight: float, horizon_s: float) -> float:
     """V: seconds that a container is expected to save within the horizon, by its Lambda and W."""
-    return once(rate_per_s, horizon_s) * weight
+    return until_first_call_s(rate_per_s, horizon_s) * weight
 
 
 def rate(function: FunctionView, at: float, first_rate: float = 0.0) -> float:
@@ -71,7 +71,7 @@ def worth_s(function: FunctionView, at: float) -> float:
     """Seconds that its resident is expected to save a call before `LOSS_HORIZON_S`, neighbours apart; of several, the
     last one."""
     each = rate(function, at) * function.needs
-    return each * saves_s(function, function.copies - 1) * once(each, LOSS_HORIZON_S)
+    return each * saves_s(function, function.copies - 1) * until_first_call_s(each, LOSS_HORIZON_S)
 
 
 def saves_s(function: FunctionView, others: int) -> float:
