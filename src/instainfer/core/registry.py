@@ -22,7 +22,7 @@ Predict: TypeAlias = Callable[[Sequence[float], Forecast | None], Forecast | Non
 CANDIDATES, UNCALLED_CANDIDATES = 64, 16
 
 #: Share of calls that find all its residents in use, from which a function is a candidate for one more.
-SHORT = 0.1
+NEEDS_MORE_SHARE = 0.1
 
 
 #: Seconds after which a miss counts for 1/e of a new one, and how far ahead the next one is looked for.
@@ -39,11 +39,11 @@ class FunctionRecord:
     forecast: Forecast | None = None
     load_failure: Failure | None = None
     """Why it could not be loaded; pre-loading leaves it alone until a call has shown otherwise."""
-    since: float = 0.0
+    registered_at: float = 0.0
     """When it was registered."""
     concurrency: Concurrency = field(default_factory=Concurrency)
     removed: bool = False
-    seen: tuple[Profile, bool, FunctionView] | None = None
+    cached_view: tuple[Profile, bool, FunctionView] | None = None
     """Its latest view, with what that was made from beside forecast and copies."""
 
 
@@ -93,7 +93,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         record = self.get(function.key)
         if record is None:
             arrivals: deque[float] = deque(maxlen=self._history)
-            self[function.key] = FunctionRecord(function, profile or Profile(), arrivals, since=at)
+            self[function.key] = FunctionRecord(function, profile or Profile(), arrivals, registered_at=at)
             self._uncalled[function.key] = None
             self.first_calls.registered(at)
         else:
@@ -114,7 +114,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         self._called.pop(key, None)
         if key in self._uncalled:
             del self._uncalled[key]
-            self.first_calls.removed(record.since, at)
+            self.first_calls.removed(record.registered_at, at)
         if record.template is not None:
             template = self.templates[record.template]
             template.users = tuple(user for user in template.users if user != key)
@@ -131,7 +131,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         record.forecast = self._forecast(record.arrivals, record.forecast)
         if key in self._uncalled:
             del self._uncalled[key]
-            self.first_calls.called(record.since, at)
+            self.first_calls.called(record.registered_at, at)
         self._called.pop(key, None)
         self._called[key] = None
 
@@ -143,7 +143,9 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         A rate falls with the silence, so that what was not called for long is worth little: looking at the latest only
         keeps a plan's cost the same for a hundred functions and for ten thousand.
         """
-        called = (key for key in reversed(self._called) if self.is_absent(key, pool) or self._is_short(key, pool))
+        called = (
+            key for key in reversed(self._called) if self.is_absent(key, pool) or self._needs_more_residents(key, pool)
+        )
         yield from islice(called, CANDIDATES)
         yield from islice((key for key in self._uncalled if self.is_absent(key, pool)), UNCALLED_CANDIDATES)
 
@@ -160,12 +162,12 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         record = None if key in pool.copies else self.get(key)
         return None if record is None or record.removed or record.load_failure is not None else record
 
-    def _is_short(self, key: FunctionKey, pool: Pool) -> bool:
+    def _needs_more_residents(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a resident function often find all of its residents in use."""
         record = self[key]
-        if record.concurrency.found(1) < SHORT or record.removed or record.load_failure is not None:
+        if record.concurrency.found(1) < NEEDS_MORE_SHARE or record.removed or record.load_failure is not None:
             return False
-        return record.concurrency.found(pool.copies.get(key, 0)) >= SHORT
+        return record.concurrency.found(pool.copies.get(key, 0)) >= NEEDS_MORE_SHARE
 
     # -- costs -----------------------------------------------------------------------------------------------------
 
@@ -201,8 +203,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         """The same, for who has looked it up already."""
         copies = pool.copies.get(key, 0)
         forked = record.template is not None and record.template in pool.by_function
-        if record.seen is not None:
-            profile, was_forked, view = record.seen
+        if record.cached_view is not None:
+            profile, was_forked, view = record.cached_view
             if (
                 profile is record.profile
                 and was_forked is forked
@@ -224,5 +226,5 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             needs=record.concurrency.found(copies - 1) if copies > 1 else 1.0,
             lacks=record.concurrency.found(copies) if copies > 0 else 1.0,
         )
-        record.seen = (record.profile, forked, view)
+        record.cached_view = (record.profile, forked, view)
         return view
