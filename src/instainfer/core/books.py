@@ -441,7 +441,7 @@ class Books:
 
     def worth_s(self, key: ResidentKey) -> float:
         """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""
-        if is_template(key) or not self.guard.preloads:
+        if is_template(key) or not self.guard.preloading_active:
             return 0.0
         record = self.functions[key]
         worth_s = self.guard.worth(self.functions.view_of(record, key, self.pool), self.at)

@@ -85,7 +85,7 @@ class Guard:
     def __init__(self, policies: Policies, note: Callable[[str], None]) -> None:
         self.failures: dict[str, PolicyFailure] = {}
         """By role: ``keep-alive``, ``predictor``, ``pre-loading``; without those that have not failed."""
-        self.preloads = policies.preloader.active
+        self.preloading_active = policies.preloader.active
         """Whether the pre-loading policy is to be asked at all."""
         self._keepalive = policies.keepalive
         self._predictor = policies.predictor
@@ -181,7 +181,7 @@ class Guard:
             "pre-loading": self._ask("pre-loading", lambda: _remembered(self._preloader), lambda: NOTHING_REMEMBERED),
         }
 
-    def knows_too_much(self, functions: set[FunctionKey], containers: set[ContainerId]) -> str | None:
+    def stale_memory(self, functions: set[FunctionKey], containers: set[ContainerId]) -> str | None:
         """What a policy remembers although it is not there any longer, in words; None if all is well."""
         for role, remembered in self.remembered().items():
             stale = {*remembered.functions} - functions or {*remembered.containers} - containers

@@ -431,7 +431,7 @@ class NodeState:
             users = [user for user in template.users if books.functions.get(user) is None]
             if users or (not template.users and key not in books.pool.by_function):
                 raise InternalError(f"{key} is there for {users}, which are not")
-        stale = books.guard.knows_too_much(set(books.functions), set(books.pool.containers))
+        stale = books.guard.stale_memory(set(books.functions), set(books.pool.containers))
         if stale is not None:
             raise InternalError(stale)
         for container in books.pool.containers.values():

@@ -21,7 +21,7 @@ def preload(books: Books) -> None:
     Opportunistic means free: nothing is loaded while a request waits for room, and, for a while, none is begun while
     calls want the processors. Then, and while enough is being loaded, the opportunity is kept for later.
     """
-    if not books.guard.preloads or books.draining or (books.queue and books.starved is not None):
+    if not books.guard.preloading_active or books.draining or (books.queue and books.starved is not None):
         return
     if books.settings.calls_beside is not None and _put_off(books, books.settings.calls_beside):
         return
