@@ -141,7 +141,7 @@ class Books:
         """Decisions made on the event that is being handled."""
         self.notes: list[str] = []
         """Why suggestions were not followed."""
-        self.room = False
+        self.retry_queue = False
         """Something was freed: queued requests may be placed."""
         self.opportunity = False
         """Something changed that a pre-load plan depends on."""
@@ -312,7 +312,7 @@ class Books:
                 self._expect_load(resident)
         self._keep(container, after_call)
         self.shrink(container)
-        self.room = True
+        self.retry_queue = True
         self.opportunity = True
 
     def _keep(self, container: Container, after_call: bool) -> None:
@@ -336,7 +336,7 @@ class Books:
         for resident in list(container.residents.values()):
             if resident.origin is BY_CALL and resident.state is LOADED and not resident.is_template:
                 self.offload(resident, "its container is for others now")
-        self.room = True
+        self.retry_queue = True
 
     def stop(self, container: Container, reason: str) -> None:
         self.pool.set_container_state(container, STOPPING, self.at)
@@ -356,7 +356,7 @@ class Books:
         self.timers.disarm(container.answer_timer)
         self.timers.disarm(f"container {container.id}")
         self.guard.ended(container.as_kept())
-        self.room = self.opportunity = True
+        self.retry_queue = self.opportunity = True
         if request is not None and request.state is RUNNING:
             self.reply(request, 0.0, failure)
         elif request is not None:
@@ -403,7 +403,7 @@ class Books:
         """A resident's memory is free."""
         self._count_end(resident)
         self.pool.set_resident_state(resident, RESIDENT_GONE)
-        self.room = self.opportunity = True
+        self.retry_queue = self.opportunity = True
         # It was waiting for the end of its last run's process, and of no other.
         waited = container.state is BUSY and container.running is None
         if waited and resident.function == container.owner:

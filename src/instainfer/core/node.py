@@ -107,8 +107,8 @@ class NodeState:
         except IllegalEvent:
             books.at = before
             raise
-        if books.room:
-            books.room = False
+        if books.retry_queue:
+            books.retry_queue = False
             if books.queue:
                 drain_queue(books)
         if books.opportunity:
@@ -233,7 +233,7 @@ class NodeState:
             books.pool.set_resident_state(resident, LOADED)
             books.preloads.finished += 1
             if container.state is IDLE:
-                books.room = True  # for a call of it that waits for a busy copy
+                books.retry_queue = True  # for a call of it that waits for a busy copy
                 books.shrink(container)
 
     def _template_loaded(self, event: events.LoadFinished) -> None:
@@ -263,7 +263,7 @@ class NodeState:
             if not request.loaded and books.functions[request.function].template == event.function:
                 request.template_made(event.at, event.library_s)
         if container.state is IDLE:
-            books.room = True  # for a call that waits to be forked from it
+            books.retry_queue = True  # for a call that waits to be forked from it
             books.shrink(container)
         if not record.users and resident.state is LOADED:
             books.offload(resident, "no function is forked from it any longer")
@@ -359,9 +359,9 @@ class NodeState:
         for name in books.timers.fired(event.at):
             what, _, key = name.partition(" ")
             if what == "request":
-                books.room = books.room or key in books.requests
+                books.retry_queue = books.retry_queue or key in books.requests
             elif what == "claim":
-                books.room = True
+                books.retry_queue = True
             elif what == "answer":
                 if key in books.pool.containers:
                     books.check_answer_overdue(books.pool.containers[key])
