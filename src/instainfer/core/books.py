@@ -203,7 +203,7 @@ class Books:
             request.placed_at = self.at
         request.state, request.container, request.run_at = RUNNING, container.id, self.at
         request.start_kind = start_kind
-        request.forks = start_kind is TEMPLATED
+        request.from_template = start_kind is TEMPLATED
         resident = container.residents.get(request.function)
         if resident is None:
             resident = self.add_resident(container, request.function, BY_CALL, "called")

@@ -46,26 +46,26 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
     if take is not None and take.start_kind is not JOINED and take.container.owner == function.key:
         return take
     waits = books.at < request.patient_until
-    if waits and not request.for_template and function.key in pool.by_function:
+    if waits and not request.waits_for_template and function.key in pool.by_function:
         # A copy that has become ready in another's container is taken if that costs its neighbours less than waiting.
         if take is None or take.start_kind is JOINED:
             return options.Wait()
-        if _costs_s(books, take, function.key) >= _turn_in(books, request, 0):
+        if _take_cost_s(books, take, function.key) >= _turn_in_s(books, request, 0):
             return options.Wait()
     fork = None
     if take is None or take.start_kind is JOINED:
         fork = _fork(books, record)
     take, costs_s = _soonest(books, record, take, fork)
     if waits:
-        if take is None and request.for_template and _free_with_template(books, record, fork) < math.inf:
+        if take is None and request.waits_for_template and _template_free_in_s(books, record, fork) < math.inf:
             return options.Wait()
         request.patient_until = books.at  # it has what it waited for, or that is no longer to be had
     if (
         may_wait
         and request.patient_until == 0.0
         and (
-            _is_patient(books, request, ahead, costs_s)
-            or (take is None and _is_patient_for_template(books, request, record, costs_s, fork))
+            _waits_for_resident(books, request, ahead, costs_s)
+            or (take is None and _waits_for_template(books, request, record, costs_s, fork))
         )
     ):
         return options.Wait()
@@ -76,12 +76,12 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
     if (container := options.prewarming(pool, function)) is not None:
         return options.Await(container)
     if starved is not None:
-        return options.Create() if _is_spare(books, function, starved) else options.Wait()
+        return options.Create() if _starved_can_spare(books, function, starved) else options.Wait()
     choice = options.elsewhere(pool, function, books.takeover_loss_s, books.guard.eviction_order, fork)
     return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
 
 
-def _is_spare(books: Books, function: Function, starved: Request) -> bool:
+def _starved_can_spare(books: Books, function: Function, starved: Request) -> bool:
     """Whether the free memory that a function needs is of no use to a request that waits for more than there is: the
     end of one call would give it all that it needs without."""
     free_bytes = books.pool.ledger.free_bytes
@@ -97,7 +97,7 @@ def _soonest(
 ) -> tuple[options.Take | None, float]:
     """An idle container that has the function (`take`, if any) or else its template, and the seconds that this is
     expected to cost; where there is neither, what a start from nothing does."""
-    costs_s = math.inf if take is None else _costs_s(books, take, record.function.key)
+    costs_s = math.inf if take is None else _take_cost_s(books, take, record.function.key)
     forks = None
     if fork is not None:
         forks = options.templated(books.pool, record.function, books.takeover_loss_s, fork, books.at)
@@ -164,7 +164,7 @@ def _claim_memory(books: Books) -> None:
     missing -= sum(pool.containers[id_].limit_bytes for id_ in books.claims)
     if missing <= 0:
         return
-    busy = [(_done_in(books, running), c.id, c) for c, running in _serving(books) if c.id not in books.claims]
+    busy = [(_done_in_s(books, running), c.id, c) for c, running in _serving(books) if c.id not in books.claims]
     claimed: list[Container] = []
     for _, _, container in sorted(busy):
         claimed.append(container)
@@ -197,7 +197,7 @@ def _would_create(books: Books, function: Function) -> bool:
     return books.pool.ledger.free_bytes >= function.memory_bytes
 
 
-def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
+def _take_cost_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     """Expected seconds that it costs to take a container in which a function is: those whom the call ends there, and
     the call itself if the load is still under way."""
     container = take.container
@@ -209,31 +209,31 @@ def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     return costs_s
 
 
-def _is_patient(books: Books, request: Request, ahead: int, start_s: float) -> bool:
+def _waits_for_resident(books: Books, request: Request, ahead: int, start_s: float) -> bool:
     """Whether a busy container that has the function is expected to be free before `start_s`, which a start costs."""
     if not books.settings.retain or request.function not in books.pool.by_function:
         return False
-    if _turn_in(books, request, ahead) >= start_s:
+    if _turn_in_s(books, request, ahead) >= start_s:
         return False
-    _wait(books, request, start_s)
+    _wait_at_most(books, request, start_s)
     return True
 
 
-def _wait(books: Books, request: Request, seconds: float) -> None:
+def _wait_at_most(books: Books, request: Request, seconds: float) -> None:
     """It waits, no longer than the alternative takes: the expectation may be wrong, and of a function that never ended
     there is none. So it costs at most twice the better of the two."""
     request.patient_until = books.at + seconds
     books.timers.arm(request.patient_until, f"request {request.activation}")
 
 
-def _done_in(books: Books, running: Request) -> float:
+def _done_in_s(books: Books, running: Request) -> float:
     """Expected seconds until a call that was handed to a container has been answered."""
-    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.forks)
+    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.from_template)
     expected_s = load_s + books.functions[running.function].profile.compute_s
     return max(0.0, running.run_at + expected_s - books.at)
 
 
-def _is_patient_for_template(
+def _waits_for_template(
     books: Books, request: Request, record: FunctionRecord, start_s: float, fork: options.Fork | None
 ) -> bool:
     """Whether a busy container with the function's template is expected to be free, and to be given, so soon that
@@ -246,15 +246,15 @@ def _is_patient_for_template(
         return False
     if not _would_create(books, record.function):
         return False
-    free_s = _free_with_template(books, record, fork)
+    free_s = _template_free_in_s(books, record, fork)
     if free_s + books.functions.load_s(record.function.key, forked=True) >= start_s:
         return False
-    request.for_template = True
-    _wait(books, request, start_s)
+    request.waits_for_template = True
+    _wait_at_most(books, request, start_s)
     return True
 
 
-def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork | None) -> float:
+def _template_free_in_s(books: Books, record: FunctionRecord, fork: options.Fork | None) -> float:
     """Expected seconds until the first call is done in a container that has the function's template, and whose own
     function has less to lose than that saves; infinite where there is none."""
     soonest_s = math.inf
@@ -266,15 +266,15 @@ def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork
             continue
         running = books.requests[container.running]
         if container.limit_bytes >= record.function.memory_bytes and books.worth_s(running.function) < fork.saves_s:
-            soonest_s = min(soonest_s, _done_in(books, running))
+            soonest_s = min(soonest_s, _done_in_s(books, running))
     return soonest_s
 
 
-def _turn_in(books: Books, request: Request, ahead: int) -> float:
+def _turn_in_s(books: Books, request: Request, ahead: int) -> float:
     """Expected seconds until a container that has the function, or is getting it, is free for this request."""
     soonest_s = math.inf
     for container, _ in books.pool.residents_of(request.function):
         other = books.requests.get(container.running) if container.running is not None else None
         if other is not None and other.function == request.function and container.id not in books.claims:
-            soonest_s = min(soonest_s, _done_in(books, other))
+            soonest_s = min(soonest_s, _done_in_s(books, other))
     return soonest_s + ahead * books.functions[request.function].profile.compute_s

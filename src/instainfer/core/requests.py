@@ -43,19 +43,19 @@ class Request:
     """Part of `library_s` in which a template was made."""
     loaded: bool = True
     """False while its function is still being loaded."""
-    forks: bool = False
+    from_template: bool = False
     """Its function is loaded from a template."""
     patient_until: float = 0.0
     """While queued: it waits for a busy container, until then at most."""
     answer_by: float = math.inf
     """While it runs: when its container must have said how it ended."""
-    for_template: bool = False
+    waits_for_template: bool = False
     """Not for one that has its function, but for one that has the template of its environment."""
 
     def template_made(self, at: float, library_s: float) -> None:
         """A template was made on its behalf, of which `library_s` at most was its wait."""
         self.template_s = min(library_s, max(0.0, at - self.run_at))
-        self.forks = True
+        self.from_template = True
 
     def waited_for_load(self, at: float, library_s: float, model_s: float) -> None:
         """A load took `library_s` + `model_s`; only its tail, since `run_at`, was this request's wait."""
