@@ -7,13 +7,13 @@ from support.nodes import CheckedNode, none, only
 from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import MIB, Profile
-from instainfer.core.plan_scope import SMALL, PlanScope
+from instainfer.core.plan_scope import SMALL_NODE, PlanScope
 from instainfer.core.ports import NodeView, PreloadPlan
 from instainfer.core.registry import CANDIDATES
 from instainfer.core.views import container_view
 from instainfer.policy.preload.opportunistic import Opportunistic
 
-MANY = tuple(f"t/f{n}@1" for n in range(SMALL[1] + 1))
+MANY = tuple(f"t/f{n}@1" for n in range(SMALL_NODE[1] + 1))
 
 
 def large(keys: tuple[str, ...] = MANY, budget_mib: int = 2048) -> CheckedNode:
@@ -28,7 +28,7 @@ def view(*, thorough: bool) -> NodeView:
 def test_it_looks_at_everything_again_after_a_look_that_found_nothing_to_do() -> None:
     """Else everything would be looked at never again: whoever is missed later has to set it off."""
     keys = MANY[:2]
-    node = large((*keys, *(f"u/f{n}@1" for n in range(SMALL[1]))))
+    node = large((*keys, *(f"u/f{n}@1" for n in range(SMALL_NODE[1]))))
     node.serve(0.0, "node-c1", "a1", keys[0])
     scope = node.node.books.plan_scope
     scope.thorough_at = None

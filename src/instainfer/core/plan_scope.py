@@ -18,15 +18,15 @@ from .ports import FunctionView, NodeView, PreloadPlan
 from .registry import Registry
 from .views import TemplateViews, Views, container_view, node_view
 
-SMALL: Final = (8, 16)
+SMALL_NODE: Final = (8, 16)
 """Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
-CHANGED: Final = 3
+MAX_CHANGED: Final = 3
 """Containers that have changed, in one look, those first that have first; more wait for the next."""
-FRESH: Final = 24
+MAX_NEW: Final = 24
 """New candidates in one look; more wait for the next."""
-OTHERS: Final = 8
+MAX_OTHERS: Final = 8
 """Containers that new candidates are tried in beside those that have changed."""
-WAITING: Final = 8
+MAX_WAITING: Final = 8
 """Candidates without a place that are tried in containers that have changed."""
 
 
@@ -38,29 +38,29 @@ class PlanScope:
     """Candidates for whom the last plans found no place, the most wanted first."""
 
     def next_view(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
-        small = len(pool.idle) <= SMALL[0] and len(registry) <= SMALL[1]
+        small = len(pool.idle) <= SMALL_NODE[0] and len(registry) <= SMALL_NODE[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
             # Those that have fallen due may not be among the latest called, which are all that is looked at otherwise.
-            due = [key for key in islice(pool.new_candidates, FRESH) if registry.is_absent(key, pool)]
+            due = [key for key in islice(pool.new_candidates, MAX_NEW) if registry.is_absent(key, pool)]
             everything = node_view(registry, pool, at, load_slots, due=due)
             seen = {function.key for function in everything.absent}
-            pool.new_candidates = {key: None for key in islice(pool.new_candidates, FRESH, None) if key not in seen}
+            pool.new_candidates = {key: None for key in islice(pool.new_candidates, MAX_NEW, None) if key not in seen}
             return everything
         # Lists and no generators, and views that are there are not asked for: all calls pay for this.
-        changed = list(islice((pool.idle[id_] for id_ in pool.changed if id_ in pool.idle), CHANGED))
+        changed = list(islice((pool.idle[id_] for id_ in pool.changed if id_ in pool.idle), MAX_CHANGED))
         for container in changed:
             del pool.changed[container.id]
         fresh: dict[FunctionKey, FunctionView] = {}
-        for key in list(islice(pool.new_candidates, FRESH)):
+        for key in list(islice(pool.new_candidates, MAX_NEW)):
             del pool.new_candidates[key]
             if (view := registry.absent_view(key, pool)) is not None:
                 fresh[key] = view
-        waiting = [registry.absent_view(key, pool) for key in self.waiting[:WAITING] if key not in fresh]
+        waiting = [registry.absent_view(key, pool) for key in self.waiting[:MAX_WAITING] if key not in fresh]
         others: list[Container] = []
         if fresh:
             seen = {container.id for container in changed}
-            others = [container for container in islice(pool.idle.values(), OTHERS) if container.id not in seen]
+            others = [container for container in islice(pool.idle.values(), MAX_OTHERS) if container.id not in seen]
         return NodeView(
             at,
             tuple([container.view or container_view(container, pool) for container in changed]),
@@ -84,7 +84,7 @@ class PlanScope:
             self.thorough_at, self.waiting = plan.wake_at, waiting
             return
         tried = set(waiting)
-        untried = [key for key in self.waiting[WAITING:] if key not in tried]
-        self.waiting = (*waiting, *untried)[: 4 * WAITING]
+        untried = [key for key in self.waiting[MAX_WAITING:] if key not in tried]
+        self.waiting = (*waiting, *untried)[: 4 * MAX_WAITING]
         if plan.wake_at is not None and (self.thorough_at is None or plan.wake_at < self.thorough_at):
             self.thorough_at = plan.wake_at
