@@ -77,7 +77,7 @@ class Ledger:
         return self._limits[container] - self._totals[container]
 
     def committed_byte_s(self, at: float) -> float:
-        """The container limits integrated over time, in byte-seconds. This is the memory cost of the paper (SoCC 2024)."""
+        """The container limits integrated over time, in byte-seconds: the memory cost of the paper (SoCC 2024)."""
         return self._committed_byte_s + self.committed_bytes * (at - self._since)
 
     def entries(self) -> dict[ContainerId, tuple[int, dict[ResidentKey, int]]]:
