@@ -1,7 +1,8 @@
-"""Everything a node knows, and the elementary changes to it.
+"""Everything that a node knows, and the basic changes to it.
 
-`Books` holds pool, functions, requests and queue together; each method makes one change that keeps them in step and
-writes down the decision that goes with it. *When* to make which change is for `placing`, `preloading` and `node`.
+`Books` holds the pool, the functions, the requests and the queue. Each method makes one change, keeps these parts
+consistent with each other, and records the decision that belongs to the change. The modules `placement`, `preloading`
+and `node` decide when to make which change.
 """
 
 from __future__ import annotations
@@ -51,69 +52,78 @@ from .requests import CREATING, QUEUED, RUNNING, Request
 from .timers import Timers
 from .values import value
 
-#: Worths change with the silence, slowly; calls must not pay for reckoning them all anew.
+#: Seconds for which a computed loss of a container is used again. What a resident is worth changes slowly while its
+#: function is not called, and computing it anew for every call would cost too much.
 LOSS_VALID_S = 5.0
-#: Bound on making a template, however many times it has to be made anew without a module that cannot be forked.
+#: Seconds that making a template may take in all. The runtime may make it several times, each time without one more
+#: module that does not survive a fork.
 TEMPLATE_LIMIT_S = 300.0
 
 
 @value(frozen=True, slots=True)
 class NodeSettings:
+    """The part of the configuration that the core needs."""
+
     budget_bytes: int
-    """Sum of the limits of all containers."""
+    """The most that the limits of all containers may add up to."""
     max_queue: int = 10_000
+    """Requests that may wait in the queue; more are refused."""
     max_loads: int = 1
-    """Pre-loads at a time."""
+    """Pre-loads under way at a time."""
     calls_beside: int | None = None
-    """Pre-loads are begun while at most so many calls are running: whatever its priority, a load slows down calls that
-    use all processors. None: while any number are."""
+    """Pre-loads begin only while at most this many calls are running. Even at low priority, a load slows down calls
+    when they use all processors. None: no such limit."""
     put_off_s: float = 2.0
-    """For no longer than this are they put off, since on a busy node some call is always running."""
+    """Seconds after which a pre-load begins although `calls_beside` forbids it, since a busy node always runs calls."""
     retain: bool = True
-    """Keep a function resident after its call; False ends its process with the call (the paper's baseline)."""
+    """Keep a function resident after its call. False: its process ends with the call, as in the paper's baseline."""
     overtake_s: float = 5.0
-    """A request that waits for memory longer than this claims busy containers: as their calls end, their memory is
-    kept for it. Until then their own calls go on."""
+    """Seconds that a request waits for memory before it claims busy containers. When the call in a claimed container
+    ends, its memory is kept for the request that claimed it."""
     templates: bool = True
-    """Fork residents from templates of their environments."""
+    """Whether residents are forked from templates of their environments."""
     replace: bool = False
-    """When a call has taken another function's container, create one for that function again, ahead of its next call.
-    Off: functions share what containers there are (least memory). On: each has its own, as under keep-alive alone, and
-    the call that came too early for it does not wait for it (least latency)."""
+    """Whether a function gets a new container, ahead of its next call, when another function's call took its container.
+    False: functions share the containers that exist, which takes least memory. True: each function has its own
+    container, as under keep-alive alone, which gives the least latency."""
     guess_load_s: float = 1.0
-    """Seconds of loading assumed of a function that has never been loaded."""
+    """Seconds that loading is assumed to take for a function that has never been loaded."""
     history: int = 64
-    """Arrivals remembered for each function."""
+    """Number of calls whose times are remembered for each function."""
     answer_grace_s: float = 15.0
-    """A container whose manager has not said what became of a call so long after the call's own time limit, or of an
-    end so long after it was asked for, is given up, and the call is answered."""
+    """Grace in seconds for a container's reports. A container is given up, and its call answered, when it has not
+    reported the end of a call this long after the call's time limit, or of a resident this long after asking."""
 
 
 @dataclass(slots=True)
 class PreloadCounts:
+    """What became of the pre-loads since the node started."""
+
     started: int = 0
     finished: int = 0
     failed: int = 0
     hits: int = 0
-    """Pre-loaded residents that a call has used, or waited for."""
+    """Pre-loaded residents that a call has used or waited for."""
     wasted: int = 0
-    """Pre-loaded residents that ended without having been used."""
+    """Pre-loaded residents that ended without being used by a call."""
 
 
 @value(frozen=True, slots=True)
 class Promise:
-    """Room is being made in a container for this function or template."""
+    """A pre-load that waits until residents of its container have ended and made room for it."""
 
     function: ResidentKey
     reason: str
 
 
 class Books:
+    """The whole state of a node, except for its story."""
+
     def __init__(self, settings: NodeSettings, policies: Policies, name: str, at: float) -> None:
         self.settings = settings
         self.name = name
         self.at = at
-        """Time of the event that is being handled, or was last."""
+        """Time of the event that is being handled, or of the latest one."""
         self.pool = Pool(Ledger(settings.budget_bytes, at))
         self.guard = Guard(policies, self._note)
         self.functions = Registry(
@@ -130,30 +140,30 @@ class Books:
         self.timers = Timers()
         self.plan_scope = PlanScope()
         self.promises: dict[ContainerId, Promise] = {}
-        """For whom residents are being ended, in idle containers."""
+        """The pre-loads that wait for room, by the idle container in which it is being made."""
         self.prewarm_at: dict[FunctionKey, float] = {}
-        """When functions are to have a container again."""
+        """When a new container is to be created for a function, ahead of its next call."""
         self.claims: dict[ContainerId, ActivationId] = {}
-        """Busy containers whose memory a request that has waited too long gets next, with that request."""
+        """Busy containers that are claimed by a request which has waited too long for memory, with that request."""
         self.container_start_s = 0.5
-        """Mean seconds that creating a container takes; a guess until the first has started."""
+        """Mean seconds that creating a container takes. A guess until the first container has started."""
         self.out: list[Decision] = []
         """Decisions made on the event that is being handled."""
         self.notes: list[str] = []
-        """Why suggestions were not followed."""
+        """Notes for the story: why suggestions were not followed, and which policies failed."""
         self.retry_queue = False
-        """Something was freed: queued requests may be placed."""
+        """Something has changed so that queued requests may be placed now."""
         self.opportunity = False
-        """Something changed that a pre-load plan depends on."""
+        """Something has changed that a pre-load plan depends on."""
         self.put_off_until: float | None = None
-        """When pre-loads that calls have kept from beginning are begun in any case."""
+        """When pre-loads begin although `NodeSettings.calls_beside` forbids it. None while it does not forbid them."""
         self._created = 0
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
 
     def create(self, function: Function, request: Request | None, reason: str) -> None:
-        """Begin to make a container: for a request, or ahead of any."""
+        """Begin to create a container, for a request or (if that is None) ahead of any call."""
         self._created += 1
         container = Container(
             id=f"{self.name}-c{self._created}",
@@ -171,25 +181,25 @@ class Books:
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
 
     def wait_for(self, container: Container, request: Request) -> None:
-        """A request gets a container that is being created for its function ahead of any call."""
+        """Give a request the container that is being created for its function ahead of any call."""
         self.pool.assign(container, request.activation)
         request.state, request.container, request.placed_at = CREATING, container.id, self.at
         request.start_kind = StartKind.PREWARMED
 
     @property
     def starved(self) -> Request | None:
-        """The first request that waits for memory; one that waits for its own function's busy process does not."""
+        """The first queued request that waits for memory, and not for a particular busy container."""
         for request in self.queue:
             if request.patient_until <= self.at:
                 return request
         return None
 
     def claims_at(self, request: Request) -> float:
-        """When a request that waits for memory claims what is busy."""
+        """When a request that waits for memory may claim busy containers."""
         return request.arrived_at + self.settings.overtake_s
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
-        """Hand the request over; every other function of the container ends before user code sees it."""
+        """Hand a request to a container. All other functions in it end before user code sees the request."""
         others = self._make_way(container, request.function)
         if container.state is IDLE and container.owner not in (None, request.function):
             self.guard.evicted(container.as_kept())
@@ -219,21 +229,22 @@ class Books:
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
 
     def _note_miss(self, key: FunctionKey) -> None:
-        """A call has to load: its template would have been missed."""
+        """Count a call that has to load its function, for the worth of the function's template."""
         template = self.functions[key].template
         if template is not None:
             self.functions.templates[template].missed(self.at)
 
-    # -- what containers owe ---------------------------------------------------------------------------------------
+    # -- overdue reports -------------------------------------------------------------------------------------------
 
     def expect_answer(self, request: Request, container: Container) -> None:
-        """From now on its time limit counts, and once more for the run if its function is to be loaded first."""
+        """Start the time limit of a call. If its function has to be loaded first, the limit counts twice: for the load
+        and for the run."""
         limit_s = self.functions[request.function].function.timeout_s
         request.answer_by = self.at + (limit_s if request.loaded else 2 * limit_s) + self.settings.answer_grace_s
         self.timers.arm(request.answer_by, container.answer_timer)
 
     def _expect(self, resident: Resident, limit_s: float) -> None:
-        """Its container is to say within so long, and the grace, what became of its load or its end."""
+        """Start the time within which a container has to report the end of a resident's load, or its end."""
         resident.due_at = self.at + limit_s + self.settings.answer_grace_s
         self.timers.arm(resident.due_at, f"answer {resident.container}")
 
@@ -244,19 +255,19 @@ class Books:
             self._expect(resident, self.functions[resident.function].function.timeout_s)
 
     def answer_due_at(self, container: Container) -> float:
-        """When the container must have said something; infinite when it owes nothing."""
+        """When the next report of a container is due. ``inf`` if it has nothing to report."""
         request = self.requests.get(container.running) if container.running is not None else None
         due_at = math.inf if request is None else request.answer_by
         for resident in container.residents.values():
-            # What a call waits for is bounded by the call's own limit.
+            # The limit of a call includes the loads that it waits for.
             if resident.state is UNLOADING or (resident.state is LOADING and request is None):
                 due_at = min(due_at, resident.due_at)
         return due_at
 
     def check_answer_overdue(self, container: Container) -> None:
-        """Give a container up that has not said in time what became of what it was told to do: its manager is stuck.
+        """Give up a container whose report is overdue, since its manager is stuck.
 
-        Its call is answered now. Its memory is free when its end has been reported, as always.
+        Its call is answered now. Its memory becomes free only when its end is reported, as always.
         """
         if container.state not in (IDLE, BUSY):
             return
@@ -275,7 +286,7 @@ class Books:
     # -- making way ------------------------------------------------------------------------------------------------
 
     def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
-        """End all but one function; returns the others, those that are being ended already among them."""
+        """End all functions of a container but one. Returns the others, including those that are being ended already."""
         others = [r for r in container.residents.values() if not r.is_template and r.function != key]
         if not others:
             return ()
@@ -308,7 +319,7 @@ class Books:
             return
         self.pool.set_container_state(container, IDLE, self.at)
         for resident in container.residents.values():
-            if resident.state is LOADING:  # a template, which has waited for the call to end
+            if resident.state is LOADING:  # a template whose load waited for the call to end
                 self._expect_load(resident)
         self._keep(container, after_call)
         self.shrink(container)
@@ -316,7 +327,7 @@ class Books:
         self.opportunity = True
 
     def _keep(self, container: Container, after_call: bool) -> None:
-        """Ask the keep-alive policy how long."""
+        """Ask the keep-alive policy how long to keep an idle container, and arm the timers for it."""
         owner = self.functions.get(container.owner) if container.owner is not None else None
         cost_s = self.container_start_s
         if owner is not None:
@@ -331,7 +342,7 @@ class Books:
             self.timers.arm(idle.prewarm_at, f"prewarm {container.owner}")
 
     def share(self, container: Container) -> None:
-        """Keep an idle container for its owner no longer; what calls have left in it is ended."""
+        """Stop keeping an idle container for its owner, and end the residents that calls left in it."""
         self.pool.disown(container)
         for resident in list(container.residents.values()):
             if resident.origin is BY_CALL and resident.state is LOADED and not resident.is_template:
@@ -345,7 +356,7 @@ class Books:
         self.out.append(StopContainer(container.id, reason))
 
     def lose(self, container: Container, failure: Failure) -> None:
-        """Strike a container off; whatever it was doing ends with `failure`."""
+        """Remove a container that no longer exists. The call that it ran or was started for ends with `failure`."""
         request = self.requests[container.running] if container.running is not None else None
         functions = list(container.residents)
         for resident in container.residents.values():
@@ -376,7 +387,7 @@ class Books:
         return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
 
     def unload(self, resident: Resident) -> None:
-        """Its end has been asked for, or has begun."""
+        """Note that the end of a resident was asked for or has begun."""
         self.pool.set_resident_state(resident, UNLOADING)
         self._expect(resident, 0.0)
 
@@ -385,7 +396,10 @@ class Books:
         self.out.append(Offload(resident.container, resident.function, reason))
 
     def shrink(self, container: Container) -> None:
-        """Measurements can show more than was estimated: end what is worth least until the limit holds."""
+        """End the residents that are worth least until a container is within its limit again.
+
+        Measurements can show that residents are larger than estimated. At least one resident stays.
+        """
         excess = -self.pool.ledger.free_in(container.id)
         if excess > 0:
             excess -= self.pool.freeing_in(container)
@@ -400,11 +414,11 @@ class Books:
                 self.offload(resident, "measured memory is above the container's limit")
 
     def end(self, container: Container, resident: Resident) -> None:
-        """A resident's memory is free."""
+        """Remove a resident whose processes have ended; its memory is free."""
         self._count_end(resident)
         self.pool.set_resident_state(resident, RESIDENT_GONE)
         self.retry_queue = self.opportunity = True
-        # It was waiting for the end of its last run's process, and of no other.
+        # The container may have waited for the end of the process that served its last call.
         waited = container.state is BUSY and container.running is None
         if waited and resident.function == container.owner:
             self.fall_idle(container)
@@ -415,7 +429,7 @@ class Books:
             self.preloads.wasted += 1
 
     def forget_if_unused(self, key: ResidentKey) -> None:
-        """Forget a function that was removed, or a template without functions, once nothing of it is left."""
+        """Forget a removed function, or a template without functions, if nothing of it is left on the node."""
         if key in self.pool.by_function:
             return
         if is_template(key):
@@ -440,7 +454,7 @@ class Books:
             self.forget_if_unused(record.template)
 
     def worth_s(self, key: ResidentKey) -> float:
-        """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""
+        """Expected seconds that a resident saves, as the pre-loading policy sees it. 0 for a template."""
         if is_template(key) or not self.guard.preloading_active:
             return 0.0
         record = self.functions[key]
@@ -451,19 +465,19 @@ class Books:
         return worth_s
 
     def rate_of(self, record: FunctionRecord) -> float | None:
-        """Calls per second expected of a function now; None when there is no telling."""
+        """Expected calls per second of a function now. None without a forecast, or when the forecast fails."""
         return None if record.forecast is None else self.guard.rate(record.forecast, self.at)
 
     def mend_forecast(self, record: FunctionRecord) -> None:
-        """Something that asked a forecast has failed: replace it if that is to blame."""
+        """Replace the forecast of a function if it is broken, after something that used it has failed."""
         forecast = record.forecast
         if forecast is not None and not self.guard.is_sound(forecast, self.at):
             record.forecast = plain_forecast(record.arrivals)
 
     def takeover_loss_s(self, container: Container) -> float:
-        """Expected seconds that a call of another function would cost an idle container's residents.
+        """Expected seconds that the residents of an idle container lose when a call of another function takes it.
 
-        What was found last is believed for `LOSS_VALID_S` while nothing in the container changes.
+        The result is used again for `LOSS_VALID_S`, as long as the contents of the container do not change.
         """
         if self.at >= container.loss_valid_until:
             lost_s = templates_s = 0.0
@@ -482,15 +496,20 @@ class Books:
         return container.takeover_loss_s
 
     def template_worth_s(self, key: ResidentKey) -> float:
-        """Seconds of importing that misses are expected to pay if one template of the kind is lost; a part of them only
-        where there are others."""
+        """Expected seconds of importing that calls have to wait for if one copy of a template is lost.
+
+        With several copies on the node, each is worth an equal part of that.
+        """
         template = self.functions.templates[key]
         return template.profile.library_s * template.chance(self.at) / max(1, self.pool.copies.get(key, 0))
 
 
 def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:
-    """Who goes first where memory is short: guesses, then templates that nobody there was forked from, then what calls
-    have left, and the templates of those last."""
+    """Sort key for ending residents when memory is short, lowest first.
+
+    0: pre-loaded functions, which are guesses. 1: templates that no resident there was forked from. 2: functions that
+    calls left there. 3: templates that residents there were forked from.
+    """
     if resident.is_template:
         return 3 if resident.function in used else 1
     return 0 if resident.origin is BY_PRELOAD else 2

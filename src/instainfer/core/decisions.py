@@ -28,7 +28,7 @@ class StopContainer:
 
 @value(frozen=True, slots=True)
 class Load:
-    """Pre-load a function or a template in the background, at low priority. `LoadFinished` or `LoadFailed` answers it."""
+    """Pre-load a function or a template, at low priority. `LoadFinished` or `LoadFailed` answers it."""
 
     container: ContainerId
     function: ResidentKey

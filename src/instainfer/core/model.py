@@ -163,8 +163,8 @@ class Profile:
     library_s: float = 0.0
     """Seconds that the imports take without a template."""
     resident_bytes: int = 0
-    """Size of a resident loaded without a template. It grows at once and shrinks slowly, because a size that is too small
-    makes a container exceed its limit."""
+    """Size of a resident loaded without a template. It grows at once and shrinks slowly, because with a size that is
+    too small a container exceeds its limit."""
     forks: int = 0
     """Number of loads by forking from a template."""
     fork_s: float = 0.0

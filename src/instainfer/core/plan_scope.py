@@ -1,8 +1,9 @@
-"""What the next pre-load plan looks at.
+"""Chooses which containers and functions the next pre-load plan looks at.
 
-A plan for everything costs functions times containers; calls cannot pay for that. So everything is looked at from time
-to time (*thorough*), when the policy asks for it, and between those only what is new: containers that have changed,
-functions that have lost their place or have fallen due, and of those that found none before the most wanted ones.
+The cost of planning for everything grows with the number of functions times the number of containers. This is too much
+for every call. So a plan looks at everything (a *thorough* view) only now and then, when the policy asks for it. The
+plans in between look at what is new: containers that have changed, functions that have lost their last resident or
+whose forecast has fallen due, and the most wanted of the functions that found no place before.
 """
 
 from __future__ import annotations
@@ -19,35 +20,38 @@ from .registry import Registry
 from .views import TemplateViews, Views, container_view, node_view
 
 SMALL_NODE: Final = (8, 16)
-"""Idle containers and functions up to which every look is thorough: there is nothing to be spared."""
+"""Largest numbers of idle containers and of functions for which every view is thorough."""
 MAX_CHANGED: Final = 3
-"""Containers that have changed, in one look, those first that have first; more wait for the next."""
+"""Changed containers in one view, the earliest changed first. The others wait for the next view."""
 MAX_NEW: Final = 24
-"""New candidates in one look; more wait for the next."""
+"""New candidates in one view. The others wait for the next view."""
 MAX_OTHERS: Final = 8
-"""Containers that new candidates are tried in beside those that have changed."""
+"""Idle containers that new candidates are tried in, besides those that have changed."""
 MAX_WAITING: Final = 8
-"""Candidates without a place that are tried in containers that have changed."""
+"""Earlier candidates without a place that are tried in the changed containers of one view."""
 
 
 @dataclass(slots=True)
 class PlanScope:
+    """Remembers what the next view has to show."""
+
     thorough_at: float | None = 0.0
-    """When everything is to be looked at again."""
+    """When the next thorough view is due. None: not before a policy asks for one."""
     waiting: tuple[FunctionKey, ...] = ()
-    """Candidates for whom the last plans found no place, the most wanted first."""
+    """Candidates that the last plans found no place for, the most wanted first."""
 
     def next_view(self, registry: Registry, pool: Pool, at: float, load_slots: int) -> NodeView:
+        """The view for a plan that is made now. What it shows no longer counts as new."""
         small = len(pool.idle) <= SMALL_NODE[0] and len(registry) <= SMALL_NODE[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
-            # Those that have fallen due may not be among the latest called, which are all that is looked at otherwise.
+            # `node_view` shows only the functions called last. A function whose forecast fell due may not be one of them.
             due = [key for key in islice(pool.new_candidates, MAX_NEW) if registry.is_absent(key, pool)]
             everything = node_view(registry, pool, at, load_slots, due=due)
             seen = {function.key for function in everything.absent}
             pool.new_candidates = {key: None for key in islice(pool.new_candidates, MAX_NEW, None) if key not in seen}
             return everything
-        # Lists and no generators, and views that are there are not asked for: all calls pay for this.
+        # Lists instead of generators, and `container.view` read directly: this code runs on every call.
         changed = list(islice((pool.idle[id_] for id_ in pool.changed if id_ in pool.idle), MAX_CHANGED))
         for container in changed:
             del pool.changed[container.id]
@@ -75,9 +79,10 @@ class PlanScope:
         )
 
     def note_plan(self, view: NodeView, plan: PreloadPlan, put_off: Sequence[FunctionKey]) -> None:
-        """Take note of what a plan says about the next ones.
+        """Note what a plan says about the next views.
 
-        `put_off`: for whom room is being made, which a call may take away again, or could not be made.
+        `put_off` are functions whose load was suggested and did not begin: room is being made for them (a call may
+        still take it), or the suggestion was rejected.
         """
         waiting = (*put_off, *plan.waiting)
         if view.thorough:

@@ -68,8 +68,8 @@ class Idle:
     expires_at: float
     """When the container is stopped. May be ``inf``."""
     shared_at: float = math.inf
-    """When the container stops being kept for its owner: any function of its namespace may take it from then on, and the
-    residents that calls left in it are ended."""
+    """When the container stops being kept for its owner. From then on any function of its namespace may take it, and
+    the residents that calls left in it are ended."""
     prewarm_at: float | None = None
     """When a new container is created for the same owner, if there is none by then. None: never."""
 
