@@ -286,7 +286,7 @@ class Books:
     # -- making way ------------------------------------------------------------------------------------------------
 
     def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
-        """End all functions of a container but one. Returns the others, including those that are being ended already."""
+        """End all functions of a container but one. Returns the others, with those that are being ended already."""
         others = [r for r in container.residents.values() if not r.is_template and r.function != key]
         if not others:
             return ()

@@ -1,8 +1,8 @@
-"""One machine's pool, residents and queue: events in, decisions out.
+"""The state of one node: it takes events and returns decisions.
 
-`NodeState.handle` is the only door. It checks the event against what is known (one that cannot have happened raises
-`IllegalEvent` and changes nothing), changes the books, and returns what should be done now. Drivers turn the decisions
-into effects and feed the outcomes back; they never decide.
+`NodeState.handle` is the only way to change it. It checks the event against the books, changes the books, and returns
+what should be done now. An event that cannot have happened raises `IllegalEvent` and changes nothing. Drivers carry
+the decisions out and report the outcomes as new events; they never decide anything.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ _ANY_STATE: Final = tuple(ResidentState)
 
 
 class NodeState:
+    """One node. `at` is the time when it starts, in seconds of the clock that all events use."""
+
     def __init__(
         self,
         settings: NodeSettings,
@@ -65,7 +67,7 @@ class NodeState:
         story: Story | None = None,
     ) -> None:
         self.books = Books(settings, policies, name, at)
-        """To be read; changed by `handle` only."""
+        """For reading only; `handle` changes it."""
         self.story = Story() if story is None else story
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.FunctionRegistered: self._on_function_registered,
@@ -89,13 +91,13 @@ class NodeState:
 
     @property
     def drained(self) -> bool:
-        """After `DrainAsked`: nothing is left."""
+        """Whether `DrainAsked` has come and no container and no request is left."""
         return self.books.draining and not self.books.pool.containers and not self.books.requests
 
     def handle(self, event: events.Event) -> list[Decision]:
-        """Take note of what happened and say what should be done now.
+        """Take in one event and return what should be done now.
 
-        Raises `IllegalEvent`, and changes nothing, when the event contradicts what is known.
+        Raises `IllegalEvent`, and changes nothing, when the event contradicts the books.
         """
         books = self.books
         before = books.at
@@ -122,7 +124,7 @@ class NodeState:
 
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
         self.books.functions.register(event.function, event.profile, event.at)
-        # A template's process may only read the folders of functions it was made for.
+        # The process of a template may read only the folders of the functions that it was made for.
         self._end_templates(event.function.template, "a function has come that it does not know")
         self.books.plan_scope.thorough_at = event.at
         self.books.opportunity = True
@@ -233,7 +235,7 @@ class NodeState:
             books.pool.set_resident_state(resident, LOADED)
             books.preloads.finished += 1
             if container.state is IDLE:
-                books.retry_queue = True  # for a call of it that waits for a busy copy
+                books.retry_queue = True  # for a queued call that waits for a busy container with this function
                 books.shrink(container)
 
     def _template_loaded(self, event: events.LoadFinished) -> None:
@@ -244,18 +246,18 @@ class NodeState:
         resident = container.residents.get(event.function)
         if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
-        # The last function that could be forked from it may have been removed while it was being made.
+        # The record may be gone: the last function that used the template may have been removed meanwhile.
         record = books.functions.templates.setdefault(event.function, TemplateRecord(container.namespace))
         record.profile = record.profile.with_load(event.library_s, 0.0, event.resident_bytes)
         record.load_failure = None
         if resident is None:
-            # It was made on the way, for a function to be forked from.
+            # The container made it in order to fork a function from it.
             resident = books.add_resident(container, event.function, BY_CALL, "made for a load")
         if resident.state is LOADING:
             books.pool.set_resident_state(resident, LOADED)
         books.pool.charge(container, event.function, event.resident_bytes)
         for other in container.residents.values():
-            # What is loading there is forked from it, and takes less than a load from nothing.
+            # Functions that are loading there are forked from it now, and take less memory than estimated before.
             if other.state is LOADING and not other.is_template:
                 books.pool.charge(container, other.function, books.estimate_in(container, other.function))
         if container.running is not None:
@@ -263,7 +265,7 @@ class NodeState:
             if not request.loaded and books.functions[request.function].template == event.function:
                 request.template_made(event.at, event.library_s)
         if container.state is IDLE:
-            books.retry_queue = True  # for a call that waits to be forked from it
+            books.retry_queue = True  # for a queued call whose function can be forked from it
             books.shrink(container)
         if not record.users and resident.state is LOADED:
             books.offload(resident, "no function is forked from it any longer")
@@ -278,8 +280,8 @@ class NodeState:
         if resident.origin is BY_PRELOAD:
             self.books.preloads.failed += 1
         self.books.opportunity = True
-        # A call that waits for this load ends it itself: either by its own failure, or by loading once more when
-        # the failed load was a pre-load's.
+        # If a call waits for this load, the container goes on with the call: it fails too, or, if the failed load was a
+        # pre-load, the function is loaded once more.
         if container.running is None or resident.state is UNLOADING:
             self.books.end(container, resident)
         else:
@@ -299,7 +301,7 @@ class NodeState:
         if not asked and event.failure is None:
             raise self._illegal(event, f"nobody asked for its end; it is {resident.state}")
         if not asked and container.running is not None and not resident.is_template:
-            # It died while a call for it was on its way: that call loads it anew.
+            # The process died while a call for it was on its way to the container. The call loads the function anew.
             request = self.books.requests[container.running]
             request.loaded, request.start_kind = False, StartKind.PREWARMED
             self.books.pool.set_resident_state(resident, RESIDENT_GONE)
@@ -311,7 +313,7 @@ class NodeState:
     def _on_run_finished(self, event: events.RunFinished) -> None:
         container = self._container(event)
         if container.state is STOPPING and container.running is None:
-            return  # it was given up, and its call was answered
+            return  # the container was given up before, and its call was answered then
         if container.state is not BUSY or container.running != event.activation:
             raise self._illegal(event, f"the container is {container.state} and runs {container.running}")
         request = self.books.requests[event.activation]
@@ -372,7 +374,7 @@ class NodeState:
             elif what == "prewarm":
                 self._prewarm(key, event.at)
             elif what == "loads":
-                pass  # the opportunity that they were put off from is there still
+                pass  # `books.opportunity` is still set, so a plan follows below
             elif (container := books.pool.idle.get(key)) is not None:
                 self._look_at_idle(container, event.at)
         if books.timers.plan_at is not None and books.timers.plan_at <= event.at:
@@ -380,7 +382,7 @@ class NodeState:
             books.opportunity = True
 
     def _look_at_idle(self, container: Container, at: float) -> None:
-        """Keep-alive's moment for a container may have come."""
+        """Stop or share an idle container if the time that keep-alive set for that has come."""
         if container.expires_at <= at:
             self.books.stop(container, "it was idle for as long as keep-alive allows")
             return
@@ -391,7 +393,7 @@ class NodeState:
             self.books.timers.arm(due, f"container {container.id}")
 
     def _prewarm(self, key: FunctionKey, at: float) -> None:
-        """Have a container for a function again, unless it has one or there is no room that is free anyway."""
+        """Create a container for a function ahead of its next call, unless it has one or there is no free memory."""
         books = self.books
         due = books.prewarm_at.get(key)
         if due is not None and due > at:
@@ -422,7 +424,7 @@ class NodeState:
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise `InternalError` unless all books agree and every accepted request is in exactly one place."""
+        """Raise `InternalError` unless all parts of the books agree and each accepted request is in exactly one place."""
         books = self.books
         books.pool.check()
         if any(books.pool.containers[id_].state is not BUSY for id_ in books.claims):

@@ -12,7 +12,7 @@ The choices, best first (start kinds in brackets):
 6. The idle container of another function that loses least (*prewarmed*).
 7. Idle containers are stopped to make room for a new one. If that is not enough, the request waits.
 
-A request that finds no such container of its own function ready may wait for a busy container instead, if that is
+Unless the function's own container is idle and warm, its request may wait for a busy container instead, if that is
 expected to be sooner: for one that has the function, or for one that has its template. A second copy of a model costs
 seconds and memory, while waiting for a running call often costs milliseconds.
 """

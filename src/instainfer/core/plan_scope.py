@@ -45,7 +45,7 @@ class PlanScope:
         small = len(pool.idle) <= SMALL_NODE[0] and len(registry) <= SMALL_NODE[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
-            # `node_view` shows only the functions called last. A function whose forecast fell due may not be one of them.
+            # `node_view` shows only the functions called last. One whose forecast fell due may not be among them.
             due = [key for key in islice(pool.new_candidates, MAX_NEW) if registry.is_absent(key, pool)]
             everything = node_view(registry, pool, at, load_slots, due=due)
             seen = {function.key for function in everything.absent}

@@ -1,1 +1,1 @@
-"""The asyncio driver of `core.node`: it holds a state, turns its decisions into effects, and decides nothing."""
+"""The asyncio driver of `core.node`. It holds a `NodeState` and carries out its decisions; it decides nothing itself."""
