@@ -85,7 +85,7 @@ class Guard:
 
     def __init__(self, policies: Policies, note: Callable[[str], None]) -> None:
         self.failures: dict[str, PolicyFailure] = {}
-        """The failures by role: ``keep-alive``, ``predictor`` or ``pre-loading``. It has no entry for a role without one."""
+        """The failures by role: ``keep-alive``, ``predictor`` or ``pre-loading``. A role without any has no entry."""
         self.preloading_active = policies.preloader.active
         """Whether the pre-loading policy is to be asked at all."""
         self._keepalive = policies.keepalive
@@ -183,7 +183,7 @@ class Guard:
         }
 
     def stale_memory(self, functions: set[FunctionKey], containers: set[ContainerId]) -> str | None:
-        """Describes functions or containers that a policy remembers although they no longer exist. None if there are none.
+        """Describe what a policy remembers although it no longer exists. None if there is nothing like that.
 
         `functions` and `containers` are those that exist.
         """

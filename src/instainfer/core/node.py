@@ -424,7 +424,7 @@ class NodeState:
     # -- checks ----------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise `InternalError` unless all parts of the books agree and each accepted request is in exactly one place."""
+        """Raise `InternalError` unless all books agree and each accepted request is in exactly one place."""
         books = self.books
         books.pool.check()
         if any(books.pool.containers[id_].state is not BUSY for id_ in books.claims):

@@ -47,7 +47,7 @@ class FunctionRecord:
 
 @dataclass(slots=True)
 class TemplateRecord:
-    """One kind of template. Only the runtime can find out whether it can be made, so at first nothing is known of it."""
+    """One kind of template. Only making it shows whether it can be made, so at first nothing is known of it."""
 
     namespace: str
     profile: Profile = field(default_factory=Profile)
@@ -199,7 +199,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         return self.view_of(self[key], key, pool)
 
     def view_of(self, record: FunctionRecord, key: FunctionKey, pool: Pool) -> FunctionView:
-        """The view of a function, for callers that have its record. The same object as long as nothing in it changes."""
+        """The view of a function whose record is known. The same object as long as nothing in it changes."""
         copies = pool.copies.get(key, 0)
         forked = record.template is not None and record.template in pool.by_function
         if record.cached_view is not None:

@@ -1,1 +1,1 @@
-"""The asyncio driver of `core.node`. It holds a `NodeState` and carries out its decisions; it decides nothing itself."""
+"""The asyncio driver of `core.node`. It holds a `NodeState`, carries out its decisions, and decides nothing."""

@@ -59,7 +59,7 @@ class LocalLink:
         self._cancel_sample = self.invoker.clock.call_at(now + SAMPLE_S, self._sample)
 
     def _integrate(self, now: float) -> None:
-        """Add the used memory since the last measurement to the sum, then measure again."""
+        """Count the latest measurement for the time since it was made, then measure again."""
         self._used_byte_s += self._used_bytes * (now - self._sampled_at)
         self._sampled_at = now
         self._used_bytes = self.invoker.backend.used_bytes()
