@@ -71,7 +71,7 @@ class Pagurus:
         self.lifetime_s = lifetime_s
         self._functions: dict[FunctionKey, _FunctionState] = {}
         self._makers: dict[ContainerId, FunctionKey] = {}
-        """The function that each container was created for or, if that is a later one, that took it before it was a zygote."""
+        """The function that each container was created for, or the latest one that took it when it was not a zygote."""
 
     def called(self, function: FunctionKey, at: float) -> None:
         function_state = self._of(function)

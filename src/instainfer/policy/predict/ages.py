@@ -34,7 +34,7 @@ MOST_GAPS: Final = 255
 """Most gaps in one table, so that each count fits in a byte. Of more gaps, the latest are used."""
 _LOG_EDGES: Final = tuple(math.log(edge_s) for edge_s in EDGES_S)
 _UNSEEN: Final = tuple(round((n + 1) / RANGES * 2**40) / 2**40 for n in range(len(EDGES_S)))
-"""Weight of the unseen gaps up to each edge. Rounded to multiples of 2**-40, so that adding a number of gaps is exact."""
+"""Weight of the unseen gaps up to each edge, rounded to a multiple of 2**-40 so that adding whole gaps is exact."""
 _SHORTEST_S: Final = EDGES_S[0] / 2
 """Replaces every shorter gap when the logarithm is taken."""
 _ONE_MORE: Final = bytes(min(n + 1, MOST_GAPS) for n in range(256))

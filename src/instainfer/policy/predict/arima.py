@@ -26,4 +26,4 @@ from .fitted import Fitted
 
 
 class Arima(Fitted):
-    """`fit` comes from `instainfer.forecasting.arima.fitter`. `horizon_s` is how far ahead the forecast's rate looks."""
+    """`fit` comes from `instainfer.forecasting.arima`. `horizon_s` is how far ahead the forecast's rate looks."""

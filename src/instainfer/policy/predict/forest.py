@@ -23,4 +23,4 @@ from .fitted import Fitted
 
 
 class Forest(Fitted):
-    """`fit` comes from `instainfer.forecasting.forest.fitter`. `horizon_s` is how far ahead the forecast's rate looks."""
+    """`fit` comes from `instainfer.forecasting.forest`. `horizon_s` is how far ahead the forecast's rate looks."""
