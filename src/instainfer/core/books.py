@@ -234,7 +234,7 @@ class Books:
         if template is not None:
             self.functions.templates[template].missed(self.at)
 
-    # -- overdue reports -------------------------------------------------------------------------------------------
+    # -- overdue reports -----------------------------------------------------------------------------------------------
 
     def expect_answer(self, request: Request, container: Container) -> None:
         """Start the time limit of a call. If its function has to be loaded first, the limit counts twice: for the load
@@ -283,7 +283,7 @@ class Books:
             self.reply(request, 0.0, Failure(FailureKind.CONTAINER_LOST, f"the activation was given up: {text}"))
         self.stop(container, text)
 
-    # -- making way ------------------------------------------------------------------------------------------------
+    # -- making way ----------------------------------------------------------------------------------------------------
 
     def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
         """End all functions of a container but one. Returns the others, with those that are being ended already."""

@@ -93,7 +93,7 @@ class Guard:
         self._preloader = policies.preloader
         self._note = note
 
-    # -- predictor -------------------------------------------------------------------------------------------------
+    # -- predictor -----------------------------------------------------------------------------------------------------
 
     def forecast(self, arrivals: Sequence[float], before: Forecast | None) -> Forecast | None:
         # A predictor gets back only forecasts that it made itself.
@@ -108,7 +108,7 @@ class Guard:
         """Expected calls per second at `at`. None if the forecast fails."""
         return self._ask("predictor", lambda: forecast.rate(at), lambda: None)
 
-    # -- keep-alive ------------------------------------------------------------------------------------------------
+    # -- keep-alive ----------------------------------------------------------------------------------------------------
 
     def called(self, function: FunctionKey, at: float) -> None:
         self._ask("keep-alive", lambda: self._keepalive.called(function, at), lambda: None)
@@ -136,7 +136,7 @@ class Guard:
             raise ValueError(f"an order of {len(order)} containers is none of the {len(idle)} that were given")
         return order
 
-    # -- pre-loading -----------------------------------------------------------------------------------------------
+    # -- pre-loading ---------------------------------------------------------------------------------------------------
 
     def worth(self, function: FunctionView, at: float) -> float | None:
         """Expected seconds that a resident of the function saves. None if the policy fails."""
@@ -163,7 +163,7 @@ class Guard:
             raise ValueError(f"a plan holds more than suggestions: {plan.suggestions}")
         return plan
 
-    # -- ends ------------------------------------------------------------------------------------------------------
+    # -- ends ----------------------------------------------------------------------------------------------------------
 
     def ended(self, container: KeptContainer) -> None:
         """Tell the policies that a container no longer exists."""
@@ -194,7 +194,7 @@ class Guard:
                 return f"the {role} policy remembers {sorted(stale)}, which are not there any longer"
         return None
 
-    # -- failures --------------------------------------------------------------------------------------------------
+    # -- failures ------------------------------------------------------------------------------------------------------
 
     def _ask(self, role: str, question: Callable[[], T], plain: Callable[[], T]) -> T:
         try:

@@ -120,7 +120,7 @@ class NodeState:
         self.story.append(event, books.out, books.notes)
         return books.out
 
-    # -- functions -------------------------------------------------------------------------------------------------
+    # -- functions -----------------------------------------------------------------------------------------------------
 
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
         self.books.functions.register(event.function, event.profile, event.at)
@@ -144,7 +144,7 @@ class NodeState:
                 self.books.offload(resident, "the function was removed")
         self.books.forget_if_unused(event.function)
 
-    # -- requests --------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
     def _on_request_arrived(self, event: events.RequestArrived) -> None:
         if event.activation in self.books.requests:
@@ -181,7 +181,7 @@ class NodeState:
             return Failure(FailureKind.TOO_LARGE, text)
         return None
 
-    # -- containers ------------------------------------------------------------------------------------------------
+    # -- containers ----------------------------------------------------------------------------------------------------
 
     def _on_container_started(self, event: events.ContainerStarted) -> None:
         container = self._container(event)
@@ -207,7 +207,7 @@ class NodeState:
         container = self._container(event)
         self.books.lose(container, event.failure or Failure(FailureKind.CONTAINER_LOST, "it was stopped"))
 
-    # -- residents -------------------------------------------------------------------------------------------------
+    # -- residents -----------------------------------------------------------------------------------------------------
 
     def _on_load_finished(self, event: events.LoadFinished) -> None:
         if is_template(event.function):
@@ -354,7 +354,7 @@ class NodeState:
         if container.state is IDLE:
             self.books.shrink(container)
 
-    # -- time and end ----------------------------------------------------------------------------------------------
+    # -- time and end --------------------------------------------------------------------------------------------------
 
     def _on_timer_fired(self, event: events.TimerFired) -> None:
         books = self.books
@@ -421,7 +421,7 @@ class NodeState:
             if container.state in (STARTING, IDLE):
                 self.books.stop(container, "the node is being shut down")
 
-    # -- checks ----------------------------------------------------------------------------------------------------
+    # -- checks --------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Raise `InternalError` unless all books agree and each accepted request is in exactly one place."""

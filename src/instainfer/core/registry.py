@@ -168,7 +168,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             return False
         return record.concurrency.found(pool.copies.get(key, 0)) >= NEEDS_MORE_SHARE
 
-    # -- costs -----------------------------------------------------------------------------------------------------
+    # -- costs ---------------------------------------------------------------------------------------------------------
 
     def load_s(self, key: FunctionKey, *, forked: bool) -> float:
         """Seconds that loading a function takes, measured or guessed. `forked`: from a template."""
@@ -193,7 +193,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         plain_bytes = record.profile.resident_bytes or record.function.estimate_bytes
         return (record.profile.forked_bytes or plain_bytes) if forked else plain_bytes
 
-    # -- views -----------------------------------------------------------------------------------------------------
+    # -- views ---------------------------------------------------------------------------------------------------------
 
     def view(self, key: FunctionKey, pool: Pool) -> FunctionView:
         return self.view_of(self[key], key, pool)

@@ -2,8 +2,8 @@
 
 ``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
 requests, draining, containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s,
-residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits, wasted},
-functions: [{function, profile, calls_per_s, load_failure}], policy_failures: [{role, policy, count, last}]}``.
+residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits,
+wasted}, functions: [{function, profile, calls_per_s, load_failure}], policy_failures: [{role, policy, count, last}]}``.
 `policy_failures` are the policies that failed, so that a default answered in their place (see `core.guard`).
 """
 

@@ -37,7 +37,7 @@ def _library_backed(place: str) -> Any:
 
 
 def _auto(preload: Any) -> Predictor:
-    """Build `Auto` from the predictors that the configuration names. Raises `KeyError` for an unknown name, also ``auto``."""
+    """Build `Auto` from the predictors that the configuration names. Raises `KeyError` for an unknown one."""
     # `by_gaps`: the rates of all members have to be comparable, so the paper's surplus of one call is left out.
     comparable = {"poisson": lambda preload: Poisson(preload.window, by_gaps=True)}
     others = {name: comparable.get(name, build) for name, build in PREDICTORS.items() if name != "auto"}

@@ -18,8 +18,8 @@ one call: priority 5 + 1 x 1 / 0.5 = 7. So C is given up before A, and the clock
 7 + 5 = 12. That equals the priority of A; A is longer idle and is given up first.
 
 Sources. Fuerst and Sharma, "FaasCache", ASPLOS 2021, section 4. The details are those of aFuerst/faascache-sim:
-priorities are computed at each use, for all containers of the function, and not when the clock moves. Cherkasova, "Improving WWW
-proxies performance with Greedy-Dual-Size-Frequency caching" (1998).
+priorities are computed at each use, for all containers of the function, and not when the clock moves.
+Cherkasova, "Improving WWW proxies performance with Greedy-Dual-Size-Frequency caching" (1998).
 
 Caveats. The cost is the mean that the node has measured for creating a container and loading the function. Where a
 container can be taken over instead of stopped, the core prefers the one whose residents are worth least, and uses the

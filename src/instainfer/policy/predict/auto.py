@@ -1,7 +1,7 @@
 """Runs several predictors (its members) at once and uses, for each function, the one that was best so far.
 
-Algorithm. All members forecast the next call. The time from one call to the next is divided into periods: the first
-one ends after the horizon H, and each further one ends the square root of two times as long after the last call. For each
+Algorithm. All members forecast the next call. The time after a call is divided into periods: the first one ends after
+the horizon H, and the end of each further one is sqrt(2) times as long after the call as the end before. For each
 period, a member gives the probability of a call in it, given that none came before it. When the call has come, each
 member is charged -ln P, where P is the product of the probabilities that it gave to what then happened: no call in each
 period before, and a call in the last one. This is the logarithmic score. It is a proper score: a member does best if it

@@ -1,18 +1,18 @@
-"""Opportunistic pre-loading: which residents should which idle container hold? (SoCC 2024, section 4.)
+"""The opportunistic pre-loading policy: which residents should each idle container hold? (SoCC 2024, section 4.)
 
-*When.* A function becomes a candidate when its forecast says that a call will have come with probability P_load. When
-the silence has lasted until P_offload the prediction was wrong. The paper off-loads the resident then. Measured, that
-hurts: the memory is idle anyway, with a window of five calls the moment comes after half the window's length, and the
-next call is a miss. By default such a resident therefore stays, and only its worth falls with its rate until somebody
-who is worth clearly more wants the room (``patient``). ``patient = False`` gives the paper's rule, and an overdue
-function is not loaded again before its next call.
+*When.* A function becomes a candidate when a call has come with probability P_load, as its forecast says. When no call
+has come until P_offload, the forecast was wrong, and the paper off-loads the resident. Measurements showed that this
+does harm: the memory is idle anyway, and with a window of five calls P_offload comes after about half of the window's
+length, so that the next call is a miss. So by default (``patient``) such a resident stays. Its value falls with its
+rate, until another function that is clearly worth more needs the room. ``patient = False`` gives the rule of the paper,
+and an overdue function is then not loaded again before its next call.
 
-*Where.* Idle containers are knapsacks: a resident weighs its bytes and is worth the seconds of loading that it is
-expected to save there (`valuation`). They are filled by value for each byte, displacing residents of clearly lower
-value (`packing`).
+*Where.* Idle containers are knapsacks. The weight of a resident is its size in bytes, and its value is the seconds of
+loading that it is expected to save in that container (`valuation`). Functions are placed in the order of their value
+per byte, and may displace residents of clearly lower value (`packing`).
 
-Templates come last: when every function that is wanted has its place, idle containers with room get the templates of
-the environments that may be called there, so that a miss is fast too.
+Templates come last. When no function is to be loaded, idle containers with room get templates of environments of their
+namespace, so that a miss is fast there, too.
 """
 
 from __future__ import annotations
@@ -47,14 +47,19 @@ from .valuation import (
 )
 
 BIN_VALID_S = 15.0
-"""How long a container's rates are believed while nothing in it changes."""
+"""Seconds for which a `Bin` is used again, as long as nothing changes in its container. Its rates change slowly."""
 ITEM_VALID_S = 3.0
-"""How long that of a function without a place is: it falls with the silence."""
+"""Seconds for which an `Item` is used again, as long as nothing changes. Its rate falls while it is not called."""
 
 
 class Opportunistic:
-    """`p_load`, `p_offload`: probabilities; `horizon_s`: seconds; `hysteresis`: share of what would be displaced;
-    `least_chance`: of being called before the neighbours; `max_residents`: functions in one container, 0 for any."""
+    """The policy.
+
+    `p_load` and `p_offload` are the probabilities P_load and P_offload. `horizon_s` is the horizon H of values. A load
+    that displaces others must gain more than `hysteresis` times the value that is lost. `least_chance` is the least
+    probability of being called before the neighbours. `max_residents` limits the functions in one container; 0 means
+    no limit.
+    """
 
     active = True
 
@@ -79,9 +84,9 @@ class Opportunistic:
         self._cached_bins: dict[ContainerId, _CachedBin] = {}
         self._cached_items: dict[ResidentKey, _CachedItem] = {}
         self._misses: dict[ResidentKey, float] = {}
-        """As the last thorough plan saw them."""
+        """Expected misses of each template's functions, from the last thorough plan."""
         self._templates_s: dict[ResidentKey, float] = {}
-        """What templates are worth by that, of those that were asked for since."""
+        """Values of templates in seconds, computed from these misses when they were first needed."""
 
     def worth(self, function: FunctionView, at: float) -> float:
         return worth_s(function, at)
@@ -116,7 +121,7 @@ class Opportunistic:
         )
 
     def _look_thoroughly(self, view: NodeView) -> None:
-        """Note what can only be known where everything is in view, and forget what is not."""
+        """Compute what needs a thorough view, and drop cached items and bins that are not in it."""
         absent = {function.key for function in view.absent}
         self._cached_items = {key: cached for key, cached in self._cached_items.items() if key in absent}
         here = {container.id for container in view.containers}
@@ -128,17 +133,17 @@ class Opportunistic:
                 chance = self._cached_item(function, view).chance
                 self._misses[function.template] = self._misses.get(function.template, 0.0) + chance
 
-    # -- whom ------------------------------------------------------------------------------------------------------
+    # -- which functions -----------------------------------------------------------------------------------------------
 
     def _items(
         self, functions: Iterable[FunctionView], view: NodeView
     ) -> tuple[list[Item], list[tuple[float, ResidentKey]]]:
-        """Functions that should be resident and are not, and those that are not due yet, with when they will be."""
+        """The items of functions to load, and the functions that are not due yet, with their due times."""
         at = view.at
         items: list[Item] = []
         later: list[tuple[float, ResidentKey]] = []
         for function in functions:
-            # `_cached_item`, and most have been cached: spelt out, since every plan asks for many.
+            # This is `_cached_item` written out, because every plan asks for many items, and most are cached.
             cached = self._cached_items.get(function.key)
             if cached is None or cached.view is not function or at >= cached.until:
                 cached = self._fresh_item(function, view)
@@ -150,7 +155,7 @@ class Opportunistic:
         return items, later
 
     def _cached_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
-        """A function that is not resident; for a while as it was seen last, if nothing is known to have changed."""
+        """The item of a candidate, from the cache if it is still valid."""
         cached = self._cached_items.get(function.key)
         if cached is not None and cached.view is function and view.at < cached.until:
             return cached
@@ -186,7 +191,7 @@ class Opportunistic:
         return cached
 
     def _next_look(self, view: NodeView) -> float | None:
-        """When everything has to be looked at anew although nothing has happened."""
+        """When the next thorough plan is due even if nothing happens before."""
         look_at = math.inf
         if (view.absent or view.waiting) and (view.containers or view.others):
             look_at = view.at + LOOK_EVERY_S
@@ -194,12 +199,15 @@ class Opportunistic:
             look_at = min([look_at, *(moment for moment in overdue_at(view, self.p_offload) if moment > view.at)])
         return look_at if look_at < math.inf else None
 
-    # -- where -----------------------------------------------------------------------------------------------------
+    # -- which containers ----------------------------------------------------------------------------------------------
 
     def _pack(
         self, view: NodeView, changed: list[Bin], fresh: list[Item], waiting: list[Item]
     ) -> tuple[list[SuggestLoad], list[Item]]:
-        """What to load, and the items that found no place, those of most value per byte first."""
+        """The loads, and the items that found no place, most value per byte first.
+
+        `fresh` items are tried in all bins in view, `waiting` items only in `changed` ones.
+        """
         others = self._all(view.others, view, set()) if fresh else []
         packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
         items = _most_per_byte_first([*fresh, *waiting])
@@ -232,7 +240,7 @@ class Opportunistic:
     def _improved(
         self, packing: Packing, items: list[Item], placed: list[Placed], left: list[Item], load_slots: int
     ) -> tuple[list[Placed], list[Item]]:
-        """Several at once: what a greedy leaves on the table."""
+        """Improve the packing when several items were placed at once."""
         open_bins = {each.id for each in packing.bins}
         free = [p for p in placed if not p.victims and not p.item.never_called and p.bin.id in open_bins]
         eager = [item for item in left if not item.never_called]
@@ -247,7 +255,7 @@ class Opportunistic:
     def _all(
         self, containers: Iterable[ContainerView], view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]
     ) -> list[Bin]:
-        """The containers as bins; those in which nothing has changed as they were, for a while."""
+        """The bins of containers, from the cache if still valid. `leaving` are residents that this plan ends."""
         if leaving:
             return [self._new_bin(container, view, leaving) for container in containers]
         bins: list[Bin] = []
@@ -320,10 +328,10 @@ class Opportunistic:
             worth_s = self._templates_s[key] = template_s(view, key, self._misses)
         return worth_s
 
-    # -- templates -------------------------------------------------------------------------------------------------
+    # -- templates -----------------------------------------------------------------------------------------------------
 
     def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
-        """Templates for containers that lack them and have room, the most valuable first; each once, all apart."""
+        """Loads of templates, the most valuable first: each template at most once, and at most one in a container."""
         worth = {key: self._template_s(view, key) for key in view.templates}
         taken: set[ContainerId] = set()
         for key in sorted(worth, key=lambda k: (-worth[k], k)):
@@ -337,7 +345,7 @@ class Opportunistic:
                     yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
                     break
 
-    # -- words -----------------------------------------------------------------------------------------------------
+    # -- reasons -------------------------------------------------------------------------------------------------------
 
     def _suggest(self, placed: Placed) -> SuggestLoad:
         item = placed.item
@@ -363,7 +371,7 @@ _DENSITY = attrgetter("density")
 
 
 def _most_per_byte_first(items: list[Item]) -> list[Item]:
-    """Of equals, by key; sorted in place."""
+    """Sort items in place, and return them. Equal ones are sorted by key."""
     items.sort(key=_KEY)
     items.sort(key=_DENSITY, reverse=True)
     return items
@@ -371,22 +379,22 @@ def _most_per_byte_first(items: list[Item]) -> list[Item]:
 
 @dataclass(slots=True, eq=False)
 class _CachedItem:
-    """A function without a place, as it was seen last; true while the view of it is the same."""
+    """The item of a candidate. It is valid until `until`, as long as the function has the same view."""
 
     view: FunctionView
     until: float
-    """For so long is its rate believed."""
     item: Item
     chance: float
-    """Of a call within the horizon."""
+    """Probability of a call within the horizon."""
     due_at: float = -math.inf
-    """When it is to be loaded at the earliest, and from when on no longer: by P_load and P_offload."""
+    """When it may be loaded at the earliest (P_load)."""
     fails_at: float = math.inf
+    """When it is overdue and no longer loaded (P_offload)."""
 
 
 @dataclass(slots=True, eq=False)
 class _CachedBin:
-    """A container as it was packed last; true while the view of it is the same, and believed for a while."""
+    """The bin of a container. It is valid until `until`, as long as the container has the same view."""
 
     bin: Bin
     view: ContainerView

@@ -11,7 +11,7 @@ algorithm by value per byte. Here there are two steps:
    ended, and if the sum grows by more than `hysteresis` x the value that is lost (`Packing.displace`).
 2. *Local improvement* (`improving.improve`), when several items were placed in one plan.
 
-A bin in which victims have to end takes no other item in the same plan. Tests compare the result with the exact optimum.
+A bin in which victims have to end takes no other item in the same plan. Tests compare results with the exact optimum.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ...core.model import ContainerId, ResidentKey
 from .valuation import container_value_s, until_first_call_s
 
 LOOKED_AT: Final = 6
-"""Number of bins with room that an item is tried in. They are those with the lowest Lambda, where it adds most."""
+"""Number of bins with room that an item is tried in. They are those with the lowest Lambda, where it keeps most
+of its value."""
 UNLIMITED: Final = 1 << 30
 quietest_first: Final = attrgetter("rate", "id")
 """Sort key of bins: a quiet bin is one whose residents are called rarely (low Lambda)."""
@@ -212,7 +213,7 @@ class Packing:
         return None if best is None else Placed(item, best, gain_s, self.chance(item, best.rate))
 
     def chance(self, item: Item, neighbours: float) -> float:
-        """Probability that an item is called within the horizon, and before neighbours whose rates add up to `neighbours`."""
+        """Probability that an item is called within the horizon and before neighbours with this sum of rates."""
         return item.rate * until_first_call_s(neighbours + item.rate, self.horizon_s)
 
     def gain(self, item: Item, place: Bin) -> float:

@@ -72,7 +72,7 @@ class Published(Memoryless):
     def _wanted(
         self, functions: Iterable[FunctionView], at: float
     ) -> tuple[list[FunctionView], list[tuple[float, ResidentKey]]]:
-        """The functions to load, most value per byte first, and the functions that are not due yet, with their due times."""
+        """The functions to load, most value per byte first, and those that are not due yet, with their due times."""
         wanted: list[FunctionView] = []
         later: list[tuple[float, ResidentKey]] = []
         for function in functions:
@@ -100,7 +100,7 @@ class Published(Memoryless):
         return _Place(container, room_bytes, loaded)
 
     def _load(self, function: FunctionView, places: list[_Place], at: float) -> SuggestLoad | None:
-        """Find a container for a function. A container in which victims have to end takes no more loads in this plan."""
+        """Find a container for a function. One in which victims have to end takes no more loads in this plan."""
         worth_s = self.worth(function, at)
         open_to_it = [each for each in places if each.may_take(function)]
         open_to_it.sort(key=lambda each: (-each.room_bytes, each.container.id))
@@ -141,7 +141,7 @@ class _Place:
         return function.forked_bytes if ready else function.resident_bytes
 
     def victims(self, size_bytes: int, worth_s: float) -> tuple[ResidentKey, ...] | None:
-        """The residents to end so that `size_bytes` fit. None if those that are worth less than `worth_s` are not enough."""
+        """The residents to end so that `size_bytes` fit. None if those worth less than `worth_s` are not enough."""
         lacks_bytes = size_bytes - self.room_bytes
         victims: list[ResidentKey] = []
         for theirs_s, resident in self.loaded:

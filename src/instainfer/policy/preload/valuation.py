@@ -50,8 +50,8 @@ next plan can replace what a plan has placed, but a function that lost its conta
 LOOK_EVERY_S = 10.0
 """Seconds between two thorough plans. They are needed because residents lose value while they are not called."""
 TEMPLATE_CHANCE = 0.05
-"""Expected number of calls, within the horizon, that a template saves imports although their functions are resident
-or not in view."""
+"""Misses that a template is expected to serve in addition to those of the candidates in view: calls of functions that
+are resident elsewhere, or that are not in view."""
 
 
 def until_first_call_s(rate_per_s: float, horizon_s: float) -> float:

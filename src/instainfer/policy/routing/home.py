@@ -2,7 +2,8 @@
 
 The home of a function is slot ``hash(namespace, function) mod n`` of the n node slots. So its calls reach the node that
 has their warm containers. While the home is not healthy, the search goes on in steps. The step size is coprime to n and
-also chosen by the hash. So the search visits every slot once, and functions with the same home move on to different nodes.
+also chosen by the hash. So the search visits every slot once, and functions with the same home can move on to different
+nodes.
 
 Worked example with n = 4. The step sizes up to 4 that are coprime to 4 and to each other are 1 and 3. A function with
 hash 7 has the home 7 mod 4 = 3 and the step [1, 3][7 mod 2] = 3. So it tries the slots 3, 2, 1, 0.
