@@ -142,7 +142,7 @@ class Watched(World):
         idle = {c.id: (c.idle_since, c.expires_at, c.shared_at) for c in pool.idle.values()}
         waits = bool(books.queue)
         fell_idle = self._falling_idle(event)
-        due = {key for key, at in books.prewarms.items() if at <= event.at}
+        due = {key for key, at in books.prewarm_at.items() if at <= event.at}
         self.keepalive.asked.clear()
         decisions = super().feed(event)
         if fell_idle is not None:

@@ -183,7 +183,7 @@ class NodeMachine(RuleBasedStateMachine):
         books = self.world.node.books
         assert not books.functions, "what was removed is still known"
         assert not books.functions.templates
-        assert not books.pool.missed
+        assert not books.pool.new_candidates
         self.world.feed(e.DrainAsked(self.world.at))
         self.world.run_until_quiet()
         assert self.world.node.drained

@@ -13,7 +13,7 @@ from instainfer.core.model import MIB, Profile, StartKind
 from instainfer.core.ports import FunctionView
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
-from instainfer.policy.preload.valuation import LOSS_HORIZON_S, once, saves_s, worth_s
+from instainfer.policy.preload.valuation import LOSS_HORIZON_S, saves_s, until_first_call_s, worth_s
 
 BUSY, REST = "t/busy@1", "t/rest@1"
 
@@ -71,7 +71,7 @@ def test_a_further_resident_saves_a_wait_and_the_only_one_a_load() -> None:
 
 def test_the_last_of_several_is_worth_what_it_saves_the_calls_that_need_it() -> None:
     last_rate = 0.1 * 0.3
-    expected = last_rate * 0.5 * once(last_rate, LOSS_HORIZON_S)
+    expected = last_rate * 0.5 * until_first_call_s(last_rate, LOSS_HORIZON_S)
     assert worth_s(seen(2, 0.3, 0.1), 50.0) == pytest.approx(expected)
 
 

@@ -110,7 +110,12 @@ def test_a_thousand_versions_leave_no_more_behind_than_one(policy: str) -> None:
         if container in books.pool.containers:
             node.gone(at + 3.1, container, key)
             node.tell(e.ContainerGone(at + 3.2, container))
-    assert (len(books.functions), len(books.functions.templates), len(books.pool.missed), len(books.prewarms)) == (
+    assert (
+        len(books.functions),
+        len(books.functions.templates),
+        len(books.pool.new_candidates),
+        len(books.prewarm_at),
+    ) == (
         *(0, 0, 0),
         0,
     )

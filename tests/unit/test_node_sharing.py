@@ -165,11 +165,11 @@ def test_a_template_that_is_being_ended_is_nothing_to_lose() -> None:
     node = with_template()
     books = node.node.books
     container = books.pool.containers["node-c1"]
-    books.loss(container)
+    books.takeover_loss_s(container)
     assert container.templates_bytes == 150 * MIB
     assert only(node.tell(e.FunctionRegistered(3.0, function("t/new@1"))), d.Offload).function == T
-    books.loss(container)
-    assert (container.templates_bytes, container.templates_s) == (0, 0.0)
+    books.takeover_loss_s(container)
+    assert (container.templates_bytes, container.templates_worth_s) == (0, 0.0)
 
 
 def test_how_likely_a_template_is_to_be_needed_follows_its_misses() -> None:

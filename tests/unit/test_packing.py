@@ -19,7 +19,7 @@ from instainfer.core.model import MIB
 from instainfer.core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
-from instainfer.policy.preload.valuation import once
+from instainfer.policy.preload.valuation import until_first_call_s
 
 AT = 100_000.0
 HORIZON_S = 60.0
@@ -45,7 +45,7 @@ def value_s(functions: list[FunctionView]) -> float:
     rates = [f.forecast.rate(AT) for f in functions if f.forecast is not None]
     # By the definition, and not by the sums that the policy keeps: whoever is called first saves its load.
     saved = sum(rate * f.load_s for rate, f in zip(rates, functions, strict=True))
-    return saved * once(sum(rates), HORIZON_S)
+    return saved * until_first_call_s(sum(rates), HORIZON_S)
 
 
 def placed_s(view: NodeView, plan: PreloadPlan) -> float:

@@ -1,7 +1,8 @@
-"""Everything a node knows, and the elementary changes to it.
+"""Everything that a node knows, and the basic changes to it.
 
-`Books` holds pool, functions, requests and queue together; each method makes one change that keeps them in step and
-writes down the decision that goes with it. *When* to make which change is for `placing`, `preloading` and `node`.
+`Books` holds the pool, the functions, the requests and the queue. Each method makes one change, keeps these parts
+consistent with each other, and records the decision that belongs to the change. The modules `placement`, `preloading`
+and `node` decide when to make which change.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from .lifecycle import (
     STOPPING,
     UNLOADING,
 )
-from .lookout import Lookout
 from .model import (
     BY_CALL,
     BY_PRELOAD,
@@ -43,6 +43,7 @@ from .model import (
     StartKind,
     is_template,
 )
+from .plan_scope import PlanScope
 from .pool import Container, Pool, Resident
 from .ports import Policies, Use
 from .queue import RequestQueue
@@ -51,69 +52,78 @@ from .requests import CREATING, QUEUED, RUNNING, Request
 from .timers import Timers
 from .values import value
 
-#: Worths change with the silence, slowly; calls must not pay for reckoning them all anew.
-LOSS_BELIEVED_S = 5.0
-#: Bound on making a template, however many times it has to be made anew without a module that cannot be forked.
+#: Seconds for which a computed loss of a container is used again. What a resident is worth changes slowly while its
+#: function is not called, and computing it anew for every call would cost too much.
+LOSS_VALID_S = 5.0
+#: Seconds that making a template may take in all. The runtime may make it several times, each time without one more
+#: module that does not survive a fork.
 TEMPLATE_LIMIT_S = 300.0
 
 
 @value(frozen=True, slots=True)
 class NodeSettings:
+    """The part of the configuration that the core needs."""
+
     budget_bytes: int
-    """Sum of the limits of all containers."""
+    """The most that the limits of all containers may add up to."""
     max_queue: int = 10_000
+    """Requests that may wait in the queue; more are refused."""
     max_loads: int = 1
-    """Pre-loads at a time."""
+    """Pre-loads under way at a time."""
     calls_beside: int | None = None
-    """Pre-loads are begun while at most so many calls are running: whatever its priority, a load slows down calls that
-    use all processors. None: while any number are."""
+    """Pre-loads begin only while at most this many calls are running. Even at low priority, a load slows down calls
+    when they use all processors. None: no such limit."""
     put_off_s: float = 2.0
-    """For no longer than this are they put off, since on a busy node some call is always running."""
+    """Seconds after which a pre-load begins although `calls_beside` forbids it, since a busy node always runs calls."""
     retain: bool = True
-    """Keep a function resident after its call; False ends its process with the call (the paper's baseline)."""
+    """Keep a function resident after its call. False: its process ends with the call, as in the paper's baseline."""
     overtake_s: float = 5.0
-    """A request that waits for memory longer than this claims busy containers: as their calls end, their memory is
-    kept for it. Until then their own calls go on."""
+    """Seconds that a request waits for memory before it claims busy containers. When the call in a claimed container
+    ends, its memory is kept for the request that claimed it."""
     templates: bool = True
-    """Fork residents from templates of their environments."""
+    """Whether residents are forked from templates of their environments."""
     replace: bool = False
-    """When a call has taken another function's container, create one for that function again, ahead of its next call.
-    Off: functions share what containers there are (least memory). On: each has its own, as under keep-alive alone, and
-    the call that came too early for it does not wait for it (least latency)."""
+    """Whether a function gets a new container, ahead of its next call, when another function's call took its container.
+    False: functions share the containers that exist, which takes least memory. True: each function has its own
+    container, as under keep-alive alone, which gives the least latency."""
     guess_load_s: float = 1.0
-    """Seconds of loading assumed of a function that has never been loaded."""
+    """Seconds that loading is assumed to take for a function that has never been loaded."""
     history: int = 64
-    """Arrivals remembered for each function."""
+    """Number of calls whose times are remembered for each function."""
     answer_grace_s: float = 15.0
-    """A container whose manager has not said what became of a call so long after the call's own time limit, or of an
-    end so long after it was asked for, is given up, and the call is answered."""
+    """Grace in seconds for a container's reports. A container is given up, and its call answered, when it has not
+    reported the end of a call this long after the call's time limit, or of a resident this long after asking."""
 
 
 @dataclass(slots=True)
 class PreloadCounts:
+    """What became of the pre-loads since the node started."""
+
     started: int = 0
     finished: int = 0
     failed: int = 0
     hits: int = 0
-    """Pre-loaded residents that a call has used, or waited for."""
+    """Pre-loaded residents that a call has used or waited for."""
     wasted: int = 0
-    """Pre-loaded residents that ended without having been used."""
+    """Pre-loaded residents that ended without being used by a call."""
 
 
 @value(frozen=True, slots=True)
 class Promise:
-    """Room is being made in a container for this function or template."""
+    """A pre-load that waits until residents of its container have ended and made room for it."""
 
     function: ResidentKey
     reason: str
 
 
 class Books:
+    """The whole state of a node, except for its story."""
+
     def __init__(self, settings: NodeSettings, policies: Policies, name: str, at: float) -> None:
         self.settings = settings
         self.name = name
         self.at = at
-        """Time of the event that is being handled, or was last."""
+        """Time of the event that is being handled, or of the latest one."""
         self.pool = Pool(Ledger(settings.budget_bytes, at))
         self.guard = Guard(policies, self._note)
         self.functions = Registry(
@@ -128,32 +138,32 @@ class Books:
         self.draining = False
         self.preloads = PreloadCounts()
         self.timers = Timers()
-        self.lookout = Lookout()
+        self.plan_scope = PlanScope()
         self.promises: dict[ContainerId, Promise] = {}
-        """For whom residents are being ended, in idle containers."""
-        self.prewarms: dict[FunctionKey, float] = {}
-        """When functions are to have a container again."""
+        """The pre-loads that wait for room, by the idle container in which it is being made."""
+        self.prewarm_at: dict[FunctionKey, float] = {}
+        """When a new container is to be created for a function, ahead of its next call."""
         self.claims: dict[ContainerId, ActivationId] = {}
-        """Busy containers whose memory a request that has waited too long gets next, with that request."""
+        """Busy containers that are claimed by a request which has waited too long for memory, with that request."""
         self.container_start_s = 0.5
-        """Mean seconds that creating a container takes; a guess until the first has started."""
+        """Mean seconds that creating a container takes. A guess until the first container has started."""
         self.out: list[Decision] = []
         """Decisions made on the event that is being handled."""
         self.notes: list[str] = []
-        """Why suggestions were not followed."""
-        self.room = False
-        """Something was freed: queued requests may be placed."""
+        """Notes for the story: why suggestions were not followed, and which policies failed."""
+        self.retry_queue = False
+        """Something has changed so that queued requests may be placed now."""
         self.opportunity = False
-        """Something changed that a pre-load plan depends on."""
+        """Something has changed that a pre-load plan depends on."""
         self.put_off_until: float | None = None
-        """When pre-loads that calls have kept from beginning are begun in any case."""
+        """When pre-loads begin although `NodeSettings.calls_beside` forbids it. None while it does not forbid them."""
         self._created = 0
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
 
     def create(self, function: Function, request: Request | None, reason: str) -> None:
-        """Begin to make a container: for a request, or ahead of any."""
+        """Begin to create a container, for a request or (if that is None) ahead of any call."""
         self._created += 1
         container = Container(
             id=f"{self.name}-c{self._created}",
@@ -171,40 +181,39 @@ class Books:
         self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
 
     def wait_for(self, container: Container, request: Request) -> None:
-        """A request gets a container that is being created for its function ahead of any call."""
-        self.pool.give(container, request.activation)
+        """Give a request the container that is being created for its function ahead of any call."""
+        self.pool.assign(container, request.activation)
         request.state, request.container, request.placed_at = CREATING, container.id, self.at
         request.start_kind = StartKind.PREWARMED
 
     @property
     def starved(self) -> Request | None:
-        """The first request that waits for memory; one that waits for its own function's busy process does not."""
+        """The first queued request that waits for memory, and not for a particular busy container."""
         for request in self.queue:
             if request.patient_until <= self.at:
                 return request
         return None
 
     def claims_at(self, request: Request) -> float:
-        """When a request that waits for memory claims what is busy."""
+        """When a request that waits for memory may claim busy containers."""
         return request.arrived_at + self.settings.overtake_s
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
-        """Hand the request over; every other function of the container ends before user code sees it."""
+        """Hand a request to a container. All other functions in it end before user code sees the request."""
         others = self._make_way(container, request.function)
         if container.state is IDLE and container.owner not in (None, request.function):
             self.guard.evicted(container.as_kept())
             if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
-                self.prewarms[container.owner] = self.at
+                self.prewarm_at[container.owner] = self.at
                 self.timers.arm(self.at, f"prewarm {container.owner}")
-        self.pool.move(container, BUSY, self.at)
+        self.pool.set_container_state(container, BUSY, self.at)
         self.promises.pop(container.id, None)
         container.owner, container.running = request.function, request.activation
         if request.state is QUEUED:
             request.placed_at = self.at
         request.state, request.container, request.run_at = RUNNING, container.id, self.at
         request.start_kind = start_kind
-        request.forks = start_kind is TEMPLATED
-        request.ended = len(others)
+        request.from_template = start_kind is TEMPLATED
         resident = container.residents.get(request.function)
         if resident is None:
             resident = self.add_resident(container, request.function, BY_CALL, "called")
@@ -212,7 +221,7 @@ class Books:
             request.loaded = False
             self._note_miss(request.function)
         else:
-            self.pool.shift(resident, IN_USE)
+            self.pool.set_resident_state(resident, IN_USE)
         self.expect_answer(request, container)
         if resident.origin is BY_PRELOAD and not resident.served:
             self.preloads.hits += 1
@@ -220,23 +229,24 @@ class Books:
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
 
     def _note_miss(self, key: FunctionKey) -> None:
-        """A call has to load: its template would have been missed."""
+        """Count a call that has to load its function, for the worth of the function's template."""
         template = self.functions[key].template
         if template is not None:
             self.functions.templates[template].missed(self.at)
 
-    # -- what containers owe ---------------------------------------------------------------------------------------
+    # -- overdue reports -----------------------------------------------------------------------------------------------
 
     def expect_answer(self, request: Request, container: Container) -> None:
-        """From now on its time limit counts, and once more for the run if its function is to be loaded first."""
+        """Start the time limit of a call. If its function has to be loaded first, the limit counts twice: for the load
+        and for the run."""
         limit_s = self.functions[request.function].function.timeout_s
         request.answer_by = self.at + (limit_s if request.loaded else 2 * limit_s) + self.settings.answer_grace_s
-        self.timers.arm(request.answer_by, container.owes)
+        self.timers.arm(request.answer_by, container.answer_timer)
 
     def _expect(self, resident: Resident, limit_s: float) -> None:
-        """Its container is to say within so long, and the grace, what became of its load or its end."""
+        """Start the time within which a container has to report the end of a resident's load, or its end."""
         resident.due_at = self.at + limit_s + self.settings.answer_grace_s
-        self.timers.arm(resident.due_at, f"owes {resident.container}")
+        self.timers.arm(resident.due_at, f"answer {resident.container}")
 
     def _expect_load(self, resident: Resident) -> None:
         if resident.is_template:
@@ -244,27 +254,27 @@ class Books:
         else:
             self._expect(resident, self.functions[resident.function].function.timeout_s)
 
-    def owes_by(self, container: Container) -> float:
-        """When the container must have said something; infinite when it owes nothing."""
+    def answer_due_at(self, container: Container) -> float:
+        """When the next report of a container is due. ``inf`` if it has nothing to report."""
         request = self.requests.get(container.running) if container.running is not None else None
         due_at = math.inf if request is None else request.answer_by
         for resident in container.residents.values():
-            # What a call waits for is bounded by the call's own limit.
+            # The limit of a call includes the loads that it waits for.
             if resident.state is UNLOADING or (resident.state is LOADING and request is None):
                 due_at = min(due_at, resident.due_at)
         return due_at
 
-    def look_at_debts(self, container: Container) -> None:
-        """Give a container up that has not said in time what became of what it was told to do: its manager is stuck.
+    def check_answer_overdue(self, container: Container) -> None:
+        """Give up a container whose report is overdue, since its manager is stuck.
 
-        Its call is answered now. Its memory is free when its end has been reported, as always.
+        Its call is answered now. Its memory becomes free only when its end is reported, as always.
         """
         if container.state not in (IDLE, BUSY):
             return
-        due_at = self.owes_by(container)
+        due_at = self.answer_due_at(container)
         if due_at > self.at:
             if due_at < math.inf:
-                self.timers.arm(due_at, container.owes)
+                self.timers.arm(due_at, container.answer_timer)
             return
         text = f"its container gave no sign for {self.settings.answer_grace_s:g} s beyond the time limit and was ended"
         if container.running is not None:
@@ -273,10 +283,10 @@ class Books:
             self.reply(request, 0.0, Failure(FailureKind.CONTAINER_LOST, f"the activation was given up: {text}"))
         self.stop(container, text)
 
-    # -- making way ------------------------------------------------------------------------------------------------
+    # -- making way ----------------------------------------------------------------------------------------------------
 
     def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
-        """End all but one function; returns the others, those that are being ended already among them."""
+        """End all functions of a container but one. Returns the others, with those that are being ended already."""
         others = [r for r in container.residents.values() if not r.is_template and r.function != key]
         if not others:
             return ()
@@ -307,17 +317,17 @@ class Books:
         if self.draining:
             self.stop(container, "the node is being shut down")
             return
-        self.pool.move(container, IDLE, self.at)
+        self.pool.set_container_state(container, IDLE, self.at)
         for resident in container.residents.values():
-            if resident.state is LOADING:  # a template, which has waited for the call to end
+            if resident.state is LOADING:  # a template whose load waited for the call to end
                 self._expect_load(resident)
         self._keep(container, after_call)
         self.shrink(container)
-        self.room = True
+        self.retry_queue = True
         self.opportunity = True
 
     def _keep(self, container: Container, after_call: bool) -> None:
-        """Ask the keep-alive policy how long."""
+        """Ask the keep-alive policy how long to keep an idle container, and arm the timers for it."""
         owner = self.functions.get(container.owner) if container.owner is not None else None
         cost_s = self.container_start_s
         if owner is not None:
@@ -328,36 +338,36 @@ class Books:
         if (due := min(idle.expires_at, idle.shared_at)) < math.inf:
             self.timers.arm(due, f"container {container.id}")
         if idle.prewarm_at is not None and container.owner is not None:
-            self.prewarms[container.owner] = idle.prewarm_at
+            self.prewarm_at[container.owner] = idle.prewarm_at
             self.timers.arm(idle.prewarm_at, f"prewarm {container.owner}")
 
     def share(self, container: Container) -> None:
-        """Keep an idle container for its owner no longer; what calls have left in it is ended."""
+        """Stop keeping an idle container for its owner, and end the residents that calls left in it."""
         self.pool.disown(container)
         for resident in list(container.residents.values()):
             if resident.origin is BY_CALL and resident.state is LOADED and not resident.is_template:
                 self.offload(resident, "its container is for others now")
-        self.room = True
+        self.retry_queue = True
 
     def stop(self, container: Container, reason: str) -> None:
-        self.pool.move(container, STOPPING, self.at)
+        self.pool.set_container_state(container, STOPPING, self.at)
         self.claims.pop(container.id, None)
-        self.timers.disarm(container.owes)
+        self.timers.disarm(container.answer_timer)
         self.out.append(StopContainer(container.id, reason))
 
     def lose(self, container: Container, failure: Failure) -> None:
-        """Strike a container off; whatever it was doing ends with `failure`."""
+        """Remove a container that no longer exists. The call that it ran or was started for ends with `failure`."""
         request = self.requests[container.running] if container.running is not None else None
         functions = list(container.residents)
         for resident in container.residents.values():
             self._count_end(resident)
-        self.pool.move(container, CONTAINER_GONE, self.at)
+        self.pool.set_container_state(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
         self.claims.pop(container.id, None)
-        self.timers.disarm(container.owes)
+        self.timers.disarm(container.answer_timer)
         self.timers.disarm(f"container {container.id}")
         self.guard.ended(container.as_kept())
-        self.room = self.opportunity = True
+        self.retry_queue = self.opportunity = True
         if request is not None and request.state is RUNNING:
             self.reply(request, 0.0, failure)
         elif request is not None:
@@ -377,8 +387,8 @@ class Books:
         return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
 
     def unload(self, resident: Resident) -> None:
-        """Its end has been asked for, or has begun."""
-        self.pool.shift(resident, UNLOADING)
+        """Note that the end of a resident was asked for or has begun."""
+        self.pool.set_resident_state(resident, UNLOADING)
         self._expect(resident, 0.0)
 
     def offload(self, resident: Resident, reason: str) -> None:
@@ -386,7 +396,10 @@ class Books:
         self.out.append(Offload(resident.container, resident.function, reason))
 
     def shrink(self, container: Container) -> None:
-        """Measurements can show more than was estimated: end what is worth least until the limit holds."""
+        """End the residents that are worth least until a container is within its limit again.
+
+        Measurements can show that residents are larger than estimated. At least one resident stays.
+        """
         excess = -self.pool.ledger.free_in(container.id)
         if excess > 0:
             excess -= self.pool.freeing_in(container)
@@ -394,18 +407,18 @@ class Books:
             return
         kept = [r for r in container.residents.values() if r.state is not UNLOADING]
         used = {self.functions[r.function].template for r in kept if r.forked and not r.is_template}
-        kept.sort(key=lambda r: (_shrinks(r, used), self.worth(r.function), r.function))
+        kept.sort(key=lambda r: (_shrinks(r, used), self.worth_s(r.function), r.function))
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
                 self.offload(resident, "measured memory is above the container's limit")
 
     def end(self, container: Container, resident: Resident) -> None:
-        """A resident's memory is free."""
+        """Remove a resident whose processes have ended; its memory is free."""
         self._count_end(resident)
-        self.pool.shift(resident, RESIDENT_GONE)
-        self.room = self.opportunity = True
-        # It was waiting for the end of its last run's process, and of no other.
+        self.pool.set_resident_state(resident, RESIDENT_GONE)
+        self.retry_queue = self.opportunity = True
+        # The container may have waited for the end of the process that served its last call.
         waited = container.state is BUSY and container.running is None
         if waited and resident.function == container.owner:
             self.fall_idle(container)
@@ -416,7 +429,7 @@ class Books:
             self.preloads.wasted += 1
 
     def forget_if_unused(self, key: ResidentKey) -> None:
-        """Forget a function that was removed, or a template without functions, once nothing of it is left."""
+        """Forget a removed function, or a template without functions, if nothing of it is left on the node."""
         if key in self.pool.by_function:
             return
         if is_template(key):
@@ -429,8 +442,8 @@ class Books:
             return
         self.functions.forget(key, self.at)
         self.guard.forget(key)
-        self.prewarms.pop(key, None)
-        self.pool.missed.pop(key, None)
+        self.prewarm_at.pop(key, None)
+        self.pool.new_candidates.pop(key, None)
         for name in ("due", "prewarm"):
             self.timers.disarm(f"{name} {key}")
         self.out.append(Forget(key))
@@ -440,9 +453,9 @@ class Books:
                     self.offload(resident, "no function is forked from it any longer")
             self.forget_if_unused(record.template)
 
-    def worth(self, key: ResidentKey) -> float:
-        """Expected seconds saved by having a function resident, as the pre-loading policy sees it; 0 for templates."""
-        if is_template(key) or not self.guard.preloads:
+    def worth_s(self, key: ResidentKey) -> float:
+        """Expected seconds that a resident saves, as the pre-loading policy sees it. 0 for a template."""
+        if is_template(key) or not self.guard.preloading_active:
             return 0.0
         record = self.functions[key]
         worth_s = self.guard.worth(self.functions.view_of(record, key, self.pool), self.at)
@@ -452,46 +465,51 @@ class Books:
         return worth_s
 
     def rate_of(self, record: FunctionRecord) -> float | None:
-        """Calls per second expected of a function now; None when there is no telling."""
+        """Expected calls per second of a function now. None without a forecast, or when the forecast fails."""
         return None if record.forecast is None else self.guard.rate(record.forecast, self.at)
 
     def mend_forecast(self, record: FunctionRecord) -> None:
-        """Something that asked a forecast has failed: replace it if that is to blame."""
+        """Replace the forecast of a function if it is broken, after something that used it has failed."""
         forecast = record.forecast
         if forecast is not None and not self.guard.is_sound(forecast, self.at):
             record.forecast = plain_forecast(record.arrivals)
 
-    def loss(self, container: Container) -> float:
-        """Expected seconds that a call of another function would cost an idle container's residents.
+    def takeover_loss_s(self, container: Container) -> float:
+        """Expected seconds that the residents of an idle container lose when a call of another function takes it.
 
-        What was found last is believed for `LOSS_BELIEVED_S` while nothing in the container changes.
+        The result is used again for `LOSS_VALID_S`, as long as the contents of the container do not change.
         """
-        if self.at >= container.loss_until:
+        if self.at >= container.loss_valid_until:
             lost_s = templates_s = 0.0
             templates_bytes = 0
             for resident in container.residents.values():
                 if resident.state is UNLOADING:
                     continue
                 if resident.is_template:
-                    templates_s += self.template_s(resident.function)
+                    templates_s += self.template_worth_s(resident.function)
                     templates_bytes += self.pool.ledger.charged(container.id, resident.function)
                 else:
-                    lost_s += self.worth(resident.function)
-            container.loss_s = lost_s
-            container.templates_s, container.templates_bytes = templates_s, templates_bytes
-            container.loss_until = self.at + LOSS_BELIEVED_S
-        return container.loss_s
+                    lost_s += self.worth_s(resident.function)
+            container.takeover_loss_s = lost_s
+            container.templates_worth_s, container.templates_bytes = templates_s, templates_bytes
+            container.loss_valid_until = self.at + LOSS_VALID_S
+        return container.takeover_loss_s
 
-    def template_s(self, key: ResidentKey) -> float:
-        """Seconds of importing that misses are expected to pay if one template of the kind is lost; a part of them only
-        where there are others."""
+    def template_worth_s(self, key: ResidentKey) -> float:
+        """Expected seconds of importing that calls have to wait for if one copy of a template is lost.
+
+        With several copies on the node, each is worth an equal part of that.
+        """
         template = self.functions.templates[key]
         return template.profile.library_s * template.chance(self.at) / max(1, self.pool.copies.get(key, 0))
 
 
 def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:
-    """Who goes first where memory is short: guesses, then templates that nobody there was forked from, then what calls
-    have left, and the templates of those last."""
+    """Sort key for ending residents when memory is short, lowest first.
+
+    0: pre-loaded functions, which are guesses. 1: templates that no resident there was forked from. 2: functions that
+    calls left there. 3: templates that residents there were forked from.
+    """
     if resident.is_template:
         return 3 if resident.function in used else 1
     return 0 if resident.origin is BY_PRELOAD else 2

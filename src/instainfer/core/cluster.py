@@ -1,14 +1,14 @@
-"""Which node serves a call, and whether it may run at all: ``ClusterState.handle(event) -> decisions``.
+"""Decides whether a call may run, and on which node: ``ClusterState.handle(event) -> decisions``.
 
-Two questions are answered for every `RequestArrived`, in OpenWhisk's order:
+It answers two questions for every `RequestArrived`, in the same order as OpenWhisk:
 
-1. *Admission*: has its namespace asked too often in this minute, or too much at once? Minutes are counted as OpenWhisk
-   counts them: the counter starts anew with each full minute of the clock, and a refused request counts too.
-2. *Routing*: which of the healthy nodes? A `Routing` suggests, by name. If it fails, or names no healthy node, the
-   quietest node serves the call.
+1. *Admission*: has the namespace sent too many requests in this minute, or does it have too many activations in flight?
+   Minutes count as in OpenWhisk: the counter restarts at each full minute of the clock, and a refused request counts.
+2. *Routing*: which of the healthy nodes serves the call? A `Routing` policy suggests one by name. If the policy fails
+   or names no healthy node, the node with the fewest activations in flight serves the call.
 
-A node that left keeps its slot, because homes are computed modulo the number of slots: one machine's reboot must not
-move the functions of all the others.
+A node that has left keeps its slot. The home node of a function is computed modulo the number of slots, so without this
+rule the reboot of one machine would move the functions of all others.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from .values import value
 
 MINUTE_S = 60.0
 STORY_LENGTH = 32
+"""Number of events and decisions that are kept for the message of an error."""
 
 
 @value(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class NodeJoined:
 
 @value(frozen=True, slots=True)
 class NodeLeft:
-    """A node takes no more calls. Those it had still end, each with its own `RequestFinished`."""
+    """A node takes no more calls. The calls that it has still end, each with its own `RequestFinished`."""
 
     at: float
     node: str
@@ -45,7 +46,7 @@ class NodeLeft:
 
 @value(frozen=True, slots=True)
 class NodeLost:
-    """A node is gone, and all that it had: what was in flight there has ended without an answer."""
+    """A node is gone. The activations that were in flight there have ended without an answer."""
 
     at: float
     node: str
@@ -61,7 +62,7 @@ class RequestArrived:
 
 @value(frozen=True, slots=True)
 class RequestFinished:
-    """A dispatched activation has ended, however it went."""
+    """A dispatched activation has ended, with success or failure."""
 
     at: float
     activation: ActivationId
@@ -87,7 +88,7 @@ class RefusalKind(StrEnum):
 
     @property
     def is_throttle(self) -> bool:
-        """Whether the caller asked for too much, rather than the platform having too little."""
+        """Whether the caller exceeded a limit. False if the platform could not serve the call."""
         return self in (RefusalKind.RATE, RefusalKind.CONCURRENCY)
 
 
@@ -102,17 +103,17 @@ class Dispatch:
 
 @value(frozen=True, slots=True)
 class Refuse:
-    """The activation ends here, before any node knew of it."""
+    """The activation ends before it was sent to a node."""
 
     activation: ActivationId
     kind: RefusalKind
     message: str
-    """In OpenWhisk's words where it has some."""
+    """For the caller; the same text as OpenWhisk's, where OpenWhisk has one."""
 
 
 @value(frozen=True, slots=True)
 class Lost:
-    """The activation ends here: its node is gone. It does not count against its namespace any longer."""
+    """The activation ends because its node is gone. It no longer counts against the limits of its namespace."""
 
     activation: ActivationId
     node: str
@@ -126,13 +127,14 @@ class Limits:
     """What one namespace may ask for."""
 
     concurrent: int
-    """Activations in flight."""
+    """Most activations in flight at a time."""
     per_minute: int
+    """Most requests in one minute of the clock."""
 
 
 @value(frozen=True, slots=True)
 class NodeView:
-    """One slot as a routing sees it."""
+    """One node's slot as a routing policy sees it."""
 
     name: str
     healthy: bool
@@ -146,10 +148,10 @@ class Route:
 
 
 class Routing(Protocol):
-    """Which node serves this call? Pure; asked only when at least one node is healthy."""
+    """A routing policy: which node serves this call? It is pure, and asked only when at least one node is healthy."""
 
     def route(self, namespace: str, function: FunctionKey, nodes: Sequence[NodeView]) -> Route:
-        """Choose a healthy one of `nodes`, which are in the order in which they first joined."""
+        """Choose a healthy node. `nodes` are all slots, in the order in which the nodes first joined."""
         ...
 
 
@@ -161,7 +163,7 @@ class _Node:
 
 @dataclass(slots=True)
 class _Usage:
-    """One namespace's use of the platform."""
+    """What one namespace uses. `minute` is the number of a minute of the clock, `in_minute` the requests in it."""
 
     in_flight: int = 0
     minute: int = -1
@@ -169,7 +171,7 @@ class _Usage:
 
 
 class ClusterState:
-    """Nodes, admission and routing. Only `handle` changes it; an illegal event raises and changes nothing."""
+    """The nodes, and what each namespace uses. Only `handle` changes it."""
 
     def __init__(self, limits: Limits, routing: Routing) -> None:
         self._limits = limits
@@ -179,15 +181,15 @@ class ClusterState:
         self._in_flight: dict[ActivationId, tuple[str, str]] = {}
         self._draining = False
         self.routing_failures = 0
-        """How often the routing has failed, and a plain default has answered in its place."""
+        """How often the routing policy has failed, so that the default rule chose the node."""
         self.routing_failure = ""
-        """How it did last."""
+        """Text of the latest failure; empty if there was none."""
         self._at = float("-inf")
         self._story: deque[ClusterEvent | ClusterDecision] = deque(maxlen=STORY_LENGTH)
 
     @property
     def in_flight(self) -> int:
-        """Activations dispatched and not finished."""
+        """Number of activations that were dispatched and have not finished."""
         return len(self._in_flight)
 
     @property
@@ -198,10 +200,10 @@ class ClusterState:
         return tuple(NodeView(name, node.healthy, node.in_flight) for name, node in self._nodes.items())
 
     def handle(self, event: ClusterEvent) -> list[ClusterDecision]:
-        """Take in one fact.
+        """Take in one event and return the decisions that follow from it.
 
-        The answer holds exactly one decision for a `RequestArrived`, one `Lost` for each activation that was in flight
-        on a node when that was lost, and none for the rest.
+        A `RequestArrived` gives exactly one decision. A `NodeLost` gives one `Lost` for each activation that was in
+        flight on that node. All other events give none. An illegal event raises `IllegalEvent` and changes nothing.
         """
         if event.at < self._at:
             raise self._illegal(event, f"the clock stood at {self._at} already")
@@ -225,7 +227,7 @@ class ClusterState:
         return decisions
 
     def check(self) -> None:
-        """Raise `InternalError` unless every count equals the sum of what is in flight."""
+        """Raise `InternalError` unless all counts agree with the activations in flight."""
         per_node = Counter(node for node, _ in self._in_flight.values())
         per_namespace = Counter(namespace for _, namespace in self._in_flight.values())
         for name, node in self._nodes.items():
@@ -288,7 +290,7 @@ class ClusterState:
             if not self._nodes[route.node].healthy:
                 raise ValueError(f"{route.node!r} is no healthy node")
         except Exception as error:
-            # A policy may fail in any way that code can, and must not harm a call.
+            # A policy may raise any error, and that must not harm the call.
             self.routing_failures += 1
             self.routing_failure = f"{type(self._routing).__name__}: {type(error).__name__}: {error}"[:500]
             quietest = min((view for view in views if view.healthy), key=lambda view: view.in_flight)

@@ -1,12 +1,12 @@
-"""How many calls of a function are under way when another one comes: what a further resident of it is good for.
+"""Counts how often calls of one function overlap. This tells how useful one more resident of the function would be.
 
-Calls come in bursts, so how often they overlap does not follow from their rate: a function that is called every four
-seconds for a quarter of a second would overlap in 6 of 100 calls if they came independently, and did in 29. So it is
-counted, as shares of the recent calls.
+Calls come in bursts, so their rate does not tell how often they overlap. Example: a function was called every four
+seconds, and each call took a quarter of a second. If its calls were independent of each other, 6 of 100 would find
+another one under way; measured were 29 of 100. So this module counts overlaps, as shares of the recent calls.
 
-Worked example. Of four calls the second comes while the first is under way, and the last while two others are. With
-weights that were equal, half of them found at least one other and a quarter at least two: a second resident would have
-been used by half of the calls, and a third one by a quarter.
+Worked example. There are four calls. The second one arrives while the first is under way, and the fourth one arrives
+while two others are. If all calls had the same weight, half of them found at least one other call, and a quarter found
+at least two. So half of the calls would have used a second resident, and a quarter a third one.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from __future__ import annotations
 from typing import Final
 
 WEIGHT: Final = 0.02
-"""Of the latest call; what counts is about the last fifty."""
+"""Weight of the latest call in each share. The shares therefore describe about the last 50 calls."""
 MOST: Final = 32
-"""More are not told apart."""
+"""Largest number of calls under way that is counted; more calls than this count as this many."""
 _NEGLIGIBLE: Final = 0.001
 
 
 class Concurrency:
-    """`under_way`: calls that have come and were not answered."""
+    """The overlaps of one function's calls. `under_way` is the number of calls that have arrived and are unanswered."""
 
     __slots__ = ("_shares", "under_way")
 
     def __init__(self) -> None:
         self.under_way = 0
         self._shares: list[float] = []
-        """Of calls that found at least one other, at least two, ..."""
+        """Entry n is the share of recent calls that found at least n + 1 other calls under way."""
 
     def called(self) -> None:
         shares, found = self._shares, self.under_way
@@ -44,7 +44,7 @@ class Concurrency:
         self.under_way -= 1
 
     def found(self, others: int) -> float:
-        """Share of the recent calls that found at least so many others under way."""
+        """Share (0 to 1) of the recent calls that found at least `others` other calls under way."""
         if others <= 0:
             return 1.0
         return self._shares[others - 1] if others <= len(self._shares) else 0.0

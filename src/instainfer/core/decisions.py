@@ -1,4 +1,4 @@
-"""Everything a node can ask of the world. A driver turns each into an effect whose outcome comes back as an event."""
+"""The decisions: everything that a node can ask of its driver. The driver reports each outcome as an event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .values import value
 
 @value(frozen=True, slots=True)
 class StartContainer:
-    """Answered by `ContainerStarted` or `ContainerStartFailed`."""
+    """Create a container. `ContainerStarted` or `ContainerStartFailed` answers it."""
 
     container: ContainerId
     namespace: str
@@ -20,7 +20,7 @@ class StartContainer:
 
 @value(frozen=True, slots=True)
 class StopContainer:
-    """End the container and everything in it; answered by `ContainerGone`."""
+    """End a container and all its processes. `ContainerGone` answers it."""
 
     container: ContainerId
     reason: str
@@ -28,8 +28,7 @@ class StopContainer:
 
 @value(frozen=True, slots=True)
 class Load:
-    """Pre-load a function or a template, in the background and at low priority; answered by `LoadFinished` or
-    `LoadFailed`."""
+    """Pre-load a function or a template, at low priority. `LoadFinished` or `LoadFailed` answers it."""
 
     container: ContainerId
     function: ResidentKey
@@ -38,7 +37,7 @@ class Load:
 
 @value(frozen=True, slots=True)
 class Offload:
-    """End a resident (or cut its load short); answered by `ResidentGone`."""
+    """End a resident, or its load if that is still under way. `ResidentGone` answers it."""
 
     container: ContainerId
     function: ResidentKey
@@ -49,9 +48,9 @@ class Offload:
 class Run:
     """End every other resident of the container, load the function if it is not resident, then run the activation.
 
-    Answered by `RunFinished`; before it by `LoadFinished` when the function was not loaded yet. There is also one
-    `ResidentGone` for each of `ends`, at any time: the run waits until none of them can run any more, not until their
-    memory is free.
+    `RunFinished` answers it, after a `LoadFinished` if the function was not loaded yet. `ends` are the other residents;
+    one `ResidentGone` comes for each of them, before or after the answer. The run waits until none of their processes
+    can run any more, but not until their memory is free.
     """
 
     container: ContainerId
@@ -63,7 +62,7 @@ class Run:
 
 @value(frozen=True, slots=True)
 class Reply:
-    """An activation has ended; give its record to whoever waits for it."""
+    """An activation has ended. The driver gives its outcome to the caller who waits for it."""
 
     activation: ActivationId
     function: FunctionKey
@@ -84,7 +83,7 @@ class Refuse:
 
 @value(frozen=True, slots=True)
 class Remember:
-    """A profile changed; keep it for the next start of the platform."""
+    """A profile has changed. The driver stores it for the next start of the platform."""
 
     function: ResidentKey
     profile: Profile
@@ -92,15 +91,15 @@ class Remember:
 
 @value(frozen=True, slots=True)
 class Forget:
-    """A function was removed, or no function uses a template any longer, and nothing of it is left here: forget what
-    was kept for it."""
+    """A removed function, or a template that no function uses, has left the node. The driver forgets what it keeps for
+    it."""
 
     function: ResidentKey
 
 
 @value(frozen=True, slots=True)
 class WakeAt:
-    """Send `TimerFired` at this time; replaces every earlier `WakeAt`."""
+    """Send `TimerFired` at this time. It replaces every earlier `WakeAt`."""
 
     when: float
 

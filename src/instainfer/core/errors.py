@@ -1,15 +1,15 @@
-"""The errors of the core itself; the whole tree is printed in `instainfer.errors`."""
+"""The errors that the core raises. `instainfer.errors` shows the whole tree of error classes."""
 
 from __future__ import annotations
 
 
 class InstaInferError(Exception):
-    """Base of everything that InstaInfer raises on purpose."""
+    """Base class of all errors that InstaInfer raises on purpose."""
 
 
 class InternalError(InstaInferError):
-    """A bug of ours."""
+    """A bug in InstaInfer."""
 
 
 class IllegalEvent(InternalError):
-    """An event that cannot have happened in this state. The state is unchanged; the message carries the story."""
+    """An event that cannot have happened in this state. The state is unchanged; the message contains the story."""

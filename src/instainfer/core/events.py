@@ -1,4 +1,4 @@
-"""Every fact that can reach a node, failures included. `at` is the only clock the core knows: float seconds."""
+"""The events: every fact that can reach a node, including failures. `at` (seconds) is the only clock of the core."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .values import value
 
 @value(frozen=True, slots=True)
 class FunctionRegistered:
-    """A function may be called from now on; `profile` is what earlier measurements know of it."""
+    """A function may be called from now on. `profile` holds earlier measurements of it, if there are any."""
 
     at: float
     function: Function
@@ -19,7 +19,7 @@ class FunctionRegistered:
 
 @value(frozen=True, slots=True)
 class FunctionRemoved:
-    """A function was deleted or replaced; queued and running activations of it still end normally."""
+    """A function was deleted or replaced. Its queued and running activations still end normally."""
 
     at: float
     function: FunctionKey
@@ -42,7 +42,7 @@ class ContainerStarted:
 
 @value(frozen=True, slots=True)
 class ContainerStartFailed:
-    """No container came to be; nothing of it is left."""
+    """A container could not be created, and nothing of it is left."""
 
     at: float
     container: ContainerId
@@ -51,7 +51,7 @@ class ContainerStartFailed:
 
 @value(frozen=True, slots=True)
 class ContainerGone:
-    """A container and every process in it have ended: stopped on request (`failure` is None) or lost."""
+    """A container and all its processes have ended. `failure` is None if the node had asked for it."""
 
     at: float
     container: ContainerId
@@ -60,9 +60,9 @@ class ContainerGone:
 
 @value(frozen=True, slots=True)
 class LoadFinished:
-    """A function, or a template, *is* loaded, whether a `Load` or a `Run` asked for it.
+    """A function or a template is loaded now, because a `Load` or a `Run` asked for it.
 
-    A template comes unasked when a function was to be forked from it.
+    A template may also be loaded without a `Load`, when the container makes it in order to fork a function from it.
     """
 
     at: float
@@ -71,14 +71,14 @@ class LoadFinished:
     library_s: float
     model_s: float
     resident_bytes: int
-    """Measured, not estimated: memory that only the end of its processes would give back."""
+    """Measured size: the memory that becomes free when its processes end."""
     forked: bool = False
     """Whether it was forked from a template."""
 
 
 @value(frozen=True, slots=True)
 class LoadFailed:
-    """A load ended without a resident. When a `Run` asked for it, `RunFinished` with the same failure follows."""
+    """A load failed, and there is no resident. If a `Run` asked for it, `RunFinished` with the same failure follows."""
 
     at: float
     container: ContainerId
@@ -88,10 +88,10 @@ class LoadFailed:
 
 @value(frozen=True, slots=True)
 class ResidentGone:
-    """A resident's processes have ended and their memory is free; the only event that frees it.
+    """The processes of a resident have ended, and their memory is free. No other event of a resident frees memory.
 
-    Follows an `Offload`, a `Run` that ended this resident to run another, a `RunFinished` whose process died,
-    or, with a `failure`, comes unasked when the process died while idle.
+    It follows an `Offload`, a `Run` of another function in the same container, or a `RunFinished` whose process died.
+    If the process died while it was idle, the event comes without any of these and has a `failure`.
     """
 
     at: float
@@ -102,22 +102,22 @@ class ResidentGone:
 
 @value(frozen=True, slots=True)
 class RunFinished:
-    """An activation ended. Its result and logs travel beside this event; the core does not need them."""
+    """An activation ended. The driver keeps its result and logs; the core does not need them."""
 
     at: float
     container: ContainerId
     activation: ActivationId
     compute_s: float
     resident_bytes: int
-    """Measured after the run; 0 when the process is gone."""
+    """Size of the resident, measured after the run. 0 when its process has ended."""
     failure: Failure | None = None
     alive: bool = True
-    """Whether the function's process survived; if not, `ResidentGone` follows."""
+    """Whether the process of the function still runs. If not, `ResidentGone` follows."""
 
 
 @value(frozen=True, slots=True)
 class MemoryMeasured:
-    """New measurements of idle residents of one container."""
+    """Idle residents of one container were measured. Each entry is a resident's key and its size in bytes."""
 
     at: float
     container: ContainerId
@@ -126,14 +126,14 @@ class MemoryMeasured:
 
 @value(frozen=True, slots=True)
 class TimerFired:
-    """The moment asked for by the latest `WakeAt` has come."""
+    """The time of the latest `WakeAt` has come."""
 
     at: float
 
 
 @value(frozen=True, slots=True)
 class DrainAsked:
-    """Take no new work, finish what runs, refuse what waits, stop every container."""
+    """The node shall take no new work, finish running calls, refuse waiting calls, and stop every container."""
 
     at: float
 

@@ -1,14 +1,15 @@
-"""Asks the policies, and answers in their place when one of them fails.
+"""Asks the policies, and answers in the place of a policy that fails.
 
-A policy is somebody's idea, and a node serves calls whether the idea works or not. So every question to a policy goes
-through here: when it raises, or gives what cannot be an answer, a plain default answers instead, and the failure is
-counted and kept in words for `status`. The policy is asked again the next time.
+A node has to serve calls even if a policy has a bug. So every question to a policy goes through this module. When the
+policy raises an error or gives an invalid answer, a simple default answers instead, and the failure is counted and
+described in `status`. The policy is asked again the next time.
+
+The defaults are:
 
 =============  ====================================================================================================
-predictor      calls come independently of each other, at the mean rate of the arrivals that are remembered
-               (`PlainForecast`)
-keep-alive     an idle container is kept for `PLAIN_KEEP_S`; the longest idle goes first
-pre-loading    nothing is pre-loaded, and no resident is worth more than another
+predictor      calls come independently of each other, at the mean rate of the remembered calls (`PlainForecast`)
+keep-alive     an idle container is kept for `PLAIN_KEEP_S`, and the longest idle one is given up first
+pre-loading    nothing is pre-loaded, and every resident is worth 0 s
 =============  ====================================================================================================
 """
 
@@ -39,16 +40,16 @@ from .ports import (
 from .values import value
 
 PLAIN_KEEP_S: Final = 600.0
-"""As long as OpenWhisk keeps an idle container."""
+"""Seconds that OpenWhisk keeps an idle container."""
 PLAIN_GAP_S: Final = 600.0
-"""Between the calls of a function of which a single one is known."""
+"""Seconds that are assumed between the calls of a function when only one call is known."""
 
 T = TypeVar("T")
 
 
 @value(frozen=True, slots=True)
 class PlainForecast:
-    """The calls of a Poisson process (constant rate, no memory)."""
+    """A forecast for calls that come at a constant rate and independently of each other (a Poisson process)."""
 
     rate_per_s: float
     last_at: float
@@ -64,50 +65,50 @@ class PlainForecast:
 
 
 def plain_forecast(arrivals: Sequence[float]) -> PlainForecast:
-    """From at least one arrival, oldest first."""
+    """The default forecast, made from the times of at least one call, oldest first."""
     span_s = arrivals[-1] - arrivals[0]
     return PlainForecast((len(arrivals) - 1) / span_s if span_s > 0.0 else 1.0 / PLAIN_GAP_S, arrivals[-1])
 
 
 @dataclass(slots=True)
 class PolicyFailure:
-    """How often a policy has failed, and how it did last."""
+    """How often a policy has failed, and the text of its latest error."""
 
     policy: str
-    """Name of its class."""
+    """Name of the policy's class."""
     count: int = 0
     last: str = ""
 
 
 class Guard:
-    """The only one that asks a node's policies anything. `note` takes what is to stand in the story."""
+    """The only object that asks the policies of a node. `note` receives lines for the story."""
 
     def __init__(self, policies: Policies, note: Callable[[str], None]) -> None:
         self.failures: dict[str, PolicyFailure] = {}
-        """By role: ``keep-alive``, ``predictor``, ``pre-loading``; without those that have not failed."""
-        self.preloads = policies.preloader.active
+        """The failures by role: ``keep-alive``, ``predictor`` or ``pre-loading``. A role without any has no entry."""
+        self.preloading_active = policies.preloader.active
         """Whether the pre-loading policy is to be asked at all."""
         self._keepalive = policies.keepalive
         self._predictor = policies.predictor
         self._preloader = policies.preloader
         self._note = note
 
-    # -- predictor -------------------------------------------------------------------------------------------------
+    # -- predictor -----------------------------------------------------------------------------------------------------
 
     def forecast(self, arrivals: Sequence[float], before: Forecast | None) -> Forecast | None:
-        # A predictor is shown its own forecasts only.
+        # A predictor gets back only forecasts that it made itself.
         own = None if isinstance(before, PlainForecast) else before
         return self._ask("predictor", lambda: self._predictor.forecast(arrivals, own), lambda: plain_forecast(arrivals))
 
     def is_sound(self, forecast: Forecast, at: float) -> bool:
-        """Whether a forecast can be asked. Everything that is asked of it is, so this is for when something failed."""
+        """Whether a forecast gives valid answers to all questions. For finding the cause after something has failed."""
         return self._ask("predictor", lambda: _try_forecast(forecast, at), lambda: False)
 
     def rate(self, forecast: Forecast, at: float) -> float | None:
-        """Calls per second; None when the forecast cannot tell."""
+        """Expected calls per second at `at`. None if the forecast fails."""
         return self._ask("predictor", lambda: forecast.rate(at), lambda: None)
 
-    # -- keep-alive ------------------------------------------------------------------------------------------------
+    # -- keep-alive ----------------------------------------------------------------------------------------------------
 
     def called(self, function: FunctionKey, at: float) -> None:
         self._ask("keep-alive", lambda: self._keepalive.called(function, at), lambda: None)
@@ -117,7 +118,7 @@ class Guard:
 
     def _idle(self, use: Use) -> Idle:
         idle = self._keepalive.idle(use)
-        # Written so that a NaN is refused too.
+        # This condition is False for NaN as well.
         soon = (idle.expires_at, idle.shared_at, use.at if idle.prewarm_at is None else idle.prewarm_at)
         if not all(moment >= use.at for moment in soon):
             raise ValueError(f"{idle} is not after {use.at}")
@@ -135,11 +136,11 @@ class Guard:
             raise ValueError(f"an order of {len(order)} containers is none of the {len(idle)} that were given")
         return order
 
-    # -- pre-loading -----------------------------------------------------------------------------------------------
+    # -- pre-loading ---------------------------------------------------------------------------------------------------
 
     def worth(self, function: FunctionView, at: float) -> float | None:
-        """Seconds; None when that cannot be told."""
-        # As `_ask`, and spelt out: calls ask for every neighbour of every container that they might take.
+        """Expected seconds that a resident of the function saves. None if the policy fails."""
+        # This is `_ask` written out, because a call asks for every resident of every container that it might take.
         try:
             worth_s = self._preloader.worth(function, at)
             if worth_s >= 0.0:
@@ -150,7 +151,7 @@ class Guard:
             return None
 
     def plan(self, view: NodeView) -> PreloadPlan | None:
-        """None when there is none."""
+        """The policy's plan. None if the policy fails."""
         return self._ask("pre-loading", lambda: self._plan(view), lambda: None)
 
     def _plan(self, view: NodeView) -> PreloadPlan:
@@ -162,41 +163,44 @@ class Guard:
             raise ValueError(f"a plan holds more than suggestions: {plan.suggestions}")
         return plan
 
-    # -- ends ------------------------------------------------------------------------------------------------------
+    # -- ends ----------------------------------------------------------------------------------------------------------
 
     def ended(self, container: KeptContainer) -> None:
-        """A container is no longer there."""
+        """Tell the policies that a container no longer exists."""
         self._ask("keep-alive", lambda: self._keepalive.ended(container), lambda: None)
         self._ask("pre-loading", lambda: self._preloader.ended(container.id), lambda: None)
 
     def forget(self, function: FunctionKey) -> None:
-        """Nothing of a function is left."""
+        """Tell the policies that nothing of a removed function is left."""
         self._ask("keep-alive", lambda: self._keepalive.forget(function), lambda: None)
         self._ask("pre-loading", lambda: self._preloader.forget(function), lambda: None)
 
     def remembered(self) -> dict[str, Remembered]:
-        """By role, of what the policies remember anything."""
+        """The functions and containers that the policies remember something about, by role."""
         return {
             "keep-alive": self._ask("keep-alive", lambda: _remembered(self._keepalive), lambda: NOTHING_REMEMBERED),
             "pre-loading": self._ask("pre-loading", lambda: _remembered(self._preloader), lambda: NOTHING_REMEMBERED),
         }
 
-    def knows_too_much(self, functions: set[FunctionKey], containers: set[ContainerId]) -> str | None:
-        """What a policy remembers although it is not there any longer, in words; None if all is well."""
+    def stale_memory(self, functions: set[FunctionKey], containers: set[ContainerId]) -> str | None:
+        """Describe what a policy remembers although it no longer exists. None if there is nothing like that.
+
+        `functions` and `containers` are those that exist.
+        """
         for role, remembered in self.remembered().items():
             stale = {*remembered.functions} - functions or {*remembered.containers} - containers
-            # One that has failed may have missed what it was told.
+            # A policy that has failed may have missed that something ended.
             if stale and role not in self.failures:
                 return f"the {role} policy remembers {sorted(stale)}, which are not there any longer"
         return None
 
-    # -- failures --------------------------------------------------------------------------------------------------
+    # -- failures ------------------------------------------------------------------------------------------------------
 
     def _ask(self, role: str, question: Callable[[], T], plain: Callable[[], T]) -> T:
         try:
             return question()
         except Exception as error:
-            # A policy may fail in any way that code can.
+            # A policy may raise any error.
             self._failed(role, error)
             return plain()
 

@@ -1,8 +1,8 @@
-"""A node's memory book.
+"""The memory accounts of a node, in bytes.
 
-Two levels: the node's budget is divided into container limits, a container's limit into charges of residents. A
-resident is charged an estimate when its load is asked for, its measured bytes once they are known, and is struck off
-only when its end has been reported.
+There are two levels. The node's budget is divided among the limits of its containers, and a container's limit is
+divided among the charges of its residents. A resident is charged an estimated size when its load is asked for, and its
+measured size once that is known. The charge is released only when the resident's end has been reported.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from .model import ContainerId, ResidentKey
 
 
 class Ledger:
+    """The accounts of one node. `budget_bytes` is the most that all container limits may add up to."""
+
     def __init__(self, budget_bytes: int, at: float = 0.0) -> None:
         self.budget_bytes = budget_bytes
         self.committed_bytes = 0
-        """Sum of the limits of all containers that have not been reported gone."""
+        """Sum of the limits of all containers whose end has not been reported."""
         self._limits: dict[ContainerId, int] = {}
         self._charges: dict[ContainerId, dict[ResidentKey, int]] = {}
         self._totals: dict[ContainerId, int] = {}
@@ -26,10 +28,11 @@ class Ledger:
 
     @property
     def free_bytes(self) -> int:
-        """What is left of the budget for new containers."""
+        """The part of the budget that is left for new containers."""
         return self.budget_bytes - self.committed_bytes
 
     def open(self, container: ContainerId, limit_bytes: int, at: float) -> None:
+        """Enter a new container. Raises `InternalError` if it is known already or does not fit in the budget."""
         if container in self._limits:
             raise InternalError(f"container {container} is in the book already")
         if limit_bytes > self.free_bytes:
@@ -43,13 +46,13 @@ class Ledger:
         self.committed_bytes += limit_bytes
 
     def close(self, container: ContainerId, at: float) -> None:
-        """The container has been reported gone; whatever was charged in it is free."""
+        """The end of a container was reported: free its limit and everything that was charged in it."""
         self._advance(at)
         self.committed_bytes -= self._limits.pop(container)
         del self._charges[container], self._totals[container]
 
     def charge(self, container: ContainerId, function: ResidentKey, size_bytes: int) -> int:
-        """Enter or correct what a resident takes; returns by how much that is more than before."""
+        """Enter or correct the size of a resident. Returns by how many bytes it grew (negative if it shrank)."""
         charges = self._charges[container]
         more_bytes = size_bytes - charges.get(function, 0)
         if more_bytes:
@@ -70,19 +73,19 @@ class Ledger:
         return self._totals[container]
 
     def free_in(self, container: ContainerId) -> int:
-        """Negative when measurements showed more than had been estimated."""
+        """Uncharged bytes of a container. Negative when residents turned out to be larger than estimated."""
         return self._limits[container] - self._totals[container]
 
     def committed_byte_s(self, at: float) -> float:
-        """Integral of the container limits over time: the paper's memory cost."""
+        """The container limits integrated over time, in byte-seconds: the memory cost of the paper (SoCC 2024)."""
         return self._committed_byte_s + self.committed_bytes * (at - self._since)
 
     def entries(self) -> dict[ContainerId, tuple[int, dict[ResidentKey, int]]]:
-        """Everything in the book: limit and charges of each container."""
+        """The limit of each container, and the charges of its residents."""
         return {container: (limit, dict(self._charges[container])) for container, limit in self._limits.items()}
 
     def check(self) -> None:
-        """Raise `InternalError` unless the totals equal the sum of what is there."""
+        """Raise `InternalError` unless each total equals the sum of its parts and the budget holds."""
         if self.committed_bytes != sum(self._limits.values()):
             raise InternalError("committed bytes differ from the sum of the container limits")
         if self.committed_bytes > self.budget_bytes:

@@ -1,4 +1,6 @@
-"""The two life cycles, as tables that a person can read and a test can walk.
+"""The life cycles of a container and of a resident, as tables of allowed transitions.
+
+A test walks these tables, and `Pool` refuses every transition that is not in them.
 
 Container::
 
@@ -6,7 +8,7 @@ Container::
         │         │          │
         └─────────┴────┬─────┘
                        v
-                   STOPPING ──> GONE        (start failure and loss lead to GONE from anywhere)
+                   STOPPING ──> GONE        (a failed start or a lost container leads to GONE from any state)
 
 Resident: one function in one container::
 
@@ -14,10 +16,10 @@ Resident: one function in one container::
        │          │            │
        └──────────┴─────┬──────┘
                         v
-                   UNLOADING ──> GONE       (a failed load and a lost container lead to GONE from anywhere)
+                   UNLOADING ──> GONE       (a failed load or a lost container leads to GONE from any state)
 
-UNLOADING is a state and not a flag because the memory is still taken: it is ours again only when the end of the
-process has been reported.
+UNLOADING is a state of its own because the resident still takes its memory: the memory is free only when the end of
+the resident's process has been reported.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ RESIDENT_TRANSITIONS: Final[dict[ResidentState, frozenset[ResidentState]]] = {
     _R.GONE: frozenset(),
 }
 
-# For the hot path: until Python 3.12, reading a member from its class takes seven times as long as reading a name.
+# These names are for code that runs on every call: before Python 3.12, reading an enum member from its class takes
+# seven times as long as reading a module's name.
 STARTING: Final = _C.STARTING
 IDLE: Final = _C.IDLE
 BUSY: Final = _C.BUSY

@@ -1,7 +1,7 @@
-"""What is known: functions, their profiles, and the words for how an activation went.
+"""The basic terms of the core: functions, their measured profiles, start kinds, failures and phases.
 
-Sizes are integers in bytes, times are float seconds. Ids are strings; a function's key names one version of it,
-``namespace/name@version``, so that a new version never meets a resident of an old one.
+Sizes are integers in bytes, and times are floats in seconds. Ids are strings. The key of a function names one version
+of it, ``namespace/name@version``, so that a new version is never served by a resident of an old one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar, Final, TypeAlias
 from .values import value
 
 FunctionKey: TypeAlias = str
-#: A function's key, or a template's.
+#: The key of a function or of a template.
 ResidentKey: TypeAlias = str
 ContainerId: TypeAlias = str
 ActivationId: TypeAlias = str
@@ -27,18 +27,18 @@ class StartKind(StrEnum):
     COLD = "cold"
     """A container was created for it."""
     PREWARMED = "prewarmed"
-    """An idle container took it that held nothing of this function."""
+    """An idle container took it, in which neither its function nor a template of its environment was loaded."""
     TEMPLATED = "templated"
-    """An idle container took it that held a template of its environment: only its own part was loaded."""
+    """An idle container took it that held a template of its environment, so only the function's own part was loaded."""
     PRELOADED = "preloaded"
     """Its function was resident because pre-loading had put it there."""
     JOINED = "joined"
-    """Its function was still being loaded; the call waited for the rest of that load."""
+    """Its function was just being loaded, and the call waited for the rest of that load."""
     WARM = "warm"
     """Its function was resident from an earlier run."""
 
 
-# As in `lifecycle`: for the hot path.
+# These names are for code that runs on every call, as in `lifecycle`.
 PREWARMED: Final = StartKind.PREWARMED
 TEMPLATED: Final = StartKind.TEMPLATED
 PRELOADED: Final = StartKind.PRELOADED
@@ -46,7 +46,7 @@ JOINED: Final = StartKind.JOINED
 WARM: Final = StartKind.WARM
 
 READY_KINDS = (WARM, PRELOADED)
-"""Those that find their function loaded."""
+"""The start kinds of calls that find their function loaded."""
 
 
 class Origin(StrEnum):
@@ -62,7 +62,7 @@ BY_PRELOAD: Final = Origin.PRELOAD
 
 
 class FailureKind(StrEnum):
-    """Every way in which an activation, a load or a container can end badly; `Failure.fault` says whose fault it is."""
+    """Every way in which an activation, a load or a container can fail. `Failure.fault` says whose fault it is."""
 
     LOAD_FAILED = "load_failed"
     """The handler's import or its ``load()`` raised (import error, missing model file, no ``main``)."""
@@ -71,18 +71,18 @@ class FailureKind(StrEnum):
     TIMED_OUT = "timed_out"
     """The function did not answer, or did not load, before its deadline."""
     RAISED = "raised"
-    """``main`` raised an exception; its process lives on."""
+    """``main`` raised an exception. The process of the function still runs."""
     BAD_ANSWER = "bad_answer"
     """The answer was not a JSON object or array, or was too large."""
     OUT_OF_MEMORY = "out_of_memory"
     """The function needed more memory than its limit."""
     CONTAINER_START_FAILED = "container_start_failed"
     CONTAINER_LOST = "container_lost"
-    """The container (its manager) ended while it had work."""
+    """The container, or its manager process, ended while it had work."""
     QUEUE_FULL = "queue_full"
     UNKNOWN_FUNCTION = "unknown_function"
     TOO_LARGE = "too_large"
-    """The function's memory limit is above what the node has in all."""
+    """The function's memory limit is larger than the memory of the whole node."""
     DRAINING = "draining"
     """The node is being shut down and takes no new work."""
 
@@ -101,14 +101,14 @@ _FUNCTION_FAULTS = frozenset(
 
 @value(frozen=True, slots=True)
 class Failure:
-    """Why something did not work, in words a person can act on."""
+    """Why something did not work. The message tells a person what to do about it."""
 
     kind: FailureKind
     message: str
 
     @property
     def fault(self) -> str:
-        """``"function"`` when the function's author has to act, else ``"platform"``."""
+        """``"function"`` when the author of the function has to act, otherwise ``"platform"``."""
         return "function" if self.kind in _FUNCTION_FAULTS else "platform"
 
 
@@ -119,18 +119,19 @@ class Function:
     key: FunctionKey
     namespace: str
     environment: str
-    """Digest of the locked requirements; functions with the same digest share one set of installed packages."""
+    """Digest of the locked requirements. Functions with the same digest share one set of installed packages."""
     memory_bytes: int
-    """The function's memory limit; a container that runs it is at least as large."""
+    """The memory limit of the function. A container that runs it is at least as large."""
     timeout_s: float
     estimate_bytes: int
-    """First guess of a resident's size, used until one has been measured."""
+    """Guessed size of a resident, used until one has been measured."""
     templated: bool = True
-    """Whether it may be forked from a template. Not so when it sets variables that its imports may look at."""
+    """Whether it may be forked from a template. False for a function that sets environment variables, since its imports
+    may read them."""
 
     @property
     def template(self) -> ResidentKey:
-        """The key of the template it may be forked from."""
+        """The key of the template of its namespace and environment."""
         return template_key(self.namespace, self.environment)
 
 
@@ -138,7 +139,7 @@ _TEMPLATE = "template:"
 
 
 def template_key(namespace: str, environment: str) -> ResidentKey:
-    """Templates are shared by all functions of one namespace and environment."""
+    """The key of the template that all functions of one namespace and environment share."""
     return f"{_TEMPLATE}{namespace}/{environment}"
 
 
@@ -148,41 +149,47 @@ def is_template(key: ResidentKey) -> bool:
 
 @value(frozen=True, slots=True)
 class Profile:
-    """What has been measured of a function or a template: means weighted exponentially, the newest by `WEIGHT`.
+    """What has been measured of a function or a template. Times are exponentially weighted means in seconds.
 
-    The three costs of a start are kept apart: libraries from nothing, libraries from a template, the model.
+    There are three separate costs of a start: importing the libraries from nothing, getting them from a template, and
+    loading the model.
     """
 
     WEIGHT: ClassVar[float] = 0.3
+    """Weight of the newest measurement in a mean."""
 
     loads: int = 0
-    """Loads from nothing."""
+    """Number of loads without a template."""
     library_s: float = 0.0
-    """Seconds that the imports take from nothing."""
+    """Seconds that the imports take without a template."""
     resident_bytes: int = 0
-    """Size of a resident loaded from nothing. Grows at once and shrinks slowly: packing must not be optimistic."""
+    """Size of a resident loaded without a template. It grows at once and shrinks slowly, because with a size that is
+    too small a container exceeds its limit."""
     forks: int = 0
-    """Loads from a template."""
+    """Number of loads by forking from a template."""
     fork_s: float = 0.0
-    """Seconds until the imports are done from a template."""
+    """Seconds that the imports take when the function is forked from a template."""
     forked_bytes: int = 0
-    """Size of a resident forked from a template: its share of common pages and its own."""
+    """Size of a resident forked from a template: its own pages, and its share of the pages in common."""
     models: int = 0
+    """Number of loads of the model, with or without a template."""
     model_s: float = 0.0
-    """Seconds that the model takes, either way."""
+    """Seconds that loading the model takes."""
     runs: int = 0
     compute_s: float = 0.0
+    """Seconds that one run of ``main`` takes."""
 
     def load_s(self, *, forked: bool) -> float:
         """Seconds that a call saves when the function is already resident."""
         return (self.fork_s if forked else self.library_s) + self.model_s
 
     def size_bytes(self, *, forked: bool) -> int:
-        """Measured size of a resident; 0 when none of this kind has been measured."""
+        """Measured size of a resident. 0 when no resident of this kind (forked or not) has been measured."""
         return self.forked_bytes if forked else self.resident_bytes
 
     def with_load(self, library_s: float, model_s: float, size_bytes: int, *, forked: bool = False) -> Profile:
-        # Simulations do this for every other call, hence without `replace`, as below.
+        # `dataclasses.replace` is slow, and simulations come here for every other call. So all fields are written out,
+        # here and in the methods below.
         plain = not forked
         return Profile(
             self.loads + plain,
@@ -242,10 +249,10 @@ def _mix(old: float, new: float, samples: int) -> float:
 
 @value(frozen=True, slots=True)
 class Phases:
-    """Where an activation's time went, in seconds; the six add up to its latency as seen by the node."""
+    """Where the time of an activation went, in seconds. The six phases add up to its latency as seen by the node."""
 
     queue: float = 0.0
-    """Waiting for a place: no container could take it."""
+    """Waiting in the queue, because no container could take it."""
     container: float = 0.0
     """Waiting for a container to be created."""
     libraries: float = 0.0
@@ -253,13 +260,13 @@ class Phases:
     model: float = 0.0
     """Waiting for the function's model."""
     handoff: float = 0.0
-    """Everything else that is ours: ending other residents, messages between processes, bookkeeping."""
+    """All other time that the platform takes: ending other residents, messages between processes, bookkeeping."""
     compute: float = 0.0
     """The function's own ``main``."""
 
     @property
     def startup(self) -> float:
-        """Start-up latency: everything but compute."""
+        """The start-up latency: the sum of all phases except `compute`."""
         return self.queue + self.container + self.libraries + self.model + self.handoff
 
     @property

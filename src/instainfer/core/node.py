@@ -1,8 +1,8 @@
-"""One machine's pool, residents and queue: events in, decisions out.
+"""The state of one node: it takes events and returns decisions.
 
-`NodeState.handle` is the only door. It checks the event against what is known (one that cannot have happened raises
-`IllegalEvent` and changes nothing), changes the books, and returns what should be done now. Drivers turn the decisions
-into effects and feed the outcomes back; they never decide.
+`NodeState.handle` is the only way to change it. It checks the event against the books, changes the books, and returns
+what should be done now. An event that cannot have happened raises `IllegalEvent` and changes nothing. Drivers carry
+the decisions out and report the outcomes as new events; they never decide anything.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ _ANY_STATE: Final = tuple(ResidentState)
 
 
 class NodeState:
+    """One node. `at` is the time when it starts, in seconds of the clock that all events use."""
+
     def __init__(
         self,
         settings: NodeSettings,
@@ -65,7 +67,7 @@ class NodeState:
         story: Story | None = None,
     ) -> None:
         self.books = Books(settings, policies, name, at)
-        """To be read; changed by `handle` only."""
+        """For reading only; `handle` changes it."""
         self.story = Story() if story is None else story
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.FunctionRegistered: self._on_function_registered,
@@ -89,13 +91,13 @@ class NodeState:
 
     @property
     def drained(self) -> bool:
-        """After `DrainAsked`: nothing is left."""
+        """Whether `DrainAsked` has come and no container and no request is left."""
         return self.books.draining and not self.books.pool.containers and not self.books.requests
 
     def handle(self, event: events.Event) -> list[Decision]:
-        """Take note of what happened and say what should be done now.
+        """Take in one event and return what should be done now.
 
-        Raises `IllegalEvent`, and changes nothing, when the event contradicts what is known.
+        Raises `IllegalEvent`, and changes nothing, when the event contradicts the books.
         """
         books = self.books
         before = books.at
@@ -107,8 +109,8 @@ class NodeState:
         except IllegalEvent:
             books.at = before
             raise
-        if books.room:
-            books.room = False
+        if books.retry_queue:
+            books.retry_queue = False
             if books.queue:
                 drain_queue(books)
         if books.opportunity:
@@ -118,13 +120,13 @@ class NodeState:
         self.story.append(event, books.out, books.notes)
         return books.out
 
-    # -- functions -------------------------------------------------------------------------------------------------
+    # -- functions -----------------------------------------------------------------------------------------------------
 
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
         self.books.functions.register(event.function, event.profile, event.at)
-        # A template's process may only read the folders of functions it was made for.
+        # The process of a template may read only the folders of the functions that it was made for.
         self._end_templates(event.function.template, "a function has come that it does not know")
-        self.books.lookout.thorough_at = event.at
+        self.books.plan_scope.thorough_at = event.at
         self.books.opportunity = True
 
     def _end_templates(self, template: ResidentKey, reason: str) -> None:
@@ -142,7 +144,7 @@ class NodeState:
                 self.books.offload(resident, "the function was removed")
         self.books.forget_if_unused(event.function)
 
-    # -- requests --------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------------
 
     def _on_request_arrived(self, event: events.RequestArrived) -> None:
         if event.activation in self.books.requests:
@@ -179,7 +181,7 @@ class NodeState:
             return Failure(FailureKind.TOO_LARGE, text)
         return None
 
-    # -- containers ------------------------------------------------------------------------------------------------
+    # -- containers ----------------------------------------------------------------------------------------------------
 
     def _on_container_started(self, event: events.ContainerStarted) -> None:
         container = self._container(event)
@@ -205,7 +207,7 @@ class NodeState:
         container = self._container(event)
         self.books.lose(container, event.failure or Failure(FailureKind.CONTAINER_LOST, "it was stopped"))
 
-    # -- residents -------------------------------------------------------------------------------------------------
+    # -- residents -----------------------------------------------------------------------------------------------------
 
     def _on_load_finished(self, event: events.LoadFinished) -> None:
         if is_template(event.function):
@@ -225,15 +227,16 @@ class NodeState:
         if resident.state is UNLOADING:
             return
         if container.running is not None:
-            books.pool.shift(resident, IN_USE)
+            books.pool.set_resident_state(resident, IN_USE)
             request = books.requests[container.running]
             request.waited_for_load(event.at, event.library_s, event.model_s)
             books.expect_answer(request, container)
         else:
-            books.pool.shift(resident, LOADED)
+            books.pool.set_resident_state(resident, LOADED)
             books.preloads.finished += 1
             if container.state is IDLE:
-                books.room = books.room or books.queue.count(event.function) > 0  # calls that wait for a busy copy
+                # Only queued calls of this function, which wait for a busy container, have reason to look again.
+                books.retry_queue = books.retry_queue or books.queue.count(event.function) > 0
                 books.shrink(container)
 
     def _template_loaded(self, event: events.LoadFinished) -> None:
@@ -244,18 +247,18 @@ class NodeState:
         resident = container.residents.get(event.function)
         if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
-        # The last function that could be forked from it may have been removed while it was being made.
+        # The record may be gone: the last function that used the template may have been removed meanwhile.
         record = books.functions.templates.setdefault(event.function, TemplateRecord(container.namespace))
         record.profile = record.profile.with_load(event.library_s, 0.0, event.resident_bytes)
         record.load_failure = None
         if resident is None:
-            # It was made on the way, for a function to be forked from.
+            # The container made it in order to fork a function from it.
             resident = books.add_resident(container, event.function, BY_CALL, "made for a load")
         if resident.state is LOADING:
-            books.pool.shift(resident, LOADED)
+            books.pool.set_resident_state(resident, LOADED)
         books.pool.charge(container, event.function, event.resident_bytes)
         for other in container.residents.values():
-            # What is loading there is forked from it, and takes less than a load from nothing.
+            # Functions that are loading there are forked from it now, and take less memory than estimated before.
             if other.state is LOADING and not other.is_template:
                 books.pool.charge(container, other.function, books.estimate_in(container, other.function))
         if container.running is not None:
@@ -277,8 +280,8 @@ class NodeState:
         if resident.origin is BY_PRELOAD:
             self.books.preloads.failed += 1
         self.books.opportunity = True
-        # A call that waits for this load ends it itself: either by its own failure, or by loading once more when
-        # the failed load was a pre-load's.
+        # If a call waits for this load, the container goes on with the call: it fails too, or, if the failed load was a
+        # pre-load, the function is loaded once more.
         if container.running is None or resident.state is UNLOADING:
             self.books.end(container, resident)
         else:
@@ -298,10 +301,10 @@ class NodeState:
         if not asked and event.failure is None:
             raise self._illegal(event, f"nobody asked for its end; it is {resident.state}")
         if not asked and container.running is not None and not resident.is_template:
-            # It died while a call for it was on its way: that call loads it anew.
+            # The process died while a call for it was on its way to the container. The call loads the function anew.
             request = self.books.requests[container.running]
             request.loaded, request.start_kind = False, StartKind.PREWARMED
-            self.books.pool.shift(resident, RESIDENT_GONE)
+            self.books.pool.set_resident_state(resident, RESIDENT_GONE)
             self.books.add_resident(container, event.function, BY_CALL, "called, after its process had died")
             self.books.expect_answer(request, container)
             return
@@ -310,7 +313,7 @@ class NodeState:
     def _on_run_finished(self, event: events.RunFinished) -> None:
         container = self._container(event)
         if container.state is STOPPING and container.running is None:
-            return  # it was given up, and its call was answered
+            return  # the container was given up before, and its call was answered then
         if container.state is not BUSY or container.running != event.activation:
             raise self._illegal(event, f"the container is {container.state} and runs {container.running}")
         request = self.books.requests[event.activation]
@@ -333,7 +336,7 @@ class NodeState:
                 resident, "the function was removed" if record.removed else "its process ends with its call"
             )
         else:
-            self.books.pool.shift(resident, LOADED)
+            self.books.pool.set_resident_state(resident, LOADED)
             resident.origin = BY_CALL
             self.books.pool.charge(container, request.function, event.resident_bytes)
             record.profile = record.profile.with_bytes(event.resident_bytes, forked=resident.forked)
@@ -351,27 +354,27 @@ class NodeState:
         if container.state is IDLE:
             self.books.shrink(container)
 
-    # -- time and end ----------------------------------------------------------------------------------------------
+    # -- time and end --------------------------------------------------------------------------------------------------
 
     def _on_timer_fired(self, event: events.TimerFired) -> None:
         books = self.books
         for name in books.timers.fired(event.at):
             what, _, key = name.partition(" ")
             if what == "request":
-                books.room = books.room or key in books.requests
+                books.retry_queue = books.retry_queue or key in books.requests
             elif what == "claim":
-                books.room = True
-            elif what == "owes":
+                books.retry_queue = True
+            elif what == "answer":
                 if key in books.pool.containers:
-                    books.look_at_debts(books.pool.containers[key])
+                    books.check_answer_overdue(books.pool.containers[key])
             elif what == "due":
                 if key in books.functions:
-                    books.pool.missed[key] = None
+                    books.pool.new_candidates[key] = None
                     books.opportunity = True
             elif what == "prewarm":
                 self._prewarm(key, event.at)
             elif what == "loads":
-                pass  # the opportunity that they were put off from is there still
+                pass  # `books.opportunity` is still set, so a plan follows below
             elif (container := books.pool.idle.get(key)) is not None:
                 self._look_at_idle(container, event.at)
         if books.timers.plan_at is not None and books.timers.plan_at <= event.at:
@@ -379,7 +382,7 @@ class NodeState:
             books.opportunity = True
 
     def _look_at_idle(self, container: Container, at: float) -> None:
-        """Keep-alive's moment for a container may have come."""
+        """Stop or share an idle container if the time that keep-alive set for that has come."""
         if container.expires_at <= at:
             self.books.stop(container, "it was idle for as long as keep-alive allows")
             return
@@ -390,13 +393,13 @@ class NodeState:
             self.books.timers.arm(due, f"container {container.id}")
 
     def _prewarm(self, key: FunctionKey, at: float) -> None:
-        """Have a container for a function again, unless it has one or there is no room that is free anyway."""
+        """Create a container for a function ahead of its next call, unless it has one or there is no free memory."""
         books = self.books
-        due = books.prewarms.get(key)
+        due = books.prewarm_at.get(key)
         if due is not None and due > at:
             books.timers.arm(due, f"prewarm {key}")
             return
-        books.prewarms.pop(key, None)
+        books.prewarm_at.pop(key, None)
         record = books.functions.get(key)
         if record is None or record.removed or books.draining or books.queue:
             return
@@ -418,10 +421,10 @@ class NodeState:
             if container.state in (STARTING, IDLE):
                 self.books.stop(container, "the node is being shut down")
 
-    # -- checks ----------------------------------------------------------------------------------------------------
+    # -- checks --------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raise `InternalError` unless all books agree and every accepted request is in exactly one place."""
+        """Raise `InternalError` unless all books agree and each accepted request is in exactly one place."""
         books = self.books
         books.pool.check()
         if any(books.pool.containers[id_].state is not BUSY for id_ in books.claims):
@@ -430,11 +433,11 @@ class NodeState:
             users = [user for user in template.users if books.functions.get(user) is None]
             if users or (not template.users and key not in books.pool.by_function):
                 raise InternalError(f"{key} is there for {users}, which are not")
-        stale = books.guard.knows_too_much(set(books.functions), set(books.pool.containers))
+        stale = books.guard.stale_memory(set(books.functions), set(books.pool.containers))
         if stale is not None:
             raise InternalError(stale)
         for container in books.pool.containers.values():
-            if books.owes_by(container) < books.at and container.state in (IDLE, BUSY):
+            if books.answer_due_at(container) < books.at and container.state in (IDLE, BUSY):
                 raise InternalError(f"container {container.id} owes an answer and nobody looks")
         queued = [r.activation for r in self.books.queue]
         placed = [c.running for c in self.books.pool.containers.values() if c.running is not None]

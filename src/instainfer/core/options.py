@@ -1,17 +1,20 @@
-"""Which container takes a request: reads the pool, changes nothing.
+"""Finds the containers that could take a request. It reads the pool and changes nothing; `placement` makes the choice.
 
-In the order of the words for start kinds: a container whose function is *warm* or *preloaded*, one in which it is
-still loading (*joined*), the function's own idle container, or one that is being created for it (*prewarmed*), a new
-container (*cold*), the idle container
-that another function would miss least (*prewarmed* too); else room is made by stopping idle containers, or the request
-waits. Before any of these but its function's own warm container, it waits for a busy container that has the function,
-if that is expected to be sooner: a second copy of a model costs seconds and memory, a place in its queue often
-milliseconds, and so do those who would have to end for a copy in their container.
+The choices, best first (start kinds in brackets):
 
-Where a container holds a *template* of the function's environment, only the function's own part has to be loaded
-(*templated*): its own container is taken then, or another's if that loses less than the template saves. If those are
-busy, it waits for one where that is expected to be sooner than a start in a new container. Where a function is too
-large to fit beside the other templates of a container, these count among what is lost (ADR 17).
+1. An idle container in which the function is loaded (*warm*, *preloaded*) or is being loaded (*joined*).
+2. An idle container that holds a *template* of the function's environment, so that only the function's own part has to
+   be loaded (*templated*). A container of another function is taken only if its residents lose less than the template
+   saves. If the function does not fit beside the other templates of a container, these count as lost too (ADR 17).
+3. The function's own idle container, or one that is being created for it (*prewarmed*).
+4. An idle container that is kept for no function (*prewarmed*).
+5. A new container (*cold*).
+6. The idle container of another function that loses least (*prewarmed*).
+7. Idle containers are stopped to make room for a new one. If that is not enough, the request waits.
+
+Unless the function's own container is idle and warm, its request may wait for a busy container instead, if that is
+expected to be sooner: for one that has the function, or for one that has its template. A second copy of a model costs
+seconds and memory, while waiting for a running call often costs milliseconds.
 """
 
 from __future__ import annotations
@@ -38,22 +41,23 @@ from .pool import Container, Pool
 from .ports import KeptContainer
 from .values import value
 
-#: Seconds that a resident is worth, by its key.
+#: Gives the worth in seconds of a resident, by its key.
 Worth: TypeAlias = Callable[[ResidentKey], float]
 
-#: Seconds that a call of a function which is not there would cost a container's residents.
+#: Gives the seconds that the residents of a container lose when a call of a function that is not there takes it.
 Loss: TypeAlias = Callable[[Container], float]
 
-#: How many containers are compared, the longest idle first, so that a call costs the same on a node with thousands.
+#: Number of containers that are compared, the longest idle first, so that a call does not cost more on a node with
+#: thousands of containers.
 COMPARED = 64
-#: How many of those with a template. More are worse: there a miss is cheap, and of a hundred containers the one that
-#: looks cheapest was often used a moment ago.
+#: The same for containers with a template. Comparing more of them was worse: a miss is cheap with a template, and of
+#: a hundred containers the one that seems to lose least was often used a moment ago.
 COMPARED_TEMPLATES = 16
 
 
 @value(frozen=True, slots=True)
 class Take:
-    """Run it in this idle container."""
+    """Run the request in this idle container."""
 
     container: Container
     start_kind: StartKind
@@ -61,33 +65,36 @@ class Take:
 
 @value(frozen=True, slots=True)
 class Await:
-    """Take this container, which is being created for its function and for no call."""
+    """Give the request this container, which is being created for its function ahead of any call."""
 
     container: Container
 
 
 @value(frozen=True, slots=True)
 class Create:
-    """Create a container for it."""
+    """Create a container for the request."""
 
 
 @value(frozen=True, slots=True)
 class MakeRoom:
-    """Stop these idle containers; there is room for a new one when they are gone."""
+    """Stop these idle containers. There is room for a new container when they are gone."""
 
     containers: tuple[Container, ...]
 
 
 @value(frozen=True, slots=True)
 class Wait:
-    """Nothing can take it now."""
+    """Leave the request in the queue."""
 
 
 Choice: TypeAlias = Take | Await | Create | MakeRoom | Wait
 
 
 def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
-    """An idle container in which the function is loaded, or else loading; of several, the one with least to lose."""
+    """An idle container in which the function is loaded, or else one in which it is being loaded.
+
+    Of several, it is the one whose other residents are worth least.
+    """
     places = pool.by_function.get(function.key)
     if places is None:
         return None
@@ -98,8 +105,8 @@ def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
             continue
         if resident.state not in (LOADED, LOADING):
             continue
-        # What the others are worth matters only where there is a choice.
-        loses_s = others_s(container, function.key, worth) if len(places) > 1 else 0.0
+        # The worth of the other residents matters only if there is a choice.
+        loses_s = neighbours_worth_s(container, function.key, worth) if len(places) > 1 else 0.0
         key = (resident.state is LOADING, loses_s)
         if best is None or key < best[:2]:
             best = (*key, container, resident.origin)
@@ -112,7 +119,7 @@ def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
 
 
 def own(pool: Pool, function: Function) -> Take | None:
-    """An idle container kept for this function, the one used last, in which it is not resident."""
+    """An idle container that is kept for this function, in which it is not resident. The one used last."""
     for container in reversed(pool.owned.get(function.key, {}).values()):
         if usable(container, function):
             return Take(container, PREWARMED)
@@ -121,21 +128,21 @@ def own(pool: Pool, function: Function) -> Take | None:
 
 @value(frozen=True, slots=True)
 class Fork:
-    """A function may be forked from a template."""
+    """The template that a function may be forked from, and what that saves."""
 
     template: ResidentKey
-    spare_s: float
-    """Seconds of importing that this saves."""
-    takes_bytes: int
-    """What the function is expected to take beside it."""
-    share_s: float
-    """What this template is worth in one container, as in `Container.templates_s`."""
+    saves_s: float
+    """Seconds of importing that forking saves."""
+    fork_bytes: int
+    """Expected size of the function beside its template."""
+    template_worth_s: float
+    """What one copy of this template is worth; a part of `Container.templates_worth_s`."""
 
 
 def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float) -> Take | None:
-    """An idle container with the function's template: its own, or the one with least to lose.
+    """An idle container with the function's template: one of its own, or else the one whose residents lose least.
 
-    Another's container is taken only if it loses less than the template saves.
+    A container of another function is taken only if its residents lose less than the template saves.
     """
     places = pool.forkable.get(fork.template)
     if places is None:
@@ -144,16 +151,16 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
     if mine:
         return Take(min(mine, key=lambda container: _cost_s(container, loss, fork)), TEMPLATED)
     best: Container | None = None
-    least_s = fork.spare_s
+    least_s = fork.saves_s
     key, needs_bytes = function.key, function.memory_bytes
     for container in islice(places.values(), COMPARED_TEMPLATES):
-        # `usable` and `_cost_s`, and most losses are known: spelt out, since every miss looks at many. A template's key
-        # names its namespace.
+        # This is `usable` and `_cost_s` written out, because every miss looks at many containers here. The namespace
+        # needs no check: it is part of the template's key.
         if container.limit_bytes < needs_bytes or key in container.residents:
             continue
-        lost_s = container.loss_s if at < container.loss_until else loss(container)
-        if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
-            lost_s += container.templates_s - fork.share_s
+        lost_s = container.takeover_loss_s if at < container.loss_valid_until else loss(container)
+        if container.templates_bytes + fork.fork_bytes > container.limit_bytes:
+            lost_s += container.templates_worth_s - fork.template_worth_s
         if lost_s < least_s:
             best, least_s = container, lost_s
             if lost_s <= 0.0:
@@ -168,7 +175,10 @@ def elsewhere(
     order: Callable[[Sequence[KeptContainer]], Sequence[KeptContainer]],
     fork: Fork | None,
 ) -> Choice:
-    """A new container, another's, or room for a new one."""
+    """The last choices: a container kept for no function, a new one, another function's, or room for a new one.
+
+    `order` sorts idle containers by the keep-alive policy's eviction order.
+    """
     if _is_leaving(pool, function):
         return Wait()
     if free := kept_for_nobody(pool, function):
@@ -178,7 +188,7 @@ def elsewhere(
     kept = order([container.as_kept() for container in pool.idle.values()])
     takeable = list(islice((c for c in _idle(pool, kept) if usable(c, function)), COMPARED))
     if takeable:
-        # min() keeps the first of equals, hence the policy's order where nothing tells containers apart.
+        # Of equal containers, min() takes the first. So the policy's order decides between them.
         return _take(pool, min(takeable, key=lambda container: _cost_s(container, loss, fork)), fork)
     return make_room(pool, function, _idle(pool, kept))
 
@@ -187,34 +197,35 @@ def _idle(pool: Pool, kept: Iterable[KeptContainer]) -> Iterator[Container]:
     return (pool.idle[each.id] for each in kept)
 
 
-def promised(pool: Pool, function: Function) -> Container | None:
-    """A container that is being created for the function ahead of any call."""
+def prewarming(pool: Pool, function: Function) -> Container | None:
+    """A large enough container that is being created for the function ahead of any call."""
     return next(
-        (c for c in pool.promised.get(function.key, {}).values() if c.limit_bytes >= function.memory_bytes), None
+        (c for c in pool.prewarming.get(function.key, {}).values() if c.limit_bytes >= function.memory_bytes), None
     )
 
 
 def kept_for_nobody(pool: Pool, function: Function) -> Container | None:
-    """An idle container that is kept for no function, in which it is not resident."""
+    """An idle container that is kept for no function, and in which this one is not resident."""
     unowned = pool.unowned.get(function.namespace, {})
     return next((c for c in unowned.values() if usable(c, function)), None)
 
 
 def _cost_s(container: Container, loss: Loss, fork: Fork | None) -> float:
-    """Seconds that a container's residents lose when it is taken, less what its template saves."""
+    """Seconds that a container's residents lose when it is taken, minus the seconds that its template saves."""
     cost_s = loss(container)
     if fork is None:
         return cost_s
     template = container.residents.get(fork.template)
     if template is None or template.state is not LOADED:
         return cost_s
-    if container.templates_bytes + fork.takes_bytes > container.limit_bytes:
-        cost_s += container.templates_s - fork.share_s  # the other templates would have to go
-    return cost_s - fork.spare_s
+    if container.templates_bytes + fork.fork_bytes > container.limit_bytes:
+        cost_s += container.templates_worth_s - fork.template_worth_s  # there is no room for the other templates
+    return cost_s - fork.saves_s
 
 
 def _is_leaving(pool: Pool, function: Function) -> bool:
-    """Whether it is just being ended in an idle container, which can take it in a moment: sooner than any other."""
+    """Whether the function is being ended in an idle container. That container can take its call in a moment, which is
+    sooner than any of the last choices."""
     return any(
         resident.state is UNLOADING
         and pool.containers[id_].state is IDLE
@@ -229,8 +240,10 @@ def _take(pool: Pool, container: Container, fork: Fork | None) -> Take:
 
 
 def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:
-    """Stop idle containers, in the policy's order, until the function fits; nothing if that is not enough, and none
-    without which it would fit as well."""
+    """The idle containers to stop so that the function fits, taken in the given order.
+
+    Containers that turn out not to be needed are left out. If all of them are not enough, none is stopped.
+    """
     missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes
     stopped: list[Container] = []
     for container in victims:
@@ -244,7 +257,7 @@ def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> C
 
 
 def without_surplus(containers: Iterable[Container], surplus_bytes: int) -> list[Container]:
-    """Those of them that are enough when together they are so much more than what is needed."""
+    """Leave out containers that are not needed, where together they have `surplus_bytes` more than needed."""
     needed: list[Container] = []
     for container in containers:
         if container.limit_bytes <= surplus_bytes:
@@ -255,7 +268,7 @@ def without_surplus(containers: Iterable[Container], surplus_bytes: int) -> list
 
 
 def usable(container: Container, function: Function) -> bool:
-    """Whether an idle container may run a function of which it holds nothing."""
+    """Whether the function fits in this idle container and is not in it: same namespace, enough memory."""
     return (
         container.namespace == function.namespace
         and container.limit_bytes >= function.memory_bytes
@@ -263,8 +276,8 @@ def usable(container: Container, function: Function) -> bool:
     )
 
 
-def others_s(container: Container, function: FunctionKey, worth: Worth) -> float:
-    """Seconds that running `function` here is expected to cost the container's other residents."""
+def neighbours_worth_s(container: Container, function: FunctionKey, worth: Worth) -> float:
+    """Seconds that the other functions in a container are worth, which a call of `function` would end."""
     return sum(
         worth(r.function)
         for r in container.residents.values()

@@ -1,4 +1,4 @@
-"""Who gets which container: new requests and queued ones."""
+"""Gives containers to requests, new and queued ones. `options` finds the containers; this module makes the choice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from .requests import Request
 
 
 def place(books: Books, request: Request, *, ahead: int, starved: Request | None, may_wait: bool = True) -> bool:
-    """Give the request a container, or begin to make one; False if it has to wait.
+    """Give the request a container, or begin to create one. Returns False if the request has to wait.
 
-    `ahead`: requests of the same function that wait already, before it; `starved`: another one, that waits for memory.
-    With `may_wait` false nothing is done for it that bears fruit later only: then False means that it is refused.
+    `ahead` is the number of requests of the same function that wait before it. `starved` is another request that waits
+    for memory. `may_wait` is False when the queue is full: then no containers are stopped to make room for the request,
+    and the caller refuses it when the result is False.
     """
     function = books.functions[request.function].function
     choice = _choice(books, request, ahead, starved, may_wait=may_wait)
@@ -42,30 +43,31 @@ def place(books: Books, request: Request, *, ahead: int, starved: Request | None
 def _choice(books: Books, request: Request, ahead: int, starved: Request | None, *, may_wait: bool) -> options.Choice:
     record = books.functions[request.function]
     function, pool = record.function, books.pool
-    take = options.holding(pool, function, books.worth)
+    take = options.holding(pool, function, books.worth_s)
     if take is not None and take.start_kind is not JOINED and take.container.owner == function.key:
         return take
     waits = books.at < request.patient_until
-    if waits and not request.for_template and function.key in pool.by_function:
-        # A copy that has become ready in another's container is taken if that costs its neighbours less than waiting.
+    if waits and not request.waits_for_template and function.key in pool.by_function:
+        # The function may have become ready in another container. That container is taken if its other residents lose
+        # less than waiting costs.
         if take is None or take.start_kind is JOINED:
             return options.Wait()
-        if _costs_s(books, take, function.key) >= _turn_in(books, request, 0):
+        if _take_cost_s(books, take, function.key) >= _turn_in_s(books, request, 0):
             return options.Wait()
     fork = None
     if take is None or take.start_kind is JOINED:
         fork = _fork(books, record)
     take, costs_s = _soonest(books, record, take, fork)
     if waits:
-        if take is None and request.for_template and _free_with_template(books, record, fork) < math.inf:
+        if take is None and request.waits_for_template and _template_free_in_s(books, record, fork) < math.inf:
             return options.Wait()
-        request.patient_until = books.at  # it has what it waited for, or that is no longer to be had
+        request.patient_until = books.at  # the wait is over: its container is free, or waiting no longer pays
     if (
         may_wait
         and request.patient_until == 0.0
         and (
-            _is_patient(books, request, ahead, costs_s)
-            or (take is None and _is_patient_for_template(books, request, record, costs_s, fork))
+            _waits_for_resident(books, request, ahead, costs_s)
+            or (take is None and _waits_for_template(books, request, record, costs_s, fork))
         )
     ):
         return options.Wait()
@@ -73,17 +75,19 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
         take = options.own(pool, function)
     if take is not None:
         return take
-    if (promised := options.promised(pool, function)) is not None:
-        return options.Await(promised)
+    if (container := options.prewarming(pool, function)) is not None:
+        return options.Await(container)
     if starved is not None:
-        return options.Create() if _is_spare(books, function, starved) else options.Wait()
-    choice = options.elsewhere(pool, function, books.loss, books.guard.eviction_order, fork)
+        return options.Create() if _starved_can_spare(books, function, starved) else options.Wait()
+    choice = options.elsewhere(pool, function, books.takeover_loss_s, books.guard.eviction_order, fork)
     return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
 
 
-def _is_spare(books: Books, function: Function, starved: Request) -> bool:
-    """Whether the free memory that a function needs is of no use to a request that waits for more than there is: the
-    end of one call would give it all that it needs without."""
+def _starved_can_spare(books: Books, function: Function, starved: Request) -> bool:
+    """Whether a function may use free memory although the request `starved` waits for more memory than is free.
+
+    It may if the starved request does not need this memory: it gets enough as soon as one of the running calls ends.
+    """
     free_bytes = books.pool.ledger.free_bytes
     if free_bytes < function.memory_bytes:
         return False
@@ -95,17 +99,20 @@ def _is_spare(books: Books, function: Function, starved: Request) -> bool:
 def _soonest(
     books: Books, record: FunctionRecord, take: options.Take | None, fork: options.Fork | None
 ) -> tuple[options.Take | None, float]:
-    """An idle container that has the function (`take`, if any) or else its template, and the seconds that this is
-    expected to cost; where there is neither, what a start from nothing does."""
-    costs_s = math.inf if take is None else _costs_s(books, take, record.function.key)
+    """Choose between an idle container that has the function (`take`) and one that has its template.
+
+    Returns the better one and the seconds that it is expected to cost. If there is neither, it returns None and the
+    seconds of a start without a template.
+    """
+    costs_s = math.inf if take is None else _take_cost_s(books, take, record.function.key)
     forks = None
     if fork is not None:
-        forks = options.templated(books.pool, record.function, books.loss, fork, books.at)
+        forks = options.templated(books.pool, record.function, books.takeover_loss_s, fork, books.at)
     if forks is None:
         return take, _start_s(books, record, forked=False) if take is None else costs_s
-    # A load that is under way may be one from nothing; forking elsewhere is often sooner than its end.
+    # The load of a joined call may be one without a template. Forking elsewhere is often done sooner than such a load.
     start_s = _start_s(books, record, forked=True)
-    if take is None or start_s + books.loss(forks.container) < costs_s:
+    if take is None or start_s + books.takeover_loss_s(forks.container) < costs_s:
         return forks, start_s
     return take, costs_s
 
@@ -117,12 +124,15 @@ def _fork(books: Books, record: FunctionRecord) -> options.Fork | None:
         record.template,
         books.functions.templates[record.template].profile.library_s,
         books.functions.estimate_bytes(record.function.key, forked=True),
-        books.template_s(record.template),
+        books.template_worth_s(record.template),
     )
 
 
 def drain_queue(books: Books) -> None:
-    """Place what can be placed, in the order of arrival; the first that waits for memory keeps others off it."""
+    """Place the queued requests that can be placed, in the order of arrival.
+
+    The first request that waits for memory keeps the later ones from taking that memory.
+    """
     _claim_memory(books)
     starved: Request | None = None
 
@@ -138,9 +148,10 @@ def drain_queue(books: Books) -> None:
 
 
 def _claim_memory(books: Books) -> None:
-    """A request that has waited for memory for too long is served first, and claims containers whose calls end soonest.
+    """Let a request that has waited too long for memory claim the busy containers whose calls end soonest.
 
-    All others go on. A claimed container takes no further call: when it falls idle the request gets it, or its memory.
+    Such a request is also served before all others. Running calls go on. A claimed container takes no further call:
+    when it falls idle, the request gets the container or its memory.
     """
     request = books.starved
     if request is None or books.at < books.claims_at(request):
@@ -164,7 +175,7 @@ def _claim_memory(books: Books) -> None:
     missing -= sum(pool.containers[id_].limit_bytes for id_ in books.claims)
     if missing <= 0:
         return
-    busy = [(_done_in(books, running), c.id, c) for c, running in _serving(books) if c.id not in books.claims]
+    busy = [(_done_in_s(books, running), c.id, c) for c, running in _serving(books) if c.id not in books.claims]
     claimed: list[Container] = []
     for _, _, container in sorted(busy):
         claimed.append(container)
@@ -176,14 +187,14 @@ def _claim_memory(books: Books) -> None:
 
 
 def _serving(books: Books) -> Iterator[tuple[Container, Request]]:
-    """Containers that run a call, and that call."""
+    """The containers that run a call, each with that call's request."""
     for container in books.pool.containers.values():
         if container.state is BUSY and container.running is not None:
             yield container, books.requests[container.running]
 
 
 def _start_s(books: Books, record: FunctionRecord, *, forked: bool) -> float:
-    """Expected seconds of a new start."""
+    """Expected seconds of a start that loads the function, including the creation of a container if one is needed."""
     start_s = books.functions.load_s(record.function.key, forked=forked)
     if not forked and _would_create(books, record.function):
         start_s += books.container_start_s
@@ -191,17 +202,19 @@ def _start_s(books: Books, record: FunctionRecord, *, forked: bool) -> float:
 
 
 def _would_create(books: Books, function: Function) -> bool:
-    """Whether a call that finds neither its function nor its template would have a container created."""
+    """Whether a call that finds neither its function nor its template would lead to a new container."""
     if function.key in books.pool.owned or options.kept_for_nobody(books.pool, function) is not None:
         return False
     return books.pool.ledger.free_bytes >= function.memory_bytes
 
 
-def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
-    """Expected seconds that it costs to take a container in which a function is: those whom the call ends there, and
-    the call itself if the load is still under way."""
+def _take_cost_s(books: Books, take: options.Take, key: FunctionKey) -> float:
+    """Expected seconds that it costs to take a container that has the function.
+
+    These are the worth of the other residents, which the call ends, and the rest of the load if it is under way.
+    """
     container = take.container
-    costs_s = options.others_s(container, key, books.worth)
+    costs_s = options.neighbours_worth_s(container, key, books.worth_s)
     if take.start_kind is JOINED:
         forked = books.pool.template_in(container, books.functions[key].template)
         took_s = books.at - container.residents[key].since
@@ -209,54 +222,62 @@ def _costs_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     return costs_s
 
 
-def _is_patient(books: Books, request: Request, ahead: int, start_s: float) -> bool:
-    """Whether a busy container that has the function is expected to be free before `start_s`, which a start costs."""
+def _waits_for_resident(books: Books, request: Request, ahead: int, start_s: float) -> bool:
+    """Let the request wait if a busy container with its function is expected to be free before a start is done.
+
+    `start_s` is what a start costs. Returns whether the request waits.
+    """
     if not books.settings.retain or request.function not in books.pool.by_function:
         return False
-    if _turn_in(books, request, ahead) >= start_s:
+    if _turn_in_s(books, request, ahead) >= start_s:
         return False
-    _wait(books, request, start_s)
+    _wait_at_most(books, request, start_s)
     return True
 
 
-def _wait(books: Books, request: Request, seconds: float) -> None:
-    """It waits, no longer than the alternative takes: the expectation may be wrong, and of a function that never ended
-    there is none. So it costs at most twice the better of the two."""
+def _wait_at_most(books: Books, request: Request, seconds: float) -> None:
+    """Let the request wait for a busy container, for no longer than the alternative takes.
+
+    The expected end of the running call may be wrong, or unknown for a function that never ended. With this limit, the
+    request waits at most twice as long as with the better of the two choices.
+    """
     request.patient_until = books.at + seconds
     books.timers.arm(request.patient_until, f"request {request.activation}")
 
 
-def _done_in(books: Books, running: Request) -> float:
-    """Expected seconds until a call that was handed to a container has been answered."""
-    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.forks)
+def _done_in_s(books: Books, running: Request) -> float:
+    """Expected seconds until the call of a container is answered."""
+    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.from_template)
     expected_s = load_s + books.functions[running.function].profile.compute_s
     return max(0.0, running.run_at + expected_s - books.at)
 
 
-def _is_patient_for_template(
+def _waits_for_template(
     books: Books, request: Request, record: FunctionRecord, start_s: float, fork: options.Fork | None
 ) -> bool:
-    """Whether a busy container with the function's template is expected to be free, and to be given, so soon that
-    forking there is sooner than a start in a new container.
+    """Let the request wait for a busy container with its template, if forking there is expected to be sooner than a
+    start in a new container (`start_s`). Returns whether the request waits.
 
-    Only where a container would be created otherwise, all that have the template are busy, and nobody waits already:
-    where many calls wait for what there is, more containers are what is needed.
+    It waits only if otherwise a container would be created, all containers with the template are busy, and no other
+    request waits. When several requests wait, the node needs more containers.
     """
     if fork is None or fork.template in books.pool.forkable or books.queue:
         return False
     if not _would_create(books, record.function):
         return False
-    free_s = _free_with_template(books, record, fork)
+    free_s = _template_free_in_s(books, record, fork)
     if free_s + books.functions.load_s(record.function.key, forked=True) >= start_s:
         return False
-    request.for_template = True
-    _wait(books, request, start_s)
+    request.waits_for_template = True
+    _wait_at_most(books, request, start_s)
     return True
 
 
-def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork | None) -> float:
-    """Expected seconds until the first call is done in a container that has the function's template, and whose own
-    function has less to lose than that saves; infinite where there is none."""
+def _template_free_in_s(books: Books, record: FunctionRecord, fork: options.Fork | None) -> float:
+    """Expected seconds until a busy container with the function's template is free; ``inf`` if there is none.
+
+    It counts only containers whose own function is worth less than the template saves.
+    """
     soonest_s = math.inf
     if fork is None:
         return soonest_s
@@ -265,16 +286,16 @@ def _free_with_template(books: Books, record: FunctionRecord, fork: options.Fork
         if container.state is not BUSY or not container.running:
             continue
         running = books.requests[container.running]
-        if container.limit_bytes >= record.function.memory_bytes and books.worth(running.function) < fork.spare_s:
-            soonest_s = min(soonest_s, _done_in(books, running))
+        if container.limit_bytes >= record.function.memory_bytes and books.worth_s(running.function) < fork.saves_s:
+            soonest_s = min(soonest_s, _done_in_s(books, running))
     return soonest_s
 
 
-def _turn_in(books: Books, request: Request, ahead: int) -> float:
-    """Expected seconds until a container that has the function, or is getting it, is free for this request."""
+def _turn_in_s(books: Books, request: Request, ahead: int) -> float:
+    """Expected seconds until a busy container that runs the function is free for this request; ``inf`` if none does."""
     soonest_s = math.inf
     for container, _ in books.pool.residents_of(request.function):
         other = books.requests.get(container.running) if container.running is not None else None
         if other is not None and other.function == request.function and container.id not in books.claims:
-            soonest_s = min(soonest_s, _done_in(books, other))
+            soonest_s = min(soonest_s, _done_in_s(books, other))
     return soonest_s + ahead * books.functions[request.function].profile.compute_s

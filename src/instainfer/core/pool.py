@@ -1,7 +1,7 @@
-"""The containers and residents of one node, and the indexes that make the hot path short.
+"""The containers and residents of one node, with indexes so that a call finds its container fast.
 
-Every change of state goes through `Pool.move` or `Pool.shift`, which hold the tables of `lifecycle` and keep ledger
-and indexes in step. Nothing here decides anything.
+Every change of state goes through `Pool.set_container_state` or `Pool.set_resident_state`. They allow only the
+transitions of the tables in `lifecycle`, and they update the ledger and the indexes. This module decides nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .lifecycle import (
 from .model import BY_PRELOAD, MIB, ActivationId, ContainerId, FunctionKey, Origin, ResidentKey, is_template
 from .ports import ContainerView, KeptContainer
 
-#: Smaller changes of a resident's size are no reason to plan anew.
+#: A smaller change of a resident's size is no reason for a new pre-load plan.
 NOTABLE_BYTES = 4 * MIB
 
 
@@ -47,13 +47,13 @@ class Resident:
     since: float
     """When its load was asked for."""
     reason: str
-    """Why it was loaded, for people."""
+    """Why it was loaded, in words for people."""
     served: bool = False
     """Whether a call has used it."""
     forked: bool = False
-    """Whether it was forked from a template; known once it is loaded."""
+    """Whether it was forked from a template. Known only once it is loaded."""
     due_at: float = math.inf
-    """While it loads, or its end was asked for: when its container must have said what became of that."""
+    """The moment by which its container must have reported the end of its load or, when it is being ended, its end."""
     is_template: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Resident:
 
 @dataclass(slots=True, eq=False)
 class Container:
-    """One container. `owner` is the function it served last; keep-alive holds the container for that function."""
+    """One container."""
 
     id: ContainerId
     namespace: str
@@ -71,34 +71,36 @@ class Container:
     since: float
     """When it was asked for."""
     owner: FunctionKey | None = None
+    """The function that it served last or was created for. Keep-alive keeps the container for this function."""
     running: ActivationId | None = None
-    """The activation it is being started for, or runs. None while BUSY: a process is still being cleared away."""
+    """The activation that it runs or is being started for. If it is None while the container is BUSY, the call has been
+    answered, and the container still waits for the end of the call's process."""
     idle_since: float = 0.0
     expires_at: float = 0.0
-    """When keep-alive ends it, if it is still idle."""
+    """When keep-alive stops it, if it is still idle then."""
     shared_at: float = math.inf
-    """When it stops being kept for its owner, if it is still idle."""
+    """When keep-alive stops keeping it for its owner, if it is still idle then."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
-    owes: str = field(init=False)
-    """Name of the timer for when it must have said something."""
+    answer_timer: str = field(init=False)
+    """Name of the timer that watches for an overdue report of this container."""
     kept: KeptContainer | None = None
-    """As `as_kept` made it last."""
+    """The latest result of `as_kept`."""
     view: ContainerView | None = None
-    """What it holds, as policies see it; None when that has changed and nobody has looked since."""
-    loss_s: float = 0.0
-    """What a call of another function would cost its residents, as `Books.loss` found it last."""
-    templates_s: float = 0.0
-    """What the next misses would pay if its templates were lost, found with it."""
+    """Its latest view for pre-loading policies. None when its contents have changed since."""
+    takeover_loss_s: float = 0.0
+    """Latest result of `Books.takeover_loss_s`: seconds that a call of another function would cost its residents."""
+    templates_worth_s: float = 0.0
+    """Seconds that calls would have to import for if its templates were lost. Computed together with the loss."""
     templates_bytes: int = 0
-    """What those take; found with it too."""
-    loss_until: float = -math.inf
-    """Until when all that is believed; never when what it holds has changed."""
+    """Size of those templates. Computed together with the loss."""
+    loss_valid_until: float = -math.inf
+    """Until when these three values are valid. ``-inf`` when its contents have changed."""
 
     def __post_init__(self) -> None:
-        self.owes = f"owes {self.id}"
+        self.answer_timer = f"answer {self.id}"
 
     def as_kept(self) -> KeptContainer:
-        """It as keep-alive policies see it; the same object while nothing of that changes."""
+        """The container as keep-alive policies see it. It stays the same object as long as the owner is the same."""
         kept = self.kept
         if kept is None or kept.owner != self.owner:
             kept = self.kept = KeptContainer(self.id, self.namespace, self.owner, self.limit_bytes)
@@ -106,51 +108,57 @@ class Container:
 
 
 class Pool:
+    """All containers of a node. Its attributes are for reading; only its methods change them."""
+
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.containers: dict[ContainerId, Container] = {}
         self.idle: dict[ContainerId, Container] = {}
         """Idle containers, the longest idle first."""
         self.unowned: dict[str, dict[ContainerId, Container]] = {}
-        """Idle containers that are kept for nobody, by namespace."""
+        """Idle containers that are kept for no function, by namespace."""
         self.forkable: dict[ResidentKey, dict[ContainerId, Container]] = {}
-        """Idle containers in which a template is loaded, by template."""
+        """Idle containers in which a template is loaded, by the key of the template."""
         self.by_function: dict[ResidentKey, dict[ContainerId, Resident]] = {}
-        """Where each function and template is, in any state but GONE."""
+        """The residents of each function and template, by container. They are in any state but GONE."""
         self.copies: dict[ResidentKey, int] = {}
-        """Residents of each function and template that are not being ended; those without any are not in it."""
+        """Number of residents of each function and template that are not being ended. It holds no zeros."""
         self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Idle containers by owner."""
-        self.promised: dict[FunctionKey, dict[ContainerId, Container]] = {}
-        """Containers that are being created ahead of any call, by the function that they are for."""
+        self.prewarming: dict[FunctionKey, dict[ContainerId, Container]] = {}
+        """Containers that are being created ahead of any call, by the function that they are created for."""
         self.changed: dict[ContainerId, None] = {}
-        """Containers in which something has changed since a pre-load plan looked at them."""
-        self.missed: dict[FunctionKey, None] = {}
-        """Functions that have lost a resident since."""
+        """Containers whose contents have changed since a pre-load plan looked at them."""
+        self.new_candidates: dict[FunctionKey, None] = {}
+        """Functions that lost a resident, or whose forecast fell due, since a pre-load plan looked at them."""
         self.busy = 0
-        """Containers that serve calls."""
+        """Number of containers that serve calls."""
         self.loading = 0
-        """Pre-loads under way; what calls have loaded for themselves is not counted."""
+        """Number of pre-loads under way. Loads that a call waits for from their beginning are not counted."""
         self.stopping_bytes = 0
-        """Limits of containers that were told to stop and have not been reported gone."""
+        """Sum of the limits of containers that are being stopped."""
 
     def open(self, container: Container, at: float) -> None:
+        """Add a new container."""
         self.ledger.open(container.id, container.limit_bytes, at)
         self.containers[container.id] = container
         if container.running is None and container.owner is not None:
-            self.promised.setdefault(container.owner, {})[container.id] = container
+            self.prewarming.setdefault(container.owner, {})[container.id] = container
 
-    def give(self, container: Container, activation: ActivationId) -> None:
-        """A call takes a container that is being created ahead of any."""
-        self._strike_promised(container)
+    def assign(self, container: Container, activation: ActivationId) -> None:
+        """A call takes a container that is being created ahead of any call."""
+        self._remove_prewarming(container)
         container.running = activation
 
-    def _strike_promised(self, container: Container) -> None:
-        if container.owner is not None and container.id in self.promised.get(container.owner, ()):
-            _strike(self.promised, container.owner, container)
+    def _remove_prewarming(self, container: Container) -> None:
+        if container.owner is not None and container.id in self.prewarming.get(container.owner, ()):
+            _remove(self.prewarming, container.owner, container)
 
-    def move(self, container: Container, state: ContainerState, at: float) -> None:
-        """Change a container's state; GONE also ends everything in it and frees its memory."""
+    def set_container_state(self, container: Container, state: ContainerState, at: float) -> None:
+        """Change the state of a container. GONE also removes the container and its residents and frees their memory.
+
+        Raises `InternalError` for a transition that `lifecycle` does not allow.
+        """
         if state not in CONTAINER_TRANSITIONS[container.state]:
             raise InternalError(f"container {container.id} cannot go from {container.state} to {state}")
         if container.state is IDLE:
@@ -160,7 +168,7 @@ class Pool:
         elif container.state is STOPPING:
             self.stopping_bytes -= container.limit_bytes
         elif container.state is STARTING:
-            self._strike_promised(container)
+            self._remove_prewarming(container)
         container.state = state
         if state is IDLE:
             container.idle_since = at
@@ -171,14 +179,14 @@ class Pool:
             self.stopping_bytes += container.limit_bytes
         elif state is CONTAINER_GONE:
             for resident in list(container.residents.values()):
-                self.shift(resident, RESIDENT_GONE)
+                self.set_resident_state(resident, RESIDENT_GONE)
             self.ledger.close(container.id, at)
             del self.containers[container.id]
             self.changed.pop(container.id, None)
 
     def _enter_idle(self, container: Container) -> None:
         self.idle[container.id] = container
-        self.changed[container.id] = None  # an empty one too, in which no resident has changed
+        self.changed[container.id] = None  # needed for an empty container, where no resident changes its state
         if container.owner is not None:
             self.owned.setdefault(container.owner, {})[container.id] = container
         else:
@@ -190,22 +198,23 @@ class Pool:
     def _leave_idle(self, container: Container) -> None:
         del self.idle[container.id]
         if container.owner is not None:
-            _strike(self.owned, container.owner, container)
+            _remove(self.owned, container.owner, container)
         else:
-            _strike(self.unowned, container.namespace, container)
+            _remove(self.unowned, container.namespace, container)
         for resident in container.residents.values():
             if resident.is_template and resident.state is LOADED:
-                _strike(self.forkable, resident.function, container)
+                _remove(self.forkable, resident.function, container)
 
     def disown(self, container: Container) -> None:
-        """An idle container is no longer kept for anybody."""
+        """Stop keeping an idle container for its owner."""
         if container.owner is not None:
-            _strike(self.owned, container.owner, container)
+            _remove(self.owned, container.owner, container)
             container.owner = None
             self.unowned.setdefault(container.namespace, {})[container.id] = container
-            self._touch(container)  # what it holds is at home there no longer
+            self._note_change(container)  # the worth of its residents depends on the owner
 
     def add(self, resident: Resident, estimate_bytes: int) -> None:
+        """Add a resident to its container, and charge its estimated size."""
         container = self.containers[resident.container]
         if resident.function in container.residents:
             raise InternalError(f"{resident.function} is in container {container.id} already")
@@ -213,12 +222,15 @@ class Pool:
         self.by_function.setdefault(resident.function, {})[container.id] = resident
         self.copies[resident.function] = self.copies.get(resident.function, 0) + 1
         self.ledger.charge(container.id, resident.function, estimate_bytes)
-        self._touch(container)
+        self._note_change(container)
         if resident.origin is BY_PRELOAD and resident.state is LOADING:
             self.loading += 1
 
-    def shift(self, resident: Resident, state: ResidentState) -> None:
-        """Change a resident's state; GONE strikes it off every book."""
+    def set_resident_state(self, resident: Resident, state: ResidentState) -> None:
+        """Change the state of a resident. GONE also removes the resident and frees its memory.
+
+        Raises `InternalError` for a transition that `lifecycle` does not allow.
+        """
         if state not in RESIDENT_TRANSITIONS[resident.state]:
             raise InternalError(
                 f"{resident.function} in container {resident.container} cannot go from {resident.state} to {state}"
@@ -230,14 +242,14 @@ class Pool:
             if state is LOADED:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
             elif resident.state is LOADED:
-                _strike(self.forkable, resident.function, container)
+                _remove(self.forkable, resident.function, container)
         if state is UNLOADING or state is RESIDENT_GONE:
             if resident.state is not UNLOADING:
                 self._uncount(resident.function)
             if not resident.is_template:
-                self.missed[resident.function] = None
+                self.new_candidates[resident.function] = None
         resident.state = state
-        self._touch(container)
+        self._note_change(container)
         if state is RESIDENT_GONE:
             del container.residents[resident.function]
             places = self.by_function[resident.function]
@@ -253,13 +265,13 @@ class Pool:
             self.copies[key] -= 1
 
     def charge(self, container: Container, resident: ResidentKey, size_bytes: int) -> None:
-        """Correct what a resident takes by what has been measured."""
+        """Correct the charge of a resident by its measured size."""
         if abs(self.ledger.charge(container.id, resident, size_bytes)) >= NOTABLE_BYTES:
-            self._touch(container)
+            self._note_change(container)
 
-    def _touch(self, container: Container) -> None:
+    def _note_change(self, container: Container) -> None:
         container.view = None
-        container.loss_until = -math.inf
+        container.loss_valid_until = -math.inf
         self.changed[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
@@ -267,12 +279,12 @@ class Pool:
             yield self.containers[container], resident
 
     def template_in(self, container: Container, template: ResidentKey | None) -> bool:
-        """Whether a container holds a template, ready to be forked from."""
+        """Whether a container holds this template, loaded. False for None."""
         resident = container.residents.get(template) if template is not None else None
         return resident is not None and resident.state is LOADED
 
     def freeing_in(self, container: Container) -> int:
-        """Bytes of residents whose end has been asked for and not yet reported."""
+        """Bytes of the residents that are being ended."""
         freeing_bytes = 0
         for resident in container.residents.values():
             if resident.state is UNLOADING:
@@ -280,7 +292,7 @@ class Pool:
         return freeing_bytes
 
     def check(self) -> None:
-        """Raise `InternalError` unless every book says the same."""
+        """Raise `InternalError` unless the ledger, the indexes and the counts agree with the containers."""
         self.ledger.check()
         entries = self.ledger.entries()
         if entries.keys() != self.containers.keys():
@@ -312,9 +324,9 @@ class Pool:
                 {(f, c) for f, places in self.owned.items() for c in places},
             ),
             (
-                "promised containers",
+                "containers being pre-warmed",
                 {(c.owner, c.id) for c in self.containers.values() if c.state is STARTING and c.running is None},
-                {(f, c) for f, places in self.promised.items() for c in places},
+                {(f, c) for f, places in self.prewarming.items() for c in places},
             ),
             (
                 "unowned containers",
@@ -361,7 +373,7 @@ def _forkable(resident: Resident) -> bool:
     return resident.is_template and resident.state is LOADED
 
 
-def _strike(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:
+def _remove(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:
     places = index[key]
     del places[container.id]
     if not places:

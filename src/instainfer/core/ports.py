@@ -1,9 +1,9 @@
-"""The ports of the policies: what they are shown, what they may say.
+"""The interfaces between a node and its policies: what a policy is shown, and what it may answer.
 
-A policy is pure: it gets a view, returns a choice, and keeps no clock. It suggests; `NodeState` decides, holds the
-books, and writes into the story why a suggestion was not followed. What a policy sees cannot be changed by it; what it
-remembers belongs to functions and containers that are there (`Remembered`). One that raises, or answers with what is no
-answer, harms no call: `guard` answers in its place and says so.
+A policy is pure: it gets a view, returns a choice, and has no clock. It only makes suggestions. `NodeState` decides,
+keeps the books, and writes into the story why it did not follow a suggestion. A policy cannot change what it is shown.
+It may remember things only about functions and containers that still exist (`Remembered`). A policy that raises an
+error or gives an invalid answer harms no call: `guard` answers in its place and reports the failure.
 """
 
 from __future__ import annotations
@@ -18,74 +18,79 @@ from .values import value
 
 
 class Forecast(Protocol):
-    """A distribution of a function's next arrival."""
+    """A probability distribution of the time of a function's next call."""
 
     def rate(self, at: float) -> float:
-        """Calls per second expected at `at`, given the silence since the last one."""
+        """Expected calls per second at `at`, given that no call has come since the last one."""
         ...
 
     def probability(self, at: float, within_s: float) -> float:
-        """Probability of a call in (at, at + within_s], given none between the last one and `at`."""
+        """Probability of a call in (at, at + within_s], given that none came between the last one and `at`."""
         ...
 
     def due_at(self, probability: float) -> float:
-        """When a call will have come since the last one with this probability; may be ``inf``."""
+        """The moment by which a call will have come with this probability, as seen at the last call. May be ``inf``."""
         ...
 
 
 class Predictor(Protocol):
-    """When will this function be called next?"""
+    """Answers: when will this function be called next?"""
 
     def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
-        """From a function's past arrivals, oldest first; None without history.
+        """A forecast made from the times of a function's past calls, oldest first. None if there are none.
 
-        `before` is what this predictor said after the arrival before the last one. A predictor that learns carries
-        what it has learned in its forecasts and finds it there, so that it has no memory of its own.
+        `before` is the forecast that this predictor made one call earlier. A predictor that learns stores what it has
+        learned in its forecasts and reads it from `before`, so that the predictor object has no state of its own.
         """
         ...
 
 
 @value(frozen=True, slots=True)
 class Use:
-    """A container has fallen idle: after a call, or because it was pre-warmed and has started."""
+    """Tells a keep-alive policy that a container has fallen idle: after a call, or after it was pre-warmed."""
 
     at: float
     container: ContainerId
     owner: FunctionKey | None
-    """The function that it served last, or was pre-warmed for."""
+    """The function that the container served last, or was pre-warmed for."""
     after_call: bool
+    """False for a container that was pre-warmed and has just started."""
     size_bytes: int
+    """The memory limit of the container."""
     cost_s: float
-    """Seconds that a cold start of its owner takes: container and load."""
+    """Seconds that a cold start of the owner takes: creating a container and loading the function."""
 
 
 @value(frozen=True, slots=True)
 class Idle:
-    """What becomes of an idle container if no call comes."""
+    """The answer of a keep-alive policy: what becomes of an idle container if no call comes. Times are moments."""
 
     expires_at: float
-    """It is stopped then; may be ``inf``."""
+    """When the container is stopped. May be ``inf``."""
     shared_at: float = math.inf
-    """From then on any function of its namespace may take it, and what its owner has left in it is ended."""
+    """When the container stops being kept for its owner. From then on any function of its namespace may take it, and
+    the residents that calls left in it are ended."""
     prewarm_at: float | None = None
-    """When a container for the same owner is to be there again, if none is by then."""
+    """When a new container is created for the same owner, if there is none by then. None: never."""
 
 
 @value(frozen=True, slots=True)
 class KeptContainer:
-    """A container as a keep-alive policy sees it."""
+    """One container as a keep-alive policy sees it."""
 
     id: ContainerId
     namespace: str
     owner: FunctionKey | None
-    """The function that it served last, or was pre-warmed for; None when it is kept for nobody."""
+    """The function that it served last, or was pre-warmed for. None when it is kept for no function."""
     limit_bytes: int
 
 
 @value(frozen=True, slots=True)
 class Remembered:
-    """Of what a policy remembers anything. `NodeState.check` holds this against the node's books: a policy has no state
-    about functions and containers that are not there any longer."""
+    """The functions and containers that a policy remembers something about.
+
+    `NodeState.check` compares this with the node's books: a policy must forget what no longer exists.
+    """
 
     functions: Collection[FunctionKey] = ()
     containers: Collection[ContainerId] = ()
@@ -95,30 +100,35 @@ NOTHING_REMEMBERED = Remembered()
 
 
 class KeepAlive(Protocol):
-    """When do containers come and go?"""
+    """Decides how long idle containers are kept, and which of them are given up first."""
 
     def called(self, function: FunctionKey, at: float) -> None:
-        """A call has arrived."""
+        """A call of the function has arrived."""
         ...
 
-    def idle(self, use: Use) -> Idle: ...
+    def idle(self, use: Use) -> Idle:
+        """How long to keep a container that has fallen idle."""
+        ...
 
     def evicted(self, container: KeptContainer) -> None:
-        """An idle container was given up for room, or taken over by another function."""
+        """An idle container was stopped to free its memory, or another function has taken it over."""
         ...
 
     def ended(self, container: KeptContainer) -> None:
-        """A container is no longer there: it was stopped, for whatever reason, or lost."""
+        """A container no longer exists: it was stopped for any reason, or it was lost."""
         ...
 
     def forget(self, function: FunctionKey) -> None:
-        """A function was removed and nothing of it is left."""
+        """A function was removed, and nothing of it is left on the node."""
         ...
 
     def remembered(self) -> Remembered: ...
 
     def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
-        """Idle containers, given longest idle first, in the order in which they may be given up for room."""
+        """Sort idle containers by the order in which they may be stopped to free memory.
+
+        They are given with the longest idle first. The answer must hold the same containers.
+        """
         ...
 
 
@@ -129,33 +139,33 @@ class FunctionView:
     key: FunctionKey
     namespace: str
     load_s: float
-    """Seconds that a call saves when it finds the function resident."""
+    """Seconds that a call saves when the function is resident: the duration of a load."""
     resident_bytes: int
-    """Size of a resident loaded from nothing."""
+    """Size of a resident that is loaded without a template."""
     forked_bytes: int
-    """Size of a resident forked from a template."""
+    """Size of a resident that is forked from a template."""
     forecast: Forecast | None
-    """None when the function has never been called here."""
+    """None when the function has never been called on this node."""
     copies: int
-    """Residents of it on this node that are loading, loaded or in use."""
+    """Number of its residents on this node that are loading, loaded or in use."""
     template: ResidentKey | None = None
-    """The template that it is forked from where there is one; None when templates are not used for it."""
+    """Key of the template that it is forked from, in containers that hold it. None if it never uses a template."""
     busy_s: float = 0.0
-    """Seconds that a call takes."""
+    """Seconds that a call computes (``main``)."""
     needs: float = 1.0
-    """Share of its calls that would have to wait with one resident fewer; 1 where there is no other."""
+    """Share of its calls that would have to wait if it had one resident fewer. 1 if it has at most one resident."""
     lacks: float = 1.0
-    """Share of its calls that would use one resident more; 1 where there is none."""
+    """Share of its calls that would use one more resident. 1 if it has no resident."""
 
 
 @value(frozen=True, slots=True)
 class TemplateView:
-    """A template that can be made: an environment's libraries, for all functions of a namespace that use it."""
+    """A template that can be made: the libraries of one environment, for all functions of one namespace that use it."""
 
     key: ResidentKey
     namespace: str
     library_s: float
-    """Seconds of importing that it saves every load."""
+    """Seconds of importing that it saves each load of a function."""
     resident_bytes: int
 
 
@@ -170,56 +180,58 @@ class ResidentView:
 
 @value(frozen=True, slots=True)
 class ContainerView:
-    """One idle container."""
+    """One idle container as a pre-loading policy sees it."""
 
     id: ContainerId
     namespace: str
     free_bytes: int
-    """May be negative for a moment, when measurements showed more than estimated."""
+    """Uncharged bytes. Negative for a moment when residents turn out to be larger than estimated."""
     freeing_bytes: int
-    """Charged to residents that are being ended."""
+    """Bytes of residents that are being ended."""
     residents: tuple[ResidentView, ...]
     owner: FunctionKey | None = None
-    """The function that keep-alive holds it for."""
+    """The function that the keep-alive policy keeps it for; None for no function."""
 
 
 @value(frozen=True, slots=True)
 class NodeView:
-    """What a plan looks at.
+    """What a pre-load plan is made from.
 
-    A *thorough* view has everything, as far as a plan can bear it. Between those, a view has what has changed since the
-    last plan and what that may concern, so that planning costs the same on a node with thousands of containers.
+    A *thorough* view shows all idle containers, and as many candidates as a plan can afford. The views in between show
+    only what has changed since the last plan and a few more containers and candidates that it may concern. So most
+    plans cost the same on a node with ten containers and on one with thousands.
     """
 
     at: float
     containers: tuple[ContainerView, ...]
-    """Idle containers; unless thorough, those that have changed."""
+    """All idle containers. In a view that is not thorough: some of those that have changed."""
     absent: tuple[FunctionView, ...]
-    """Candidates: functions without a resident, or with too few of them for calls that overlap; unless thorough, those
-    that have lost their last resident or fallen due."""
+    """Candidates for a load: functions without a resident, or with too few residents for calls that overlap. In a view
+    that is not thorough: functions that have lost their last resident, or whose forecast has fallen due."""
     functions: Mapping[FunctionKey, FunctionView]
-    """Every function; to be asked for those that are resident somewhere."""
+    """Every function by its key, to look up the residents."""
     templates: Mapping[ResidentKey, TemplateView]
     load_slots: int
-    """Loads that may be begun now."""
+    """How many loads may begin now."""
     first_rate: float = 0.0
-    """Calls per second expected of a function that was never called."""
+    """Expected calls per second of a function that was never called."""
     thorough: bool = True
     others: tuple[ContainerView, ...] = ()
-    """Unless thorough: some more idle containers, the longest idle, for the new candidates."""
+    """In a view that is not thorough: the idle containers that are longest idle, as more places for `absent`."""
     waiting: tuple[FunctionView, ...] = ()
-    """Unless thorough: candidates for whom the last plan found no place; to be tried in `containers` only."""
+    """In a view that is not thorough: candidates that the last plans found no place for. They are to be tried in
+    `containers` only."""
 
 
 @value(frozen=True, slots=True)
 class SuggestLoad:
-    """Load a function or a template, after ending `victims` of the same container (all, or the load does not fit)."""
+    """Load a function or a template. All `victims`, residents of the same container, have to end first to make room."""
 
     container: ContainerId
     function: ResidentKey
     resident_bytes: int
     value_s: float
-    """Expected seconds saved within the policy's horizon."""
+    """Expected seconds of waiting that it saves within the policy's horizon."""
     victims: tuple[ResidentKey, ...]
     reason: str
 
@@ -235,31 +247,31 @@ class SuggestOffload:
 class PreloadPlan:
     suggestions: tuple[SuggestLoad | SuggestOffload, ...] = ()
     wake_at: float | None = None
-    """When to look at everything again although nothing has happened."""
+    """When the next thorough plan is due even if nothing happens before."""
     waiting: tuple[FunctionKey, ...] = ()
-    """Candidates that found no place, those to be tried first first."""
+    """Candidates that found no place, in the order in which the next plan should try them."""
     later: tuple[tuple[float, FunctionKey], ...] = ()
-    """Candidates that are not due yet, with the moments at which they will be."""
+    """Candidates whose forecasts are not due yet, each with the moment at which it will be due."""
 
 
 class Preloader(Protocol):
-    """Which residents should which idle container hold?"""
+    """Answers: which residents should each idle container hold?"""
 
     active: bool
-    """False for a policy that never suggests anything and to which nothing is worth anything: it is not asked."""
+    """False for a policy that never suggests anything. Such a policy is never asked, and no resident has a worth."""
 
     def plan(self, view: NodeView) -> PreloadPlan: ...
 
     def worth(self, function: FunctionView, at: float) -> float:
-        """Expected seconds saved by having this function resident."""
+        """Expected seconds of waiting that a resident of this function saves. At least 0."""
         ...
 
     def ended(self, container: ContainerId) -> None:
-        """A container is no longer there."""
+        """A container no longer exists."""
         ...
 
     def forget(self, function: FunctionKey) -> None:
-        """A function was removed and nothing of it is left."""
+        """A function was removed, and nothing of it is left on the node."""
         ...
 
     def remembered(self) -> Remembered: ...
@@ -267,7 +279,7 @@ class Preloader(Protocol):
 
 @value(frozen=True, slots=True)
 class Policies:
-    """The choices a node is built with."""
+    """The policies that a node is built with."""
 
     keepalive: KeepAlive
     predictor: Predictor

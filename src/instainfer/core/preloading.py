@@ -1,4 +1,4 @@
-"""Following a pre-load plan as far as the books allow it."""
+"""Asks the pre-loading policy for a plan, and follows the plan as far as the books allow."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from .pool import Container
 from .ports import SuggestLoad, SuggestOffload
 
 RETRY_S: Final = 10.0
-"""When there was no plan, another one is asked for then at the latest."""
+"""Seconds until the policy is asked again at the latest, after it gave no plan."""
 
 
 def preload(books: Books) -> None:
-    """Ask the policy what should be where, and do of it what the books allow.
+    """Ask the policy which residents should be where, and follow its suggestions if the books allow it.
 
-    Opportunistic means free: nothing is loaded while a request waits for room, and, for a while, none is begun while
-    calls want the processors. Then, and while enough is being loaded, the opportunity is kept for later.
+    Pre-loading must not slow down calls. So no load begins while a request waits for memory. While many calls run, a
+    load is put off for a short time. In these cases, and while the allowed number of loads is under way,
+    `Books.opportunity` stays set, so that this function is called again after the next event.
     """
-    if not books.guard.preloads or books.draining or (books.queue and books.starved is not None):
+    if not books.guard.preloading_active or books.draining or (books.queue and books.starved is not None):
         return
     if books.settings.calls_beside is not None and _put_off(books, books.settings.calls_beside):
         return
@@ -31,10 +32,10 @@ def preload(books: Books) -> None:
     if slots <= 0:
         return
     books.opportunity = False
-    books.put_off_until = None  # what is begun later is put off anew
+    books.put_off_until = None  # the next load may be put off for the full time again
     if not books.pool.idle:
         return
-    view = books.lookout.look(books.functions, books.pool, books.at, slots)
+    view = books.plan_scope.next_view(books.functions, books.pool, books.at, slots)
     if not view.containers and not view.absent:
         return
     plan = books.guard.plan(view)
@@ -53,15 +54,17 @@ def preload(books: Books) -> None:
                 put_off.append(suggestion.function)
         if rejection is not None:
             books.notes.append(f"{suggestion.function} in {suggestion.container}: {rejection}")
-    books.lookout.planned(view, plan, put_off)
-    books.timers.plan_at = books.lookout.thorough_at
+    books.plan_scope.note_plan(view, plan, put_off)
+    books.timers.plan_at = books.plan_scope.thorough_at
     for when, key in plan.later:
         books.timers.arm(when, f"due {key}")
 
 
 def _put_off(books: Books, calls_beside: int) -> bool:
-    """Put pre-loads off while too many calls are running, but not for ever, since on a busy node there always are some;
-    whether that is so now."""
+    """Whether pre-loads are put off now, because more than `calls_beside` calls are running.
+
+    They are put off for a limited time only, because on a busy node there are always calls running.
+    """
     if books.pool.busy <= calls_beside:
         books.put_off_until = None
         return False
@@ -69,20 +72,20 @@ def _put_off(books: Books, calls_beside: int) -> bool:
         books.put_off_until = books.at + books.settings.put_off_s
     if books.at >= books.put_off_until:
         return False
-    # Each time: an earlier deadline of that name may be armed still, from when calls had kept loads waiting before.
+    # Arm the timer each time: an older, earlier deadline of the same name may fire first and use the name up.
     books.timers.arm(books.put_off_until, "loads")
     return True
 
 
 def _keep_promises(books: Books) -> None:
-    """Load those for whom room was made, unless a call was faster (`Books.run` breaks the promise).
+    """Begin the loads whose room is free now. A call that takes the container meanwhile cancels the load (`Books.run`).
 
-    The policy is not asked again: with the room free it may prefer the one that has just left it, and change its mind
-    once more when that is back.
+    The policy is not asked again. With the room free, it might prefer the function that has just been ended there, and
+    after that load change its mind again.
     """
     for id_, promise in list(books.promises.items()):
         container = books.pool.idle.get(id_)
-        # A container that is being stopped is not idle.
+        # The container is None here if it is not idle any longer; this includes one that is being stopped.
         if container is None or _namespace_of(books, promise.function) is None:
             del books.promises[id_]
         elif books.pool.ledger.free_in(id_) >= books.estimate_in(container, promise.function):
@@ -90,7 +93,7 @@ def _keep_promises(books: Books) -> None:
             if promise.function not in container.residents:
                 _load(books, container, promise.function, promise.reason)
         elif books.pool.freeing_in(container) == 0:
-            del books.promises[id_]  # what was freed is less than it was thought to be
+            del books.promises[id_]  # the victims have ended and freed less memory than needed
 
 
 def _load(books: Books, container: Container, key: ResidentKey, reason: str) -> None:
@@ -100,6 +103,7 @@ def _load(books: Books, container: Container, key: ResidentKey, reason: str) -> 
 
 
 def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
+    """End the resident. Returns why that was not possible, or None."""
     container = books.pool.idle.get(suggestion.container)
     resident = container.residents.get(suggestion.function) if container is not None else None
     if resident is None or resident.state is UNLOADING:
@@ -109,7 +113,10 @@ def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
 
 
 def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
-    """Load now if there is room now; else end the victims, and promise the room."""
+    """Load now if there is room now. Otherwise end the victims and note a `Promise`.
+
+    Returns why the load did not begin, or None if it did.
+    """
     container = books.pool.idle.get(suggestion.container)
     namespace = _namespace_of(books, suggestion.function)
     if container is None or namespace is None:
@@ -140,7 +147,7 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
 
 
 def _namespace_of(books: Books, key: ResidentKey) -> str | None:
-    """None for what can no longer be loaded."""
+    """The namespace of a function or a template. None if it can no longer be loaded."""
     if is_template(key):
         template = books.functions.templates.get(key)
         return template.namespace if template is not None and template.users else None

@@ -1,4 +1,4 @@
-"""Requests that wait for a container, in the order of their arrival."""
+"""The queue of requests that wait for a container."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from .requests import Request
 
 
 class RequestQueue:
-    """First in, first out among the requests of one function; of different functions, whoever can be placed."""
+    """The requests in the order of their arrival.
+
+    Requests of one function leave the queue in that order. A request of another function may overtake them when it
+    can be placed and they cannot.
+    """
 
     def __init__(self) -> None:
         self._requests: deque[Request] = deque()
@@ -23,7 +27,7 @@ class RequestQueue:
         return iter(self._requests)
 
     def count(self, function: FunctionKey) -> int:
-        """How many requests of a function wait."""
+        """Number of requests of a function in the queue."""
         return self._counts.get(function, 0)
 
     def append(self, request: Request) -> None:
@@ -35,10 +39,10 @@ class RequestQueue:
         self._strike(request)
 
     def offer(self, take: Callable[[Request], bool]) -> None:
-        """Offer the requests to `take` one by one, and keep those that it does not want.
+        """Offer the requests to `take` in order. Remove those for which it returns True, and keep the others.
 
-        When a request is not taken, neither are the later ones of its function. So this costs as much as there are
-        different functions among those that wait, and not as much as there are requests.
+        When `take` refuses a request, the later requests of the same function are not offered. So `take` refuses at
+        most one request of each function, however long the queue is.
         """
         kept: list[Request] = []
         hopeless: set[FunctionKey] = set()

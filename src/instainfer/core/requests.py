@@ -1,4 +1,4 @@
-"""One accepted activation on its way through a node, and the arithmetic of its phases."""
+"""A `Request` is an accepted activation on its way through a node. It computes the phases of the activation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class RequestState(StrEnum):
     STARTING = "starting"
     """A container is being created for it."""
     RUNNING = "running"
-    """Handed to a container; loading on its behalf counts as running."""
+    """It was handed to a container. It counts as running while its function is loaded for it, too."""
 
 
-# As in `lifecycle`: for the hot path.
+# These names are for code that runs on every call, as in `lifecycle`.
 QUEUED: Final = RequestState.QUEUED
 CREATING: Final = RequestState.STARTING
 RUNNING: Final = RequestState.RUNNING
@@ -37,41 +37,40 @@ class Request:
     run_at: float = 0.0
     """When it was handed to a container."""
     library_s: float = 0.0
-    """Part of the load that it waited for."""
+    """Seconds that it waited for its function's imports."""
     model_s: float = 0.0
+    """Seconds that it waited for its function's model."""
     template_s: float = 0.0
-    """Part of `library_s` in which a template was made."""
+    """The part of `library_s` in which a template was made."""
     loaded: bool = True
     """False while its function is still being loaded."""
-    forks: bool = False
-    """Its function is loaded from a template."""
+    from_template: bool = False
+    """Whether its function is forked from a template."""
     patient_until: float = 0.0
-    """While queued: it waits for a busy container, until then at most."""
+    """While it is queued: until this moment it waits for a particular busy container instead of a new start."""
     answer_by: float = math.inf
-    """While it runs: when its container must have said how it ended."""
-    ended: int = 0
-    """How many neighbours were ended for it."""
-    for_template: bool = False
-    """Not for one that has its function, but for one that has the template of its environment."""
+    """While it runs: its container must have reported how it ended by this moment."""
+    waits_for_template: bool = False
+    """The busy container that it waits for holds only the template of its environment, not its function."""
 
     def template_made(self, at: float, library_s: float) -> None:
-        """A template was made on its behalf, of which `library_s` at most was its wait."""
+        """A template was made for this request in `library_s` seconds; it waited for at most that long."""
         self.template_s = min(library_s, max(0.0, at - self.run_at))
-        self.forks = True
+        self.from_template = True
 
     def waited_for_load(self, at: float, library_s: float, model_s: float) -> None:
-        """A load took `library_s` + `model_s`; only its tail, since `run_at`, was this request's wait."""
+        """A load took `library_s` + `model_s` seconds. The request waited only for the part of it after `run_at`."""
         waited_s = max(0.0, at - self.run_at - self.template_s)
         self.model_s = min(model_s, waited_s)
         self.library_s = min(library_s, waited_s - self.model_s) + self.template_s
         self.loaded = True
 
     def load_failed(self, at: float) -> None:
-        """A load ended badly, and with it the measuring of its parts: the wait for it counts as libraries."""
+        """A load failed, so its parts were not measured. The whole wait for it counts as `library_s`."""
         self.library_s = max(0.0, at - self.run_at)
 
     def phases(self, at: float, compute_s: float = 0.0) -> Phases:
-        """Where its time went until `at`; whatever no measurement explains is hand-off."""
+        """How its time until `at` divides into phases. Time that no measurement explains counts as hand-off."""
         total_s = max(0.0, at - self.arrived_at)
         if self.state is QUEUED:
             return Phases(queue=total_s)

@@ -1,10 +1,10 @@
-"""A bounded log of what happened and what was decided, and its form on disk.
+"""A bounded log of events and of the decisions that followed from them, and its form on disk.
 
-One line of JSON for each event::
+On disk there is one line of JSON for each event::
 
     {"event": {"type": "TimerFired", "at": 12.5}, "decisions": [{"type": "WakeAt", "when": 60.0}], "notes": []}
 
-Because the core is pure, feeding a recorded story's events into a fresh state gives the same decisions again.
+Because the core is pure, feeding the events of a recorded story into a new state gives the same decisions again.
 """
 
 from __future__ import annotations
@@ -28,18 +28,22 @@ from .values import value
 
 @value(frozen=True, slots=True)
 class Entry:
+    """One event, the decisions that followed, and notes on why suggestions of a policy were not followed."""
+
     event: Event
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = ()
 
 
 class Story:
+    """The latest `length` entries."""
+
     def __init__(self, length: int = 1000) -> None:
         self._entries: deque[tuple[Event, Sequence[Decision], Sequence[str]]] = deque(maxlen=length)
-        # Entries are made when somebody reads them: few are ever read.
+        # `Entry` objects are created when somebody reads them, because few are ever read.
 
     def append(self, event: Event, decisions: Sequence[Decision], notes: Sequence[str] = ()) -> None:
-        """`decisions` and `notes` must not be changed afterwards."""
+        """Add an event. The caller must not change `decisions` and `notes` afterwards."""
         self._entries.append((event, decisions, notes))
 
     def __iter__(self) -> Iterator[Entry]:
@@ -52,12 +56,8 @@ class Story:
     def last(self) -> Entry:
         return _entry(*self._entries[-1])
 
-    def about(self, name: str) -> list[Entry]:
-        """The entries that name a container, an activation or a function."""
-        return [entry for entry in self if name in dump_entry(entry)]
-
     def tail(self, count: int = 12) -> str:
-        """The latest entries as text, for an error's message."""
+        """The latest `count` entries as text, for the message of an error."""
         return "\n".join(dump_entry(entry) for entry in list(self)[-count:])
 
 
@@ -83,7 +83,7 @@ def load_entry(line: str) -> Entry:
 
 
 def to_json(value: Any) -> Any:
-    """Plain JSON values of an event or a decision; the class's name is under ``type``."""
+    """An event or a decision as plain JSON values. The key ``type`` holds the name of its class."""
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):
@@ -94,6 +94,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(raw: dict[str, Any]) -> Any:
+    """Inverse of `to_json`. Raises `KeyError` for an unknown ``type``."""
     cls = _classes()[raw["type"]]
     hints = _hints(cls)
     return cls(**{name: _restore(hints[name], item) for name, item in raw.items() if name != "type"})

@@ -1,4 +1,4 @@
-"""Deadlines of which only the nearest is asked for."""
+"""The deadlines of a node. The node asks its driver for one timer only: the nearest deadline."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _SLACK: Final = 64
-"""So many entries that are of no interest any longer may be left in the heap, beside as many as are."""
+"""The heap is cleaned up when its disarmed entries outnumber the armed ones by more than this."""
 
 
 @dataclass(slots=True)
 class Timers:
-    """Named deadlines. Of each name the earliest is armed: one that has moved on is looked at and armed anew when it
-    comes, so that a container that is used a thousand times a second does not leave a thousand timers behind."""
+    """Deadlines by name. Only the earliest deadline of a name is armed.
+
+    When a deadline moves to a later time, the early one still fires; its handler looks again and arms the later one.
+    So a container that is used a thousand times a second does not leave a thousand timers behind.
+    """
 
     plan_at: float | None = None
-    """When the pre-load plan has to be made anew; replaced by every plan."""
+    """When the next pre-load plan is due even if nothing happens before. Every plan replaces it."""
     _heap: list[tuple[float, int, str]] = field(default_factory=list)
     _armed: dict[str, float] = field(default_factory=dict)
     _count: int = 0
@@ -30,13 +33,13 @@ class Timers:
             heapq.heappush(self._heap, (when, self._count, name))
 
     def disarm(self, name: str) -> None:
-        """What was armed under this name is of no interest any longer."""
+        """Drop the deadline of this name, if there is one."""
         if self._armed.pop(name, None) is not None and len(self._heap) > 2 * len(self._armed) + _SLACK:
             self._heap = [entry for entry in self._heap if self._armed.get(entry[2]) == entry[0]]
             heapq.heapify(self._heap)
 
     def fired(self, at: float) -> list[str]:
-        """Names whose time has come, in the order of their times."""
+        """The names whose deadlines have passed, the earliest first. They are disarmed."""
         self._asked = None
         names = []
         while self._heap and self._heap[0][0] <= at:
@@ -47,7 +50,7 @@ class Timers:
         return names
 
     def ask(self) -> float | None:
-        """The nearest deadline, if it is nearer than what has been asked for already."""
+        """The nearest deadline, or None if the driver was already asked for this one or for an earlier one."""
         nearest = self._heap[0][0] if self._heap else None
         if self.plan_at is not None and (nearest is None or self.plan_at < nearest):
             nearest = self.plan_at

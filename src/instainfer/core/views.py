@@ -1,4 +1,4 @@
-"""What policies are shown of a node: views of its functions, templates and containers, made when they are asked for."""
+"""Views of a node's functions, templates and containers: the read-only objects that policies are shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .registry import Registry, TemplateRecord
 
 
 class Views(Mapping[FunctionKey, FunctionView]):
-    """Views of all functions, made when they are asked for."""
+    """The views of all functions. A view is created when it is asked for."""
 
     def __init__(self, registry: Registry, pool: Pool) -> None:
         self._registry = registry
@@ -22,7 +22,7 @@ class Views(Mapping[FunctionKey, FunctionView]):
         return self._registry.view(key, self._pool)
 
     def get(self, key: FunctionKey, default: Any = None) -> Any:
-        # As `Mapping` does it, without an exception and two more calls: a plan asks for every resident.
+        # Faster than `Mapping.get`, which costs an exception and two more calls: a plan asks for every resident.
         record = self._registry.get(key)
         return default if record is None else self._registry.view_of(record, key, self._pool)
 
@@ -34,7 +34,7 @@ class Views(Mapping[FunctionKey, FunctionView]):
 
 
 class TemplateViews(Mapping[ResidentKey, TemplateView]):
-    """Views of the templates that can be made, made when they are asked for."""
+    """The views of all templates that can be made. A view is created when it is asked for."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -53,16 +53,16 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
 
 
 def _can_be_made(template: TemplateRecord) -> bool:
-    """Whether it is known how a template is made, and there is somebody to be forked from it."""
+    """Whether a template has been made before, its last load did not fail, and some function can be forked from it."""
     return bool(template.profile.loads and template.users) and template.load_failure is None
 
 
 def node_view(
     registry: Registry, pool: Pool, at: float, load_slots: int, *, due: Iterable[FunctionKey] = ()
 ) -> NodeView:
-    """What a pre-loading policy may see: all idle containers, and what can be loaded into them.
+    """A thorough view for a pre-loading policy: all idle containers, and the functions that can be loaded into them.
 
-    `due` are candidates beside those that were called latest.
+    `due` are more candidates, besides those that `Registry.absent` names.
     """
     candidates = dict.fromkeys([*registry.absent(pool), *due])
     return NodeView(
@@ -77,7 +77,7 @@ def node_view(
 
 
 def container_view(container: Container, pool: Pool) -> ContainerView:
-    """One idle container; the same object while nothing in it changes."""
+    """The view of one idle container. It stays the same object as long as nothing in the container changes."""
     if container.view is not None:
         return container.view
     charges = pool.ledger.charges_in(container.id)

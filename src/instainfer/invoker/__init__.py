@@ -1,1 +1,1 @@
-"""The asyncio driver of `core.node`: it holds a state, turns its decisions into effects, and decides nothing."""
+"""The asyncio driver of `core.node`. It holds a `NodeState`, carries out its decisions, and decides nothing."""

@@ -1,7 +1,8 @@
-"""Hold a `NodeState`, carry out what it decides, tell it what came of it.
+"""The `Invoker` holds a `NodeState`, carries out its decisions, and tells it the outcomes.
 
-Everything happens in the event loop's thread, one event at a time: an event goes in, each decision becomes a command
-to the backend, an answer to a waiting call, or a timer; the backend's reports come back as the next events.
+Everything happens in the thread of the event loop, one event at a time. An event goes into the state. Each decision
+becomes a command to the backend, an answer to a waiting call, or a timer. The reports of the backend are the next
+events.
 """
 
 from __future__ import annotations
@@ -47,9 +48,12 @@ log = logging.getLogger(__name__)
 
 
 class Invoker:
-    """`fast_init`: whether functions that ask for it get it. `on_profile` is told every profile worth keeping,
-    `on_forget` every function and template of which nothing is left, `on_entry` every event with its decisions, as they
-    happen."""
+    """Runs one node.
+
+    `fast_init` tells whether functions that ask for a fast initialisation get it. `on_profile` is called with every
+    profile that should be stored, `on_forget` with every function and template that has left the node, and `on_entry`
+    with every event and its decisions.
+    """
 
     def __init__(
         self,
@@ -71,11 +75,11 @@ class Invoker:
         self._policy_failures = 0
         self._on_entry = on_entry
         self._specs: dict[FunctionKey, FunctionSpec] = {}
-        """As they were registered."""
+        """Specs of functions as they were registered, without templates."""
         self._templates: dict[ResidentKey, tuple[tuple[FunctionKey, ...], TemplateSpec]] = {}
-        """Specs of templates, with the functions that they were made for."""
+        """Specs of templates, each with the functions that it was made for."""
         self._complete: dict[FunctionKey, FunctionSpec] = {}
-        """Specs of functions with the templates that they are forked from."""
+        """Specs of functions together with the templates that they are forked from."""
         self._containers: dict[ContainerId, Container] = {}
         self._calls: dict[ActivationId, Call] = {}
         self._waiting: dict[ActivationId, asyncio.Future[Outcome]] = {}
@@ -104,7 +108,7 @@ class Invoker:
         self.feed(FunctionRegistered(self.clock.now(), function, profile))
 
     def _spec(self, function: FunctionKey) -> FunctionSpec:
-        """What a container is told of a function; the same object while nothing of it changes."""
+        """What a container is told about a function. The same object as long as nothing in it changes."""
         record = self.state.books.functions[function]
         template = None if record.template is None else self._template_spec(record.template)
         known = self._complete.get(function)
@@ -113,7 +117,7 @@ class Invoker:
         return known
 
     def _template_spec(self, template: ResidentKey) -> TemplateSpec:
-        """What a template has to import and may read: that of all functions that the core forks from it."""
+        """What a template imports and may read: the modules and folders of all functions that are forked from it."""
         users = self.state.books.functions.templates[template].users
         known = self._templates.get(template)
         if known is None or known[0] is not users:
@@ -129,10 +133,11 @@ class Invoker:
         return known[1]
 
     def unregister(self, function: FunctionKey) -> None:
-        """Calls that are on their way keep the function's files in use until they have ended."""
+        """Remove a function. Its accepted calls still run, and use its files until they have ended."""
         self.feed(FunctionRemoved(self.clock.now(), function))
 
     def invoke(self, call: Call) -> asyncio.Future[Outcome]:
+        """Hand a call to the node. The future gets its outcome."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._calls[call.activation] = call
         self._waiting[call.activation] = future
@@ -140,14 +145,14 @@ class Invoker:
         return future
 
     async def drain(self) -> None:
-        """Refuse what waits, finish what runs, stop every container; returns when nothing is left."""
+        """Refuse waiting calls, finish running ones and stop all containers. Returns when nothing is left."""
         self._drained = asyncio.Event()
         self.feed(DrainAsked(self.clock.now()))
         self._note_drained()
         await self._drained.wait()
 
     def feed(self, event: Event) -> None:
-        """One event into the state. Effects may feed further events; those wait for their turn."""
+        """Give one event to the state. Events that arise meanwhile wait for their turn."""
         self._inbox.append(event)
         if self._feeding:
             return
@@ -162,11 +167,12 @@ class Invoker:
         try:
             decisions = self.state.handle(event)
         except IllegalEvent:
-            # A bug, ours or a backend's. The state is unchanged; going on serves everybody else.
+            # This is a bug of InstaInfer or of a backend. The state is unchanged, so all other calls can be served.
             log.exception("an event was refused")
             return
         except InternalError:
-            # A bug of ours, in the middle of an event. What was decided before it still holds for those who wait.
+            # This is a bug in the middle of an event. The decisions made before it are still carried out, because
+            # calls may wait for them.
             log.exception("an event could not be handled to its end")
             decisions = self.state.books.out
         self._note_policy_failures()

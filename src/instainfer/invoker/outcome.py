@@ -1,4 +1,4 @@
-"""How a call ended, as an invoker tells it to whoever handed it over."""
+"""`Outcome`: what an invoker reports about the end of a call."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..core.model import Failure, FunctionKey, Phases, StartKind
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an activation ended on its node. Exactly one for every call that a link accepted."""
+    """How an activation ended on its node. There is exactly one for every call that a link accepted."""
 
     activation: str
     function: FunctionKey
     container: str
-    """Empty when no container ever had it."""
+    """Id of its container. Empty if it never had one."""
     start_kind: StartKind | None
-    """None when it was refused before it started."""
+    """None if it was refused before it started."""
     phases: Phases
     failure: Failure | None
     result: bytes | None
-    """JSON as UTF-8; None when there is a failure."""
+    """JSON text in UTF-8. None if there is a failure."""
     logs: Sequence[str] = ()

@@ -1,10 +1,10 @@
-"""What is on a node now, as plain JSON values: for ``status``, the dashboard, and anybody who asks.
+"""What is on a node now, as plain JSON values, for ``status`` and the dashboard.
 
 ``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
-containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s, residents:
-[{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits, wasted},
-functions: [{function, profile, calls_per_s, load_failure}], policy_failures: [{role, policy, count, last}]}``; the last
-are policies in whose place a plain default has answered, because they failed.
+requests, draining, containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s,
+residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits,
+wasted}, functions: [{function, profile, calls_per_s, load_failure}], policy_failures: [{role, policy, count, last}]}``.
+`policy_failures` are the policies that failed, so that a default answered in their place (see `core.guard`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.pool import Container
 
 
 def snapshot(state: NodeState, at: float) -> dict[str, Any]:
-    """The part that the core knows; `backend`, `isolation` and measured memory are the invoker's to add."""
+    """The part that the core knows. The link adds `backend`, `isolation` and the measured memory."""
     books = state.books
     ledger = books.pool.ledger
     return {
@@ -71,7 +71,7 @@ def _container(books: Books, container: Container, at: float) -> dict[str, Any]:
                 "origin": resident.origin.value,
                 "bytes": books.pool.ledger.charged(container.id, resident.function),
                 "reason": resident.reason,
-                "value": books.worth(resident.function),
+                "value": books.worth_s(resident.function),
                 "age_s": at - resident.since,
             }
             for resident in container.residents.values()

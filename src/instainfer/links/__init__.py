@@ -1,1 +1,1 @@
-"""How a controller reaches invokers. `base` is the contract; `local` keeps the invoker in the same process."""
+"""How a controller reaches its invokers. `base` is the interface; with `local` the invoker runs in the same process."""

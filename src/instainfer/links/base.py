@@ -1,4 +1,4 @@
-"""The contract of a link: the controller's hold on one node."""
+"""The interface of a link, which connects the controller with one node."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Link(Protocol):
     name: str
 
     def register(self, function: Function, spec: FunctionSpec, profile: Profile | None) -> None:
-        """Make a function known to the node, before any call of it."""
+        """Make a function known to the node. This has to be done before it is called."""
         ...
 
     def unregister(self, function: FunctionKey) -> None: ...
 
     def invoke(self, call: Call) -> Awaitable[Outcome]:
-        """Never raises for what happens to the call: that is in the `Outcome`."""
+        """Run a call. It raises no error if the call fails: the `Outcome` tells that."""
         ...
 
     def snapshot(self) -> Mapping[str, Any]:
-        """What is there now, for ``status``: plain JSON values, see `instainfer.invoker.snapshot`."""
+        """What is on the node now, for ``status``, as plain JSON values (see `instainfer.invoker.snapshot`)."""
         ...

@@ -1,4 +1,4 @@
-"""A node in the controller's own process."""
+"""A link to a node that runs in the controller's own process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ..invoker.driver import Invoker
 from ..invoker.snapshot import snapshot
 from .base import Outcome
 
-#: Seconds between two samples of the measured memory.
+#: Seconds between two measurements of the used memory.
 SAMPLE_S = 0.5
 
 
 class LocalLink:
+    """The link. It also adds up the used memory over time, in byte-seconds."""
+
     def __init__(self, invoker: Invoker) -> None:
         self.invoker = invoker
         self.name = invoker.state.name
@@ -45,7 +47,7 @@ class LocalLink:
         return shot
 
     async def drain(self) -> None:
-        """Refuse what waits, finish what runs, stop every container."""
+        """Refuse waiting calls, finish running ones and stop all containers."""
         await self.invoker.drain()
 
     def stop_sampling(self) -> None:
@@ -57,7 +59,7 @@ class LocalLink:
         self._cancel_sample = self.invoker.clock.call_at(now + SAMPLE_S, self._sample)
 
     def _integrate(self, now: float) -> None:
-        """Add up measured memory over time, each sample standing for the time since the one before."""
+        """Count the latest measurement for the time since it was made, then measure again."""
         self._used_byte_s += self._used_bytes * (now - self._sampled_at)
         self._sampled_at = now
         self._used_bytes = self.invoker.backend.used_bytes()

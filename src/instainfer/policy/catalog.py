@@ -1,6 +1,6 @@
-"""Names of policies. Other packages add theirs as entry points of the same groups; a name here cannot be taken over.
+"""The names of all policies. Other packages can add policies by entry points, but cannot replace a name listed here.
 
-To add a policy of our own: one file in its folder, one line here; the contract tests pick it up by themselves.
+To add a policy to this package, write one file in its folder and add one line here. The contract tests then test it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ from .preload.published import Published
 
 
 def _library_backed(place: str) -> Any:
-    """What makes a fit, from the room that may import libraries, as if another package had added it.
+    """Load a function of `instainfer.forecasting`, the only package that may import statistics libraries, and call it.
 
-    Raises `HostError` when the library is not installed.
+    `place` is ``module:function``. It is loaded by name, like an entry point of another package, because `policy` may
+    not import that package. Raises `HostError` when the library is not installed.
     """
     return EntryPoint(place, f"instainfer.forecasting.{place}", "instainfer.forecasting").load()()
 
 
 def _auto(preload: Any) -> Predictor:
-    """Raises `KeyError` for an unknown member, and for itself."""
-    # Rates of its members are compared with each other: without the paper's surplus of one call.
+    """Build `Auto` from the predictors that the configuration names. Raises `KeyError` for an unknown one."""
+    # `by_gaps`: the rates of all members have to be comparable, so the paper's surplus of one call is left out.
     comparable = {"poisson": lambda preload: Poisson(preload.window, by_gaps=True)}
     others = {name: comparable.get(name, build) for name, build in PREDICTORS.items() if name != "auto"}
     names = [name.strip() for name in preload.members.split(",")]
@@ -54,7 +55,7 @@ def _hybrid_histogram(keepalive: Any) -> KeepAlive:
     )
 
 
-#: A policy is built from the part of the configuration that is about its kind.
+#: Each function builds a policy from the part of the configuration for its kind of policy.
 PREDICTORS: Final[Mapping[str, Callable[[Any], Predictor]]] = {
     "poisson": lambda preload: Poisson(preload.window),
     "histogram": lambda preload: Histogram(preload.horizon_s),
@@ -86,9 +87,9 @@ KEEPALIVES: Final[Mapping[str, Callable[[Any], KeepAlive]]] = {
 
 
 def find(kind: str, known: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
-    """What builds the policy called `name`; `kind` is ``predictors``, ``preloaders`` or ``keepalives``.
+    """The function that builds the policy `name`. `kind` is ``predictors``, ``preloaders`` or ``keepalives``.
 
-    Raises `KeyError`, with the names there are, for an unknown one.
+    Raises `KeyError`, which lists the known names, if the name is unknown.
     """
     if name in known:
         return known[name]
@@ -100,9 +101,9 @@ def find(kind: str, known: Mapping[str, Callable[..., Any]], name: str) -> Calla
 
 
 def keepalive(config: Any) -> KeepAlive:
-    """The policy that this part of the configuration names, and another one for each namespace that differs.
+    """The keep-alive policy that this part of the configuration describes, with separate ones for some namespaces.
 
-    Raises `KeyError`, with the names there are, for an unknown policy.
+    Raises `KeyError`, which lists the known names, if a policy is unknown.
     """
 
     def built(part: Any) -> KeepAlive:
@@ -119,9 +120,9 @@ def keepalive(config: Any) -> KeepAlive:
 
 
 def policies(keepalive_config: Any, preload_config: Any) -> Policies:
-    """All that a node is built with, from the two parts of the configuration.
+    """All policies of a node, built from the two parts of the configuration.
 
-    Raises `KeyError`, with the names there are, for an unknown policy.
+    Raises `KeyError`, which lists the known names, if a policy is unknown.
     """
     return Policies(
         keepalive(keepalive_config),

@@ -1,4 +1,4 @@
-"""What a policy that remembers nothing answers when it is told of ends, and asked what it remembers."""
+"""`Memoryless` is the base class of policies that remember nothing about functions and containers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..core.ports import NOTHING_REMEMBERED, Remembered
 
 
 class Memoryless:
-    """Base of policies without any state of their own."""
+    """Ignores the end of functions and containers."""
 
     def ended(self, container: Any) -> None:
         pass

@@ -1,18 +1,19 @@
-"""A keep-alive policy for each namespace: some have their own, all others share the default.
+"""A separate keep-alive policy for some namespaces. All other namespaces share the default policy.
 
-A namespace's policy hears of its own functions and containers only, and decides on them as if it were alone. What they
-share is the node's memory: when room is needed, containers of all namespaces stand in one line.
+The policy of a namespace is told only about the functions and containers of that namespace. But all namespaces share
+the memory of the node, so there has to be one eviction order for the containers of all namespaces.
 
-The rule for that line. Its places are given out by idleness, longest idle first, as if there were no policies: the
-place of a container belongs to that container's policy. Each policy then fills its own places in its own order. So a
-policy says *which* container of its namespace goes, and has no say in how many go or when: no namespace loses more, or
-less, because of what it or another one has chosen. With one policy for all, the line is that policy's own.
+The rule for this order. Sort all containers by idleness, the longest idle first. Each position in this order belongs to
+the policy of the container that stands there. Each policy then fills its own positions in its own order. So a policy
+decides *which* container of its namespace is given up next, but not how many are given up or when. No namespace loses
+more or fewer containers because of the policy that it or another namespace has chosen. If there is only one policy, the
+result is the order of that policy.
 
-Worked example. Idle containers, longest idle first: a1, b1, a2, b2. The policy of namespace b would give up b2 before
-b1; that of a goes by idleness. The line is a1, b2, a2, b1: b gives up one of its two at the same moments as before, and
-the other one first.
+Worked example. The idle containers, longest idle first, are a1, b1, a2, b2. The policy of namespace a orders by
+idleness, and the policy of namespace b gives up b2 before b1. The result is a1, b2, a2, b1. Namespace b still has the
+second and the fourth position, but b2 is given up first.
 
-All namespaces without a policy of their own count as one here: the default policy orders their containers together.
+All namespaces without a policy of their own count as one: the default policy orders their containers together.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from ...core.ports import Idle, KeepAlive, KeptContainer, Remembered, Use
 
 
 class ByNamespace:
-    """`policies`: by namespace, an object for each; `default`: for all other namespaces."""
+    """`policies` holds one policy object for each namespace that has its own; `default` is for all others."""
 
     def __init__(self, default: KeepAlive, policies: Mapping[str, KeepAlive]) -> None:
         self.default = default
         self.policies = dict(policies)
 
     def of(self, namespace: str) -> KeepAlive:
-        """The policy that decides on a namespace's containers."""
+        """The policy for the containers of a namespace."""
         return self.policies.get(namespace, self.default)
 
     def called(self, function: FunctionKey, at: float) -> None:
         self._for(function).called(function, at)
 
     def idle(self, use: Use) -> Idle:
-        # Without an owner nobody knows whose it is; the node never asks that.
+        # Without an owner the namespace is unknown. A node never asks about such a container.
         return (self.default if use.owner is None else self._for(use.owner)).idle(use)
 
     def evicted(self, container: KeptContainer) -> None:
@@ -68,7 +69,7 @@ class ByNamespace:
         return [next(orders[self._named(container)]) for container in idle]
 
     def _named(self, container: KeptContainer) -> str | None:
-        """Its namespace; None where that has no policy of its own."""
+        """The namespace of a container. None if that namespace has no policy of its own."""
         return container.namespace if container.namespace in self.policies else None
 
     def _for(self, function: FunctionKey) -> KeepAlive:

@@ -1,10 +1,10 @@
-"""OpenWhisk's keep-alive: an idle container lives a fixed time, ten minutes by default.
+"""OpenWhisk's keep-alive policy: an idle container is kept for a fixed time, ten minutes by default.
 
-A container is kept for the function that it served last. When room is needed for another, the longest idle goes
-first (`ContainerPool.remove` of Apache OpenWhisk evicts by oldest ``lastUsed``).
+A container is kept for the function that it served last. When its memory is needed, the container that is longest idle
+is given up first (`ContainerPool.remove` of Apache OpenWhisk evicts the one with the oldest ``lastUsed``).
 
-Worked example. ttl 600 s; a call ends at 12:00:00. The container is stopped at 12:10:00 unless a call comes before;
-each call starts the ten minutes anew.
+Worked example. The time is 600 s, and a call ends at 12:00:00. The container is stopped at 12:10:00 unless a call comes
+before. Each call starts the ten minutes again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ..memoryless import Memoryless
 
 
 class Fixed(Memoryless):
+    """Keeps every idle container for `ttl_s` seconds."""
+
     def __init__(self, ttl_s: float = 600.0) -> None:
         self.ttl_s = ttl_s
 

@@ -1,27 +1,30 @@
-"""FaasCache: keeping containers is caching. Nothing expires; when room is needed, what is worth least goes.
+"""FaasCache's keep-alive policy, which treats idle containers like entries of a cache.
 
-Algorithm (Greedy-Dual-Size-Frequency). When a container falls idle after a call, its function's containers get
+Containers do not expire. When memory is needed, the container with the lowest priority is given up.
+
+Algorithm (Greedy-Dual-Size-Frequency). When a container falls idle, all containers of its function get the priority
 
     priority = clock + frequency x cost / size
 
-where frequency is the number of calls that the function's live containers have served, cost the seconds that a cold
-start takes, and size the container's memory limit in GiB. Containers are given up in the order of their priorities, of
-equals the longest idle first. The clock begins at 0; whenever a container is given up it moves up to that one's
-priority, so that what was worth much long ago does not stay for ever. Calls that a container has served count no
-longer once it is gone, given up, or another function's.
+Here frequency is the number of calls that the function's live containers have served, cost is the duration of a cold
+start in seconds, and size is the memory limit of the container in GiB. Containers are given up in the order of their
+priorities; of equal ones the longest idle goes first. The clock begins at 0. Whenever a container is given up, the
+clock rises to that container's priority. So a function that was called often long ago does not keep its containers for
+ever. The calls of a container no longer count when it has ended, was given up, or serves another function.
 
-Worked example. Clock 0. A costs 2 s, 0.5 GiB, three calls: 3 x 2 / 0.5 = 12. B costs 5 s, 1 GiB, one call: 5. Room is
-needed: B goes, the clock is 5. C costs 1 s, 0.5 GiB, one call: 5 + 1 x 1 / 0.5 = 7; C goes before A now, and the clock
-is 7 then. A new B has 7 + 5 = 12: as much as A, which is longer idle and goes before it.
+Worked example. The clock is 0. A costs 2 s, has 0.5 GiB and three calls: priority 3 x 2 / 0.5 = 12. B costs 5 s, has
+1 GiB and one call: priority 5. Memory is needed: B is given up, and the clock rises to 5. C costs 1 s, has 0.5 GiB and
+one call: priority 5 + 1 x 1 / 0.5 = 7. So C is given up before A, and the clock rises to 7. A new container of B gets
+7 + 5 = 12. That equals the priority of A; A is longer idle and is given up first.
 
-Sources. Fuerst and Sharma, "FaasCache", ASPLOS 2021, section 4; aFuerst/faascache-sim for the details: priorities are
-computed at each use and for all containers of the function, and not when the clock moves. Cherkasova, "Improving WWW
-proxies performance with Greedy-Dual-Size-Frequency caching" (1998).
+Sources. Fuerst and Sharma, "FaasCache", ASPLOS 2021, section 4. The details are those of aFuerst/faascache-sim:
+priorities are computed at each use, for all containers of the function, and not when the clock moves.
+Cherkasova, "Improving WWW proxies performance with Greedy-Dual-Size-Frequency caching" (1998).
 
-Caveats. Cost is the mean measured by the node (container and load). This policy says in which order containers are
-given up; the core prefers, among those that could be taken over instead of stopped, the one whose residents are worth
-least, and asks the order where that does not tell (see `core.options`). FaasCache's provisioning by hit-ratio curves is
-not a matter of keep-alive and not here.
+Caveats. The cost is the mean that the node has measured for creating a container and loading the function. Where a
+container can be taken over instead of stopped, the core prefers the one whose residents are worth least, and uses the
+order of this policy only between equals (see `core.options`). FaasCache also chooses the size of a server by hit-ratio
+curves; that is not part of a keep-alive policy and is not implemented.
 """
 
 from __future__ import annotations
@@ -36,17 +39,19 @@ from ...core.ports import Idle, KeptContainer, Remembered, Use
 
 @dataclass(slots=True)
 class _FunctionUse:
-    """A function with live containers."""
+    """What is remembered of a function with live containers."""
 
     served: dict[ContainerId, int] = field(default_factory=dict)
-    """Calls that each of them has served."""
+    """Number of calls that each container has served."""
     clock: float = 0.0
-    """As it was at the latest use."""
+    """The policy's clock at the latest use of the function."""
     worth_gib_s: float = 0.0
-    """Frequency x cost, as they were then."""
+    """Frequency x cost at that time, in seconds; divided by a size in GiB it is a part of the priority."""
 
 
 class GreedyDual:
+    """Keeps idle containers until their memory is needed."""
+
     def __init__(self) -> None:
         self.clock = 0.0
         self._uses: dict[FunctionKey, _FunctionUse] = {}
@@ -84,7 +89,7 @@ class GreedyDual:
         return sorted(idle, key=self.priority)
 
     def priority(self, container: KeptContainer) -> float:
-        """Of an idle container; one that nobody owns goes first."""
+        """The priority of an idle container. 0 (given up first) if it is kept for no function."""
         function_use = self._uses.get(container.owner) if container.owner is not None else None
         return (
             0.0 if function_use is None else function_use.clock + function_use.worth_gib_s * GIB / container.limit_bytes

@@ -1,34 +1,39 @@
-"""The hybrid histogram of "Serverless in the Wild": a container is there when its function is usually called again.
+"""The hybrid histogram policy of "Serverless in the Wild": keep a container only when its function is usually called.
 
-Algorithm. For each function the idle times (from the end of a run to the next call) are counted in bins of one minute
-over four hours; longer ones are out of bounds. When a run ends:
+Algorithm. An idle time of a function is the time from the end of a run to the next call. The policy counts each
+function's idle times in bins of one minute over a range of four hours. Longer idle times are out of bounds. When a run
+ends, it applies the first rule that fits:
 
-1. With fewer than `LEAST_TIMES` idle times, the container is kept for the range: four hours.
-2. Else if most idle times were out of bounds, the next one is forecast. The container goes, comes back after 0.85 of
-   the forecast and is kept until 1.15 of it (a margin of 15 % on each side).
-3. Else if the histogram says little (the coefficient of variation of its bins' counts is below 2), as in 1.
-4. Else the container goes and comes back after 0.9 of the head (the 5th percentile, rounded down to a bin's begin), and
-   is kept until 1.1 of the tail (the 99th percentile, rounded up to a bin's end). If the head is 0 it does not go.
+1. There are fewer than `LEAST_TIMES` idle times: keep the container for the whole range, four hours.
+2. Most idle times were out of bounds: forecast the next one. Stop the container, create it again after 0.85 of the
+   forecast, and keep it until 1.15 of the forecast (a margin of 15 % on each side).
+3. The histogram is too flat (the coefficient of variation of its bins' counts is below 2): do the same as in 1.
+4. Stop the container, create it again after 0.9 of the head, and keep it until 1.1 of the tail. The head is the 5th
+   percentile, rounded down to the begin of its bin; the tail is the 99th percentile, rounded up to the end of its bin.
+   If the head is 0, the container is not stopped.
 
-Worked example. Twenty idle times of 5.5 minutes: all in the bin from 5 to 6 minutes. The mean count is 20 / 240; the
-counts' coefficient of variation is 15.5. A run ends at 12:00:00: the container is stopped, there again at 12:04:30
-(0.9 x 5 min) and stopped at 12:06:36 (1.1 x 6 min) unless a call comes.
-Five idle times of 10 hours: the container is there again after 8.5 hours and stopped after 11.5.
+Worked example. There are twenty idle times of 5.5 minutes, all in the bin from 5 to 6 minutes. The mean count of a bin
+is 20 / 240, and the coefficient of variation of the counts is 15.5, so rule 4 applies. A run ends at 12:00:00. The
+container is stopped, created again at 12:04:30 (0.9 x 5 min), and stopped at 12:06:36 (1.1 x 6 min) if no call comes.
+With five idle times of 10 hours, rule 2 applies: the container is created again after 8.5 hours and stopped after 11.5.
 
 Sources. Shahrad et al., "Serverless in the Wild", ATC 2020, section 4. Public implementations that we compared:
 osukhoroslov/dslab (``hybrid_histogram.rs``), IntelliSys-Lab/RainbowCake-ASPLOS24 (``Histogram.scala``),
-aFuerst/faascache-sim, IntelliSys-Lab/Reproducing-paper-Serverless-in-the-Wild. They disagree, and we chose:
+aFuerst/faascache-sim, IntelliSys-Lab/Reproducing-paper-Serverless-in-the-Wild. They differ. We chose:
 
-- "Most" out of bounds is more than half of them (dslab; others 0.8), as the word says.
-- The keep-alive window ends with the tail: it is tail x 1.1 - head x 0.9 long (RainbowCake), not tail x 1.1 from the
-  moment the container is back (dslab, faascache-sim). The paper's own window for forecasts, 0.30 of an idle time after
-  0.85 of it, is of the first kind, and the second one keeps a container for a head's length after its last chance.
-- Four idle times at least, before which there is no telling (one implementation says "more than three").
-- The coefficient of variation is that of all 240 counts (not a sample's), kept by their sum of squares.
+- "Most" idle times are more than half of them (as in dslab; others use 0.8).
+- The time for which a container is kept ends with the tail: it is tail x 1.1 - head x 0.9 long (RainbowCake), and not
+  tail x 1.1 from the moment when the container is created again (dslab, faascache-sim). The paper's own window for
+  forecasts, from 0.85 to 1.15 of the idle time, is of the first kind. The second kind keeps a container for as long as
+  the head after the tail has passed.
+- At least four idle times are needed (one implementation says "more than three").
+- The coefficient of variation is that of all 240 counts as a population, not as a sample. It is computed from the sum
+  of their squares.
 
-The unit is a function here (an application there). Calls overlap: an idle time is counted from the latest end of a run
-at which it began, once. The forecast is an ARIMA there; here it is what the catalog hands in, if at least
-`LEAST_FORECAST` idle times are known, and else the median of those out of bounds.
+The paper does this for an application, and we do it for a function. Calls can overlap: an idle time begins at the
+latest end of a run, and only the first call after it counts. The paper forecasts by an ARIMA model. Here the catalog
+provides the forecast; with fewer than `LEAST_FORECAST` idle times, or without a forecast, it is the median of the idle
+times out of bounds.
 """
 
 from __future__ import annotations
@@ -52,8 +57,9 @@ MOST: Final = 0.5
 MARGIN: Final = 0.10
 FORECAST_MARGIN: Final = 0.15
 REMEMBERED: Final = 64
+"""Number of idle times that are remembered one by one, for the forecast."""
 
-#: From idle times in seconds, oldest first, the next one.
+#: Forecasts the next idle time from the idle times so far, oldest first, all in seconds.
 ForecastIdle: TypeAlias = Callable[[Sequence[float]], float]
 
 
@@ -66,16 +72,18 @@ class _IdleTimes:
     total: int = 0
     out_of_bounds: int = 0
     squares: int = 0
-    """Sum of the squares of the counts."""
+    """Sum of the squares of `counts`."""
     ended_at: float | None = None
-    """When its latest run ended."""
+    """When the latest run of the function ended."""
     called_since: bool = False
     window_s: tuple[float, float] | None = None
-    """From when until when, after the end of a run, a container is to be there; None when that has to be found anew."""
+    """Begin and end of the time, in seconds after the end of a run, for which a container is kept. None when it has to
+    be computed again."""
 
 
 class HybridHistogram:
-    """`bin_s`, `range_s`: of the histogram, in seconds; `head`, `tail`: percentiles, as shares."""
+    """`bin_s` and `range_s` are the width of a bin and of the histogram in seconds. `head` and `tail` are percentiles
+    between 0 and 1. `forecast` is for functions whose idle times are mostly out of bounds."""
 
     def __init__(
         self,
@@ -141,7 +149,7 @@ class HybridHistogram:
             times.counts[n] += 1
 
     def _window(self, times: _IdleTimes) -> tuple[float, float]:
-        """From when until when after the end of a run a container is to be there, in seconds."""
+        """Begin and end of the time, in seconds after the end of a run, for which a container is kept."""
         if times.total < LEAST_TIMES:
             return 0.0, self.range_s
         if times.out_of_bounds > MOST * times.total:
@@ -156,11 +164,11 @@ class HybridHistogram:
         return head * self.bin_s * (1 - MARGIN), (tail + 1) * self.bin_s * (1 + MARGIN)
 
     def _variation(self, squares: int, counted: int) -> float:
-        """Coefficient of variation of the bins' counts: their standard deviation over their mean."""
+        """Coefficient of variation of the bins' counts: the standard deviation divided by the mean."""
         return math.sqrt(max(0.0, self._bins * squares / counted**2 - 1.0))
 
     def _forecast(self, times: _IdleTimes) -> float:
         if self.forecast is not None and len(times.latest) >= LEAST_FORECAST:
             return max(0.0, self.forecast(times.latest))
-        # Some of those that were counted may have been forgotten.
+        # The idle times out of bounds may be so old that none of them is among the remembered ones.
         return median([idle_s for idle_s in times.latest if idle_s >= self.range_s] or times.latest)

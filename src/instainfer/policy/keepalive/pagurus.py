@@ -1,30 +1,33 @@
-"""Pagurus: an idle container becomes a zygote, which may help other functions before it goes.
+"""The Pagurus keep-alive policy: an idle container becomes a zygote, which other functions may take.
 
-Algorithm. A container is its function's own at first. When it has been idle for T it becomes a zygote: the function
-and its data are ended in it, and any function of the namespace may take it (in place of a cold start), which makes it
-that function's helper. Own containers, zygotes and helpers each live for 900 s of idleness; a helper does not become a
-zygote again. A function has at most one zygote, its container that fell idle first; its other containers stay its own.
+Algorithm. At first a container is kept for its own function. After T idle seconds it becomes a zygote: its function is
+ended in it, and any function of the namespace may take it instead of a cold start. It is then the helper of that
+function. An own container, a zygote and a helper are each stopped after 900 s of idleness. A helper does not become a
+zygote again. A function has at most one zygote, made from its container that fell idle first; its other containers
+stay its own.
 
-T is 60 s at first. At the end of each period of 900 s in which a function was called at least 21 times it becomes the
-95th percentile (nearest rank) of the times between its calls in that period, at least 2 s.
+T is 60 s at first. After each period of 900 s in which a function was called at least 21 times, its T becomes the 95th
+percentile (nearest rank) of the times between its calls in that period, but at least 2 s.
 
-Worked example. A call of A ends at 12:00:00: its container is a zygote from 12:01:00, and is stopped at 12:16:00. At
-12:05:00 a call of B takes it, and ends at 12:05:02: it is B's helper until 12:20:02. Meanwhile A was called every
-30 s from 13:00:00 to 13:10:00, 21 times; at its first call after 13:15:00 its T becomes 30 s.
+Worked example. A call of A ends at 12:00:00. Its container is a zygote from 12:01:00 on and is stopped at 12:16:00,
+unless it is taken. At 12:05:00 a call of B takes it and ends at 12:05:02: now it is a helper of B until 12:20:02. Later
+A is called every 30 s from 13:00:00 to 13:10:00, which are 21 calls. At the first call of A after 13:15:00, its T
+becomes 30 s.
 
-Sources. Li et al., "Help Rather Than Recycle", ATC 2022; lzjzx1122/Pagurus, ``intraaction_controller/action.py``, for
-the numbers: lifetimes of 900 s each, T of 60 s, 21 arrivals, one lender at a time, a look at it all every 2 s (hence
-the least T). The zygote is a new container there, hence its lifetime begins anew.
+Sources. Li et al., "Help Rather Than Recycle", ATC 2022. The numbers are those of lzjzx1122/Pagurus,
+``intraaction_controller/action.py``: 900 s for each stage, T of 60 s, 21 calls, one zygote at a time, and a check every
+2 s (hence the least T). In that code a zygote is a new container, so its 900 s begin again.
 
-What the port cannot express, and is therefore not here:
+Parts of Pagurus that the `KeepAlive` interface cannot express, and that are therefore missing:
 
-- A zygote is rebuilt from an image with the packages of those that it may help, which are chosen by the likeness of
-  their requirements. Here nothing is installed ahead: any function of the namespace may take any zygote, and brings
-  its own environment.
-- After a zygote was lent, or used by its own function, a new one is made within 0.1 s. Policies create containers for
-  an owner only, after an idle time.
-- A request prefers its function's own zygote to another's; the core takes the zygote that has been idle longest.
-- When a function's zygote has gone, its next idle container becomes one when it is used again, not at once.
+- Pagurus rebuilds a zygote from an image with the packages of the functions that it may help, chosen by the similarity
+  of their requirements. Here nothing is installed in advance: any function of the namespace may take any zygote, and
+  uses its own environment.
+- Pagurus makes a new zygote within 0.1 s after one was taken. Here a policy can create a container only for an owner,
+  and only after an idle time.
+- In Pagurus a request prefers the zygote of its own function. The core takes the zygote that is idle longest.
+- In Pagurus a function whose zygote has gone gets another one at once. Here its next container becomes a zygote only
+  when that falls idle.
 """
 
 from __future__ import annotations
@@ -44,29 +47,31 @@ LEAST_ARRIVALS: Final = 21
 PERCENTILE: Final = 0.95
 SHORTEST_S: Final = 2.0
 REMEMBERED: Final = 1024
-"""Arrivals of one period at most; the latest of a busier one speak for it."""
+"""Most calls of one period that are remembered. With more calls, these are the latest ones."""
 
 
 @dataclass(slots=True)
 class _FunctionState:
     zygote_s: float
+    """T of this function."""
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    """In this period."""
+    """Times of its calls in this period."""
     period_at: float = -math.inf
+    """When this period began."""
     lent: ContainerId | None = None
-    """Its container that is a zygote, or becomes one if it stays idle."""
+    """Its container that is a zygote, or that becomes one if it stays idle."""
 
 
 class Pagurus:
-    """`zygote_s`: idle seconds after which a container is for others, until enough calls were seen; `lifetime_s`:
-    idle seconds of an own container, a zygote and a helper each."""
+    """`zygote_s` is the first T of every function. `lifetime_s` is the number of idle seconds after which an own
+    container, a zygote or a helper is stopped."""
 
     def __init__(self, zygote_s: float = 60.0, lifetime_s: float = 900.0) -> None:
         self.zygote_s = zygote_s
         self.lifetime_s = lifetime_s
         self._functions: dict[FunctionKey, _FunctionState] = {}
         self._makers: dict[ContainerId, FunctionKey] = {}
-        """For which function each container was made, or taken over."""
+        """The function that each container was created for, or the latest one that took it when it was not a zygote."""
 
     def called(self, function: FunctionKey, at: float) -> None:
         function_state = self._of(function)
@@ -102,14 +107,14 @@ class Pagurus:
         self._functions.pop(function, None)
 
     def remembered(self) -> Remembered:
-        # Containers that a function has lent may outlive it.
+        # Containers that were made for a function may outlive it.
         return Remembered(self._functions.keys(), self._makers.keys())
 
     def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         return idle
 
     def _take_back(self, container: ContainerId) -> None:
-        """It is its maker's zygote no longer."""
+        """Note that a container is no longer the zygote of the function that it was created for."""
         maker = self._makers.get(container)
         state = self._functions.get(maker) if maker is not None else None
         if state is not None and state.lent == container:

@@ -1,18 +1,19 @@
-"""The next arrival as a table of probabilities: how old will the silence be when it ends?
+"""A forecast of the next call as a table: how long is the gap between the last call and the next one?
 
-The silence since the last call is sorted into `RANGES` ranges of age: below 1/16 s, then ranges that are each 19 %
-(the fourth root of two) longer than the one before, and one beyond 65,536 s (18 hours). A gap between two calls that
-has been seen, or that a model holds possible, puts its weight into its range. All ranges together get the weight of
-one more gap, in equal parts, for what has not been seen yet; so nothing is ever impossible, and little knowledge
-makes cautious forecasts.
+Time since the last call (the age) is divided into `RANGES` ranges: one below 1/16 s, then ranges that are each 19 %
+(the fourth root of two) longer than the one before, and one above 65,536 s (18 hours). Each gap between two calls that
+was seen, or that a model predicts, adds a weight of one to its range. In addition, a weight of one is spread equally
+over all ranges, for gaps that have not been seen yet. So no gap is impossible, and a forecast from few gaps is
+cautious.
 
-Within a range every moment is as likely. Beyond the last one the silence's length is thought to follow Pareto's law
-with index one: as long again as it has lasted already, with probability one half.
+Within a range all moments are equally likely. In the last range, the length of the gap follows a Pareto distribution
+with index one: a gap that has lasted for some time becomes twice as long with probability one half.
 
-Everything is conditioned on the silence so far, hence on the calls that have *not* come. `AgeForecast.rate` is the
-constant rate that would make the next call as likely as it is: to come by the median, or within the horizon if the
-median is farther off. For a Poisson process that is its rate; for a function that is called every five minutes it is
-small after a call, large when the next is due, and falls when it has not come.
+All answers are conditioned on the age: no call has come so far. `AgeForecast.rate` is the rate of the Poisson process
+that agrees with the table on the median time to the next call, or, if the median is beyond the horizon, on the
+probability of a call within the horizon. If the calls form a Poisson process, this is its rate. For a function that is
+called every five minutes, the rate is small after a call, large when the next call is due, and falls again when the
+call has not come.
 """
 
 from __future__ import annotations
@@ -27,31 +28,32 @@ from typing import Final
 from ...core.values import value
 
 EDGES_S: Final[tuple[float, ...]] = tuple(2.0 ** (quarter / 4) for quarter in range(-16, 65))
-"""Where one range ends and the next begins."""
+"""The borders between the ranges, in seconds."""
 RANGES: Final = len(EDGES_S) + 1
 MOST_GAPS: Final = 255
-"""In a table; of more, the latest."""
+"""Most gaps in one table, so that each count fits in a byte. Of more gaps, the latest are used."""
 _LOG_EDGES: Final = tuple(math.log(edge_s) for edge_s in EDGES_S)
 _UNSEEN: Final = tuple(round((n + 1) / RANGES * 2**40) / 2**40 for n in range(len(EDGES_S)))
-"""Weight, up to each edge, of gaps that have not been seen: in parts of 2**-40, so that numbers of gaps are added to it
-exactly."""
+"""Weight of the unseen gaps up to each edge, rounded to a multiple of 2**-40 so that adding whole gaps is exact."""
 _SHORTEST_S: Final = EDGES_S[0] / 2
-"""Stands for all gaps of the first range where a logarithm is wanted."""
+"""Replaces every shorter gap when the logarithm is taken."""
 _ONE_MORE: Final = bytes(min(n + 1, MOST_GAPS) for n in range(256))
 _ONE_LESS: Final = bytes(max(n - 1, 0) for n in range(256))
-"""What becomes of counts (`bytes.translate`): tables are made anew with every call."""
+"""Tables for `bytes.translate` that change every count by one: the fastest way to update a table, once per call."""
 _LN_2: Final = math.log(2.0)
 
 
 @value(frozen=True, slots=True)
 class AgeForecast:
+    """A forecast that is read from such a table."""
+
     last_at: float
     horizon_s: float
-    """How far `rate` looks ahead."""
+    """Seconds that `rate` looks ahead."""
     gaps: int
-    """In the table, those of the last range among them."""
+    """Number of gaps in the table, including those of the last range."""
     within: bytes
-    """How many of them are no longer than each of `EDGES_S`."""
+    """Byte n is the number of gaps that are shorter than ``EDGES_S[n]``."""
 
     def rate(self, at: float) -> float:
         age_s = at - self.last_at
@@ -71,7 +73,7 @@ class AgeForecast:
         return self.last_at + self._age((1.0 - probability) * (self.gaps + 1.0))
 
     def _left(self, age_s: float) -> float:
-        """Weight of the gaps that are longer."""
+        """Weight of the gaps that are longer than `age_s`."""
         n, within, weight = bisect_right(EDGES_S, age_s), self.within, self.gaps + 1.0
         if n == 0:
             return weight - (within[0] + _UNSEEN[0]) * age_s / EDGES_S[0] if age_s > 0.0 else weight
@@ -81,10 +83,11 @@ class AgeForecast:
         return weight - less - (within[n] + _UNSEEN[n] - less) * (age_s - from_s) / (EDGES_S[n] - from_s)
 
     def _age(self, left: float) -> float:
-        """The inverse of `_left`."""
+        """The age at which the weight `left` is left; the inverse of `_left`."""
         within, weight = self.within, self.gaps + 1.0 - left
-        # The first range by whose end so much has come: where there are so many whole gaps, and the rest has come of
-        # what has not been seen; or where there is one gap more, if that is sooner.
+        # Find the first edge up to which `weight` has been passed. The weight up to an edge is a whole number of gaps
+        # plus a fraction for unseen gaps. So either as many whole gaps and enough of the fraction are passed there, or
+        # one whole gap more, whichever comes first.
         whole = int(weight)
         n = bisect_left(_UNSEEN, weight - whole, bisect_left(within, whole))
         n = bisect_left(within, whole + 1, 0, n)
@@ -102,12 +105,12 @@ def gaps_of(arrivals: Sequence[float]) -> list[float]:
 
 
 def logs_of(gaps_s: Iterable[float]) -> list[float]:
-    """Logarithms of gaps; those of the first range count as half of it."""
+    """Logarithms of gaps. A gap below half of the first range counts as half of that range."""
     return [math.log(max(_SHORTEST_S, gap_s)) for gap_s in gaps_s]
 
 
 def from_gaps(last_at: float, horizon_s: float, gaps_s: Iterable[float]) -> AgeForecast:
-    """The forecast in which each of these gaps has the same weight."""
+    """The forecast in which each of these gaps has a weight of one."""
     return _forecast(last_at, horizon_s, map(bisect_right, repeat(EDGES_S), gaps_s))
 
 
@@ -117,12 +120,12 @@ def from_logs(last_at: float, horizon_s: float, logs: Iterable[float]) -> AgeFor
 
 
 def range_of(gap_s: float) -> int:
-    """Number of the range that a gap belongs to."""
+    """Index of the range that a gap belongs to."""
     return bisect_right(EDGES_S, gap_s)
 
 
 def from_ranges(ranges: Iterable[int]) -> bytes:
-    """`AgeForecast.within` for gaps given by their ranges, `MOST_GAPS` of them at most."""
+    """`AgeForecast.within` for gaps given by their ranges; at most `MOST_GAPS` of them."""
     counts = [0] * RANGES
     for n in ranges:
         counts[n] += 1
@@ -130,12 +133,12 @@ def from_ranges(ranges: Iterable[int]) -> bytes:
 
 
 def with_gap(within: bytes, new: int) -> bytes:
-    """`AgeForecast.within` with one gap more, given by its range."""
+    """`AgeForecast.within` after one gap, given by its range, was added."""
     return within[:new] + within[new:].translate(_ONE_MORE)
 
 
 def in_place_of(within: bytes, old: int, new: int) -> bytes:
-    """The same, with one gap instead of another."""
+    """`AgeForecast.within` after the gap in range `old` was replaced by one in range `new`."""
     if new < old:
         return within[:new] + within[new:old].translate(_ONE_MORE) + within[old:]
     return within[:old] + within[old:new].translate(_ONE_LESS) + within[new:]

@@ -1,30 +1,31 @@
-"""Several predictors at once, each judged by what it says as time goes by: the best so far is believed.
+"""Runs several predictors (its members) at once and uses, for each function, the one that was best so far.
 
-Algorithm. All members forecast every next call. The silence is looked at when it is 0 s old, when it is as old as the
-horizon H, and from then on whenever it has become longer by half an octave (the square root of two). Each time a
-member says how probable a call is before the next look, given that none has come. When the call is there, the member
-is charged -ln P, where P is the product of what it had said for what came true: for none before each look, and for one
-after the last. That is the logarithmic score, a proper one: who says what it believes does best. Calls within H are
-all alike to it, since what is called so soon is still resident. Charges are averaged with weights that fall by
-`FORGETTING` with every call, so that what counts is about the last hundred. The member with the least mean charge
-speaks until the next call; of equals, the one that is named first. A member that has no forecast yet is not judged,
-and cannot speak.
+Algorithm. All members forecast the next call. The time after a call is divided into periods: the first one ends after
+the horizon H, and the end of each further one is sqrt(2) times as long after the call as the end before. For each
+period, a member gives the probability of a call in it, given that none came before it. When the call has come, each
+member is charged -ln P, where P is the product of the probabilities that it gave to what then happened: no call in each
+period before, and a call in the last one. This is the logarithmic score. It is a proper score: a member does best if it
+gives the probabilities that it believes. Calls within H are not told apart, since a function that is called so soon is
+still resident. A member's mean charge weights each call `FORGETTING` times as much as the next one, so that about the
+last hundred calls count. The member with the least mean charge is used until the next call; of equal ones, the one that
+is named first. A member without a forecast is not charged and cannot be used.
 
-Worked example. H = 60 s, two members. The gap is 70 s, between the looks at 60 and 84.9 s. The first had said 0.5 for a
-call within 60 s and then 0.2: P = 0.5 x 0.2, charge 2.30. The second had said 0.375 and 0.8: P = 0.625 x 0.8, charge
-0.69; it speaks. The next gap is like that too; they had said 0.5 and 0.4, and 0.8 and 0.05: charges 1.61 and 4.61. The
-means are (0.99 x 2.30 + 1.61) / 1.99 = 1.95 and (0.99 x 0.69 + 4.61) / 1.99 = 2.66; now the first one speaks.
+Worked example. H = 60 s, and there are two members. The gap is 70 s, so it ends in the period from 60 to 84.9 s. The
+first member gave 0.5 to a call within 60 s, and 0.2 to one in the period after: P = 0.5 x 0.2, charge 2.30. The second
+one gave 0.375 and 0.8: P = 0.625 x 0.8, charge 0.69. So the second member is used. The next gap is 70 s, too. The first
+member gave 0.5 and 0.4, the second one 0.8 and 0.05: charges 1.61 and 4.61. The means are now
+(0.99 x 2.30 + 1.61) / 1.99 = 1.95 and (0.99 x 0.69 + 4.61) / 1.99 = 2.66. So the first member is used.
 
-Whoever speaks, rates of different functions are compared with each other, so members must mean the same by a rate: the
-Poisson process among them counts gaps (`poisson`), without the paper's surplus of one call.
+The rates of different functions are compared with each other, whichever member they come from. So all members have to
+mean the same by a rate: `poisson` counts gaps as a member, without the paper's surplus of one call.
 
-Sources. Dawid, "Present position and potential developments: the prequential approach" (1984), for judging forecasts
-by the sequence of their outcomes alone; Gneiting and Raftery, "Strictly Proper Scoring Rules" (2007); following the
-leader with forgetting is a simple case of prediction with expert advice (Cesa-Bianchi and Lugosi, 2006).
+Sources. Dawid, "Present position and potential developments: the prequential approach" (1984), judges forecasts only
+by what then happened. Gneiting and Raftery, "Strictly Proper Scoring Rules" (2007). Using the best member so far, with
+forgetting, is a simple case of prediction with expert advice (Cesa-Bianchi and Lugosi, 2006).
 
-Caveats. What a good forecast is worth depends on memory and neighbours, which no score knows. A function that is
-called in bursts has few long silences to judge by: the first of them cost what the wrong member costs. One charge is
-at most `WORST`, so that a member is not condemned for one surprise.
+Caveats. What a good forecast is worth depends on memory and on other functions, which a score does not know. A function
+that is called in bursts has few long gaps to judge by, so the wrong member may be used for the first of them. One
+charge is at most `WORST`, so that a member is not ruled out by one surprise.
 """
 
 from __future__ import annotations
@@ -39,18 +40,20 @@ from ...core.values import value
 FORGETTING: Final = 0.99
 WORST: Final = 7.0
 LOOKS: Final = 21
-"""After the first one; the last is 1,024 horizons after the call."""
+"""Number of period ends; the last one is 1,024 horizons after the call."""
 _WORST_PROBABILITY: Final = math.exp(-WORST)
 
 
 @value(frozen=True, slots=True)
 class Standing:
-    """A member's charges so far."""
+    """The charges of one member so far."""
 
     charge: float = 0.0
+    """Weighted sum of the charges."""
     weight: float = 0.0
+    """Sum of the weights."""
     mean: float = math.inf
-    """`charge` / `weight`; kept, since it is asked for more often than it changes."""
+    """`charge` / `weight`. It is stored because it is read more often than it changes."""
 
     def with_charge(self, charge: float) -> Standing:
         charge, weight = FORGETTING * self.charge + charge, FORGETTING * self.weight + 1.0
@@ -60,9 +63,9 @@ class Standing:
 @value(frozen=True, slots=True)
 class AutoForecast:
     chosen: str
-    """Name of the member that speaks."""
+    """Name of the member that is used."""
     best: Forecast
-    """What it says."""
+    """The forecast of that member."""
     members: tuple[Forecast | None, ...]
     standings: tuple[Standing, ...]
 
@@ -77,7 +80,7 @@ class AutoForecast:
 
 
 class Auto:
-    """`members`: predictors by name, at least one; `horizon_s`: sooner calls are all alike."""
+    """`members` are predictors by name, at least one. `horizon_s` is H."""
 
     def __init__(self, members: Mapping[str, Predictor], horizon_s: float = 60.0) -> None:
         self.names = tuple(members)
@@ -103,7 +106,7 @@ class Auto:
         return None if best is None else AutoForecast(chosen, best, tuple(forecasts), standings)
 
     def _judged(self, before: AutoForecast, last_at: float, gap_s: float) -> tuple[Standing, ...]:
-        """The standings, once the call has come that was forecast at `last_at`."""
+        """The standings after a call came `gap_s` seconds after the one at `last_at`, for which `before` was made."""
         horizon_s = self.looks_s[0]
         judged: list[Standing] = []
         for forecast, standing in zip(before.members, before.standings, strict=True):
@@ -117,7 +120,7 @@ class Auto:
         return tuple(judged)
 
     def _later(self, forecast: Forecast, last_at: float, gap_s: float) -> float:
-        """Product of what it said for what came true after the first look."""
+        """Product of the probabilities that a member gave to what happened after the first period."""
         true, age_s = 1.0, self.looks_s[0]
         for look_s in self.looks_s[1:]:
             called = forecast.probability(last_at + age_s, look_s - age_s)

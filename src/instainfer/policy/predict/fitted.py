@@ -1,13 +1,13 @@
-"""A forecast of the next gap by a model that a library fits: what `arima` and `forest` have in common.
+"""Predicts the next gap between two calls by a model that a library fits: the common part of `arima` and `forest`.
 
-The series is that of the logarithms of the gaps between calls. A model says what comes next in it and which errors it
-has made on the series that it was fitted to; the next gap is thought to be as far from what it says as it was off
-then. These possible gaps, one for each error, fill the table of `ages`. Before `LEAST_GAPS` gaps have been seen, the
-gaps themselves do, as with the predictor `histogram`.
+The model is fitted to the series of the logarithms of the gaps. It predicts the next value, and it tells which errors
+it made on the series that it was fitted to. The prediction plus one of these errors is a possible next gap. All these
+possible gaps, one for each error, fill the table of `ages`. Until `LEAST_GAPS` gaps have been seen, the gaps themselves
+fill the table, as in the predictor `histogram`.
 
-Fitting takes tens of milliseconds, and no call waits for its forecast less than for its answer: a model is fitted
-anew only when `REFIT_CALLS` calls have come and `REFIT_S` seconds have gone by since, and is applied to the latest
-gaps in between, which takes microseconds.
+A fit takes tens of milliseconds, and calls have to wait for it. So a model is fitted again only after at least
+`REFIT_CALLS` calls and `REFIT_S` seconds. In between, the old model is applied to the latest gaps, which takes
+microseconds.
 """
 
 from __future__ import annotations
@@ -25,24 +25,26 @@ REFIT_S: Final = 600.0
 
 
 class Model(Protocol):
-    """What has been fitted to a series."""
+    """A model that was fitted to a series."""
 
     @property
     def errors(self) -> Sequence[float]:
-        """What came less what the model would have said, for values of the series; at least one."""
+        """The actual minus the predicted values of the series. At least one."""
         ...
 
     def next(self, series: Sequence[float]) -> float:
-        """The value expected after this series: the one that was fitted, or what it has become."""
+        """The value expected after `series`: the series that the model was fitted to, or a later state of it."""
         ...
 
 
-#: Fits a model to a series of `LEAST_GAPS` values or more, oldest first.
+#: Fits a model to a series of at least `LEAST_GAPS` values, oldest first.
 Fit: TypeAlias = Callable[[Sequence[float]], Model]
 
 
 @value(frozen=True, slots=True)
 class FittedForecast(ages.AgeForecast):
+    """A forecast, together with the model that it was made by."""
+
     model: Model
     fitted_at: float
     calls: int
@@ -50,7 +52,7 @@ class FittedForecast(ages.AgeForecast):
 
 
 class Fitted:
-    """`horizon_s`: how far ahead the forecast's rate looks."""
+    """`fit` fits the models. `horizon_s` is how far ahead the forecast's rate looks."""
 
     def __init__(self, fit: Fit, horizon_s: float = 60.0) -> None:
         self.fit = fit

@@ -1,21 +1,22 @@
-"""What has been seen: the gaps between the remembered calls, conditioned on the silence so far.
+"""Predicts the next gap between two calls from the distribution of the gaps that were seen.
 
 Algorithm. Every gap between two consecutive remembered calls (64 calls by default) counts once in the table of
-`ages`; one more gap's weight is spread over all ranges for what has not been seen. The next call is as far from the
-last one as one of those gaps; those that are shorter than the silence so far no longer count.
+`ages`. The weight of one more gap is spread over all ranges, for gaps that were not seen. The next gap is distributed
+like those in the table. Gaps that are shorter than the time since the last call no longer count.
 
-Worked example. Four calls, 300 s apart: three gaps in the range from 256 to 304.4 s, before which there are 49 ranges
-of the 82. P(call within 256 s) = (49 / 82) / 4 = 0.149, P(call within 304.4 s) = (3 + 50 / 82) / 4 = 0.902. When
-256 s have passed in silence, a call comes within the next 48.4 s with probability
-1 - (1 - 0.902) / (1 - 0.149) = 0.885.
+Worked example. There are four calls, 300 s apart. So three gaps are in the range from 256 to 304.4 s, and 49 of the 82
+ranges are before this one. P(call within 256 s) = (49 / 82) / 4 = 0.149, and
+P(call within 304.4 s) = (3 + 50 / 82) / 4 = 0.902. When 256 s have passed without a call, the probability of a call
+within the next 48.4 s is 1 - (1 - 0.902) / (1 - 0.149) = 0.885.
 
-Sources. Table 4 of the paper (SoCC 2024) has a histogram among its predictors and does not say how it turns it into
-P_load and P_offload. The one of "Serverless in the Wild" (ATC 2020) has bins of one minute over four hours, for
-keeping containers; loading a model takes seconds and functions are called many times a minute, hence ranges that
-grow with the gap. The weight of the unseen is Dirichlet's prior with a concentration of one.
+Sources. A histogram is one of the predictors in Table 4 of the paper (SoCC 2024), which does not say how it maps the
+histogram to P_load and P_offload. The histogram of "Serverless in the Wild" (ATC 2020) has bins of one minute over four
+hours, to decide about containers. But loading a model takes seconds, and functions are called many times a minute. So
+the ranges here are short for short gaps and long for long ones. The weight of the unseen gaps is a Dirichlet prior with
+a concentration of one.
 
-Caveats. Order is not looked at: a long gap that always follows a short one is as likely as any other. A function
-whose habits change is followed only as fast as its calls are forgotten.
+Caveats. The order of the gaps is ignored: a long gap that always follows a short one is as likely after any gap. When
+the behaviour of a function changes, the forecast follows only as fast as old calls are forgotten.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ _BYTE: Final = tuple(bytes((n,)) for n in range(ages.RANGES))
 
 @value(frozen=True, slots=True)
 class HistogramForecast(ages.AgeForecast):
+    """A forecast with the order of its gaps, so that the next forecast can drop the oldest one."""
+
     in_turn: bytes
-    """The ranges of the gaps, oldest first."""
+    """The ranges of the gaps, one byte each, oldest first."""
 
 
 class Histogram:
-    """`horizon_s`: how far ahead the forecast's rate looks."""
+    """`horizon_s` is how far ahead the forecast's rate looks."""
 
     def __init__(self, horizon_s: float = 60.0) -> None:
         self.horizon_s = horizon_s

@@ -1,7 +1,7 @@
-"""No predictor: nothing is ever forecast (the ablation NP of SoCC 2024, Fig. 15).
+"""The predictor that makes no forecasts (the ablation NP of SoCC 2024, Fig. 15).
 
-Every function then has the same small prior rate. Memory that is idle anyway is filled when containers come and go or
-calls arrive, and nobody displaces anybody.
+Without forecasts every function has the same small rate. Idle memory is still filled when containers come and go or
+calls arrive, but no function displaces another one.
 """
 
 from __future__ import annotations
@@ -12,5 +12,7 @@ from ...core.ports import Forecast
 
 
 class NoPredictor:
+    """Never makes a forecast."""
+
     def forecast(self, arrivals: Sequence[float], before: Forecast | None = None) -> Forecast | None:
         return None

@@ -1,21 +1,23 @@
-"""Local improvement of a packing: what a greedy by value per byte leaves on the table.
+"""Local improvement of a packing that the greedy algorithm has made.
 
-Only what is planned and not loaded yet moves, so a move costs nothing but the thinking. Three moves, taken in turn
-until none helps or the effort is spent, and while there is effort left once more from other beginnings:
+Only items that are planned and not loaded yet are moved, so a move costs nothing but computing time. There are three
+moves. They are tried in turn until none of them helps or the effort (see `EFFORT`) is used up. If effort is left, the
+search starts again from packings that are filled in other orders.
 
-- *Refill* a bin: take its planned items out, and of these and of the items that were left out choose the subset of
-  most value that fits, by branch and bound. Items that lose their place may find another bin.
-- *Exchange* two planned items of different bins, or move one, where that leaves room in which one that was left out
-  adds more than the change costs.
-- *Refill two* bins together, where neither of the others helps any longer: for each subset for the first one, the best
-  for the second of what remains.
+- *Refill* one bin: take its planned items out. Then choose, from these and from the items without a place, the subset
+  of most value that fits, by branch and bound. Items that lose their place may find another bin.
+- *Exchange* two planned items of different bins, or move one item, if an item without a place then fits in and adds
+  more value than the change costs.
+- *Refill two* bins together, when the other moves no longer help: for each subset of items for the first bin, find the
+  best subset of the remaining items for the second bin.
 
-Worked example. Room for 100 MB; a of 60 MB is worth 6.1 s, b and c of 50 MB 5 s each. The greedy takes a, since its
-bytes are worth most, and nothing else fits. Refilling finds b and c: 10 s instead of 6.1.
+Worked example. A bin has room for 100 MB. Item a has 60 MB and is worth 6.1 s; items b and c have 50 MB each and are
+worth 5 s each. The greedy algorithm takes a, which is worth most per byte, and then nothing else fits. Refilling finds
+b and c: 10 s instead of 6.1 s.
 
-What it comes to, on random instances against the exact optimum (`tests/unit/test_packing.py`): greedy alone is
-4.8 % below it in the mean and a third in the worst case, the first two moves come to 4.3 % in the worst case, all three
-to 0.7 %.
+Quality, measured on random instances against the exact optimum (`tests/unit/test_packing.py`): the greedy algorithm
+alone is 4.8 % below the optimum on average and a third below it in the worst case. With the first two moves, the worst
+case is 4.3 % below, and with all three 0.7 %.
 """
 
 from __future__ import annotations
@@ -28,54 +30,57 @@ from itertools import accumulate, combinations, islice
 from operator import attrgetter
 from typing import Final
 
-from .packing import Bin, Item, Packing, Placed, loudness
-from .valuation import container_s, once
+from .packing import Bin, Item, Packing, Placed, quietest_first
+from .valuation import container_value_s, until_first_call_s
 
 EFFORT: Final = 14_000
-"""Subsets and pairs that are looked at in one plan."""
+"""Number of subsets and pairs of items that are looked at in one plan."""
 CHOICE: Final = 10
-"""Items that a bin is refilled from, besides its own."""
+"""Number of items without a place that a bin may be refilled from, besides its own items."""
 PER_BIN: Final = 400
-"""Subsets looked at for one bin."""
+"""Most subsets that are looked at for one bin."""
 PER_PAIR: Final = 2000
-"""Those looked at for two bins together."""
+"""Most subsets that are looked at for two bins together."""
 REFILL: Final = 60
-"""What refilling a bin counts besides, in subsets: with the settling that follows it takes about as long."""
+"""Additional effort that is counted for each refill, in subsets. It covers finding new places for other items."""
 SECOND: Final = 8
-"""The same for looking for the best subset for the second of two bins."""
+"""Additional effort that is counted for each search for the best subset of the second of two bins."""
 STARTS: Final[Sequence[Callable[[Item], float]]] = (
     attrgetter("alone_s"),
     attrgetter("rate"),
     attrgetter("plain_bytes"),
     lambda item: -item.rate,
 )
-"""Orders in which an empty packing is filled, the largest first."""
+"""Sort keys, largest first: the orders in which an empty packing is filled when the search starts again."""
 LEAST_S: Final = 1e-9
-"""Growth that is not rounding."""
+"""A smaller growth of the value may be a rounding error and does not count."""
 
 
 @dataclass(slots=True)
 class _Search:
-    """The best subset of `items` for a bin: depth first, those of most value per byte first.
+    """Searches the best subset of `items` for a bin: depth first, in the given order (most value per byte first).
 
-    Branch and bound: where even the best bytes that are left, in all the room that is left, would not make a better
-    subset, nobody looks (the bound of the fractional knapsack; Dantzig, "Discrete-Variable Extremum Problems", 1957).
+    Branch and bound: a branch is cut off if it cannot give a better subset even when the room that is left is filled
+    with the best value per byte of the remaining items (the bound of the fractional knapsack; Dantzig,
+    "Discrete-Variable Extremum Problems", 1957).
     """
 
     place: Bin
     items: Sequence[Item]
     horizon_s: float
     looked_at: int = 0
+    """Number of subsets that were looked at."""
     chosen: list[Item] = field(default_factory=list)
     best: list[Item] = field(default_factory=list)
     best_s: float = 0.0
+    """Value of the bin, in seconds, with the items in `best`."""
 
     sizes_bytes: list[int] = field(init=False)
-    """Of the items, as all that follows: found once, since a plan looks at thousands of subsets."""
+    """Sizes of the items. These lists are computed once, because a plan looks at thousands of subsets."""
     rates: list[float] = field(init=False)
     weights: list[float] = field(init=False)
     ratios: list[float] = field(init=False)
-    """The largest weight per byte of those from each item on."""
+    """For each item, the largest weight per byte among it and all later items."""
 
     def __post_init__(self) -> None:
         place = self.place
@@ -88,17 +93,20 @@ class _Search:
 
     def run(self) -> None:
         place = self.place
-        self._go(0, place.room_bytes, place.rate, place.weight, once(place.rate, self.horizon_s))
+        self._go(0, place.room_bytes, place.rate, place.weight, until_first_call_s(place.rate, self.horizon_s))
 
     def _go(self, start: int, room_bytes: int, rate: float, weight: float, at_most_s: float) -> None:
-        """`at_most_s`: g(Lambda) of what has been chosen; more items only make it smaller."""
+        """Look at all subsets that add items from index `start` on.
+
+        `at_most_s` is g(Lambda) of the chosen items. It only shrinks when more items are added.
+        """
         sizes_bytes, rates, weights, chosen = self.sizes_bytes, self.rates, self.weights, self.chosen
         if len(chosen) >= self.place.seats:
             return
         horizon_s = self.horizon_s
         for n in range(start, len(sizes_bytes)):
             if at_most_s * (weight + room_bytes * self.ratios[n]) <= self.best_s:
-                return  # not even if the best bytes from here on filled the room
+                return  # the bound: filling the room with the best bytes left would not help
             size_bytes = sizes_bytes[n]
             if size_bytes > room_bytes:
                 continue
@@ -107,7 +115,7 @@ class _Search:
             self.looked_at += 1
             rate_now, weight_now = rate + rates[n], weight + weights[n]
             chosen.append(self.items[n])
-            # `container_s`, spelt out.
+            # This is `container_value_s` written out, to save a call.
             once_s = -math.expm1(-rate_now * horizon_s) / rate_now if rate_now > 0.0 else horizon_s
             value_s = once_s * weight_now
             if value_s > self.best_s:
@@ -116,7 +124,7 @@ class _Search:
             chosen.pop()
 
     def subsets(self) -> Iterator[tuple[list[Item], float]]:
-        """All that fit, the empty one first, with the bin's value; the list is that of `chosen` and changes."""
+        """All subsets that fit, each with the value of the bin, the empty one first. The same list is used for all."""
         yield self.chosen, self.place.value_s
         yield from self._subsets(0, self.place.room_bytes, self.place.rate, self.place.weight)
 
@@ -128,12 +136,14 @@ class _Search:
                 continue
             rate_now, weight_now = rate + self.rates[n], weight + self.weights[n]
             self.chosen.append(self.items[n])
-            yield self.chosen, container_s(rate_now, weight_now, self.horizon_s)
+            yield self.chosen, container_value_s(rate_now, weight_now, self.horizon_s)
             yield from self._subsets(n + 1, room_bytes - self.sizes_bytes[n], rate_now, weight_now)
             self.chosen.pop()
 
 
 class _Improver:
+    """The search. `contents` and `bins` hold the present packing, and `left` the items without a place."""
+
     def __init__(self, packing: Packing, planned: Sequence[Placed], left: Sequence[Item]) -> None:
         self.packing = packing
         self.horizon_s = packing.horizon_s
@@ -149,7 +159,7 @@ class _Improver:
         return sum(place.value_s for place in self.bins.values())
 
     def begin_again(self, order: Callable[[Item], float]) -> None:
-        """Take all out, and put in what fits in another order, the largest first."""
+        """Take all planned items out, and fill the bins again in another order, the largest `order` first."""
         items = list(self.left)
         for id_, contents in self.contents.items():
             for item in contents:
@@ -160,7 +170,7 @@ class _Improver:
         self.left = sorted([item for item in items if not self._settle(item)], key=_most_per_byte_first)
 
     def placed(self) -> list[Placed]:
-        """What is where, those that add most first."""
+        """The present packing, the items that add most value first."""
         packing = self.packing
         placed = [
             Placed(item, place.copy(), packing.loses(item, place), packing.chance(item, place.rate - item.rate))
@@ -181,7 +191,7 @@ class _Improver:
             if not better and self.effort > 0:
                 better = self._refill_two()
 
-    # -- moves -----------------------------------------------------------------------------------------------------
+    # -- moves ---------------------------------------------------------------------------------------------------------
 
     def _refill(self, place: Bin) -> bool:
         before = self.contents[place.id]
@@ -201,7 +211,7 @@ class _Improver:
         return better
 
     def _refill_two(self) -> bool:
-        """Refill two bins together, the first two where that helps."""
+        """Refill two bins together; the first pair of bins for which that helps."""
         for here, there in combinations(list(self.bins.values()), 2):
             if here.namespace == there.namespace and self.effort > 0 and self._refill_both(here, there):
                 return True
@@ -238,7 +248,7 @@ class _Improver:
         return best_s > least_s
 
     def _empty(self, place: Bin) -> list[Item]:
-        """What was planned for it is out of it; returns that."""
+        """Take the planned items out of a bin, and return them."""
         contents = self.contents[place.id]
         for item in contents:
             place.take_out(item, self.horizon_s)
@@ -250,7 +260,7 @@ class _Improver:
         self.contents[place.id] = items
 
     def _place_anew(self, before: Sequence[Item], now: Sequence[Item]) -> None:
-        """Those that have lost their place look for another one; those that have one now are left out no longer."""
+        """After a refill, find other places for the items in `before` that lost theirs, and update `left`."""
         placed = {item.key for item in now}
         self.left = [item for item in self.left if item.key not in placed]
         for item in before:
@@ -258,7 +268,7 @@ class _Improver:
                 insort(self.left, item, key=_most_per_byte_first)
 
     def _exchange(self) -> bool:
-        """Change two items' places, or move one, so that the first of those left out for whom it helps fits in."""
+        """Make room for an item without a place: let two other items change places, or move one, if that helps."""
         for item in self.left[:CHOICE]:
             for place in self.bins.values():
                 if place.namespace != item.namespace or item.key in place.holds or place.seats <= 0:
@@ -303,10 +313,10 @@ class _Improver:
         there.put(item, self.horizon_s)
         self.contents[there.id].append(item)
 
-    # -- words -----------------------------------------------------------------------------------------------------
+    # -- help ----------------------------------------------------------------------------------------------------------
 
     def _settle(self, item: Item) -> bool:
-        found = self.packing.insert(item, sorted(self.bins.values(), key=loudness))
+        found = self.packing.insert(item, sorted(self.bins.values(), key=quietest_first))
         if found is None:
             return False
         found.bin.put(item, self.horizon_s)
@@ -323,10 +333,10 @@ def _fits_alone(item: Item, place: Bin, room_bytes: int) -> bool:
 
 
 def improve(packing: Packing, planned: Sequence[Placed], left: Sequence[Item]) -> list[Placed]:
-    """A packing in which the sum of values is at least as large, those that add most first; `planned` must be without
-    victims and welcome items.
+    """Improve a packing. Returns the new places, the items that add most value first.
 
-    `left` are the items that found no place, those of most value per byte first.
+    `planned` are the items of the present packing; none may have victims or be `never_called`. `left` are the items
+    without a place, most value per byte first. The sum of the values never shrinks.
     """
     improver = _Improver(packing, planned, left)
     improver.run()

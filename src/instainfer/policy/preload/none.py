@@ -1,4 +1,4 @@
-"""No pre-loading: the platform as it would be without us."""
+"""The policy that never pre-loads anything: a platform without InstaInfer's main idea, to compare with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from ..memoryless import Memoryless
 
 
 class NoPreloading(Memoryless):
+    """Suggests nothing."""
+
     active = False
 
     def plan(self, view: NodeView) -> PreloadPlan:

@@ -1,18 +1,18 @@
-"""Opportunistic pre-loading: which residents should which idle container hold? (SoCC 2024, section 4.)
+"""The opportunistic pre-loading policy: which residents should each idle container hold? (SoCC 2024, section 4.)
 
-*When.* A function becomes a candidate when its forecast says that a call will have come with probability P_load. When
-the silence has lasted until P_offload the prediction was wrong. The paper off-loads the resident then. Measured, that
-hurts: the memory is idle anyway, with a window of five calls the moment comes after half the window's length, and the
-next call is a miss. By default such a resident therefore stays, and only its worth falls with its rate until somebody
-who is worth clearly more wants the room (``patient``). ``patient = False`` gives the paper's rule, and an overdue
-function is not loaded again before its next call.
+*When.* A function becomes a candidate when a call has come with probability P_load, as its forecast says. When no call
+has come until P_offload, the forecast was wrong, and the paper off-loads the resident. Measurements showed that this
+does harm: the memory is idle anyway, and with a window of five calls P_offload comes after about half of the window's
+length, so that the next call is a miss. So by default (``patient``) such a resident stays. Its value falls with its
+rate, until another function that is clearly worth more needs the room. ``patient = False`` gives the rule of the paper,
+and an overdue function is then not loaded again before its next call.
 
-*Where.* Idle containers are knapsacks: a resident weighs its bytes and is worth the seconds of loading that it is
-expected to save there (`valuation`). They are filled by value for each byte, displacing residents of clearly lower
-value (`packing`).
+*Where.* Idle containers are knapsacks. The weight of a resident is its size in bytes, and its value is the seconds of
+loading that it is expected to save in that container (`valuation`). Functions are placed in the order of their value
+per byte, and may displace residents of clearly lower value (`packing`).
 
-Templates come last: when every function that is wanted has its place, idle containers with room get the templates of
-the environments that may be called there, so that a miss is fast too.
+Templates come last. When no function is to be loaded, idle containers with room get templates of environments of their
+namespace, so that a miss is fast there, too.
 """
 
 from __future__ import annotations
@@ -39,22 +39,27 @@ from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
 from .valuation import (
     AT_HOME,
     LOOK_EVERY_S,
-    once,
     rate,
     saves_s,
     template_s,
+    until_first_call_s,
     worth_s,
 )
 
-BELIEVED_S = 15.0
-"""How long a container's rates are believed while nothing in it changes."""
-BELIEVED_SILENT_S = 3.0
-"""How long that of a function without a place is: it falls with the silence."""
+BIN_VALID_S = 15.0
+"""Seconds for which a `Bin` is used again, as long as nothing changes in its container. Its rates change slowly."""
+ITEM_VALID_S = 3.0
+"""Seconds for which an `Item` is used again, as long as nothing changes. Its rate falls while it is not called."""
 
 
 class Opportunistic:
-    """`p_load`, `p_offload`: probabilities; `horizon_s`: seconds; `hysteresis`: share of what would be displaced;
-    `least_chance`: of being called before the neighbours; `max_residents`: functions in one container, 0 for any."""
+    """The policy.
+
+    `p_load` and `p_offload` are the probabilities P_load and P_offload. `horizon_s` is the horizon H of values. A load
+    that displaces others must gain more than `hysteresis` times the value that is lost. `least_chance` is the least
+    probability of being called before the neighbours. `max_residents` limits the functions in one container; 0 means
+    no limit.
+    """
 
     active = True
 
@@ -76,24 +81,24 @@ class Opportunistic:
         self.least_chance = least_chance
         self.patient = patient
         self.max_residents = max_residents or UNLIMITED
-        self._bins: dict[ContainerId, _Kept] = {}
-        self._seen: dict[ResidentKey, _Seen] = {}
+        self._cached_bins: dict[ContainerId, _CachedBin] = {}
+        self._cached_items: dict[ResidentKey, _CachedItem] = {}
         self._misses: dict[ResidentKey, float] = {}
-        """As the last thorough plan saw them."""
+        """Expected misses of each template's functions, from the last thorough plan."""
         self._templates_s: dict[ResidentKey, float] = {}
-        """What templates are worth by that, of those that were asked for since."""
+        """Values of templates in seconds, computed from these misses when they were first needed."""
 
     def worth(self, function: FunctionView, at: float) -> float:
         return worth_s(function, at)
 
     def ended(self, container: ContainerId) -> None:
-        self._bins.pop(container, None)
+        self._cached_bins.pop(container, None)
 
     def forget(self, function: FunctionKey) -> None:
-        self._seen.pop(function, None)
+        self._cached_items.pop(function, None)
 
     def remembered(self) -> Remembered:
-        return Remembered(self._seen.keys(), self._bins.keys())
+        return Remembered(self._cached_items.keys(), self._cached_bins.keys())
 
     def plan(self, view: NodeView) -> PreloadPlan:
         offloads = [] if self.patient else list(overdue(view, self.p_offload))
@@ -116,49 +121,49 @@ class Opportunistic:
         )
 
     def _look_thoroughly(self, view: NodeView) -> None:
-        """Note what can only be known where everything is in view, and forget what is not."""
+        """Compute what needs a thorough view, and drop cached items and bins that are not in it."""
         absent = {function.key for function in view.absent}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in absent}
+        self._cached_items = {key: cached for key, cached in self._cached_items.items() if key in absent}
         here = {container.id for container in view.containers}
-        self._bins = {id_: kept for id_, kept in self._bins.items() if id_ in here}
+        self._cached_bins = {id_: cached for id_, cached in self._cached_bins.items() if id_ in here}
         self._templates_s = {}
         self._misses = {}
         for function in view.absent:
             if function.template is not None:
-                chance = self._see(function, view).chance
+                chance = self._cached_item(function, view).chance
                 self._misses[function.template] = self._misses.get(function.template, 0.0) + chance
 
-    # -- whom ------------------------------------------------------------------------------------------------------
+    # -- which functions -----------------------------------------------------------------------------------------------
 
     def _items(
         self, functions: Iterable[FunctionView], view: NodeView
     ) -> tuple[list[Item], list[tuple[float, ResidentKey]]]:
-        """Functions that should be resident and are not, and those that are not due yet, with when they will be."""
+        """The items of functions to load, and the functions that are not due yet, with their due times."""
         at = view.at
         items: list[Item] = []
         later: list[tuple[float, ResidentKey]] = []
         for function in functions:
-            # `_see`, and most have been seen: spelt out, since every plan asks for many.
-            seen = self._seen.get(function.key)
-            if seen is None or seen.view is not function or at >= seen.until:
-                seen = self._as_now(function, view)
-            if at < seen.due_at:
-                if seen.due_at < math.inf:
-                    later.append((seen.due_at, function.key))
-            elif at < seen.fails_at:
-                items.append(seen.item)
+            # This is `_cached_item` written out, because every plan asks for many items, and most are cached.
+            cached = self._cached_items.get(function.key)
+            if cached is None or cached.view is not function or at >= cached.until:
+                cached = self._fresh_item(function, view)
+            if at < cached.due_at:
+                if cached.due_at < math.inf:
+                    later.append((cached.due_at, function.key))
+            elif at < cached.fails_at:
+                items.append(cached.item)
         return items, later
 
-    def _see(self, function: FunctionView, view: NodeView) -> _Seen:
-        """A function that is not resident; for a while as it was seen last, if nothing is known to have changed."""
-        seen = self._seen.get(function.key)
-        if seen is not None and seen.view is function and view.at < seen.until:
-            return seen
-        return self._as_now(function, view)
+    def _cached_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
+        """The item of a candidate, from the cache if it is still valid."""
+        cached = self._cached_items.get(function.key)
+        if cached is not None and cached.view is function and view.at < cached.until:
+            return cached
+        return self._fresh_item(function, view)
 
-    def _as_now(self, function: FunctionView, view: NodeView) -> _Seen:
+    def _fresh_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
         each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
-        used_s = once(each, self.horizon_s)
+        used_s = until_first_call_s(each, self.horizon_s)
         alone_s = each * saves * used_s
         item = Item(
             function.key,
@@ -174,19 +179,19 @@ class Opportunistic:
         )
         forecast = function.forecast
         if forecast is None:
-            return _Seen(function, view.at, item, each * used_s)
-        before = self._seen.get(function.key)
+            return _CachedItem(function, view.at, item, each * used_s)
+        before = self._cached_items.get(function.key)
         if before is not None and before.view.forecast is forecast:
             due_at, fails_at = before.due_at, before.fails_at
         else:
             due_at = forecast.due_at(self.p_load)
             fails_at = math.inf if self.patient else forecast.due_at(self.p_offload)
-        seen = _Seen(function, view.at + BELIEVED_SILENT_S, item, each * used_s, due_at, fails_at)
-        self._seen[function.key] = seen
-        return seen
+        cached = _CachedItem(function, view.at + ITEM_VALID_S, item, each * used_s, due_at, fails_at)
+        self._cached_items[function.key] = cached
+        return cached
 
     def _next_look(self, view: NodeView) -> float | None:
-        """When everything has to be looked at anew although nothing has happened."""
+        """When the next thorough plan is due even if nothing happens before."""
         look_at = math.inf
         if (view.absent or view.waiting) and (view.containers or view.others):
             look_at = view.at + LOOK_EVERY_S
@@ -194,12 +199,15 @@ class Opportunistic:
             look_at = min([look_at, *(moment for moment in overdue_at(view, self.p_offload) if moment > view.at)])
         return look_at if look_at < math.inf else None
 
-    # -- where -----------------------------------------------------------------------------------------------------
+    # -- which containers ----------------------------------------------------------------------------------------------
 
     def _pack(
         self, view: NodeView, changed: list[Bin], fresh: list[Item], waiting: list[Item]
     ) -> tuple[list[SuggestLoad], list[Item]]:
-        """What to load, and the items that found no place, those of most value per byte first."""
+        """The loads, and the items that found no place, most value per byte first.
+
+        `fresh` items are tried in all bins in view, `waiting` items only in `changed` ones.
+        """
         others = self._all(view.others, view, set()) if fresh else []
         packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
         items = _most_per_byte_first([*fresh, *waiting])
@@ -232,10 +240,10 @@ class Opportunistic:
     def _improved(
         self, packing: Packing, items: list[Item], placed: list[Placed], left: list[Item], load_slots: int
     ) -> tuple[list[Placed], list[Item]]:
-        """Several at once: what a greedy leaves on the table."""
+        """Improve the packing when several items were placed at once."""
         open_bins = {each.id for each in packing.bins}
-        free = [p for p in placed if not p.victims and not p.item.welcome and p.bin.id in open_bins]
-        eager = [item for item in left if not item.welcome]
+        free = [p for p in placed if not p.victims and not p.item.never_called and p.bin.id in open_bins]
+        eager = [item for item in left if not item.never_called]
         if not (free and eager):
             return placed, left
         kept = [each for each in placed if each not in free]
@@ -247,16 +255,16 @@ class Opportunistic:
     def _all(
         self, containers: Iterable[ContainerView], view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]
     ) -> list[Bin]:
-        """The containers as bins; those in which nothing has changed as they were, for a while."""
+        """The bins of containers, from the cache if still valid. `leaving` are residents that this plan ends."""
         if leaving:
             return [self._new_bin(container, view, leaving) for container in containers]
         bins: list[Bin] = []
         for container in containers:
-            kept = self._bins.get(container.id)
-            if kept is None or kept.view is not container or view.at >= kept.until:
-                kept = _Kept(self._new_bin(container, view, leaving), container, view.at + BELIEVED_S)
-                self._bins[container.id] = kept
-            bins.append(kept.bin)
+            cached = self._cached_bins.get(container.id)
+            if cached is None or cached.view is not container or view.at >= cached.until:
+                cached = _CachedBin(self._new_bin(container, view, leaving), container, view.at + BIN_VALID_S)
+                self._cached_bins[container.id] = cached
+            bins.append(cached.bin)
         return bins
 
     def _new_bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
@@ -286,7 +294,7 @@ class Opportunistic:
                     weight += each * saves
             if resident.state is LOADED:
                 staying.append((resident, each, saves))
-        g = once(rates, self.horizon_s)
+        g = until_first_call_s(rates, self.horizon_s)
         loaded: list[Resident] = []
         for resident, each, saves in staying:
             value_s = each * saves * g
@@ -320,10 +328,10 @@ class Opportunistic:
             worth_s = self._templates_s[key] = template_s(view, key, self._misses)
         return worth_s
 
-    # -- templates -------------------------------------------------------------------------------------------------
+    # -- templates -----------------------------------------------------------------------------------------------------
 
     def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
-        """Templates for containers that lack them and have room, the most valuable first; each once, all apart."""
+        """Loads of templates, the most valuable first: each template at most once, and at most one in a container."""
         worth = {key: self._template_s(view, key) for key in view.templates}
         taken: set[ContainerId] = set()
         for key in sorted(worth, key=lambda k: (-worth[k], k)):
@@ -337,11 +345,11 @@ class Opportunistic:
                     yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
                     break
 
-    # -- words -----------------------------------------------------------------------------------------------------
+    # -- reasons -------------------------------------------------------------------------------------------------------
 
     def _suggest(self, placed: Placed) -> SuggestLoad:
         item = placed.item
-        if item.welcome:
+        if item.never_called:
             why = "never called yet, memory is idle"
         else:
             why = f"P(used within {self.horizon_s:g} s) = {placed.chance:.2f}, saves {item.saves_s:.2f} s"
@@ -363,30 +371,30 @@ _DENSITY = attrgetter("density")
 
 
 def _most_per_byte_first(items: list[Item]) -> list[Item]:
-    """Of equals, by key; sorted in place."""
+    """Sort items in place, and return them. Equal ones are sorted by key."""
     items.sort(key=_KEY)
     items.sort(key=_DENSITY, reverse=True)
     return items
 
 
 @dataclass(slots=True, eq=False)
-class _Seen:
-    """A function without a place, as it was seen last; true while the view of it is the same."""
+class _CachedItem:
+    """The item of a candidate. It is valid until `until`, as long as the function has the same view."""
 
     view: FunctionView
     until: float
-    """For so long is its rate believed."""
     item: Item
     chance: float
-    """Of a call within the horizon."""
+    """Probability of a call within the horizon."""
     due_at: float = -math.inf
-    """When it is to be loaded at the earliest, and from when on no longer: by P_load and P_offload."""
+    """When it may be loaded at the earliest (P_load)."""
     fails_at: float = math.inf
+    """When it is overdue and no longer loaded (P_offload)."""
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
-    """A container as it was packed last; true while the view of it is the same, and believed for a while."""
+class _CachedBin:
+    """The bin of a container. It is valid until `until`, as long as the container has the same view."""
 
     bin: Bin
     view: ContainerView

@@ -1,4 +1,4 @@
-"""Residents whose forecast has failed: loaded ahead of a call that was very likely to have come, and has not."""
+"""Finds overdue residents: their functions were very likely to be called by now, and were not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...core.ports import NodeView, SuggestOffload
 
 
 def overdue(view: NodeView, p_offload: float) -> Iterator[SuggestOffload]:
-    """The ends of those that pre-loading has brought, once a call was likely by `p_offload`."""
+    """Suggest to end pre-loaded residents whose call should have come with probability `p_offload`."""
     for container in view.containers:
         for resident in container.residents:
             function = view.functions.get(resident.function)
@@ -23,7 +23,7 @@ def overdue(view: NodeView, p_offload: float) -> Iterator[SuggestOffload]:
 
 
 def overdue_at(view: NodeView, p_offload: float) -> Iterator[float]:
-    """When those that are resident will be; moments that have passed among them."""
+    """The moments at which functions with residents are overdue. Some may have passed already."""
     for container in view.containers:
         for resident in container.residents:
             function = view.functions.get(resident.function)

@@ -1,7 +1,7 @@
-"""Each container for its own function only: pre-loading without the scheduler (the ablation NS of SoCC 2024, Fig. 15).
+"""Pre-loading without a scheduler (the ablation NS of SoCC 2024, Fig. 15).
 
-An idle container gets the function back that it served last, when that function's forecast falls due; nothing else is
-ever loaded into it, and nothing is displaced.
+A function is loaded only into an idle container that is kept for it, when its forecast falls due and the container
+holds no other function. No function is ever displaced.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from .valuation import LOOK_EVERY_S, worth_s
 
 
 class Own(Memoryless):
+    """`p_load` is the probability of a call at which a function is due."""
+
     active = True
 
     def __init__(self, p_load: float = 0.06) -> None:

@@ -1,18 +1,17 @@
-"""Which items should which bin hold, so that the sum of values grows? Multiple knapsacks with neighbours.
+"""Decides which items to put into which bins, so that the sum of the bins' values grows as much as possible.
 
-The value of a bin is that of `valuation`: g(Lambda) x W. The problem is NP-hard already
-without neighbours (SoCC 2024, section 4.2, gives it to a dynamic program, its successor to a greedy by value per byte).
-Ours, in two steps:
+An item is a function that wants a place, and a bin is an idle container. The value of a bin is g(Lambda) x W, as
+described in `valuation`. This is a multiple knapsack problem in which an item's value depends on its neighbours. It is
+NP-hard even without neighbours. SoCC 2024, section 4.2, uses a dynamic program for it, and its successor a greedy
+algorithm by value per byte. Here there are two steps:
 
-1. *Greedy*: items in the order of value per byte; each goes where it adds most, of the `LOOKED_AT` quietest bins with
-   room (`Packing.insert`). Where it fits nowhere, or adds little, it may displace residents that are there already:
-   the cheapest per byte first, all that are needed or none, and only if the sum grows by more than `hysteresis` of
-   what is lost (`Packing.displace`).
-2. *Local improvement* (`improving.improve`), where several items were placed at once.
+1. *Greedy*. Items are taken in the order of their value per byte. Each goes into the bin where it adds most, of the
+   `LOOKED_AT` bins with room whose residents are called least (`Packing.insert`). Where it fits nowhere or adds little,
+   it may displace residents, those of the least value per byte first. It does so only if all needed victims can be
+   ended, and if the sum grows by more than `hysteresis` x the value that is lost (`Packing.displace`).
+2. *Local improvement* (`improving.improve`), when several items were placed in one plan.
 
-Victims are complete sets, and a bin in which somebody is to be ended takes nobody else in the same plan.
-
-In tests the result is held against the exact optimum.
+A bin in which victims have to end takes no other item in the same plan. Tests compare results with the exact optimum.
 """
 
 from __future__ import annotations
@@ -24,13 +23,14 @@ from operator import attrgetter
 from typing import Final
 
 from ...core.model import ContainerId, ResidentKey
-from .valuation import container_s, once
+from .valuation import container_value_s, until_first_call_s
 
 LOOKED_AT: Final = 6
-"""Bins with room that an item is tried in; the quietest ones, since noise is what takes value away."""
+"""Number of bins with room that an item is tried in. They are those with the lowest Lambda, where it keeps most
+of its value."""
 UNLIMITED: Final = 1 << 30
-loudness: Final = attrgetter("rate", "id")
-"""What bins are sorted by."""
+quietest_first: Final = attrgetter("rate", "id")
+"""Sort key of bins: a quiet bin is one whose residents are called rarely (low Lambda)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,64 +40,68 @@ class Item:
     key: ResidentKey
     namespace: str
     rate: float
+    """Expected calls per second that would use it."""
     saves_s: float
+    """Seconds that it saves each of these calls."""
     plain_bytes: int
+    """Its size if it is loaded without a template."""
     forked_bytes: int
-    """What it takes beside its template."""
+    """Its size if it is forked from a template in the same bin."""
     alone_s: float
-    """What it is worth where it has no neighbours."""
+    """Its value in seconds in a bin without neighbours."""
     density: float
-    """What a byte of it is worth there."""
+    """`alone_s` per byte."""
     template: ResidentKey | None = None
-    welcome: bool = False
-    """Never called: it takes what is free, and pushes nobody out."""
+    never_called: bool = False
+    """Whether it was never called. Then it only takes free room, and does not count as a neighbour of others."""
 
     def bytes_in(self, place: Bin) -> int:
-        if self.template is not None and self.template in place.ready:
+        if self.template is not None and self.template in place.templates:
             return self.forked_bytes
         return self.plain_bytes
 
 
 @dataclass(slots=True, eq=False)
 class Resident:
-    """Something in a bin that can be ended."""
+    """A function or a template in a bin that can be ended."""
 
     key: ResidentKey
     size_bytes: int
     rate: float
-    """0 for a function that was never called, and for a template, which calls do not end."""
+    """Calls per second. 0 for a template, and for a function that was never called."""
     saves_s: float
+    """Seconds that it saves each of these calls."""
     fixed_s: float
-    """What it is worth besides, when it is to be ended: a template's value, or that of being at home."""
+    """Value that is lost in addition if it is ended: the value of a template, or of a function in its own container."""
     density: float
-    """What a byte of it is worth in its bin."""
+    """Its whole value in its bin, in seconds per byte."""
     is_template: bool
 
 
 @dataclass(slots=True, eq=False)
 class Bin:
-    """An idle container, as a plan sees it."""
+    """An idle container while a plan is made."""
 
     id: ContainerId
     namespace: str
     room_bytes: int
-    """Free now or soon, without ending anybody."""
+    """Bytes that are free now, or soon, without ending more residents."""
     holds: Collection[ResidentKey]
-    """Everything in it, in whatever state."""
-    ready: Collection[ResidentKey]
-    """Templates that can be forked from."""
+    """Keys of all residents in it, in any state."""
+    templates: Collection[ResidentKey]
+    """Keys of its templates that functions can be forked from."""
     rate: float
-    """Lambda: of the functions that stay and have been called before."""
+    """Lambda: the sum of the rates of the functions that stay and have been called before."""
     weight: float
-    """W: the sum of their rates x seconds saved."""
+    """W: the sum of rate x seconds saved over these functions."""
     loaded: list[Resident]
-    """Those that may be displaced, the cheapest byte first."""
-    least: float
-    """Value of their cheapest byte; ``inf`` where nobody can be displaced."""
+    """Residents that may be displaced, those of the least value per byte first."""
+    least_density: float
+    """Lowest `density` in `loaded`. ``inf`` if it is empty."""
     seats: int = UNLIMITED
-    """Functions it may hold besides."""
+    """How many more functions it may hold."""
     g: float = 0.0
-    """g(Lambda) as it is now."""
+    """g(Lambda) for the present `rate`."""
 
     @property
     def value_s(self) -> float:
@@ -109,11 +113,11 @@ class Bin:
             self.namespace,
             self.room_bytes,
             self.holds,
-            self.ready,
+            self.templates,
             self.rate,
             self.weight,
             self.loaded,
-            self.least,
+            self.least_density,
             self.seats,
             self.g,
         )
@@ -121,80 +125,85 @@ class Bin:
     def put(self, item: Item, horizon_s: float) -> None:
         self.room_bytes -= item.bytes_in(self)
         self.seats -= 1
-        if not item.welcome:
+        if not item.never_called:
             self.rate += item.rate
             self.weight += item.rate * item.saves_s
-            self.g = once(self.rate, horizon_s)
+            self.g = until_first_call_s(self.rate, horizon_s)
 
     def take_out(self, item: Item, horizon_s: float) -> None:
-        """The inverse of `put`."""
+        """Undo `put`."""
         self.room_bytes += item.bytes_in(self)
         self.seats += 1
-        if not item.welcome:
+        if not item.never_called:
             self.rate = max(0.0, self.rate - item.rate)
             self.weight = max(0.0, self.weight - item.rate * item.saves_s)
-            self.g = once(self.rate, horizon_s)
+            self.g = until_first_call_s(self.rate, horizon_s)
 
 
 @dataclass(slots=True, eq=False)
 class Placed:
+    """An item that was given a place in a bin."""
+
     item: Item
     bin: Bin
     adds_s: float
-    """By how much the sum of values grows."""
+    """By how many seconds the sum of the values grows."""
     chance: float
-    """Probability of being used within the horizon, beside those that were there when it was placed."""
+    """Probability that a call uses it within the horizon, given the neighbours at the time of placing."""
     victims: tuple[Resident, ...] = ()
     lost_s: float = 0.0
-    """What the victims were worth; part of `adds_s`."""
+    """Value of the victims in seconds. It is already subtracted in `adds_s`."""
 
 
 class Packing:
-    """A plan in the making: items go into bins one by one, and copies of those that get one keep the books.
+    """A packing to which items are added one by one. A bin that gets an item is replaced by a changed copy.
 
-    `least_chance`: where an item would be called before its neighbours more rarely than that, it is not worth the load:
-    it would burn CPU to be ended again.
+    An item is not put beside neighbours if the probability that it is called before them is below `least_chance`: it
+    would most likely be ended unused, and its load would waste processor time.
     """
 
     def __init__(self, bins: Iterable[Bin], horizon_s: float, hysteresis: float, least_chance: float) -> None:
         self.horizon_s = horizon_s
         self.hysteresis = hysteresis
         self.least_chance = least_chance
-        self.bins = sorted(bins, key=loudness)
-        """The quietest first."""
-        # Kept beside them, since plans ask for every item: whom no room is large enough for looks at none of them, and
-        # who would displace somebody only where there is somebody.
+        self.bins = sorted(bins, key=quietest_first)
+        """Sorted by `quietest_first`."""
+        # These lists make plans faster: an item that is too large for every bin is not tried in any, and an item is
+        # tried for displacing only in bins with residents.
         self._rooms_bytes = sorted([each.room_bytes for each in self.bins])
         self._with_victims = [each for each in self.bins if each.loaded]
 
     def place(self, item: Item, bins: Sequence[Bin] | None = None) -> Placed | None:
-        """Put an item where the sum of values grows most; None where that is nowhere."""
+        """Put an item where the sum of the values grows most. None if it grows nowhere.
+
+        `bins` restricts the search; they must be sorted like `self.bins`.
+        """
         looked_at = self.bins if bins is None else bins
         placed = self.insert(item, looked_at)
-        if not item.welcome:
+        if not item.never_called:
             placed = self.displace(item, looked_at, placed)
         if placed is not None:
             self.enter(placed)
         return placed
 
     def insert(self, item: Item, bins: Sequence[Bin]) -> Placed | None:
-        """The best place that is free."""
+        """The best place for an item that has room for it. It is not put there."""
         if bins is self.bins and bins and item.forked_bytes > self._rooms_bytes[-1]:
             return None
         best: Bin | None = None
         gain_s = 0.0
         tries = LOOKED_AT
-        # `bytes_in` spelt out, here and in `displace`: plans ask for every item and bin.
+        # `Item.bytes_in` is written out here and in `displace`, because this code runs for every item and bin.
         key, namespace, template = item.key, item.namespace, item.template
         forked_bytes, plain_bytes = item.forked_bytes, item.plain_bytes
         for each in bins:
             room_bytes = each.room_bytes
-            if room_bytes < forked_bytes or (room_bytes < plain_bytes and template not in each.ready):
+            if room_bytes < forked_bytes or (room_bytes < plain_bytes and template not in each.templates):
                 continue
             if each.namespace != namespace or each.seats <= 0 or key in each.holds:
                 continue
             if item.rate < self.least_chance * (item.rate + each.rate):
-                break  # the next ones are louder still
+                break  # the residents of the next bins are called even more often
             adds_s = self.gain(item, each)
             if adds_s > gain_s:
                 best, gain_s = each, adds_s
@@ -204,23 +213,23 @@ class Packing:
         return None if best is None else Placed(item, best, gain_s, self.chance(item, best.rate))
 
     def chance(self, item: Item, neighbours: float) -> float:
-        """Probability that it is called within the horizon, and before others that are called at that rate."""
-        return item.rate * once(neighbours + item.rate, self.horizon_s)
+        """Probability that an item is called within the horizon and before neighbours with this sum of rates."""
+        return item.rate * until_first_call_s(neighbours + item.rate, self.horizon_s)
 
     def gain(self, item: Item, place: Bin) -> float:
-        """By how much the bin's value grows by an item."""
-        if item.welcome:
+        """By how many seconds the value of a bin grows with the item."""
+        if item.never_called:
             return place.g * item.rate * item.saves_s
         rate, weight = place.rate + item.rate, place.weight + item.rate * item.saves_s
-        return container_s(rate, weight, self.horizon_s) - place.value_s
+        return container_value_s(rate, weight, self.horizon_s) - place.value_s
 
     def loses(self, item: Item, place: Bin) -> float:
-        """By how much the bin's value would shrink without an item of it."""
+        """By how many seconds the value of a bin would shrink without an item that is in it."""
         rate, weight = max(0.0, place.rate - item.rate), max(0.0, place.weight - item.rate * item.saves_s)
-        return place.value_s - container_s(rate, weight, self.horizon_s)
+        return place.value_s - container_value_s(rate, weight, self.horizon_s)
 
     def displace(self, item: Item, bins: Sequence[Bin], best: Placed | None) -> Placed | None:
-        """A better place than `best` among the full ones, at the cost of who is there; else `best`."""
+        """A better place than `best` where residents have to be ended. If there is none, `best`."""
         most_s = item.alone_s
         better_than_s = 0.0 if best is None else best.adds_s
         key, namespace, template = item.key, item.namespace, item.template
@@ -228,13 +237,13 @@ class Packing:
         for each in self._with_victims if bins is self.bins else bins:
             if not each.loaded:
                 continue
-            lacks_bytes = (forked_bytes if template in each.ready else plain_bytes) - each.room_bytes
+            lacks_bytes = (forked_bytes if template in each.templates else plain_bytes) - each.room_bytes
             if lacks_bytes <= 0:
                 if each.seats > 0:
                     continue
                 lacks_bytes = 0
-            # The cheapest bytes there cost at least so much.
-            if most_s - lacks_bytes * each.least * (1 + self.hysteresis) <= better_than_s:
+            # A bound: the bytes that are missing cost at least `least_density` each.
+            if most_s - lacks_bytes * each.least_density * (1 + self.hysteresis) <= better_than_s:
                 continue
             if each.namespace != namespace or each.seats < 0 or key in each.holds:
                 continue
@@ -265,13 +274,13 @@ class Packing:
             return None
         weight = max(0.0, weight) + item.rate * item.saves_s
         fixed_s = sum(victim.fixed_s for victim in victims)
-        adds_s = container_s(rate, weight, self.horizon_s) - fixed_s - place.value_s
+        adds_s = container_value_s(rate, weight, self.horizon_s) - fixed_s - place.value_s
         if adds_s <= self.hysteresis * lost_s:
             return None
         return Placed(item, place, adds_s, self.chance(item, rate - item.rate), tuple(victims), lost_s)
 
     def enter(self, placed: Placed) -> None:
-        """Keep the bins' books; one in which somebody is to be ended first is done with."""
+        """Put a placed item into its bin. A bin in which victims have to end is removed from this packing."""
         place = placed.bin
         self.bins.remove(place)
         del self._rooms_bytes[bisect_left(self._rooms_bytes, place.room_bytes)]
@@ -280,7 +289,7 @@ class Packing:
         if not placed.victims:
             fuller = place.copy()
             fuller.put(placed.item, self.horizon_s)
-            insort(self.bins, fuller, key=loudness)
+            insort(self.bins, fuller, key=quietest_first)
             insort(self._rooms_bytes, fuller.room_bytes)
             if fuller.loaded:
-                insort(self._with_victims, fuller, key=loudness)
+                insort(self._with_victims, fuller, key=quietest_first)

@@ -1,22 +1,23 @@
-"""The scheduler as the paper describes it (SoCC 2024, section 4; its successor's greedy), to be compared with.
+"""The pre-loading scheduler that the paper describes (SoCC 2024, section 4), to compare others with.
 
-Algorithm. A function that is due (a call will have come with probability P_load) and not overdue (P_offload) wants a
-place; it is worth P(call within a minute) x load seconds, wherever that is. Those of most value for each byte come
-first. Each goes into the idle container with the most room. If it fits nowhere, it displaces residents of *lower*
-value, the cheapest first, in the first container where that makes enough room. A pre-loaded resident is off-loaded when
-P_offload has passed without a call.
+Algorithm. A function is a candidate from the moment when a call has come with probability P_load until the moment when
+it has come with probability P_offload. Its value is P(call within a minute) x load seconds, in any container.
+Candidates are placed in the order of their value per byte. Each goes into the idle container with the most room. If it
+fits nowhere, it displaces residents of *lower* value, the least valuable first, in the first container where that makes
+enough room. A pre-loaded resident is off-loaded when P_offload has passed without a call.
 
-Worked example. One container of 2 GB holds ResNet-18 (0.65 GB, load 1 s) and ResNet-50 (0.9 GB, 1.2 s), each called
-twenty times a minute: 1 s and 1.2 s. VGG-19 (1.6 GB, load 3.1 s), called four times a minute, falls due: 0.98 x 3.1 =
-3.0 s, more than either. Both are ended for it.
+Worked example. A container of 2 GB holds ResNet-18 (0.65 GB, load 1 s) and ResNet-50 (0.9 GB, load 1.2 s). Both are
+called twenty times a minute, so their values are 1 s and 1.2 s. VGG-19 (1.6 GB, load 3.1 s) is called four times a
+minute and falls due. Its value is 0.98 x 3.1 = 3.0 s, more than that of either resident. Both are ended for it.
 
-What it is for. `opportunistic` differs in what a place is worth: here neighbours are not looked at, nothing counts
-for being there already, and whoever is called a few times a minute is worth about as much as who is called sixty
-times. The mistakes of the published code are not repeated: sets of victims are complete, whoever finds no place stays
-out, and nothing is placed twice (its dynamic program, which knows no sizes, is not what that code runs either).
+How `opportunistic` differs. There, the value of a resident depends on its neighbours, and a resident that is there
+already has an advantage. Here neither holds, and a function that is called a few times a minute is worth about as much
+as one that is called sixty times. Some mistakes of the published code are not repeated: here all needed victims are
+ended, a function that finds no place is not loaded, and nothing is placed twice. The paper's dynamic program ignores
+sizes; the published code does not run it either.
 
-Sources. SoCC 2024, sections 4.2 and 4.3; the order by value per byte is Tyche's (TPDS 2026); worst fit, the horizon of
-a minute and the rule for victims are the published code's.
+Sources. SoCC 2024, sections 4.2 and 4.3. The order by value per byte is from its successor Tyche (TPDS 2026). Choosing
+the container with the most room, the horizon of a minute, and the rule for victims are from the published code.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ from .overdue import overdue, overdue_at
 from .valuation import LOOK_EVERY_S
 
 HORIZON_S: Final = 60.0
-"""Within which a call counts, in the published code."""
+"""Seconds within which a call counts for the value; the number is that of the published code."""
 
 
 class Published(Memoryless):
-    """`p_load`, `p_offload`: probabilities."""
+    """`p_load` and `p_offload` are the probabilities P_load and P_offload."""
 
     active = True
 
@@ -71,7 +72,7 @@ class Published(Memoryless):
     def _wanted(
         self, functions: Iterable[FunctionView], at: float
     ) -> tuple[list[FunctionView], list[tuple[float, ResidentKey]]]:
-        """Who should be loaded, those of most value per byte first, and who is not due yet, with when they will be."""
+        """The functions to load, most value per byte first, and those that are not due yet, with their due times."""
         wanted: list[FunctionView] = []
         later: list[tuple[float, ResidentKey]] = []
         for function in functions:
@@ -99,7 +100,7 @@ class Published(Memoryless):
         return _Place(container, room_bytes, loaded)
 
     def _load(self, function: FunctionView, places: list[_Place], at: float) -> SuggestLoad | None:
-        """Where it goes, if anywhere; the place is then done with when somebody has to be ended there."""
+        """Find a container for a function. One in which victims have to end takes no more loads in this plan."""
         worth_s = self.worth(function, at)
         open_to_it = [each for each in places if each.may_take(function)]
         open_to_it.sort(key=lambda each: (-each.room_bytes, each.container.id))
@@ -121,14 +122,15 @@ class Published(Memoryless):
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """An idle container in the course of a plan."""
+    """An idle container while a plan is made."""
 
     container: ContainerView
     room_bytes: int
-    """Free now or soon, without ending anybody."""
+    """Bytes that are free now, or soon, without ending more residents."""
     loaded: Sequence[tuple[float, ResidentView]]
-    """Who may be ended, with what they are worth, the cheapest first."""
+    """Residents that may be ended, each with its value in seconds, the least valuable first."""
     taken: tuple[ResidentKey, ...] = ()
+    """Functions that this plan has placed here."""
 
     def may_take(self, function: FunctionView) -> bool:
         holds = any(resident.function == function.key for resident in self.container.residents)
@@ -139,7 +141,7 @@ class _Place:
         return function.forked_bytes if ready else function.resident_bytes
 
     def victims(self, size_bytes: int, worth_s: float) -> tuple[ResidentKey, ...] | None:
-        """Who has to be ended, all worth less than the newcomer; None where that is not enough."""
+        """The residents to end so that `size_bytes` fit. None if those worth less than `worth_s` are not enough."""
         lacks_bytes = size_bytes - self.room_bytes
         victims: list[ResidentKey] = []
         for theirs_s, resident in self.loaded:

@@ -1,11 +1,12 @@
-"""OpenWhisk's home-node hashing (`ShardingContainerPoolBalancer`).
+"""The routing policy of OpenWhisk (`ShardingContainerPoolBalancer`): each function has a home node, found by a hash.
 
-Every function has a home, ``hash(namespace, function) mod n`` of the n node slots, so that its calls meet their warm
-containers. While the home is away, the search walks on in steps of a size that is coprime to n and also chosen by the
-hash: it visits every slot once, and functions that share a home do not all flee to the same neighbour.
+The home of a function is slot ``hash(namespace, function) mod n`` of the n node slots. So its calls reach the node that
+has their warm containers. While the home is not healthy, the search goes on in steps. The step size is coprime to n and
+also chosen by the hash. So the search visits every slot once, and functions with the same home can move on to different
+nodes.
 
-Worked example, n = 4: the numbers below 5 that are pairwise coprime and coprime to 4 are 1 and 3. A function with hash
-7 has home 7 mod 4 = 3 and step [1, 3][7 mod 2] = 3, and so tries the slots 3, 2, 1, 0.
+Worked example with n = 4. The step sizes up to 4 that are coprime to 4 and to each other are 1 and 3. A function with
+hash 7 has the home 7 mod 4 = 3 and the step [1, 3][7 mod 2] = 3. So it tries the slots 3, 2, 1, 0.
 
 Source: apache/openwhisk, core/controller/.../loadBalancer/ShardingContainerPoolBalancer.scala (`generateHash`,
 `pairwiseCoprimeNumbersUntil`, `schedule`). The hash is Java's `String.hashCode`, so homes are the same as there.
@@ -23,7 +24,7 @@ from ...core.model import FunctionKey
 
 
 class HomeRouting:
-    """The function's home node, or the next healthy one on its own walk round the slots."""
+    """Chooses the home node of a function, or the next healthy node in the function's own order."""
 
     def route(self, namespace: str, function: FunctionKey, nodes: Sequence[NodeView]) -> Route:
         slots = len(nodes)
@@ -40,14 +41,14 @@ class HomeRouting:
 
 @lru_cache(maxsize=4096)
 def home_hash(namespace: str, function: FunctionKey) -> int:
-    """A number >= 0 that is the same in every process and on every machine."""
+    """A hash >= 0 that is the same in every process and on every machine."""
     mixed = _java_hash(namespace) ^ _java_hash(function)
     return abs(mixed - (1 << 32) if mixed >= 1 << 31 else mixed)
 
 
 @lru_cache(maxsize=64)
 def coprime_steps(slots: int) -> tuple[int, ...]:
-    """Step sizes for a walk round `slots` >= 1 slots: coprime to it and to each other, ascending."""
+    """The step sizes for `slots` >= 1 slots: numbers coprime to `slots` and to each other, ascending."""
     steps: list[int] = []
     for candidate in range(1, slots + 1):
         if gcd(candidate, slots) == 1 and all(gcd(candidate, step) == 1 for step in steps):
