@@ -21,7 +21,9 @@ _THREADS = "import threading, sys; [threading.Thread(target=threading.Event().wa
 
 def python(code: str) -> subprocess.Popen[str]:
     """A process in a group of its own, once it has written a line."""
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, process_group=0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+    )
     assert process.stdout is not None
     assert process.stdout.readline()
     return process
