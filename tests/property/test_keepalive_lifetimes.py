@@ -141,6 +141,7 @@ class Watched(World):
         books, pool = self.node.books, self.node.books.pool
         idle = {c.id: (c.idle_since, c.expires_at, c.shared_at) for c in pool.idle.values()}
         waits = bool(books.queue)
+        overdue = {c.id for c in pool.containers.values() if books.answer_due_at(c) <= event.at}
         fell_idle = self._falling_idle(event)
         due = {key for key, at in books.prewarm_at.items() if at <= event.at}
         self.keepalive.asked.clear()
@@ -154,7 +155,8 @@ class Watched(World):
             prewarmed = isinstance(event, e.TimerFired) and pool.containers[made.container].owner in due
             assert isinstance(event, e.RequestArrived) or waits or prewarmed, event
         for stopped in (one for one in decisions if isinstance(one, d.StopContainer)):
-            expired = isinstance(event, e.TimerFired) and idle[stopped.container][1] == event.at
+            expires_at = idle[stopped.container][1] if stopped.container in idle else None
+            expired = isinstance(event, e.TimerFired) and (expires_at == event.at or stopped.container in overdue)
             assert isinstance(event, e.RequestArrived) or waits or expired, event
         self._nothing_is_overdue(event)
         return decisions
@@ -165,7 +167,7 @@ class Watched(World):
         None where that is not as it should be: `test_the_end_of_a_template_is_not_the_end_of_a_call`.
         """
         container = self.node.books.pool.containers.get(getattr(event, "container", ""))
-        if container is None:
+        if container is None or container.state is ContainerState.STOPPING:
             return []
         match event:
             case e.ContainerStarted():
