@@ -23,7 +23,7 @@ from .watch import Watch
 
 _LOOK_S = 0.001
 """Seconds after which it is looked again whether neighbours can run no more."""
-_AT_ONCE_S = 0.001
+_AT_ONCE_S = 0.002
 """So long it is looked right away: mostly they have begun to exit by then."""
 _PAUSE_S = 50e-6
 """In between others get the processor, those that are to exit first of all."""
@@ -98,8 +98,18 @@ class HandOver:
         if resident is not None and resident.is_background:
             self._loading.bring_forward(resident)
             resident.deadline_at = turn.deadline_at
-        self._end_others(resident)
-        if turn.is_handed_over or turn is not self._turn:
+        if turn.is_handed_over:
+            return
+        others = [other for other in self._loading.residents.values() if other is not resident]
+        if others or not self._host.ends.all_gone:
+            with self._loading.priority.before_all():
+                self._end(others)
+                self._go_on(turn, resident)
+        else:
+            self._go_on(turn, resident)
+
+    def _go_on(self, turn: _Turn, resident: Resident | None) -> None:
+        if turn is not self._turn:
             return
         if resident is None:
             self._load(turn)
@@ -130,8 +140,7 @@ class HandOver:
         if turn.is_hopeless or (turn.is_late and is_loaded):
             self._host.call_has_failed(resident if is_loaded else None, turn.function.key, turn.failure())
 
-    def _end_others(self, resident: Resident | None) -> None:
-        others = [other for other in self._loading.residents.values() if other is not resident]
+    def _end(self, others: list[Resident]) -> None:
         self._loading.priority.before_kill(pid for other in others for pid in other.meter.pids)
         for other in others:
             other.kill()  # all of them first: what comes with it takes longer
@@ -175,9 +184,12 @@ class HandOver:
             return self._host.ends.all_gone
         until = time.monotonic() + _AT_ONCE_S
         while not self._host.ends.are_quiet(quiet, self._host.processes()):
+            while not quiet.are_exiting():
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(_PAUSE_S)
             if time.monotonic() >= until:
                 return False
-            time.sleep(_PAUSE_S)
         return True
 
     def _hand_over(self, turn: _Turn, resident: Resident) -> None:

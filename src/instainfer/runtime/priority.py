@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
-from .linux import CAP_SYS_NICE, IO_IDLE, IO_NORMAL, has_capability, set_io_class
+from .linux import CAP_SYS_NICE, IO_IDLE, IO_NORMAL, has_capability, set_io_class, this_cpu
 
 _LOW, _NORMAL = 19, 0
+_NO_PARAMETER = os.sched_param(0)
+_RESET_ON_FORK = getattr(os, "SCHED_RESET_ON_FORK", 0x40000000)
 _RLIMIT_FOR_NORMAL = 20  # RLIMIT_NICE counts the other way round: 20 - nice
 
 
@@ -25,27 +27,50 @@ class Priority:
         self._can_raise = has_capability(CAP_SYS_NICE) or _soft_nice_limit() >= _RLIMIT_FOR_NORMAL
         self._autogroup = os.path.exists("/proc/self/autogroup")
         self._session_is_low = False
+        self._cpus = os.sched_getaffinity(0)
 
     def lower(self, pid: int) -> None:
         """Make a process that has just been started yield to others; what it starts inherits that."""
         if self._can_raise:
             self._set(pid, _LOW, IO_IDLE)
 
-    def before_kill(self, pids: Iterable[int]) -> None:
-        """Let processes that are about to be killed not take the processor from who kills them.
+    @contextmanager
+    def before_all(self) -> Iterator[None]:
+        """Run before whatever is killed or exits, where that is allowed, for what takes a millisecond.
 
-        What is killed wakes up, and would begin to give back its memory before its neighbours have been killed.
+        What is killed wakes up and gives back its memory. Before its neighbours have been killed, too, and before it
+        has been seen that it exits, it would have the processor for some milliseconds at a time.
         """
+        is_raised = False
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO | _RESET_ON_FORK, os.sched_param(1))
+            is_raised = True
+        try:
+            yield
+        finally:
+            if is_raised:
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+    def before_kill(self, pids: Iterable[int]) -> None:
+        """Let processes that are about to be killed not displace who kills them when they wake up for it."""
         for pid in pids:
             for tid in _threads(pid):
-                _set_policy(int(tid), os.SCHED_BATCH)
+                with suppress(OSError):  # it has ended
+                    os.sched_setscheduler(int(tid), os.SCHED_BATCH, _NO_PARAMETER)
 
     def let_die(self, pid: int) -> None:
-        """Make a process that has begun to exit give its memory back only when nobody else wants the processor."""
-        for tid in _threads(pid):
-            _set_policy(int(tid), os.SCHED_IDLE)
+        """Make a process that has begun to exit give its memory back only when nobody else wants the processor.
+
+        And on others than this one, where the call is to go on now: being idle alone, it would have this one for some
+        milliseconds whenever it has had less of it than it was entitled to.
+        """
+        elsewhere = self._cpus - {this_cpu()}
+        for tid in map(int, _threads(pid)):
             with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, int(tid), _LOW)  # unlike a change of policy, felt at once
+                os.sched_setscheduler(tid, os.SCHED_IDLE, _NO_PARAMETER)
+                os.setpriority(os.PRIO_PROCESS, tid, _LOW)
+                if elsewhere:
+                    os.sched_setaffinity(tid, elsewhere)
 
     def restore(self, pids: list[int]) -> None:
         """Give processes their normal priority back, in all their threads."""
@@ -74,11 +99,6 @@ class Priority:
                     os.setpriority(os.PRIO_PROCESS, int(tid), nice)
                     set_io_class(int(tid), io_class)
             done |= new
-
-
-def _set_policy(tid: int, policy: int) -> None:
-    with suppress(OSError):  # it has ended
-        os.sched_setscheduler(tid, policy, os.sched_param(0))
 
 
 def _threads(pid: int) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -39,26 +39,30 @@ class Quiet:
         self._known: set[int] = set()
         self._exiting: set[int] = set()
 
-    def look(self, ending: Iterable[int], staying: Collection[int | None]) -> bool:
+    def look(self, ending: Collection[int], staying: Collection[int | None]) -> bool:
         """Walk once over all below this process but the families of those `staying`, named by their groups.
 
-        `ending` are processes that have been told to end, wherever in the tree they are.
+        `ending` are processes that have been killed already, wherever in the tree they are.
         """
         found = _walk(ending, staying)
         fresh = found - self._known
-        for pid in fresh:
+        for pid in fresh.difference(ending):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         self._known = found
         self._exiting &= found
-        for pid in found - self._exiting:
+        return self.are_exiting() and not fresh
+
+    def are_exiting(self) -> bool:
+        """Whether all that were found in the last walk have begun to exit; much quicker than another walk."""
+        for pid in self._known - self._exiting:
             if is_exiting(pid):
                 self._exiting.add(pid)
                 self._on_exiting(pid)
-        return not fresh and self._exiting == found
+        return self._known == self._exiting
 
 
-def _walk(ending: Iterable[int], staying: Collection[int | None]) -> set[int]:
+def _walk(ending: Collection[int], staying: Collection[int | None]) -> set[int]:
     pending = [*ending, *strays(staying)]
     found: set[int] = set()
     while pending:
