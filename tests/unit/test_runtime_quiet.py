@@ -67,6 +67,7 @@ os.waitid(os.P_PID, child.pid, os.WEXITED)
         with open(f"/proc/{ending.pid}/task/{ending.pid}/children") as listing:
             (below,) = map(int, listing.read().split())
         quiet = Quiet(told.append)
+        ending.kill()
         assert not quiet.look([ending.pid], {staying.pid}), "what has just been found is looked at once more"
         until(lambda: quiet.look([ending.pid], {staying.pid}))
         assert is_exiting(ending.pid)
@@ -94,6 +95,7 @@ from instainfer.runtime.quiet import Quiet
 for _ in range(20):
     chain = subprocess.Popen([sys.executable, "-c", {code!r}], stdout=subprocess.DEVNULL, process_group=0)
     quiet = Quiet(lambda pid: None)
+    os.killpg(chain.pid, 9)
     while not quiet.look([chain.pid], ()):
         pass
     try:

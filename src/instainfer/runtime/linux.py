@@ -25,8 +25,6 @@ _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "ppc64le": 273, "s39
 IO_NORMAL = 0
 IO_IDLE = 3
 
-_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274, "ppc64le": 355, "s390x": 345}
-
 _CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -85,18 +83,6 @@ def set_io_class(tid: int, io_class: int) -> None:
             ctypes.c_int(tid),
             ctypes.c_int(io_class << _IOPRIO_CLASS_SHIFT),
         )
-
-
-def ask_for_short_turns(slice_s: float) -> None:
-    """Let this thread have the processor sooner and for shorter at a time; no effect before Linux 6.12.
-
-    The shorter a thread's slice, the less a running one is protected from it when it wakes up.
-    """
-    number = _SCHED_SETATTR.get(os.uname().machine)
-    if number is not None:
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        attributes = struct.pack("=IIQiIQQQ", 48, os.SCHED_OTHER, 0, nice, 0, int(slice_s * 1e9), 0, 0)
-        syscall(number, 0, attributes, 0)
 
 
 def has_capability(number: int) -> bool:

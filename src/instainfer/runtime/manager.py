@@ -18,7 +18,6 @@ import socket
 import sys
 import time
 from collections import deque
-from contextlib import suppress
 from typing import Any
 
 from ..wire.calls import Answered
@@ -42,7 +41,7 @@ from ..wire.messages import (
 from . import jail
 from .ends import Ends, Farewell
 from .handover import HandOver
-from .linux import PR_SET_CHILD_SUBREAPER, ask_for_short_turns, die_with, prctl
+from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
 from .memory import children
@@ -52,8 +51,6 @@ from .templates import TemplateProcess
 from .watch import Watch
 
 _LAST_LINES = 8
-_TURN_S = 1e-3
-"""The manager never computes for long, and must see at once that what it has killed has begun to exit."""
 _REMOVAL_S = 5.0
 """How long folders may take to be removed when there is no invoker any more that does it."""
 
@@ -342,8 +339,6 @@ def main(arguments: list[str]) -> int:
     if not die_with(invoker, signal.SIGTERM):
         return 1
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    with suppress(OSError):
-        ask_for_short_turns(_TURN_S)
     os.set_inheritable(fd, False)
     Manager(socket.socket(fileno=fd), limit_bytes, arguments[3]).serve()
     return 0
