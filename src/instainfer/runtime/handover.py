@@ -167,6 +167,8 @@ class HandOver:
     def _may_go_on(self, turn: _Turn) -> bool:
         """Whether no other function can run any more, and the container holds what is left of them."""
         turn.look_at = None
+        if self._host.ends.all_gone:
+            return True  # the common case: nobody had to end
         if not self._host.watch.has_room_for_what_ends():
             turn.awaits = "the memory of other functions"
         elif self._is_quiet(turn.quiet):
@@ -178,7 +180,7 @@ class HandOver:
 
     def _is_quiet(self, quiet: Quiet) -> bool:
         if not self._tells_children:
-            return self._host.ends.all_gone
+            return False  # nobody knows of all that is below; it is waited for until all of it is gone
         until = time.monotonic() + _AT_ONCE_S
         while not self._host.ends.are_quiet(quiet, self._host.processes()):
             if time.monotonic() >= until:
