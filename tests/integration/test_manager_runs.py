@@ -410,3 +410,18 @@ def test_an_action_may_be_called_main(tmp_path: Path) -> None:
             assert result == {"hello": "Ada", "module": "main__"}
 
     asyncio.run(scenario())
+
+
+def test_what_was_forgotten_can_be_told_anew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function("def main(args):\n    return {'n': args.get('n')}\n")
+            assert (await w.run(container, f, "a1", {"n": 1}))[1] == {"n": 1}
+            container.offload(f.key)
+            await w.wait_for(ResidentGone)
+            container.forget(f.key)
+            container.forget("guest/never-heard-of@0.0.1")
+            assert (await w.run(container, f, "a2", {"n": 2}))[1] == {"n": 2}
+
+    asyncio.run(scenario())

@@ -145,6 +145,10 @@ class Container(Protocol):
 
     def offload(self, function: ResidentKey) -> None: ...
 
+    def forget(self, function: ResidentKey) -> None:
+        """No command will name this function or template again, and nothing of it is in the container."""
+        ...
+
     def stop(self) -> None: ...
 
 

@@ -45,6 +45,10 @@ class Expected:
     def offload(self, key: ResidentKey) -> None:
         self._ends.add(key)
 
+    def forget(self, key: FunctionKey) -> None:
+        """No command names this function any more, and nothing of it is there."""
+        self._templates.pop(key, None)
+
     def _will_be_loaded(self, key: ResidentKey, template: ResidentKey | None, now: float) -> None:
         if key not in self._loaded:
             self._asked_at.setdefault(key, now)

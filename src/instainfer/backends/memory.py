@@ -165,6 +165,9 @@ class MemoryContainer:
         if function in self._residents:
             self._end(function)
 
+    def forget(self, function: ResidentKey) -> None:
+        pass  # nothing is kept of what is not there
+
     def stop(self) -> None:
         self.vanish()
         self._alive = True

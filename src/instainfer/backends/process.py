@@ -181,6 +181,11 @@ class ProcessContainer(asyncio.Protocol):
         self._expected.offload(function)
         self._send(messages.Offload(function))
 
+    def forget(self, function: ResidentKey) -> None:
+        if self._defined.pop(function, None) is not None:
+            self._expected.forget(function)
+            self._send(messages.Forget(function))
+
     def stop(self) -> None:
         if self._is_stopping:
             return

@@ -51,8 +51,7 @@ class Invoker:
     """Runs one node.
 
     `fast_init` tells whether functions that ask for a fast initialisation get it. `on_profile` is called with every
-    profile that should be stored, `on_forget` with every function and template that has left the node, and `on_entry`
-    with every event and its decisions.
+    profile that should be stored, and `on_entry` with every event and its decisions.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class Invoker:
         *,
         fast_init: bool = True,
         on_profile: Callable[[ResidentKey, Profile], None] | None = None,
-        on_forget: Callable[[ResidentKey], None] | None = None,
         on_entry: Callable[[Entry], None] | None = None,
     ) -> None:
         self.state = state
@@ -71,7 +69,6 @@ class Invoker:
         self.clock = clock
         self._fast_init = fast_init
         self._on_profile = on_profile
-        self._on_forget = on_forget
         self._policy_failures = 0
         self._on_entry = on_entry
         self._specs: dict[FunctionKey, FunctionSpec] = {}
@@ -256,8 +253,8 @@ class Invoker:
         self._specs.pop(decision.function, None)
         self._complete.pop(decision.function, None)
         self._templates.pop(decision.function, None)
-        if self._on_forget is not None:
-            self._on_forget(decision.function)
+        for container in self._containers.values():
+            container.forget(decision.function)
 
     def _wake_at(self, decision: WakeAt) -> None:
         if self._cancel_wake is not None:

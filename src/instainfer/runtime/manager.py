@@ -27,6 +27,7 @@ from ..wire.messages import (
     REPORTS,
     Define,
     Failure,
+    Forget,
     Function,
     Gone,
     Load,
@@ -110,6 +111,9 @@ class Manager:
             return
         elif isinstance(command, LoadTemplate):
             self._loading.want_template(command.template)
+        elif isinstance(command, Forget):
+            self._functions.pop(command.function, None)
+            return
         elif isinstance(command, Offload):
             self._offload(command.function)
         elif isinstance(command, Stop):

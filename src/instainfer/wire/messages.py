@@ -102,6 +102,12 @@ class Offload(NamedTuple):
     """Or a template."""
 
 
+class Forget(NamedTuple):
+    """No command will name this function again: what was defined for it is not needed any more."""
+
+    function: str
+
+
 class Stop(NamedTuple):
     """End everything, then yourself."""
 
@@ -211,6 +217,7 @@ COMMANDS = Vocabulary(
         "load_template": Fields(LoadTemplate, template=_TEMPLATE),
         "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV),
         "offload": Fields(Offload, function=KEY),
+        "forget": Fields(Forget, function=KEY),
         "stop": Fields(Stop),
     },
     MAX_COMMAND_HEADER_BYTES,
