@@ -96,9 +96,7 @@ def live(script: Script, settings: Settings) -> list[Entry]:
 
     async def scene() -> None:
         clock = ManualClock()
-        backend = MemoryBackend(
-            clock, start_s=COSTS.container_s, stop_s=COSTS.stop_s, end_s=COSTS.end_s, waits_for_ends=True
-        )
+        backend = MemoryBackend(clock, start_s=COSTS.container_s, stop_s=COSTS.stop_s, end_s=COSTS.end_s)
         invoker = Invoker(settings.node_state("node"), backend, clock, on_entry=entries.append)
         functions = {each.name: each.function for each in simulated(script, COSTS, settings, ())}
         for name, function in functions.items():
