@@ -213,6 +213,8 @@ class NodeState:
         if is_template(event.function):
             self._template_loaded(event)
             return
+        if self._is_too_late(event):
+            return
         container, resident = self._resident(event, LOADING, UNLOADING)
         books = self.books
         record = books.functions[event.function]
@@ -275,6 +277,8 @@ class NodeState:
         if is_template(event.function):
             self._template_failed(event)
             return
+        if self._is_too_late(event):
+            return
         container, resident = self._resident(event, LOADING, UNLOADING)
         self.books.functions[event.function].load_failure = event.failure
         if resident.origin is BY_PRELOAD:
@@ -296,6 +300,8 @@ class NodeState:
             self.books.end(container, resident)
 
     def _on_resident_gone(self, event: events.ResidentGone) -> None:
+        if self._is_too_late(event):
+            return
         container, resident = self._resident(event, *_ANY_STATE)
         asked = resident.state is UNLOADING or container.state is STOPPING
         if not asked and event.failure is None:
@@ -464,6 +470,14 @@ class NodeState:
         if container not in self.books.pool.containers:
             raise self._illegal(event, "there is no such container")
         return self.books.pool.containers[container]
+
+    def _is_too_late(self, event: Any) -> bool:
+        """Whether this is about a resident that is not there any longer, in a container that is being stopped.
+
+        A container that was given up may still have said what it did before it was told to stop.
+        """
+        container = self._container(event)
+        return container.state is STOPPING and event.function not in container.residents
 
     def _resident(self, event: Any, *states: ResidentState) -> tuple[Container, Resident]:
         container = self._container(event)
