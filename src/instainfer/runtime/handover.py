@@ -136,8 +136,8 @@ class HandOver:
         if not others or turn is None:
             return
         # What is killed wakes up, and would take the processor from here to give back its memory. What is asleep need
-        # not get any before nobody else wants it.
-        for pid in turn.quiet.note_asleep([pid for other in others for pid in other.meter.pids]):
+        # not get any before nobody else wants it. Only our own children: their numbers cannot be anybody else's yet.
+        for pid in turn.quiet.note_asleep([other.pid for other in others if other.pid is not None]):
             self._loading.priority.let_die(pid)
         for other in others:
             other.kill()  # all of them first: what comes with it takes longer
