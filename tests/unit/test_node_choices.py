@@ -249,13 +249,17 @@ def test_who_has_waited_for_memory_for_long_gets_that_of_the_calls_that_end_next
     only(node.call(20.1, "b2", B), d.Run)
     none(node.tell(e.TimerFired(25.0)), d.StopContainer)
     assert set(node.node.books.claims) == {"node-c1", "node-c2"}
-    none(node.call(25.1, "a3", A), d.Run)
-    decisions = node.ran(25.2, "node-c1", "a2")
+    assert only(node.ran(25.2, "node-c2", "b2"), d.Reply).activation == "b2"
+    only(node.call(25.3, "b3", B), d.Run)  # its memory alone would be of no use as long as a2 runs
+    decisions = node.ran(25.4, "node-c1", "a2")
     none(decisions, d.Run)
     assert only(decisions, d.StopContainer).container == "node-c1"
-    node.tell(e.ContainerGone(25.3, "node-c1"))
-    assert only(node.ran(25.4, "node-c2", "b2"), d.StopContainer).container == "node-c2"
-    assert only(node.tell(e.ContainerGone(25.5, "node-c2")), d.StartContainer).limit_bytes == 1024 * MIB
+    none(node.call(25.5, "b4", B), d.Run)
+    node.tell(e.ContainerGone(25.6, "node-c1"))
+    decisions = node.ran(25.7, "node-c2", "b3")
+    none(decisions, d.Run)
+    assert only(decisions, d.StopContainer).container == "node-c2"
+    assert only(node.tell(e.ContainerGone(25.8, "node-c2")), d.StartContainer).limit_bytes == 1024 * MIB
     assert node.node.books.claims == {}
 
 

@@ -78,8 +78,8 @@ class NodeSettings:
     retain: bool = True
     """Keep a function resident after its call. False: its process ends with the call, as in the paper's baseline."""
     overtake_s: float = 5.0
-    """Seconds that a request waits for memory before it claims busy containers. When the call in a claimed container
-    ends, its memory is kept for the request that claimed it."""
+    """Seconds that a request waits for memory before it claims busy containers. When the calls in all of them have
+    ended, their memory is kept for the request that claimed them."""
     templates: bool = True
     """Whether residents are forked from templates of their environments."""
     replace: bool = False
@@ -106,6 +106,15 @@ class PreloadCounts:
     """Pre-loaded residents that a call has used or waited for."""
     wasted: int = 0
     """Pre-loaded residents that ended without being used by a call."""
+
+
+@value(frozen=True, slots=True)
+class Claim:
+    """A container whose memory a request will get that has waited too long for it."""
+
+    request: ActivationId
+    after: ActivationId
+    """The call that ran in the container when it was claimed."""
 
 
 @value(frozen=True, slots=True)
@@ -143,8 +152,8 @@ class Books:
         """The pre-loads that wait for room, by the idle container in which it is being made."""
         self.prewarm_at: dict[FunctionKey, float] = {}
         """When a new container is to be created for a function, ahead of its next call."""
-        self.claims: dict[ContainerId, ActivationId] = {}
-        """Busy containers that are claimed by a request which has waited too long for memory, with that request."""
+        self.claims: dict[ContainerId, Claim] = {}
+        """The containers that a request which has waited too long for memory will get, busy when they were claimed."""
         self.container_start_s = 0.5
         """Mean seconds that creating a container takes. A guess until the first container has started."""
         self.out: list[Decision] = []

@@ -433,8 +433,8 @@ class NodeState:
         """Raise `InternalError` unless all books agree and each accepted request is in exactly one place."""
         books = self.books
         books.pool.check()
-        if any(books.pool.containers[id_].state is not BUSY for id_ in books.claims):
-            raise InternalError(f"claimed containers {sorted(books.claims)} are not all busy")
+        if any(books.pool.containers[id_].state not in (BUSY, IDLE) for id_ in books.claims):
+            raise InternalError(f"claimed containers {sorted(books.claims)} are not all busy or idle")
         for key, template in books.functions.templates.items():
             users = [user for user in template.users if books.functions.get(user) is None]
             if users or (not template.users and key not in books.pool.by_function):

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from . import options
-from .books import Books
+from .books import Books, Claim
 from .lifecycle import BUSY
-from .model import JOINED, Function, FunctionKey
+from .model import JOINED, ContainerId, Function, FunctionKey
 from .pool import Container
 from .registry import FunctionRecord
 from .requests import Request
@@ -150,8 +150,9 @@ def drain_queue(books: Books) -> None:
 def _claim_memory(books: Books) -> None:
     """Let a request that has waited too long for memory claim the busy containers whose calls end soonest.
 
-    Such a request is also served before all others. Running calls go on. A claimed container takes no further call:
-    when it falls idle, the request gets the container or its memory.
+    Such a request is also served before all others. Running calls go on. As long as one of the calls that ran when the
+    containers were claimed still runs, the memory of the others would be of no use, so they go on serving. From then on
+    each of them is stopped as soon as it is idle. So the request waits for at most one further call of each.
     """
     request = books.starved
     if request is None or books.at < books.claims_at(request):
@@ -159,31 +160,35 @@ def _claim_memory(books: Books) -> None:
         if request is not None:
             books.timers.arm(books.claims_at(request), "claim")
         return
-    if any(activation != request.activation for activation in books.claims.values()):
+    if any(claim.request != request.activation for claim in books.claims.values()):
         books.claims.clear()
     if place(books, request, ahead=0, starved=None):
         books.queue.remove(request)
         books.claims.clear()
         return
     function, pool = books.functions[request.function].function, books.pool
-    for id_ in [id_ for id_ in books.claims if id_ in pool.idle]:
-        books.stop(
-            pool.idle[id_], f"room for {function.key}, which has waited for {books.at - request.arrived_at:.0f} s"
-        )
+    if all(pool.containers[id_].running != claim.after for id_, claim in books.claims.items()):
+        for id_ in [id_ for id_ in books.claims if id_ in pool.idle]:
+            waited_s = books.at - request.arrived_at
+            books.stop(pool.idle[id_], f"room for {function.key}, which has waited for {waited_s:.0f} s")
     idle_bytes = sum(container.limit_bytes for container in pool.idle.values())
     missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes - idle_bytes
-    missing -= sum(pool.containers[id_].limit_bytes for id_ in books.claims)
+    missing -= sum(pool.containers[id_].limit_bytes for id_ in books.claims if id_ not in pool.idle)
     if missing <= 0:
         return
-    busy = [(_done_in_s(books, running), c.id, c) for c, running in _serving(books) if c.id not in books.claims]
+    busy = [
+        (_done_in_s(books, running), c.id, c, running) for c, running in _serving(books) if c.id not in books.claims
+    ]
+    claims: dict[ContainerId, Claim] = {}
     claimed: list[Container] = []
-    for _, _, container in sorted(busy):
+    for _, id_, container, running in sorted(busy, key=lambda each: each[:2]):
+        claims[id_] = Claim(request.activation, after=running.activation)
         claimed.append(container)
         missing -= container.limit_bytes
         if missing <= 0:
             break
     for container in options.without_surplus(claimed, -missing):
-        books.claims[container.id] = request.activation
+        books.claims[container.id] = claims[container.id]
 
 
 def _serving(books: Books) -> Iterator[tuple[Container, Request]]:
