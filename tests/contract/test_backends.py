@@ -13,7 +13,7 @@ from backend_stages import STAGES, Does, Stage
 
 from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.core.events import ContainerGone, ContainerStartFailed, LoadFailed, LoadFinished, ResidentGone
-from instainfer.core.model import FailureKind
+from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, FailureKind
 
 Play: TypeAlias = Callable[[Callable[[Stage[Any]], Awaitable[None]]], None]
 
@@ -288,9 +288,9 @@ def test_a_template_is_loaded_once_and_functions_are_forked_from_it(play: Play) 
         template = stage.one(LoadFinished, TEMPLATE)
         assert template.resident_bytes > 0
         assert template.model_s == 0
-        assert not template.forked
-        assert stage.one(LoadFinished, "t/f@1").forked
-        assert stage.one(LoadFinished, "t/g@1").forked
+        assert template.source is FROM_NOTHING
+        assert stage.one(LoadFinished, "t/f@1").source is FROM_LIBRARIES
+        assert stage.one(LoadFinished, "t/g@1").source is FROM_LIBRARIES
 
     play(scene)
 

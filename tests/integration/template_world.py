@@ -13,6 +13,7 @@ from process_world import World
 from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.backends.process import ProcessContainer
 from instainfer.core.events import LoadFinished, ResidentGone
+from instainfer.core.model import FROM_NOTHING
 
 KEY = "template:guest/e"
 
@@ -54,8 +55,8 @@ def in_short(event: Any) -> str:
     function = getattr(event, "function", "")
     name = "template" if function == KEY else function.removeprefix("guest/").split("@")[0]
     match event:
-        case LoadFinished(forked=forked):
-            how = "made" if function == KEY else "forked" if forked else "from nothing"
+        case LoadFinished(source=source):
+            how = "made" if function == KEY else "from nothing" if source is FROM_NOTHING else "forked"
             return f"{name} {how}"
         case ResidentGone(failure=failure):
             return f"{name} gone" + (f": {failure.kind}" if failure is not None else "")

@@ -15,7 +15,7 @@ from template_world import Environment, Family, loaded
 
 from instainfer.backends.process import ProcessContainer
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
-from instainfer.core.model import FailureKind
+from instainfer.core.model import FROM_LIBRARIES, FailureKind
 
 MIB = 1024 * 1024
 
@@ -197,7 +197,7 @@ def test_what_an_environment_says_of_a_forks_jail_is_not_believed(tmp_path: Path
             container = await w.container()
             (f,) = Family(w, environment, "liar").functions(f="def main(args): return {}\n")
             event = await loaded(w, container, f)
-            assert event.forked
+            assert event.source is FROM_LIBRARIES
             words = " ".join(w.backend.isolation())
             assert "own uid: not given (forked from a template" in words
             assert not any(lie in words for lie in ("honestly", "all gone", "none at all"))

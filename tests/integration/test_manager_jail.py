@@ -16,6 +16,7 @@ from process_world import world
 from template_world import KEY, Environment, Family
 
 from instainfer.core.events import LoadFinished
+from instainfer.core.model import FROM_LIBRARIES
 from instainfer.runtime import landlock
 from instainfer.runtime.memory import children
 
@@ -167,7 +168,9 @@ def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path, forke
                 uids.add(result["uid"])
             assert len(uids) == 2
             assert "system: own uid: given" in w.backend.isolation()
-            assert [e.forked for e in w.events if isinstance(e, LoadFinished) and e.function != KEY] == [forked] * 2
+            assert [
+                e.source is FROM_LIBRARIES for e in w.events if isinstance(e, LoadFinished) and e.function != KEY
+            ] == [forked] * 2
             (manager,) = children(os.getpid())
             assert result["uid"] in {os.stat(f"/proc/{pid}").st_uid for pid in children(manager)}
 

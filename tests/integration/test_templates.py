@@ -22,7 +22,7 @@ from instainfer.backends.base import TemplateSpec
 from instainfer.backends.learned import LearnedModules
 from instainfer.backends.process import ProcessContainer
 from instainfer.core.events import LoadFailed, LoadFinished, MemoryMeasured, ResidentGone
-from instainfer.core.model import MIB, FailureKind
+from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, FailureKind
 from instainfer.runtime import landlock
 from instainfer.runtime.memory import children
 
@@ -76,8 +76,8 @@ def test_what_a_load_imports_is_learned_and_the_next_is_forked(tmp_path: Path, o
             first = await loaded(w, container, f)
             assert w.backend.learned.of(KEY) == LEARNED
             second = await loaded(w, container, g)
-            assert not first.forked
-            assert second.forked
+            assert first.source is FROM_NOTHING
+            assert second.source is FROM_LIBRARIES
             assert (await w.run(container, g))[1]["own"] == 1
             assert without_ends(w) == ["f from nothing", "template made", "g forked", "RunFinished"]
         assert LearnedModules(tmp_path / "memory").of(KEY) == LEARNED

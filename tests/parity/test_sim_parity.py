@@ -19,7 +19,7 @@ from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core.decisions import Load, Offload, Refuse, Run, StopContainer
 from instainfer.core.events import LoadFinished
-from instainfer.core.model import MIB, StartKind, is_template
+from instainfer.core.model import FROM_NOTHING, MIB, StartKind, is_template
 from instainfer.core.story import Entry, dump_entry
 from instainfer.invoker.driver import Invoker
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
@@ -148,5 +148,5 @@ def test_the_scenarios_show_what_they_are_there_for() -> None:
     assert any(d.ends for d in decided["pre-loading"] if isinstance(d, Run))
     assert any(isinstance(d, Offload) for d in decided["pre-loading, impatient"])
     told = [entry.event for entry in stories["templates"]]
-    assert any(isinstance(e, LoadFinished) and e.forked for e in told)
+    assert any(isinstance(e, LoadFinished) and e.source is not FROM_NOTHING for e in told)
     assert StartKind.TEMPLATED in kinds("templates")

@@ -26,7 +26,16 @@ from instainfer.config import KeepAliveConfig
 from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.lifecycle import ContainerState, ResidentState
-from instainfer.core.model import MIB, Failure, FailureKind, Function, FunctionKey, is_template, template_key
+from instainfer.core.model import (
+    FROM_LIBRARIES,
+    MIB,
+    Failure,
+    FailureKind,
+    Function,
+    FunctionKey,
+    is_template,
+    template_key,
+)
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import (
     ContainerView,
@@ -340,7 +349,7 @@ def test_the_end_of_a_template_is_not_the_end_of_a_call() -> None:
     node.call(0.0, "a1", A)
     node.started(0.4, "node-c1")
     node.tell(e.LoadFinished(1.4, "node-c1", TEMPLATE, 1.0, 0.0, 60 * MIB))
-    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 100 * MIB, forked=True))
+    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 100 * MIB, source=FROM_LIBRARIES))
     node.tell(e.RunFinished(2.0, "node-c1", "a1", 0.1, 0, LOST, alive=False))
     container = node.node.books.pool.containers["node-c1"]
     node.tell(e.ResidentGone(2.5, "node-c1", TEMPLATE, LOST))
@@ -378,7 +387,7 @@ def test_the_cost_of_a_cold_start_is_known_once_template_and_model_have_been_mea
     node.call(0.0, "a1", A)
     node.started(0.4, "node-c1")
     node.tell(e.LoadFinished(1.4, "node-c1", TEMPLATE, 1.0, 0.0, 60 * MIB))
-    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 100 * MIB, forked=True))
+    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 100 * MIB, source=FROM_LIBRARIES))
     assert node.node.books.functions.load_s(A, forked=False) == pytest.approx(1.4)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, Failure, FailureKind, is_template, template_key
+from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, Failure, FailureKind, is_template, template_key
 from instainfer.core.node import NodeState
 from instainfer.core.story import Entry
 
@@ -141,7 +141,11 @@ class World:
         waiting = container.running is not None and container.running[1] == function
         if ok:
             container.residents[function] = True
-            container.reports.append(e.LoadFinished(0, container.id, function, 1.0, 0.5, size_mib * MIB, forked))
+            container.reports.append(
+                e.LoadFinished(
+                    0, container.id, function, 1.0, 0.5, size_mib * MIB, FROM_LIBRARIES if forked else FROM_NOTHING
+                )
+            )
             return
         del container.residents[function]
         failure = Failure(FailureKind.LOAD_FAILED, "ImportError")

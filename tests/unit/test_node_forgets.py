@@ -11,7 +11,7 @@ from test_node_choices import Scripted
 from instainfer.config import KeepAliveConfig
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, template_key
+from instainfer.core.model import FROM_LIBRARIES, MIB, template_key
 from instainfer.core.ports import SuggestLoad
 from instainfer.policy import catalog
 from instainfer.policy.preload.opportunistic import Opportunistic
@@ -46,7 +46,7 @@ def test_a_template_goes_with_the_last_function_that_could_be_forked_from_it() -
     node.call(0.0, "a1", A)
     node.started(0.4, "node-c1")
     made(node, 1.4, "node-c1")
-    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 50 * MIB, forked=True))
+    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 50 * MIB, source=FROM_LIBRARIES))
     node.ran(2.0, "node-c1", "a1")
     node.tell(e.FunctionRemoved(5.0, A))
     decisions = node.gone(5.1, "node-c1", A)
@@ -67,7 +67,7 @@ def test_a_template_that_comes_too_late_for_its_functions_is_ended() -> None:
     node.call(0.0, "a1", A)
     node.started(0.4, "node-c1")
     made(node, 1.4, "node-c1")
-    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 50 * MIB, forked=True))
+    node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 50 * MIB, source=FROM_LIBRARIES))
     node.ran(2.0, "node-c1", "a1")
     plan.next = SuggestLoad("node-c1", other.key, MIB, 1.0, (), "a test")
     node.node.books.opportunity = True
@@ -85,7 +85,7 @@ def test_templates_that_nobody_uses_any_more_are_not_made_again() -> None:
     node.call(0.0, "g1", gone.key)
     node.started(0.4, "node-c1")
     made(node, 1.4, "node-c1", gone.template)
-    node.tell(e.LoadFinished(1.9, "node-c1", gone.key, 0.1, 0.4, 50 * MIB, forked=True))
+    node.tell(e.LoadFinished(1.9, "node-c1", gone.key, 0.1, 0.4, 50 * MIB, source=FROM_LIBRARIES))
     node.ran(2.0, "node-c1", "g1")
     node.tell(e.FunctionRemoved(3.0, gone.key))
     for key in (gone.key, gone.template):

@@ -9,7 +9,7 @@ from support.nodes import A, B, C, CheckedNode, function, none, only
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, Profile, StartKind, template_key
+from instainfer.core.model import FROM_LIBRARIES, MIB, Profile, StartKind, template_key
 from instainfer.core.ports import NodeView, PreloadPlan, SuggestLoad
 from instainfer.core.registry import MISS_HORIZON_S, MISSES_S, TemplateRecord
 from instainfer.policy.preload.opportunistic import Opportunistic
@@ -34,7 +34,7 @@ def made(node: CheckedNode, at: float, container: str, key: str = T, mib: int = 
 
 
 def forked(node: CheckedNode, at: float, container: str, key: str, mib: int = 20) -> None:
-    node.tell(e.LoadFinished(at, container, key, 0.01, 0.05, mib * MIB, forked=True))
+    node.tell(e.LoadFinished(at, container, key, 0.01, 0.05, mib * MIB, source=FROM_LIBRARIES))
 
 
 def with_template(compute_s: float = 0.3, budget_mib: int = 2048, **settings: object) -> CheckedNode:

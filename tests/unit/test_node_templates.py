@@ -10,7 +10,7 @@ from support.nodes import A, B, C, CheckedNode, function, none, only
 from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.errors import IllegalEvent
-from instainfer.core.model import MIB, Failure, FailureKind, StartKind, template_key
+from instainfer.core.model import FROM_LIBRARIES, MIB, Failure, FailureKind, StartKind, template_key
 from instainfer.core.ports import FunctionView, NodeView, PreloadPlan, SuggestLoad
 from instainfer.policy.memoryless import Memoryless
 from instainfer.policy.preload.opportunistic import Opportunistic
@@ -23,7 +23,7 @@ def made(node: CheckedNode, at: float, container: str, key: str = T, mib: int = 
 
 
 def forked(node: CheckedNode, at: float, container: str, key: str, mib: int = 20) -> list[d.Decision]:
-    return node.tell(e.LoadFinished(at, container, key, 0.01, 0.05, mib * MIB, forked=True))
+    return node.tell(e.LoadFinished(at, container, key, 0.01, 0.05, mib * MIB, source=FROM_LIBRARIES))
 
 
 def with_template(**settings: object) -> CheckedNode:

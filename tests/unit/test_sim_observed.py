@@ -11,7 +11,7 @@ import pytest
 
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core import decisions, events
-from instainfer.core.model import GIB, MIB, Failure, FailureKind, Function, Phases, StartKind
+from instainfer.core.model import FROM_LIBRARIES, GIB, MIB, Failure, FailureKind, Function, Phases, StartKind
 from instainfer.core.story import Entry
 from instainfer.errors import BadInput
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
@@ -169,7 +169,7 @@ def test_a_forked_resident_is_charged_with_what_it_adds() -> None:
         Entry(events.ContainerStarted(1.0, "c1"), (decisions.Load("c1", key, ""),)),
         Entry(events.LoadFinished(3.0, "c1", template, 2.0, 0.0, 150 * MIB), ()),
         Entry(events.MemoryMeasured(3.4, "c1", ((template, 90 * MIB),)), ()),
-        Entry(events.LoadFinished(3.5, "c1", key, 0.1, 0.2, 100 * MIB, forked=True), ()),
+        Entry(events.LoadFinished(3.5, "c1", key, 0.1, 0.2, 100 * MIB, source=FROM_LIBRARIES), ()),
         Entry(events.RequestArrived(4.0, "1", key), (decisions.Run("c1", "1", key, StartKind.PRELOADED),)),
         Entry(events.RunFinished(4.1, "c1", "1", 0.1, 105 * MIB), (ended,)),
         Entry(events.TimerFired(5.0), (decisions.Offload("c1", key, ""),)),

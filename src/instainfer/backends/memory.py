@@ -22,7 +22,7 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import MIB, ContainerId, Failure, ResidentKey, is_template
+from ..core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, ContainerId, Failure, ResidentKey, is_template
 from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
 
 
@@ -249,7 +249,8 @@ class MemoryContainer:
             resident.loaded = True
             forked = resident.template is not None
             library_s = costs.fork_s if forked else costs.library_s
-            self._tell(LoadFinished(now, self.id, key, library_s, costs.model_s, costs.resident_bytes, forked))
+            source = FROM_LIBRARIES if forked else FROM_NOTHING
+            self._tell(LoadFinished(now, self.id, key, library_s, costs.model_s, costs.resident_bytes, source))
             self._begin_waiting(key)
             self._continue_run()
             return

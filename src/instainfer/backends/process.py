@@ -27,7 +27,7 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import Failure, FailureKind, FunctionKey, ResidentKey, is_template
+from ..core.model import FROM_LIBRARIES, FROM_NOTHING, Failure, FailureKind, FunctionKey, ResidentKey, is_template
 from ..runtime import jail
 from ..runtime.removal import remove_tree
 from ..runtime.watch import BUSY_S
@@ -377,7 +377,7 @@ class ProcessContainer(asyncio.Protocol):
                     min(message.library_s, most_s - model_s),
                     model_s,
                     _possible(message.resident_bytes),
-                    message.forked,
+                    FROM_LIBRARIES if message.forked else FROM_NOTHING,
                 )
             case messages.LoadFailed():
                 self._expected.load_failed(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from .model import ActivationId, ContainerId, Failure, Function, FunctionKey, Profile, ResidentKey
+from .model import FROM_NOTHING, ActivationId, ContainerId, Failure, Function, FunctionKey, Profile, ResidentKey, Source
 from .values import value
 
 
@@ -72,8 +72,8 @@ class LoadFinished:
     model_s: float
     resident_bytes: int
     """Measured size: the memory that becomes free when its processes end."""
-    forked: bool = False
-    """Whether it was forked from a template."""
+    source: Source = FROM_NOTHING
+    """What its process was made from."""
 
 
 @value(frozen=True, slots=True)

@@ -27,9 +27,11 @@ class StartKind(StrEnum):
     COLD = "cold"
     """A container was created for it."""
     PREWARMED = "prewarmed"
-    """An idle container took it, in which neither its function nor a template of its environment was loaded."""
+    """An idle container took it, in which neither its function nor a template of it was loaded."""
     TEMPLATED = "templated"
-    """An idle container took it that held a template of its environment, so only the function's own part was loaded."""
+    """An idle container took it that held the library template of its environment, so only the model was loaded."""
+    FORKED = "forked"
+    """An idle container took it that held its function template, so its process was forked with the model in it."""
     PRELOADED = "preloaded"
     """Its function was resident because pre-loading had put it there."""
     JOINED = "joined"
@@ -41,6 +43,7 @@ class StartKind(StrEnum):
 # These names are for code that runs on every call, as in `lifecycle`.
 PREWARMED: Final = StartKind.PREWARMED
 TEMPLATED: Final = StartKind.TEMPLATED
+FORKED: Final = StartKind.FORKED
 PRELOADED: Final = StartKind.PRELOADED
 JOINED: Final = StartKind.JOINED
 WARM: Final = StartKind.WARM
@@ -59,6 +62,22 @@ class Origin(StrEnum):
 
 BY_CALL: Final = Origin.CALL
 BY_PRELOAD: Final = Origin.PRELOAD
+
+
+class Source(StrEnum):
+    """What the process of a resident was made from."""
+
+    NOTHING = "nothing"
+    """A new interpreter: it imports its libraries and loads its model."""
+    LIBRARIES = "libraries"
+    """A library template, which has the libraries: it loads its model."""
+    FUNCTION = "function"
+    """A function template, which has the libraries and the model, warmed up."""
+
+
+FROM_NOTHING: Final = Source.NOTHING
+FROM_LIBRARIES: Final = Source.LIBRARIES
+FROM_FUNCTION: Final = Source.FUNCTION
 
 
 class FailureKind(StrEnum):
@@ -126,25 +145,43 @@ class Function:
     estimate_bytes: int
     """Guessed size of a resident, used until one has been measured."""
     templated: bool = True
-    """Whether it may be forked from a template. False for a function that sets environment variables, since its imports
-    may read them."""
+    """Whether it may be forked from a library template. False for a function that sets environment variables, since its
+    imports may read them."""
+    forkable: bool = True
+    """Whether it may be forked from a function template (``fork`` in ``function.toml``)."""
 
     @property
     def template(self) -> ResidentKey:
-        """The key of the template of its namespace and environment."""
+        """The key of the library template of its namespace and environment."""
         return template_key(self.namespace, self.environment)
 
 
 _TEMPLATE = "template:"
+_FUNCTION_TEMPLATE = "loaded:"
 
 
 def template_key(namespace: str, environment: str) -> ResidentKey:
-    """The key of the template that all functions of one namespace and environment share."""
+    """The key of the library template that all functions of one namespace and environment share."""
     return f"{_TEMPLATE}{namespace}/{environment}"
 
 
+def function_template_key(function: FunctionKey) -> ResidentKey:
+    """The key of the function template of one version of a function."""
+    return f"{_FUNCTION_TEMPLATE}{function}"
+
+
+def templated_function(key: ResidentKey) -> FunctionKey:
+    """The function that a function template, given by its key, has loaded."""
+    return key.removeprefix(_FUNCTION_TEMPLATE)
+
+
+def is_function_template(key: ResidentKey) -> bool:
+    return key.startswith(_FUNCTION_TEMPLATE)
+
+
 def is_template(key: ResidentKey) -> bool:
-    return key.startswith(_TEMPLATE)
+    """Whether this is the key of a template of either kind."""
+    return key.startswith((_TEMPLATE, _FUNCTION_TEMPLATE))
 
 
 @value(frozen=True, slots=True)

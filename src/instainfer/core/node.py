@@ -30,6 +30,7 @@ from .lifecycle import (
 from .model import (
     BY_CALL,
     BY_PRELOAD,
+    FROM_LIBRARIES,
     ContainerId,
     Failure,
     FailureKind,
@@ -219,10 +220,10 @@ class NodeState:
         books = self.books
         record = books.functions[event.function]
         record.profile = record.profile.with_load(
-            event.library_s, event.model_s, event.resident_bytes, forked=event.forked
+            event.library_s, event.model_s, event.resident_bytes, forked=event.source is FROM_LIBRARIES
         )
         record.load_failure = None
-        resident.forked = event.forked
+        resident.forked = event.source is FROM_LIBRARIES
         books.out.append(Remember(event.function, record.profile))
         books.pool.charge(container, event.function, event.resident_bytes)
         books.opportunity = True

@@ -29,7 +29,16 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import READY_KINDS, ContainerId, Function, FunctionKey, ResidentKey, StartKind, is_template
+from ..core.model import (
+    FROM_LIBRARIES,
+    READY_KINDS,
+    ContainerId,
+    Function,
+    FunctionKey,
+    ResidentKey,
+    StartKind,
+    is_template,
+)
 from ..core.story import Entry
 from ..report.timeline import short_name
 
@@ -146,7 +155,7 @@ class Reading:
 
     def _on_loaded(self, event: LoadFinished) -> None:
         container, name, sample = self._containers[event.container], short_name(event.function), self._sink.sample
-        resident = _Resident(event.forked, event.resident_bytes)
+        resident = _Resident((event.source is FROM_LIBRARIES), event.resident_bytes)
         container.residents[event.function] = resident
         asked_at = container.loads.pop(event.function, None)
         if is_template(event.function):
@@ -157,7 +166,7 @@ class Reading:
                 container.loads[key] = event.at  # a load that forks from this template waited for it
             container.free_at = event.at
             return
-        sample(name, "fork" if event.forked else "library", event.library_s)
+        sample(name, "fork" if (event.source is FROM_LIBRARIES) else "library", event.library_s)
         sample(name, self._model, event.model_s)
         if asked_at is not None and container.run is None:
             sample(name, "warm-up", max(0.0, event.at - asked_at - event.library_s - event.model_s))

@@ -39,7 +39,7 @@ from ..core.events import (
     RunFinished,
     TimerFired,
 )
-from ..core.model import GIB, ActivationId, ContainerId, Function, Profile, ResidentKey
+from ..core.model import FROM_LIBRARIES, FROM_NOTHING, GIB, ActivationId, ContainerId, Function, Profile, ResidentKey
 from ..core.node import NodeState
 from ..core.story import Entry
 from ..core.values import value
@@ -327,7 +327,7 @@ class World:
                 resident.library_s,
                 resident.model_s,
                 loadable.size_bytes,
-                loadable.template is not None,
+                FROM_NOTHING if loadable.template is None else FROM_LIBRARIES,
             )
         )
         if loadable.is_template and container.alive:
