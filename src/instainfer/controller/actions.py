@@ -1,4 +1,4 @@
-"""The collection of actions: put, get, list, delete, and their return after a restart."""
+"""Creates, replaces, reads and deletes actions, and makes the stored actions callable again after a restart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Actions:
-    """Changes the catalog, the nodes' knowledge and the tables together."""
+    """Every change of an action goes through this class, which keeps the catalog, the nodes and the tables in step."""
 
     def __init__(
         self,
@@ -56,7 +56,10 @@ class Actions:
         self._restoring: asyncio.Task[None] | None = None
 
     async def with_code(self, action: Action) -> Response:
-        """The action as the API carries it, its code as text, or base64 of an archive."""
+        """The action as the API's JSON, with its code: plain text, or base64 if the code is an archive.
+
+        Raises `InternalError` when the code is missing in the records.
+        """
         digest = action.code_digest
         size = await self._store.read(lambda connection: queries.code_size(connection, digest))
         if size is None:
@@ -68,7 +71,10 @@ class Actions:
         return await with_code(action, size, read)
 
     async def decoded(self, body: bytes | bytearray) -> ActionPut:
-        """What the body of a PUT asks for. Raises `BadInput`, and 413 for what is too large."""
+        """Decode the body of a PUT.
+
+        Raises `BadInput` for a malformed body, and `HTTPException` 413 when a part of the body is too large.
+        """
         decode = partial(
             decode_put, max_code_bytes=self._max_code_bytes, max_parameters_bytes=self._max_parameters_bytes
         )
@@ -77,9 +83,11 @@ class Actions:
         return await self._deployer.in_thread(decode, body)
 
     async def put(self, namespace: str, name: str, wanted: ActionPut, *, overwrite: bool) -> Action:
-        """Create an action, or replace it when `overwrite`.
+        """Create an action, or replace an existing one if `overwrite` is true.
 
-        Returns when every node knows it. The version before goes on answering until then, and stays when this fails.
+        Returns when every node knows the new version. Until then, and also when the put fails, calls go to the previous
+        version. Raises `Conflict` when the action exists and may not be replaced, or is being changed by another
+        request, `BadInput` when a new action has no code, and the errors of `Deployer.prepare`.
         """
         old = self._catalog.find(namespace, name)
         if old is not None and not overwrite:
@@ -97,7 +105,10 @@ class Actions:
             self._forget_unless_there(namespace, name)
 
     async def delete(self, action: Action) -> Response:
-        """Delete an action, and answer what it was."""
+        """Delete an action. The response describes the deleted action and contains its code.
+
+        Raises `Conflict` when another request is changing the action.
+        """
         with self._budget.lease() as lease:
             source = await self._source(action, lease)
             await self._delete(action)
@@ -118,7 +129,7 @@ class Actions:
             self._forget_unless_there(*place)
 
     async def restore(self) -> None:
-        """Take up the stored actions: callable by name at once, made ready in the background."""
+        """Read the stored actions. They can be called by name at once, and are made ready in the background."""
         self._profiles = await self._store.read(queries.all_profiles)
         waiting = []
         for action in await self._store.read(queries.all_actions):
@@ -129,7 +140,7 @@ class Actions:
         self._restoring = asyncio.create_task(self._restore_all(waiting))
 
     async def restored(self) -> None:
-        """Return when every stored action is ready or known to be impossible."""
+        """Return when every stored action is ready or has failed to become ready."""
         if self._restoring is not None:
             await self._restoring
 
@@ -141,11 +152,11 @@ class Actions:
 
     @property
     def changes(self) -> frozenset[object]:
-        """The puts and deletes that are under way, one object each."""
+        """The puts and deletes that are under way, as one opaque object for each."""
         return frozenset(self._changing.values())
 
     def remember(self, function: FunctionKey, profile: Profile) -> None:
-        """Keep what a node measured, as long as there is that function."""
+        """Store the profile that a node measured, unless the function no longer exists."""
         if function in self._registrations and self._store.remember(function, profile):
             self._profiles[function] = profile
 
@@ -153,7 +164,7 @@ class Actions:
         return self._profiles.get(function)
 
     def registration(self, function: FunctionKey) -> Registration | None:
-        """What the nodes were told of a function; None while it is not ready."""
+        """The description of a function that the nodes have received. None while the function is not ready."""
         return self._registrations.get(function)
 
     async def _put(self, namespace: str, name: str, wanted: ActionPut, old: Action | None, lease: Lease) -> Action:
@@ -217,11 +228,11 @@ class Actions:
         self._registrations[registration.function.key] = registration
 
     def _withdraw(self, deployed: Deployed) -> None:
-        """A version is no more: nodes forget it, and calls that still wait for it are told."""
+        """Make the nodes forget a version that was deleted or replaced, and fail the calls that wait for it."""
         key = deployed.action.key
         self._profiles.pop(key, None)
         if self._registrations.pop(key, None) is not None:
-            # Not before its last call has ended: one may be on its way to a node.
+            # The nodes must know the version until its last call has ended, because a call may be on its way to a node.
             deployed.retire(partial(self._driver.unregister, key))
         elif not deployed.problem:
             deployed.settle(f"{deployed.action.path}@{deployed.action.version} was deleted or replaced meanwhile.")
@@ -241,12 +252,12 @@ class Actions:
         action = deployed.action
         try:
             prepared = await self._deployer.prepare(action, await self._source(action), self._profiles.get(action.key))
-        except Exception as error:  # whatever is wrong with one function must not keep the others away
+        except Exception as error:  # one broken function must not prevent the return of the others
             log.error("%s cannot be made ready again: %s", action.path, error)
             if not deployed.problem:
                 deployed.settle(f"{action.path} could not be made ready after the platform's start: {error}")
             return
-        # It may have been deleted or replaced while it was prepared; then nobody waits for it any more.
+        # If the action was deleted or replaced while it was prepared, `_withdraw` has already told the waiting calls.
         if self._catalog.find(action.namespace, action.name) is deployed:
             self._register(prepared.registration)
             deployed.settle()

@@ -1,4 +1,4 @@
-"""The collection of activations: what is on disk, and what has ended but is not there yet."""
+"""Reads the records of activations: those on disk, and those in memory that have ended and are not yet on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .records import ActivationRecord
 from .store import Store
 
 GROUP_BYTES = 1024 * 1024
-"""Records are read from the disk in groups of about this size: a list of whole ones may be of gigabytes."""
+"""Approximate size of the groups in which whole records are read, because a list of them may need gigabytes."""
 
 
 class Activations:
@@ -23,7 +23,7 @@ class Activations:
         self._store = store
 
     async def get(self, namespace: str, activation: str) -> ActivationRecord:
-        """Raises `NotFound`."""
+        """The record of an activation. Raises `NotFound` also for a record of another namespace."""
         record = self._store.find_unflushed(activation)
         if record is None:
             record = await self._store.read(lambda connection: queries.find_activation(connection, activation))
@@ -32,30 +32,31 @@ class Activations:
         return record
 
     async def get_ended(self, namespace: str, activation: str) -> ActivationRecord:
-        """Raises `NotFound` also while it runs: there is no result yet."""
+        """The record of an activation that has ended. While the activation runs, this raises `NotFound`."""
         record = await self.get(namespace, activation)
         if record.status_code is None:
             raise NotFound(UNKNOWN)
         return record
 
     async def list(self, wanted: Filter, page: Page) -> list[ActivationSummary]:
-        """Newest first."""
-        # Taken before the tables are read: what is committed in between is found twice, and never not at all.
+        """One page of the matching activations, newest first."""
+        # These are taken before the tables are read. So a record that is committed in between is found twice, which
+        # `_page` handles, and is never missed.
         unflushed = {
             record.id: ActivationSummary.of(record) for record in self._store.unflushed() if wanted.matches(record)
         }
         return await self._store.read(lambda connection: _page(connection, wanted, page, unflushed))
 
     async def whole(self, listed: Sequence[ActivationSummary]) -> AsyncIterator[ActivationRecord]:
-        """The records of a list, never more of them in memory than `GROUP_BYTES` and one."""
+        """The whole records of a list. At most `GROUP_BYTES` or one record of them are in memory at a time."""
         for ids in _groups(listed):
-            # In this order: a record is on the disk before it leaves memory.
+            # Memory is asked before the disk, because a record leaves memory only after it is on disk.
             kept = {id_: self._store.find_unflushed(id_) for id_ in ids}
             missing = [id_ for id_, record in kept.items() if record is None]
             stored = await self._stored(missing) if missing else {}
             for id_ in ids:
                 record = kept[id_] or stored.get(id_)
-                if record is not None:  # else it was removed meanwhile
+                if record is not None:  # None: retention has removed the record meanwhile
                     yield record
 
     async def _stored(self, ids: Sequence[str]) -> dict[str, ActivationRecord]:
@@ -72,10 +73,10 @@ class Activations:
 def _page(
     connection: sa.Connection, wanted: Filter, page: Page, unflushed: dict[str, ActivationSummary]
 ) -> list[ActivationSummary]:
-    """A page of stored and unflushed records together, of which only a window around it is read.
+    """One page of the stored and the unflushed records together. Only the stored records around the page are read.
 
-    A record may be among both; then the unflushed form counts. Of the `skip` newest at most all the unflushed are not
-    among the stored, so the page lies behind the first ``skip - len(unflushed)`` stored ones, whichever they are.
+    A record that is both stored and unflushed counts in its unflushed form. At most ``len(unflushed)`` of the `skip`
+    newest records are unflushed. So the first ``skip - len(unflushed)`` stored records lie before the page in any case.
     """
     end = page.skip + page.limit
     both = queries.starts_of(connection, wanted, list(unflushed))
@@ -83,7 +84,7 @@ def _page(
     window = queries.newest_activations(connection, wanted, end - unseen + len(both), unseen)
     if unseen and not window:
         return []
-    # Those of before the window that count in their unflushed form are not among the unseen.
+    # A record before the window that counts in its unflushed form must not count as an unseen stored record as well.
     if unseen:
         first = (window[0].start_ms, window[0].id)
         unseen -= sum((start_ms, id_) > first for id_, start_ms in both.items())

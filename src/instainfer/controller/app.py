@@ -1,4 +1,4 @@
-"""Wiring: configuration, links and rooms in, one ASGI application out."""
+"""Builds the controller from the configuration, the links to the nodes, and the stores of code and environments."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What the controller needs of the environments room."""
+    """The parts of `instainfer.environments` that the controller needs."""
 
     content: ContentStore
     folders: FunctionFolders
@@ -54,9 +54,9 @@ class Rooms:
 
 
 class Controller:
-    """The controller of one platform. Make it with `open_controller`; `create_app` gives its HTTP side.
+    """The controller of one platform. Use `open_controller` to make one, and `create_app` to get its HTTP application.
 
-    To end it: `drain`, then `idle` with a bound of the caller's, `cut_short` when that has passed, then `close`.
+    To end it, call `drain`, wait for `idle` with a time limit, call `cut_short` if the limit has passed, and `close`.
     """
 
     def __init__(
@@ -113,23 +113,23 @@ class Controller:
         )
 
     def join(self, link: Link) -> None:
-        """A node takes calls from now on."""
+        """Add a node. It gets calls from now on."""
         self._driver.join(link)
 
     def leave(self, node: str) -> None:
-        """A node takes no more calls; those it has go on."""
+        """Send no more calls to a node. The calls that it already has go on."""
         self._driver.leave(node)
 
     def lose(self, node: str) -> None:
-        """A node is gone with all that it had; the calls that were in flight there end now."""
+        """Report that a node is gone. The calls that were in flight there end now, as failures."""
         self._driver.lose(node)
 
     def remember(self, function: FunctionKey, profile: Profile) -> None:
-        """A node measured a function: keep it for the next start."""
+        """Store the profile that a node measured of a function, for the next start of the platform."""
         self._actions.remember(function, profile)
 
     def listening(self, url: str) -> None:
-        """The address is known: put it into the credentials, and into what functions are told."""
+        """Set the address of the platform, which is written to the credentials file and given to functions."""
         self._invocations.api_host = url
         path = self.config.home / CREDENTIALS
         write_credentials(path, url, read_credentials(path)["AUTH"])
@@ -140,12 +140,12 @@ class Controller:
         return self._driver.in_flight
 
     def drain(self) -> None:
-        """Take no new calls: they get 503. What is in flight goes on."""
+        """Refuse new calls with 503. The calls in flight go on."""
         if not self._driver.draining:
             self._driver.drain()
 
     async def restored(self) -> None:
-        """Return when every function of earlier runs is ready, or known to be impossible."""
+        """Return when every stored function is ready or has failed to become ready."""
         await self._actions.restored()
 
     async def idle(self) -> None:
@@ -153,13 +153,13 @@ class Controller:
         await self._invocations.idle()
 
     async def cut_short(self) -> None:
-        """Take no new calls and end those in flight, each with a record that says so; who waits for one gets 503."""
+        """Refuse new calls, and end those in flight. Each ends with a record that says so, and its caller gets 503."""
         self.drain()
         if running := await self._invocations.stop():
             log.warning("%d activations were still running; their records say so", running)
 
     async def close(self) -> None:
-        """End what is in flight as `cut_short` does, write every record, release the home.
+        """End the calls in flight as `cut_short` does, write all records, and release the home's lock.
 
         Raises `HostError` when records could not be written.
         """
@@ -169,7 +169,7 @@ class Controller:
         await self._store.close()
 
     def status(self) -> dict[str, Any]:
-        """What ``GET /instainfer/v1/status`` answers."""
+        """The answer to ``GET /instainfer/v1/status``."""
         return {
             "version": __version__,
             "started_at": self._started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -186,7 +186,7 @@ class Controller:
         }
 
     async def start(self) -> None:
-        """Conclude what an earlier run left open, and take up its functions."""
+        """Give the unfinished activations of an earlier run their final records, and restore its functions."""
         lost = await self._store.write(
             lambda connection: queries.conclude_unfinished(connection, encode({"error": STOPPED}))
         )
@@ -232,15 +232,16 @@ async def open_controller(
     routing: Routing | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> Controller:
-    """Open the records of ``config.home`` and take up its functions, in the background where that takes time.
+    """Open the records of ``config.home`` and restore its functions. Functions become ready in the background.
 
-    `isolation` is what the backends say of this host, for ``status``; `now` is a monotonic clock in seconds (not the
-    event loop's: uvloop's stands still for a millisecond). Raises `HostError` when the home cannot be used.
+    `isolation` are the lines in which the backends describe how this host isolates containers; ``status`` shows them.
+    `now` is a monotonic clock in seconds. The event loop's clock is unsuitable, because uvloop updates its clock only
+    once a millisecond. Raises `HostError` when the home cannot be used.
     """
     warn_if_exposed(config.server.host)
     store = open_store(config.home / RECORDS)
     try:
-        # Under the home's lock, and before anything is started that could leave more.
+        # Sweeping needs the home's lock, and must end before anything starts that uses files in the home.
         places = Places(config.home, rooms.folders.root, config.cache_dir, rooms.content.root)
         await asyncio.to_thread(sweep_home, places)
         keyring = await open_keyring(store, config.home, api_host(config.server.host, config.server.port))
@@ -262,7 +263,7 @@ def create_app(controller: Controller) -> ASGIApp:
 
 
 def bounds(server: ServerConfig) -> Bounds:
-    """What a connection may cost."""
+    """The limits on a connection, from the configuration of the server."""
     return Bounds(
         head_bytes=server.max_header_bytes,
         head_s=server.header_timeout_s,
@@ -272,7 +273,7 @@ def bounds(server: ServerConfig) -> Bounds:
 
 
 def api_host(host: str, port: int) -> str:
-    """The address at which this machine reaches a server that listens on `host`."""
+    """The URL at which this machine reaches a server that listens on `host` and `port`."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 

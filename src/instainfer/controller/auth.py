@@ -1,8 +1,8 @@
-"""Who is asking: OpenWhisk's Basic auth by ``uuid:key``.
+"""Authenticates callers by OpenWhisk's scheme: HTTP Basic authentication with ``uuid:key``.
 
-The database holds only a hash of each key. The key is 64 random characters, so a plain SHA-256 cannot be searched; a
-slow password hash would only slow down every call. The key of the first namespace is written to ``HOME/credentials``,
-readable by its owner alone, in the format of ``~/.wskprops``.
+The database holds only a hash of each key. A key has 64 random characters, so it cannot be found from its SHA-256 by
+trying; a slow password hash would only slow down every call. The key of the first namespace is written to
+``HOME/credentials`` in the format of ``~/.wskprops``. Only the owner can read that file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Identity(NamedTuple):
 
     namespace: str
     auth: str
-    """``uuid:key``, for functions that are given their caller's key."""
+    """``uuid:key``. Functions that ask for their caller's key receive this text."""
 
 
 class Keyring:
@@ -53,9 +53,9 @@ class Keyring:
         return sorted(name for name, _ in self._by_uuid.values())
 
     def identify(self, authorization: bytes | None) -> Identity | None:
-        """The caller of an ``Authorization`` header; None when the header is missing, malformed or wrong.
+        """The caller that an ``Authorization`` header names. None when the header is missing, malformed or wrong.
 
-        Takes the same time for an unknown uuid and for a wrong key.
+        An unknown uuid and a wrong key take the same time, so that the time does not reveal which uuids exist.
         """
         if authorization is None or authorization[:6].lower() != b"basic ":
             return None
@@ -75,9 +75,10 @@ def hash_key(key: str) -> bytes:
 
 
 async def open_keyring(store: Store, home: Path, api_host: str) -> Keyring:
-    """The keys in `store`; the first start makes the first namespace, and its credentials in `home`.
+    """The keys in `store`. The first start creates the first namespace and writes its credentials to `home`.
 
-    When the credentials are lost, nobody knows the key any more: a new one takes its place, with a warning.
+    If the credentials file is lost, nobody knows the key, because the database holds only its hash. Then a new key
+    replaces the old one, and a warning is logged.
     """
     path = home / CREDENTIALS
     known = {name: (uuid_, key_hash) for name, uuid_, key_hash in await store.read(queries.all_namespaces)}
@@ -88,7 +89,7 @@ async def open_keyring(store: Store, home: Path, api_host: str) -> Keyring:
         if not valid:
             log.warning("%s does not hold the key of %s: a new key is made, the old one ends", path, FIRST_NAMESPACE)
     else:
-        # A file without a row is what a crash in the middle of a first start leaves; its key is as good as a new one.
+        # A first start that crashed may have written the file and not the row. The key in the file is still usable.
         valid = len(key) == KEY_LENGTH
     if not valid:
         auth = f"{uuid.uuid4()}:{''.join(secrets.choice(_ALPHABET) for _ in range(KEY_LENGTH))}"
@@ -101,7 +102,7 @@ async def open_keyring(store: Store, home: Path, api_host: str) -> Keyring:
 
 
 def read_credentials(path: Path) -> dict[str, str]:
-    """The properties in a file like ``~/.wskprops``; empty when there is none."""
+    """The properties in a file of the format of ``~/.wskprops``. Empty when the file does not exist."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -110,7 +111,7 @@ def read_credentials(path: Path) -> dict[str, str]:
 
 
 def write_credentials(path: Path, api_host: str, auth: str) -> None:
-    """Replace the file at `path`; at no moment may anyone but its owner read it."""
+    """Replace the file at `path`. At no moment can anyone but its owner read the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):

@@ -1,10 +1,10 @@
-"""What the writer thread does with one batch of rows: commit it, and where a row is bad, find it and go on without it.
+"""Commits one batch of rows, in the writer thread. A row that cannot be stored does not hold up the others.
 
-A batch fails for one of two reasons, and they want opposite answers. When the *disk* refuses (it is full, it fails, the
-file is locked), every row is good and must be tried again later. When a row's *content* is refused (a value that no
-column takes), trying again helps nobody, and every other row of the batch would wait for ever. So a batch that was not
-refused by the disk is halved until the bad rows are alone. They are put aside: an activation gets a plain record in
-their place that says what happened, so that it still ends in exactly one.
+A batch fails for one of two reasons, which need opposite reactions. If the *disk* refuses (it is full or broken, or the
+file is locked), every row is good and must be tried again later. If a row's *content* is refused (no column takes a
+value), trying again is useless, and all other rows of the batch would wait for ever. So a batch that the disk did not
+refuse is split in halves, again and again, until each bad row is alone. A bad row is put aside. If it is the record of
+an activation, a plain record that tells what happened replaces it, so that the activation still has exactly one record.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _finish = (
 _forget = sa.delete(schema.activations).where(schema.activations.c.id == sa.bindparam("id_"))
 _forget_profile = sa.delete(schema.profiles).where(schema.profiles.c.function == sa.bindparam("function_"))
 _measured = [column.name for column in schema.profiles.columns if column.name != "function"]
-# Written only while its function is there: what was deleted meanwhile leaves nothing that a later function of the same
-# key could take for its own.
+# The profile is stored only if its function still exists. Otherwise a later function with the same key would inherit
+# the profile of a deleted one.
 _remember_profile = sa.insert(schema.profiles).from_select(
     ["function", *_measured],
     sa.select(
@@ -43,7 +43,7 @@ _remember_profile = sa.insert(schema.profiles).from_select(
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An activation that was taken on and has not ended."""
+    """An activation that was accepted and has not ended."""
 
     record: ActivationRecord
 
@@ -53,7 +53,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An activation that has ended; its row is there already when it was accepted before."""
+    """An activation that has ended. If `accepted` is true, an earlier batch has already stored a row for it."""
 
     record: ActivationRecord
     accepted: bool
@@ -64,7 +64,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is known of a function's costs."""
+    """The measured costs of a function."""
 
     function: FunctionKey
     profile: Profile
@@ -78,19 +78,19 @@ Row: TypeAlias = Accepted | Finished | Measured
 
 @dataclass(slots=True)
 class Result:
-    """What became of each row of a batch."""
+    """The outcome of a batch, row by row."""
 
     written: list[Row] = field(default_factory=list)
     put_aside: list[tuple[Row, Exception]] = field(default_factory=list)
-    """Rows whose content no table takes. In the place of a `Finished` there is a record that says so."""
+    """Rows whose content no table takes, each with its error. For a `Finished` a plain record is stored instead."""
     left: list[Row] = field(default_factory=list)
     """Rows to be tried again, in order."""
     refusal: Exception | None = None
-    """Why something is left."""
+    """The error because of which rows are left."""
 
 
 def write(engine: sa.Engine, rows: Sequence[Row]) -> Result:
-    """Commit all rows together; or, when the content of some is refused, all others and no row of theirs."""
+    """Commit all rows in one transaction, or, when the content of some rows is refused, commit all others."""
     result = Result()
     parts = [list(rows)]
     there: set[str] = set()
@@ -102,7 +102,7 @@ def write(engine: sa.Engine, rows: Sequence[Row]) -> Result:
         try:
             with engine.begin() as connection:
                 _commit(connection, part, there)
-        except Exception as error:  # whatever it is: either the disk is to blame, or one of these rows
+        except Exception as error:  # any error is due either to the disk or to one of these rows
             if is_refusal(error):
                 result.refusal = error
                 result.left += part
@@ -118,15 +118,15 @@ def write(engine: sa.Engine, rows: Sequence[Row]) -> Result:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the disk, the database as a whole or the machine refuses, and not just the rows at hand."""
+    """Whether the disk, the whole database or the machine caused an error, so that the rows are not to blame."""
     if isinstance(error, sa.exc.DBAPIError):
-        # `DatabaseError` itself is a damaged file; its subclasses, but for these, are about what was to be written.
+        # A plain `DatabaseError` means a damaged file. Its other subclasses than these two are about the rows.
         return isinstance(error, sa.exc.OperationalError | sa.exc.InternalError) or type(error) is sa.exc.DatabaseError
     return isinstance(error, sa.exc.TimeoutError | OSError | MemoryError)
 
 
 def _commit(connection: sa.Connection, rows: Sequence[Row], there: set[str]) -> None:
-    """`there` are activations whose rows an earlier part of this batch has written."""
+    """Write some rows. `there` are the activations whose rows an earlier part of the same batch has written."""
     accepted = [row.record for row in rows if isinstance(row, Accepted)]
     finished = [row for row in rows if isinstance(row, Finished)]
     measured = {row.function: row.profile for row in rows if isinstance(row, Measured)}
@@ -154,8 +154,8 @@ def _put_aside(engine: sa.Engine, row: Row, error: Exception, result: Result) ->
     if not isinstance(row, Finished):
         result.put_aside.append((row, error))
         return
-    # A row of this id may be there although nobody was told so, as when a commit fails after its last write; then the
-    # record is sound, and only in the wrong form. Else a plain one takes its place.
+    # A row of this id may exist although the writer does not know of it, for example when a commit reported an error
+    # after its last write. Then the record is sound and replaces that row. Otherwise a plain record is stored.
     for record in (row.record, _in_place_of(row.record, error)):
         try:
             with engine.begin() as connection:
@@ -164,7 +164,7 @@ def _put_aside(engine: sa.Engine, row: Row, error: Exception, result: Result) ->
         except Exception as again:
             if not is_refusal(again) and record is row.record:
                 continue
-            # Nothing in the second one can be wrong, so this is not about content.
+            # Any table takes the plain record, so a failure with the plain record cannot be about content.
             result.refusal = again
             result.left.append(row)
         else:
@@ -176,7 +176,7 @@ def _put_aside(engine: sa.Engine, row: Row, error: Exception, result: Result) ->
 
 
 def _in_place_of(record: ActivationRecord, error: Exception) -> ActivationRecord:
-    """A record of the same activation that any table takes."""
+    """A plain record of the same activation, which any table takes and which says why the real one is missing."""
     text = f"The activation has ended, but its record could not be written as it was: {in_short(error)}."
     start_ms = record.start_ms if isinstance(record.start_ms, int) and 0 <= record.start_ms < 1 << 62 else 0
     path = printable(f"{record.namespace}/{record.name}")
@@ -195,7 +195,7 @@ def _in_place_of(record: ActivationRecord, error: Exception) -> ActivationRecord
 
 
 def in_short(error: BaseException) -> str:
-    """An error of the database in one line, without the statement and its values."""
+    """An error of the database in one line, without the SQL statement and its values."""
     cause = getattr(error, "orig", None) or error
     words = printable(str(cause)).partition("\n")[0][:300]
     return f"{type(cause).__name__}: {words}" if words else type(cause).__name__

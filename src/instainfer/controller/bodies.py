@@ -1,8 +1,8 @@
-"""The bodies of requests: read within bounds of size and of all memory together, and checked to be the JSON they are.
+"""Reads the bodies of requests within limits of memory, and checks that they are valid JSON.
 
-What is in a body is decided by strangers. So it is measured before anything is made of it, since Python's objects are
-many times as large as the text that makes them, and what later readers could not take is refused here: nesting beyond
-their stack, and numbers beyond what Python converts.
+Strangers decide what a body contains. So a body is measured before it is decoded, because Python's objects are many
+times as large as their JSON. Bodies that a later reader could not decode are refused here: those that nest too deep for
+its stack, and those with numbers that are too long for Python to convert.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ..errors import BadInput
 
 MALFORMED = "The request content was malformed:\n"
 MAX_DEPTH = 500
-"""Levels of arrays and objects within each other; the parsers of functions' Pythons end at a thousand frames."""
+"""Greatest nesting of arrays and objects. The JSON parser of a function's Python fails at about 1000 levels."""
 LARGE_BYTES = 128 * 1024
-"""From here on a body is looked at in a thread; below, the way to a thread and back would take longer."""
+"""Bodies of at least this size are checked in a thread. For smaller ones the switch of threads would take longer."""
 _DISCARDABLE_BYTES = 64 * 1024 * 1024
-"""An unread body up to here is read and thrown away; of a longer one the connection is closed."""
+"""A refused body of up to this size is read and thrown away. For a larger one the connection is closed."""
 _MAX_DIGITS = 4300
-"""Python converts no longer number from text."""
+"""Python refuses to convert longer decimal numbers from text (see `sys.set_int_max_str_digits`)."""
 _DIGITS = b"0123456789"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
@@ -41,14 +41,17 @@ _check_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Budget:
-    """How many bytes of requests may be in memory at a time, all callers together."""
+    """Limits the bytes of all requests together that are in memory at a time."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self.taken_bytes = 0
 
     def take(self, count: int) -> None:
-        """Raises 503 when so much is not left, 413 when it never will be."""
+        """Reserve `count` bytes.
+
+        Raises `HTTPException` 503 when too few bytes are free now, and 413 when `count` exceeds the whole budget.
+        """
         if self.taken_bytes + count > self._most_bytes:
             if count > self._most_bytes:
                 raise HTTPException(413, f"Request larger than allowed: {count} > {self._most_bytes} bytes.")
@@ -68,7 +71,7 @@ class Budget:
 
 
 class Lease:
-    """One request's share of a budget; use it in ``with``."""
+    """The bytes that one request has reserved. Use it in ``with``; its end gives the bytes back."""
 
     __slots__ = ("_budget", "_bytes")
 
@@ -86,15 +89,16 @@ class Lease:
         self._bytes = 0
 
     def grow(self, count: int) -> None:
-        """Raises as `Budget.take` does."""
+        """Reserve `count` more bytes. Raises the errors of `Budget.take`."""
         self._budget.take(count)
         self._bytes += count
 
 
 async def read_body(receive: Receive, length: bytes | None, max_bytes: int, lease: Lease) -> bytes | bytearray:
-    """The whole body. A longer one than `max_bytes` is refused by what its head announces, else as soon as it is.
+    """Read the whole body. `length` is the value of the header ``Content-Length``, if there is one.
 
-    Only what comes in several pieces is charged to `lease`: the first is held by the connection anyhow.
+    Raises `HTTPException` 413 when the body is longer than `max_bytes`, at once if `length` already says so. A body
+    that comes in one piece is not charged to `lease`, because the connection holds that piece in any case.
     """
     if length is not None and int(length) > max_bytes:
         raise _too_large(int(length), max_bytes)
@@ -127,13 +131,16 @@ def _too_large(size: int, allowed: int) -> HTTPException:
 
 
 def check_content_type(content_type: bytes | None) -> None:
-    """JSON, or nothing said; anything else is 415."""
+    """Raise `HTTPException` 415 when the header ``Content-Type`` is there and is not JSON."""
     if content_type is not None and content_type.partition(b";")[0].strip().lower() != b"application/json":
         raise HTTPException(415, "The request's Content-Type is not supported. Expected:\napplication/json")
 
 
 async def arguments(body: bytes | bytearray, content_type: bytes | None) -> bytes:
-    """The body of a call, certain to be a JSON object that its function can read."""
+    """The arguments in the body of a call, checked to be a JSON object that every function can decode.
+
+    An empty body means no arguments. Raises `BadInput`, and `HTTPException` 415 for another content type than JSON.
+    """
     if not body:
         return b"{}"
     check_content_type(content_type)
@@ -143,7 +150,7 @@ async def arguments(body: bytes | bytearray, content_type: bytes | None) -> byte
 
 
 def checked_object(body: bytes | bytearray) -> bytes:
-    """`body`, if it is a JSON object in UTF-8 within the bounds of depth and digits. Raises `BadInput`."""
+    """Return `body`. Raises `BadInput` if it is not a JSON object in UTF-8, nests too deep or has too long numbers."""
     decoded(_check_object, body)
     check_depth(body)
     check_digits(body)
@@ -151,14 +158,14 @@ def checked_object(body: bytes | bytearray) -> bytes:
 
 
 def object_items(body: bytes) -> dict[str, msgspec.Raw]:
-    """The members of an object that has been checked, each as its text."""
+    """The members of a JSON object that has been checked. Each value is still JSON text."""
     return _check_object(body)
 
 
 def decoded(decode: Callable[[bytes | bytearray], T], body: bytes | bytearray) -> T:
-    """What a msgspec decoder makes of a stranger's JSON. Raises `BadInput` with the place where it is wrong."""
+    """Decode a stranger's JSON with a msgspec decoder. Raises `BadInput`, which names the place of the mistake."""
     try:
-        if not body.isascii():  # msgspec looks at the UTF-8 of those strings alone that it makes
+        if not body.isascii():  # msgspec checks the UTF-8 only of the strings that it decodes
             body.decode("utf-8")
         return decode(body)
     except RecursionError as error:
@@ -168,7 +175,7 @@ def decoded(decode: Callable[[bytes | bytearray], T], body: bytes | bytearray) -
 
 
 def check_depth(text: bytes | bytearray | memoryview) -> None:
-    """Raise `BadInput` when sound JSON nests deeper than `MAX_DEPTH`."""
+    """Raise `BadInput` when valid JSON nests deeper than `MAX_DEPTH`."""
     if len(text) <= 2 * MAX_DEPTH:
         return
     plain = bytes(text)
@@ -184,16 +191,16 @@ def check_depth(text: bytes | bytearray | memoryview) -> None:
 
 
 def check_digits(body: bytes | bytearray) -> None:
-    """Raise `BadInput` when sound JSON holds a number that is too long for Python.
+    """Raise `BadInput` when valid JSON contains a number that is too long for Python.
 
-    A run of more than `_MAX_DIGITS` digits covers one of every so many places; only there is looked.
+    Only every (`_MAX_DIGITS` + 1)-th byte is looked at, because each longer run of digits covers one of those bytes.
     """
     for place in range(_MAX_DIGITS, len(body), _MAX_DIGITS + 1):
         if 48 <= body[place] <= 57:
             before, behind = body[place - _MAX_DIGITS : place], body[place : place + _MAX_DIGITS + 1]
             run = len(before) - len(before.rstrip(_DIGITS)) + len(behind) - len(behind.lstrip(_DIGITS))
             if run > _MAX_DIGITS:
-                # It may be inside a string, where it is welcome; msgspec knows, and refuses such numbers.
+                # The digits may be part of a string, which is allowed. msgspec refuses only such numbers.
                 decoded(msgspec.json.decode, body)
                 return
 
@@ -203,14 +210,17 @@ def _too_deep() -> str:
 
 
 def shape_error(error: msgspec.DecodeError, path: str) -> BadInput:
-    """What a decoder says of a part of a body, with the place in the whole of it."""
+    """The error of decoding one part of a body, with the place given relative to the whole body.
+
+    `path` is the place of the part, for example ``$.limits``.
+    """
     text = str(error)
     told = text.replace("`$", f"`{path}", 1) if " - at `$" in text else f"{text} - at `{path}`"
     return BadInput(f"{MALFORMED}{told}")
 
 
 def part(text: msgspec.Raw, kind: Any, path: str) -> Any:
-    """A part of a body, as `kind`. Raises `BadInput`."""
+    """Decode one part of a body as a value of type `kind`. `path` is its place in the body. Raises `BadInput`."""
     check_depth(memoryview(text))
     try:
         return msgspec.json.decode(text, type=kind)

@@ -1,4 +1,4 @@
-"""The actions that can be called, in memory: the first look-up of every call."""
+"""Holds in memory all actions that can be called. Every call begins with a look-up here."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ UNKNOWN = "The requested resource does not exist."
 
 
 class Deployed:
-    """One version of an action and whether its nodes know it.
+    """One version of an action, and whether the nodes know it.
 
-    An action put while the platform runs is ready at once. After a restart its folder and environment are looked for
-    in the background, and calls wait for the outcome.
+    An action that is put while the platform runs is ready at once. After a restart its folder and environment are
+    prepared in the background, and calls wait until that has succeeded or failed.
     """
 
     __slots__ = ("_in_flight", "_on_idle", "_settled", "action", "problem", "ready")
@@ -24,7 +24,7 @@ class Deployed:
         self.action = action
         self.ready = ready
         self.problem = ""
-        """Why it cannot be called, once that is known."""
+        """Why the action cannot be called. Empty if no reason is known."""
         self._in_flight = 0
         self._on_idle: Callable[[], None] | None = None
         self._settled = asyncio.Event()
@@ -32,7 +32,7 @@ class Deployed:
             self._settled.set()
 
     def settle(self, problem: str = "") -> None:
-        """Preparing it has ended; calls that wait go on."""
+        """Record that the preparation has ended, with `problem` if it has failed. Waiting calls go on."""
         self.ready = not problem
         self.problem = problem
         self._settled.set()
@@ -41,16 +41,16 @@ class Deployed:
         await self._settled.wait()
 
     def enter(self) -> None:
-        """A call of this version has been admitted."""
+        """Count a call of this version that has been admitted."""
         self._in_flight += 1
 
     def leave(self) -> None:
-        """A call of this version has ended."""
+        """Count off a call of this version that has ended."""
         self._in_flight -= 1
         self._retire_if_idle()
 
     def retire(self, on_idle: Callable[[], None]) -> None:
-        """This version is called no more; `on_idle` is called once, when the last call of it has ended."""
+        """Call `on_idle` once, as soon as no call of this version is in flight. No new call may come after this."""
         self._on_idle = on_idle
         self._retire_if_idle()
 
@@ -68,7 +68,7 @@ class Catalog:
         return self._deployed.get((namespace, name))
 
     def get(self, namespace: str, name: str) -> Deployed:
-        """Raises `NotFound`."""
+        """The current version of an action. Raises `NotFound`."""
         deployed = self._deployed.get((namespace, name))
         if deployed is None:
             raise NotFound(UNKNOWN)
@@ -82,10 +82,10 @@ class Catalog:
 
     @property
     def all_ready(self) -> bool:
-        """Whether each can be called, so that what it needs is known."""
+        """Whether every action is ready, so that the environment of each is known."""
         return all(deployed.ready for deployed in self._deployed.values())
 
     def of_namespace(self, namespace: str) -> list[Deployed]:
-        """Newest first."""
+        """The actions of a namespace, the one changed last first."""
         own = (deployed for deployed in self._deployed.values() if deployed.action.namespace == namespace)
         return sorted(own, key=lambda deployed: deployed.action.updated_ms, reverse=True)

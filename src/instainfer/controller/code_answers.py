@@ -1,7 +1,7 @@
-"""An action with its code, as an answer: at once where it is short, else in pieces that are made as they are sent.
+"""Makes the response that carries an action with its code. Long code is read and sent in pieces.
 
-The code of an archive may be tens of megabytes, and several times that as base64 in JSON. Nobody who asks for it,
-however slowly they read, should cost the platform more memory than a piece of it.
+An archive may have tens of megabytes, and its base64 in JSON needs several times that memory. With pieces, even a
+client that reads slowly costs the platform only the memory of one piece.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from .records import Action
 from .responses import action_json, encode
 
 PIECE_BYTES = 3 * 256 * 1024
-"""A multiple of three, so that the base64 of the pieces is that of the whole."""
+"""Size of a piece. It is a multiple of three, so that the base64 of the pieces, joined, is the base64 of the whole."""
 _PLACE = "the code comes here \0"
-"""Stands for the code."""
+"""Marks the place of the code in the JSON of an action, until the code itself is sent there."""
 
 Read: TypeAlias = Callable[[int, int], Awaitable[bytes]]
-"""From where, how many bytes; nothing at the end."""
+"""Reads code: gets the offset and the number of bytes, and returns those bytes, or fewer at the end of the code."""
 
 
 async def with_code(action: Action, size: int, read: Read) -> Response:
-    """The action with its code, which is `size` bytes long and comes out of `read`."""
+    """The response with an action and its code. The code has `size` bytes and is read with `read`."""
     if size <= PIECE_BYTES:
         source = await read(0, PIECE_BYTES)
         text = base64.b64encode(source).decode("ascii") if action.binary else source.decode("utf-8")
@@ -44,7 +44,7 @@ def out_of(source: bytes) -> Read:
 
 
 async def _pieces(action: Action, size: int, read: Read) -> AsyncIterator[bytes]:
-    # Its execution goes first, so that nothing of a stranger's can come before the place and look like it.
+    # "exec" goes first, so that no text of a user comes before the mark and can be mistaken for it.
     whole = action_json(action, _PLACE)
     head, _, tail = encode({"exec": whole.pop("exec"), **whole}).partition(encode(_PLACE)[1:-1])
     yield head
@@ -52,7 +52,7 @@ async def _pieces(action: Action, size: int, read: Read) -> AsyncIterator[bytes]
     for start in range(0, size, PIECE_BYTES):
         piece = await read(start, PIECE_BYTES)
         if len(piece) < min(PIECE_BYTES, size - start):
-            # The caller sees an answer that breaks off, which no JSON parser takes for whole.
+            # The response breaks off here, so that the client cannot take it for complete JSON.
             raise InternalError(f"the code of {action.path} went away while it was sent; ask again")
         if action.binary:
             yield await asyncio.to_thread(base64.b64encode, piece)

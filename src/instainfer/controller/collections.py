@@ -1,4 +1,4 @@
-"""OpenWhisk's REST routes, all but the call of an action: from a request to the collection that answers it."""
+"""The handlers of OpenWhisk's REST routes. The call of an action is in `instainfer.controller.gateway`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NO_PACKAGES = "Packages are not supported yet: give the action a name without '/
 Handler = Callable[[Request, Identity], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 Entry = tuple[str, str, Endpoint]
-"""Method, path, and what answers."""
+"""Method, path and handler of a route."""
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -42,7 +42,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 def private(keyring: Keyring, handler: Handler) -> Endpoint:
-    """`handler` for authenticated callers, and below a namespace only for its own."""
+    """Wrap `handler` so that it serves only authenticated callers, and each caller only in the caller's namespace."""
 
     async def endpoint(request: Request) -> Response:
         caller = authenticated(keyring, header(request, b"authorization"))
@@ -54,7 +54,7 @@ def private(keyring: Keyring, handler: Handler) -> Endpoint:
 
 
 class Collections:
-    """The handlers; `routes` gives them their paths."""
+    """The handlers of the routes that `routes` lists."""
 
     def __init__(
         self,
@@ -190,12 +190,12 @@ class Collections:
         name = _name(request)
         overwrite = flag(request.query_params, "overwrite", False)
         check_content_type(header(request, b"content-type"))
-        # Base64 swells by a third; the code itself is measured once it is decoded.
+        # Base64 is a third larger than the code. The exact limit of the code is checked after decoding.
         longest = self._config.server.max_code_bytes * 4 // 3 + 2 * self._config.server.max_body_bytes
         with self._budget.lease() as lease:
             body = await read_body(request.receive, header(request, b"content-length"), longest, lease)
             wanted = await self._actions.decoded(body)
-            del body  # what it asks for is charged by itself
+            del body  # its lease ends here, and `put` takes a lease for the decoded code
         return await self._actions.with_code(
             await self._actions.put(caller.namespace, name, wanted, overwrite=overwrite)
         )
@@ -238,7 +238,7 @@ class Collections:
         return json_response({"logs": msgspec.Raw(record.logs)})
 
     async def _whole(self, listed: list[ActivationSummary]) -> AsyncIterator[bytes]:
-        """A JSON array of whole records, each read when the one before has been taken."""
+        """The pieces of a JSON array of whole records, which are read group by group while the client reads."""
         between = b"["
         async for record in self._activations.whole(listed):
             yield between
@@ -251,7 +251,7 @@ class Collections:
 
 
 def empty_list(collection: str) -> Handler:
-    """A collection that holds nothing yet; clients that list everything ask for it too."""
+    """A handler that lists no entities. Clients that list everything also ask for kinds that do not exist here."""
 
     async def handler(request: Request, caller: Identity) -> Response:
         return json_response({collection: 0} if page(request.query_params, collection).only_count else [])
@@ -268,7 +268,10 @@ def header(request: Request, name: bytes) -> bytes | None:
 
 
 def one_route_per_path(entries: Iterable[Entry]) -> list[Route]:
-    """Starlette answers 405 with the methods of the first route that fits a path; so each path must have only one."""
+    """Join the handlers of each path in one route.
+
+    Starlette answers 405 with the methods of only the first route that fits a path.
+    """
     by_path: dict[str, dict[str, Endpoint]] = {}
     for method, path, endpoint in entries:
         by_path.setdefault(path, {})[method] = endpoint
@@ -277,7 +280,7 @@ def one_route_per_path(entries: Iterable[Entry]) -> list[Route]:
 
 def _route(path: str, endpoints: Mapping[str, Endpoint]) -> Route:
     async def endpoint(request: Request) -> Response:
-        # Starlette adds HEAD wherever there is GET.
+        # Starlette also accepts HEAD for each route with GET.
         return await endpoints[request.method if request.method in endpoints else "GET"](request)
 
     return Route(path, endpoint, methods=list(endpoints))

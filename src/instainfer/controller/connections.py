@@ -1,9 +1,9 @@
-"""One connection of the HTTP server, which bounds what a client may cost before anybody knows who it is.
+"""A connection of the HTTP server that limits the memory and time a client costs, even before it is authenticated.
 
-uvicorn's connection believes in its clients: a head may be of any size and take any time, as may a body, and an answer
-waits for ever for somebody to read it. Here each of these has a bound. There is one timer a connection, which finds out
-when it fires whether anything is overdue; a request only notes when things have moved, so that it costs a quick call
-next to nothing.
+In uvicorn's own connection a head or a body may have any size and take any time, and an answer waits for ever for the
+client to read it. (A head is the request line and the headers of a request.) Here each of these has a limit. A
+connection has one timer, which checks whether anything is overdue. A request only notes the times at which data moved,
+so the limits cost a quick call almost nothing.
 """
 
 from __future__ import annotations
@@ -17,48 +17,50 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from .responses import encode
 
 SLOWEST_BYTES_PER_S = 4096
-"""Each so many bytes that have moved give a body or an answer another second."""
+"""A body gets one more second for each 4096 bytes that have arrived. An answer is overdue when for `Bounds.body_s` no
+check of the timer has found that at least this much was read since the check before."""
 MAX_PIPELINED = 32
-"""Requests of one connection that may wait for the answers before theirs."""
+"""Number of requests of one connection that may wait until earlier requests are answered (HTTP pipelining)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a connection may cost."""
+    """The limits on a connection, and on the number of connections."""
 
     head_bytes: int = 16 * 1024
     head_s: float = 10.0
     body_s: float = 30.0
-    """For a body, and for the taking of an answer; see `SLOWEST_BYTES_PER_S`."""
+    """Seconds for a body to arrive, and for the client to read more of an answer; see `SLOWEST_BYTES_PER_S`."""
     idle_s: float = 75.0
-    """Longer than the pools of common clients keep idle connections, so that they are the ones to close."""
+    """Seconds between requests. Common clients keep idle connections for less time, so the client closes first."""
     connections: int = 1000
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's, within `bounds`, which a subclass sets."""
+    """uvicorn's connection with limits. A subclass sets `bounds`."""
 
     bounds = Bounds()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._in_head = True
-        """Its next request has not come as far as its body."""
+        """Whether the head of the next request is not complete yet."""
         self._in_body = False
         self._begun = True
-        """Something of the head is there. Who has just connected is to send one at once."""
+        """Whether the head must come within `head_s`: some of it has come, or the connection is new."""
         self._steps = 0
-        """How often a head, content of a body or an end has come."""
+        """Counts complete heads, pieces of content of a body, and ends of requests."""
         self._brought_bytes = 0
-        """Of what came since the last step: part of a head, or what comes with a body and is not its content."""
+        """Bytes since the last step that made no step: part of a head, or framing of a body that is not content."""
         self._answering: RequestResponseCycle | None = None
-        """The request that is being answered, or was the last; `cycle` is the latest, which may wait for it."""
+        """The request that is being answered, or that was answered last. `cycle` is the request that came last and may
+        still wait for that one."""
         self._since_s = self.loop.time()
-        """When it began to wait for what it waits for now."""
+        """When the current wait, for a request or for the rest of one, began."""
         self._head_at_most_bytes = 0
-        """Of a head that ends with what came last; most are so small that nobody need count."""
+        """Upper bound of the size of a head that ends in the latest data. The exact size is computed only above it."""
         self._moved_bytes = 0
-        """Of the body."""
+        """Bytes of the current body that have arrived."""
         self._unsent_bytes = 0
         self._unsent_since_s = self._since_s
         bounds = self.bounds
@@ -73,7 +75,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
-            return  # what an answer that is the last has not waited for
+            return  # the connection ends with an answer that is already written, so more requests are not read
         steps = self._steps
         self._head_at_most_bytes = self._brought_bytes + len(data)
         super().data_received(data)
@@ -82,7 +84,7 @@ class Connection(HttpToolsProtocol):
             if self._brought_bytes > self.bounds.head_bytes and not self.transport.is_closing():
                 self._refuse_head()
 
-    # What the parser found
+    # Callbacks of the parser and of uvicorn
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -93,7 +95,7 @@ class Connection(HttpToolsProtocol):
             self._drop()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else it is a trailer, and must not pass for a header of the head
+        if self._in_head:  # otherwise this is a trailer after the body, which must not change the headers
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -142,11 +144,11 @@ class Connection(HttpToolsProtocol):
         self._steps += 1
         self._brought_bytes = 0
 
-    # What takes too long
+    # Time limits
 
     @property
     def waits_for_request(self) -> bool:
-        """Nothing is being answered, and nothing of a body is due."""
+        """Whether no request is being answered and no part of a body is missing."""
         return (self._answering is None or self._answering.response_complete) and not self._in_body
 
     @property
@@ -154,14 +156,14 @@ class Connection(HttpToolsProtocol):
         return self._since_s
 
     def _look(self) -> None:
-        """End the connection if something is overdue; else look again when something may be."""
+        """End the connection if the client is too slow. Check again when it next may be."""
         now_s = self.loop.time()
         bounds = self.bounds
         due_s = self._answer_due_s(now_s)
         late = self._drop
         if not self.transport.is_closing():
             if self._in_body and self.flow.read_paused:
-                self._since_s = now_s  # it is we who do not take it
+                self._since_s = now_s  # the server itself has stopped reading, so the client is not to blame
             elif self._in_body:
                 body_due_s = self._since_s + bounds.body_s + self._moved_bytes / SLOWEST_BYTES_PER_S
                 if body_due_s < due_s:
@@ -172,14 +174,15 @@ class Connection(HttpToolsProtocol):
                     due_s, late = head_due_s, self._head_is_late
         if due_s <= now_s:
             late()
-        # Also after that: its last words must be taken in time too.
+        # The timer goes on even then, because the client must also read the final answer in time.
         soonest_s = min(bounds.head_s, bounds.body_s)
         self._timer = self.loop.call_later(min(max(due_s - now_s, 0.01), soonest_s), self._look)
 
     def _answer_due_s(self, now_s: float) -> float:
-        """When more of what is written has to have been taken.
+        """The time by which the client must have read more of the answer; infinite if nothing is unsent.
 
-        Nothing is added while much of it is left, so if there is less of it than before, some has been taken.
+        uvicorn adds nothing to the write buffer while much is unsent. So if the buffer has become smaller, the client
+        has read some of it.
         """
         unsent_bytes = self.transport.get_write_buffer_size()
         if self._unsent_bytes == 0 or unsent_bytes <= self._unsent_bytes - SLOWEST_BYTES_PER_S:
@@ -196,7 +199,7 @@ class Connection(HttpToolsProtocol):
     def _body_is_late(self) -> None:
         cycle = self.cycle
         if cycle is not None and not cycle.response_started:
-            # Whoever reads the body finds that its client is gone, and says no word into what is closed.
+            # The handler that reads the body sees that the client is gone, and uvicorn sends no answer of its own.
             cycle.disconnected = True
             cycle.message_event.set()
             self._refuse(408, "The body of the request did not come in time; send it faster, or in smaller requests.")
@@ -204,17 +207,17 @@ class Connection(HttpToolsProtocol):
             self._drop()
 
     def _drop(self) -> None:
-        """End the connection at once, whatever is under way."""
+        """Close the connection at once, without sending the rest of an answer."""
         self._gone()
         self.transport.abort()
 
     def _gone(self) -> None:
-        # uvicorn tells the latest request alone that its client is gone, which need not be the one being answered.
+        # uvicorn tells only the latest request that the client is gone. That may be another than the one in progress.
         if self._answering is not None:
             self._answering.disconnected = True
             self._answering.message_event.set()
 
-    # What is said then
+    # Refusals
 
     def _refuse_head(self) -> None:
         self._refuse(
@@ -222,10 +225,10 @@ class Connection(HttpToolsProtocol):
         )
 
     def _refuse(self, status: int, text: str) -> None:
-        """Say why, and close. Nothing more is read."""
+        """Answer with an error and close the connection. Nothing more is read."""
         answering = self._answering
         if answering is not None and not (answering.response_complete or answering.disconnected):
-            self._drop()  # the answer to a request before it is due, and this must not pass for it
+            self._drop()  # the client still expects the answer to an earlier request, and would take this one for it
             return
         body = encode({"error": text, "code": ""})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
@@ -233,7 +236,7 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _somebody_makes_way(self) -> bool:
-        """Whether one of those who wait for a request could be closed: the one that has waited longest."""
+        """Close the connection that has waited longest for a request. False when no other connection waits for one."""
         others = (cast(Connection, other) for other in self.connections if other is not self)
         waiting = [other for other in others if other.waits_for_request and not other.transport.is_closing()]
         if not waiting:
@@ -243,5 +246,5 @@ class Connection(HttpToolsProtocol):
 
 
 def connection_class(bounds: Bounds) -> type[Any]:
-    """uvicorn makes connections by their class alone."""
+    """A class of connections with these limits. uvicorn creates connections from a class without parameters."""
     return type("BoundedConnection", (Connection,), {"bounds": bounds})

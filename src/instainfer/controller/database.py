@@ -1,4 +1,4 @@
-"""The file of the records: its lock, its settings, and how a file of an older layout becomes one of today's."""
+"""Opens the database file of the records: locks it, sets it up, and converts a file of an older layout."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from .batches import in_short
 RECORDS = "records.sqlite"
 """The file's name in its home."""
 _WAL_BYTES = 64 * 1024 * 1024
-"""What the write-ahead log is cut back to after a busy time."""
+"""Size to which SQLite truncates the file of the write-ahead log after it has grown."""
 
 
 class HomeInUse(HostError):
-    """A platform is running there."""
+    """Another platform is running on this home."""
 
 
 def open_database(path: Path) -> tuple[sa.Engine, int]:
-    """The records at `path`, in today's layout, and the descriptor that holds their home's lock.
+    """Open the records at `path` and convert them to the current layout.
 
-    Raises `HostError` when another process has the home, or the records cannot be had.
+    Returns the engine, and the file descriptor that holds the lock of the home. Raises `HomeInUse` when another process
+    has the lock, and `HostError` when the records cannot be opened.
     """
     lock_fd = lock_home(path)
     engine = sqlite_engine(path)
@@ -43,7 +44,10 @@ def open_database(path: Path) -> tuple[sa.Engine, int]:
 
 
 def lock_home(path: Path) -> int:
-    """Take the lock beside the records, which stands for the whole home. The kernel frees it when its holder ends."""
+    """Take the lock of a home, a file beside the records at `path`, and return its descriptor.
+
+    The kernel frees the lock when its holder ends. Raises `HomeInUse`, or `HostError` when the folder is unusable.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -58,7 +62,7 @@ def lock_home(path: Path) -> int:
 
 
 def sqlite_engine(path: Path) -> sa.Engine:
-    """SQLite that is durable at commit, and whose transactions are SQLAlchemy's, reads included."""
+    """An engine whose commits are durable, and in which every read and write is part of a SQLAlchemy transaction."""
     engine = sa.create_engine(f"sqlite:///{path}")
 
     @sa.event.listens_for(engine, "connect")
@@ -81,7 +85,7 @@ def sqlite_engine(path: Path) -> sa.Engine:
 
 
 def _create_or_renew(engine: sa.Engine, path: Path) -> None:
-    """One transaction: a process that is killed meanwhile leaves the old layout, whole."""
+    """Create the tables or convert them in one transaction, so that a kill in between leaves the old layout intact."""
     with engine.begin() as connection:
         if not sa.inspect(connection).has_table(schema.meta.name):
             schema.metadata.create_all(connection)
@@ -102,7 +106,7 @@ def _create_or_renew(engine: sa.Engine, path: Path) -> None:
 
 
 def _bind_profiles(connection: sa.Connection) -> None:
-    """2 to 3: a profile belongs to the row of its function and goes with it. Those of no function are dropped."""
+    """Convert layout 2 to 3, where deleting a function deletes its profile. Profiles without a function are dropped."""
     connection.exec_driver_sql("ALTER TABLE profiles RENAME TO profiles_2")
     schema.profiles.create(connection)
     columns = ", ".join(column.name for column in schema.profiles.columns)
@@ -113,4 +117,4 @@ def _bind_profiles(connection: sa.Connection) -> None:
 
 
 _RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {2: _bind_profiles}
-"""From a layout to the next. Each is kept for as long as there may be files of it, and changes nothing but its part."""
+"""By layout, the function that converts it to the next one. It is kept as long as files of that layout may exist."""

@@ -1,4 +1,4 @@
-"""From code and wishes to a function that nodes can run: its folder, its environment, its limits."""
+"""Prepares an action for the nodes: unpacks its code, builds its environment, and determines its limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from .driver import Registration
 from .records import Action, ActionLimits, AskedLimits
 
 LIBRARIES_GUESS_BYTES = 256 * MIB
-"""First guess of what a resident's libraries take; its weights come twice, as read and as model."""
+"""First estimate of the memory of a resident's libraries. To this the size of the weights is added twice, for the data
+as it is read and for the model."""
 MAX_LOGS_MB = 10
 DEFAULT_KIND = "python:3"
 _PYTHON = "python:3."
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 
 class EnvironmentMaker(Protocol):
-    """What is needed of `instainfer.environments.builder.Environments`."""
+    """The part of `instainfer.environments.builder.Environments` that the controller uses."""
 
     def ensure(
         self, requirements: Requirements, progress: Callable[[Progress], None] | None = None
@@ -46,7 +47,7 @@ class Prepared(NamedTuple):
 
 
 class Deployer:
-    """Prepares functions; the threads that unpack code are its own, so that no build can starve anything else."""
+    """Prepares functions. It unpacks code in threads of its own, so that other work never waits for a free thread."""
 
     def __init__(self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig) -> None:
         self._folders = folders
@@ -55,9 +56,10 @@ class Deployer:
         self._threads = ThreadPoolExecutor(2, "unpack")
 
     async def prepare(self, action: Action, source: bytes, profile: Profile | None) -> Prepared:
-        """Unpack the code and make its environment; quick when both are there.
+        """Unpack the code and build its environment. This is quick when both exist already.
 
-        Raises `BadInput`, `BadFunction`, `EnvironmentBuildError` for what the author has to change, and `HostError`.
+        Raises `BadInput`, `BadFunction` or `EnvironmentBuildError` when the author has to change the function, and
+        `HostError` when the host has failed.
         """
         loop = asyncio.get_running_loop()
         materialised = await loop.run_in_executor(self._threads, self._materialise, source, action.binary)
@@ -74,7 +76,7 @@ class Deployer:
         )
 
     async def in_thread(self, work: Callable[[bytes | bytearray], T], code: bytes | bytearray) -> T:
-        """Do something with large code in one of the threads that unpack it; so only as many are at it at a time."""
+        """Run `work` on large code in one of the unpacking threads, whose number limits how much memory is used."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, code)
 
     def close(self) -> None:
@@ -85,7 +87,7 @@ class Deployer:
 
 
 def concrete_kind(kind: str) -> str:
-    """``python:default`` -> ``python:3``; `BadInput` for what is not run here."""
+    """The kind itself, with ``python:default`` resolved to ``python:3``. Raises `BadInput` for an unknown kind."""
     if kind == "python:default":
         return DEFAULT_KIND
     if kind not in _KINDS:
@@ -102,7 +104,10 @@ def kinds() -> tuple[str, ...]:
 
 
 def effective_limits(asked: AskedLimits, manifest: Manifest, allowed: LimitsConfig) -> ActionLimits:
-    """What was asked for, else what the manifest says, else the default; `BadInput` when that is out of bounds."""
+    """Each limit as asked for in the PUT, else as in the manifest, else the default.
+
+    Raises `BadInput` when a limit is not within the allowed range.
+    """
     limits = ActionLimits(
         timeout=_first(asked.timeout, manifest.timeout_ms, allowed.default_timeout_ms),
         memory=_first(asked.memory, manifest.memory_mb, allowed.default_memory_mb),
@@ -130,7 +135,10 @@ def _malformed(requirement: str) -> str:
 
 
 def _on_python(requirements: Requirements, kind: str) -> Requirements:
-    """The requirements on the Python that the kind names, when it names one."""
+    """The requirements with the version of Python in the kind, if the kind names one.
+
+    Raises `BadFunction` when the requirements name another version.
+    """
     if not kind.startswith(_PYTHON):
         return requirements
     version = kind.removeprefix("python:")
@@ -179,5 +187,5 @@ def _spec(action: Action, limits: ActionLimits, code: Materialised, environment:
 
 
 def _is_templated(manifest: Manifest) -> bool:
-    """Not with variables of its own: a template's imports were done without them."""
+    """False for a function with its own environment variables, since a template imports libraries without them."""
     return not manifest.env

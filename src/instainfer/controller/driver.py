@@ -1,4 +1,4 @@
-"""Holds the `ClusterState` and the links to the nodes: stamps what happens, and does what was decided."""
+"""Turns what happens into timed events for the `ClusterState`, and carries out its decisions on the nodes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..links.base import Link, Outcome
 
 
 class Registration:
-    """A function as every node is told of it."""
+    """The description of a function that every node receives."""
 
     __slots__ = ("function", "profile", "spec")
 
@@ -35,7 +35,7 @@ class Registration:
 
 
 class ClusterDriver:
-    """The only one that tells the cluster state anything; `now` is the clock of every event."""
+    """The only object that sends events to the cluster state. `now` is the clock of all events."""
 
     def __init__(self, state: ClusterState, now: Callable[[], float]) -> None:
         self._state = state
@@ -44,7 +44,7 @@ class ClusterDriver:
         self._registrations: dict[FunctionKey, Registration] = {}
         self._running: dict[ActivationId, asyncio.Future[Outcome]] = {}
         self._lost: dict[ActivationId, str] = {}
-        """Activations whose node was lost and whose ends have not been asked for yet, with that node."""
+        """Activations whose node was lost, with its name, until `finish` is called for them."""
 
     @property
     def in_flight(self) -> int:
@@ -56,11 +56,11 @@ class ClusterDriver:
 
     @property
     def registrations(self) -> list[Registration]:
-        """Every version that nodes know, also one that is called no more and has calls that go on."""
+        """All versions that the nodes know. This includes a replaced version while calls of it still run."""
         return list(self._registrations.values())
 
     def join(self, link: Link) -> None:
-        """A node takes calls from now on; it learns of every function first."""
+        """Add a node. It first receives all functions, and then gets calls."""
         for known in self._registrations.values():
             link.register(known.function, known.spec, known.profile)
         self._links[link.name] = link
@@ -71,7 +71,7 @@ class ClusterDriver:
         del self._links[node]
 
     def lose(self, node: str) -> None:
-        """A node is gone, and with it all that it had: its calls end now, each with an `Outcome` that says so."""
+        """Report that a node is gone. Each call in flight there ends now, with an `Outcome` that says so."""
         for decision in self._state.handle(NodeLost(self._now(), node)):
             if isinstance(decision, Lost):
                 self._lost[decision.activation] = node
@@ -80,7 +80,7 @@ class ClusterDriver:
         self._links.pop(node, None)
 
     def drain(self) -> None:
-        """Admit nothing from now on; what is in flight goes on."""
+        """Refuse all new calls from now on. The calls in flight go on."""
         self._state.handle(DrainAsked(self._now()))
 
     def register(self, registration: Registration) -> None:
@@ -94,7 +94,10 @@ class ClusterDriver:
             link.unregister(function)
 
     def admit(self, activation: str, namespace: str, function: FunctionKey) -> Link | Refuse:
-        """The node that is to serve a call, or why none does. An admitted call must be `finish`-ed, once."""
+        """The link to the node that is to serve a call, or the reason of a refusal.
+
+        `finish` must be called exactly once for each call that was admitted.
+        """
         (decision,) = self._state.handle(RequestArrived(self._now(), activation, namespace, function))
         return decision if isinstance(decision, Refuse) else self._links[decision.node]
 
@@ -103,7 +106,7 @@ class ClusterDriver:
             self._state.handle(RequestFinished(self._now(), activation))
 
     async def run(self, link: Link, call: Call) -> Outcome:
-        """Have an admitted call run. Raises only for a bug of the link."""
+        """Run an admitted call on its node. Raises an error only for a bug of the link."""
         if call.activation in self._lost:
             return self._gone(call)
         running = self._running[call.activation] = asyncio.ensure_future(link.invoke(call))
@@ -126,7 +129,7 @@ class ClusterDriver:
 
     @property
     def routing_failures(self) -> dict[str, Any] | None:
-        """How often the routing has failed and how it did last; None when it has not."""
+        """How often the routing policy has failed, and its last error. None when it has never failed."""
         if not self._state.routing_failures:
             return None
         return {"count": self._state.routing_failures, "last": self._state.routing_failure}

@@ -1,7 +1,8 @@
-"""The HTTP side: parse, authenticate, measure, and say it in OpenWhisk's words. Nothing is decided here.
+"""The ASGI application of the controller: parses and authenticates requests, and answers in OpenWhisk's format.
 
-A call of an action takes a short way of its own; everything else is routed by Starlette. Every answer carries a
-request id and lets browsers in; every error is ``{"error": text, "code": request id}``.
+The call of an action is handled here, on a short path that makes it fast. Starlette routes all other requests. Every
+answer carries a request id and the headers that allow browsers to read it (CORS). Every error has the body
+``{"error": text, "code": request id}``.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ FINAL_PARAMETERS = "Request defines parameters that are not allowed (e.g., reser
 _UNAUTHENTICATED_HEADERS = {"WWW-Authenticate": 'Basic realm="OpenWhisk secure realm"'}
 _MAX_ERROR_LENGTH = 16 * 1024
 _REMEMBERED_LENGTH = 1024
-"""Longest path that is remembered with what it names; no name of ours makes a longer one."""
+"""Longest path whose target is cached. No valid name makes a longer one, unless many characters are encoded."""
 _PIECE_BYTES = 256 * 1024
-"""A longer answer is sent in pieces, each when the one before has been taken."""
+"""Longer answers are sent in pieces of this size, so that a slow client fills no large buffer."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
 _JSON = (b"content-type", b"application/json")
 _CORS: Headers = [
@@ -70,14 +71,14 @@ log = logging.getLogger(__name__)
 
 
 class Target(NamedTuple):
-    """The action that a path names, its parts still percent-encoded."""
+    """The action that a path names. Both parts are still percent-encoded."""
 
     namespace: str
     name: str
 
 
 class _Head(NamedTuple):
-    """The headers of a call that matter here."""
+    """The headers of a call that the gateway uses."""
 
     authorization: bytes | None
     content_type: bytes | None
@@ -86,7 +87,10 @@ class _Head(NamedTuple):
 
 
 class Gateway:
-    """The ASGI application. `routes` are those of the collections and of InstaInfer's own API."""
+    """The ASGI application. `routes` are all routes except the call of an action.
+
+    `blocking_timeout_s` is the longest wait of a blocking call in seconds, and `now` a monotonic clock in seconds.
+    """
 
     def __init__(
         self,
@@ -117,7 +121,7 @@ class Gateway:
             return
         transaction = request_id(scope["headers"])
         scope["transaction"] = transaction
-        # Names are decoded after the path has been split, so that an encoded slash stays inside its name.
+        # Starlette gets the encoded path and splits it. Names are decoded later, so that a name may contain a slash.
         scope["path"] = scope["raw_path"].decode("ascii")
         if scope["method"] == "OPTIONS":
             await _answer(send, 200, b"", [*_CORS, (b"x-request-id", transaction.encode())])
@@ -130,7 +134,7 @@ class Gateway:
         transaction = _request_id(head.request_id)
         try:
             status, body, headers = await self._invoke(target, scope, receive, head, transaction, arrived_s=arrived_s)
-        except Exception as error:  # the last place that can turn a bug into an answer
+        except Exception as error:  # without this, a bug would give the client no answer
             status, body, headers = error_answer(error, transaction)
         headers += (_JSON, (b"x-request-id", transaction.encode()), *_CORS)
         await _answer(send, status, body, headers)
@@ -143,10 +147,10 @@ class Gateway:
         name = entity_name(target.name)
         self._catalog.get(namespace, name)
         options = invoke_options(scope["query_string"], self._blocking_timeout_s)
-        with self._budget.lease() as lease:  # until the call, which is charged by itself, has been admitted
+        with self._budget.lease() as lease:  # covers only reading; `Invocations` charges the arguments of the call
             body = await read_body(receive, head.content_length, self._max_body_bytes, lease)
             given = await arguments(body, head.content_type)
-        deployed = self._catalog.get(namespace, name)  # looked up again: the body may have taken its time
+        deployed = self._catalog.get(namespace, name)  # again, as the action may have changed while the body came
         args = merged(deployed.action, given)
         if not options.blocking:
             activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
@@ -158,7 +162,7 @@ class Gateway:
         if isinstance(ended, str):
             return _accepted(ended)
         result = ended.record.result or b"{}"
-        # OpenWhisk answers arrays bare, whatever was asked for.
+        # OpenWhisk answers an array without its record, even when the whole record was asked for.
         content = result if options.result_only or is_array(result) else bytes(activation_json(ended.record))
         return http_status(ended.record), content, _story_headers(ended)
 
@@ -174,8 +178,8 @@ def _head(headers: Iterable[tuple[bytes, bytes]]) -> _Head:
 
 
 def action_of(raw_path: bytes) -> Target | None:
-    """The action, if any, that a path names: ``/api/v1/namespaces/{namespace}/actions/{name}``."""
-    # Whoever calls has not been authenticated yet, and must not be able to fill the memory.
+    """The target of the path ``/api/v1/namespaces/{namespace}/actions/{name}``. None for any other path."""
+    # Long paths are not cached, because callers are not authenticated yet and could fill the memory.
     return _remembered(raw_path) if len(raw_path) <= _REMEMBERED_LENGTH else _action_of(raw_path)
 
 
@@ -197,14 +201,17 @@ def authenticated(keyring: Keyring, authorization: bytes | None) -> Identity:
 
 
 def own_namespace(caller: Identity, namespace: str) -> str:
-    """The caller's namespace, if that is what the path means. Raises `NotAllowed`."""
+    """The caller's namespace. Raises `NotAllowed` if `namespace` is neither that name nor ``_``."""
     if namespace not in ("_", caller.namespace):
         raise NotAllowed(NOT_AUTHORIZED)
     return caller.namespace
 
 
 def merged(action: Action, args: bytes) -> bytes:
-    """The arguments of a call over the parameters that are bound to the action."""
+    """The arguments of a call as JSON, merged with the action's own parameters. The arguments of the call win.
+
+    Raises `BadInput` when an argument would replace a parameter and the action's annotation ``final`` forbids this.
+    """
     if not action.parameters:
         return args
     given = object_items(args)
@@ -215,7 +222,7 @@ def merged(action: Action, args: bytes) -> bytes:
 
 
 def error_answer(error: Exception, transaction: str) -> tuple[int, bytes, Headers]:
-    """Status, body and extra headers of an error, whoever raised it."""
+    """Status, body and extra headers of the response for any error. `transaction` is the request id."""
     headers: Headers = []
     status = 500
     text = str(error)

@@ -1,12 +1,12 @@
-"""What a running platform removes by itself, so that nothing of it grows for ever, and what it is asked to remove.
+"""Removes old data while the platform runs, so that no file or table grows for ever, and also on request.
 
 =====================  =============================================================================================
-records                every five minutes what `instainfer.controller.retention` says
-code                   soon after the last version that had it was replaced or deleted
-environments, weights  every hour what no home has needed and nobody has used for ``retention.unused_max_age_s``
+records                every five minutes, as `instainfer.controller.retention` decides
+code                   soon after the last version that had the code was replaced or deleted
+environments, weights  every hour, if no home needs them and they were not used for ``retention.unused_max_age_s``
 =====================  =============================================================================================
 
-All of it happens in threads; the event loop only hands it out.
+All file and database work runs in threads, so that it does not block the event loop.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ CODE_EVERY_S = 30.0
 RECORDS_EVERY_S = 300.0
 CACHE_EVERY_S = 3600.0
 LEAVING_S = 20.0
-"""Least time between finding code unused and removing it: nodes end what they still have loaded of it."""
+"""Shortest time between finding code unused and removing it. Meanwhile nodes end the residents that still use it."""
 PAUSE_S = 0.02
-"""Between two removals of some records, so that calls have the disk."""
+"""Pause between two removals of records, in which calls can use the disk."""
 _MOST_BODY_BYTES = 10_000
 
 log = logging.getLogger(__name__)
 
 
 class NotedEnvironments:
-    """An `EnvironmentMaker` that notes in the shared cache what this home needs, before anybody relies on it."""
+    """An `EnvironmentMaker` that notes in the shared cache which environments this home needs, before they are used."""
 
     def __init__(self, inner: EnvironmentMaker, note: HomeNote) -> None:
         self._inner = inner
@@ -73,7 +73,7 @@ class NotedEnvironments:
         return environment
 
     async def renew(self, needs: Callable[[Needs], Needs]) -> Needs:
-        """Write down what `needs` makes of what is noted. Whoever adds something comes before or after that, whole."""
+        """Replace the noted needs by the result of `needs`, which gets the old ones. `ensure` adds none meanwhile."""
         async with self._one_at_a_time:
             written = await asyncio.to_thread(self._note.read) or Needs()
             new = needs(written)
@@ -87,7 +87,7 @@ class _Sighting(NamedTuple):
     unused: Unused
     at_s: float
     changes: frozenset[object]
-    """Puts that were under way then; each may have been about to use it."""
+    """Puts and deletes that were under way at that time. Each put may be about to use the code."""
 
 
 class _Wanted(msgspec.Struct, forbid_unknown_fields=True):
@@ -99,7 +99,7 @@ _decode_wanted = msgspec.json.Decoder(_Wanted).decode
 
 
 def sweep_home(places: Places) -> None:
-    """Remove what a killed platform left behind; before anything is started."""
+    """Remove the temporary files of a killed platform. Must be called before anything of this platform starts."""
     found = list(remove_all(leftovers(places), lambda _: None, dry_run=False))
     if found:
         total_bytes = sum(each.size_bytes for each in found)
@@ -107,7 +107,7 @@ def sweep_home(places: Places) -> None:
 
 
 class Housekeeping:
-    """Of one running platform. `start` it when its functions are being restored; end it with `close`."""
+    """The housekeeping of one running platform. Call `start` after `Actions.restore`, and `close` at the end."""
 
     def __init__(
         self,
@@ -149,7 +149,11 @@ class Housekeeping:
         return {"removed": self._removed, "freed_bytes": self._freed_bytes, "last_error": self._last_error}
 
     async def clean(self, tell: Tell, *, dry_run: bool, idle_s: float) -> None:
-        """Remove everything that can go now. `tell` may be called from threads."""
+        """Remove everything that may be removed now.
+
+        `tell` receives progress events and may be called from threads. `idle_s` is the time in seconds for which
+        environments and weights must not have been used. With `dry_run` nothing is removed, only reported.
+        """
         assert self._actions is not None
         await self._actions.restored()
         async with self._at_work:
@@ -160,7 +164,7 @@ class Housekeeping:
     def routes(self, keyring: Keyring) -> list[Route]:
         return one_route_per_path([("POST", "/instainfer/v1/clean", private(keyring, self._handle))])
 
-    # -- by itself -------------------------------------------------------------------------------------------------
+    # -- periodic work ---------------------------------------------------------------------------------------------
 
     async def _keep_house(self, actions: Actions) -> None:
         await actions.restored()
@@ -181,7 +185,7 @@ class Housekeeping:
     async def _guarded(self, turn: Callable[[Actions], Awaitable[None]], actions: Actions) -> None:
         try:
             await turn(actions)
-        except Exception as error:  # cleaning up must not end with its first failure, nor end anything else
+        except Exception as error:  # a failure must end neither the housekeeping nor the platform
             self._last_error = str(error)
             log.exception("something unused could not be removed; next attempt later")
         else:
@@ -219,12 +223,13 @@ class Housekeeping:
             tell(freed("records", str(self._store.path), why, size_bytes))
 
     async def _clean_code(self, actions: Actions, tell: Tell, *, dry_run: bool) -> list[Unused]:
-        """Remove code that was found unused a while ago and has not been used since."""
+        """Remove code that was found unused at least `LEAVING_S` ago and has not been used since."""
         used = await self._store.read(used_code)
         used |= {registration.spec.folder.name for registration in self._driver.registrations}
         found = await asyncio.to_thread(lambda: list(unused_code(self._places, used)))
         now_s = time.monotonic()
-        # Looked at after the folders: a put that began before has either marked its folder since, or is in here.
+        # The order matters: a put that began before the folders were listed has either ended and marked its folder as
+        # used, or is among these changes.
         changes = actions.changes
         before, self._sightings = self._sightings, {}
         ripe = []
@@ -232,7 +237,7 @@ class Housekeeping:
             sighting = before.get(each.path, _Sighting(each, now_s, changes))
             is_ripe = each.path in before and now_s - sighting.at_s >= LEAVING_S and not sighting.changes & changes
             if is_ripe:
-                ripe.append(sighting.unused)  # which stays if it was used since; then it is found anew next time
+                ripe.append(sighting.unused)  # its `remove` does nothing if the code was used since this sighting
             if dry_run or not is_ripe:
                 self._sightings[each.path] = sighting
         return await self._remove(ripe, tell, dry_run=dry_run)
@@ -251,14 +256,14 @@ class Housekeeping:
         self._count(await asyncio.to_thread(clean), dry_run=dry_run)
 
     async def _renew_note(self, actions: Actions) -> Needs:
-        """Write down what this home needs now."""
+        """Write the current needs of this home to its note in the cache."""
         weights = await self._store.read(partial(used_weights, places=self._places))
 
         def needs(written: Needs) -> Needs:
             environments = frozenset(known.function.environment for known in self._driver.registrations)
             exact = Needs(environments, weights)
-            # Else somebody is about to need what is noted, or it is not known what a function needs that cannot be
-            # called.
+            # While actions change, noted environments may be about to be used. While an action is not ready, its
+            # environment is not known. In both cases the old needs are kept as well.
             return exact if self._catalog.all_ready and not actions.changes else exact | written
 
         return await self._environments.renew(needs)
@@ -273,7 +278,7 @@ class Housekeeping:
             self._removed += len(gone)
             self._freed_bytes += sum(each.size_bytes for each in gone)
 
-    # -- asked for -------------------------------------------------------------------------------------------------
+    # -- on request ------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: Request, caller: Identity) -> Response:
         check_content_type(header(request, b"content-type"))
@@ -284,7 +289,7 @@ class Housekeeping:
         return StreamingResponse(self._tell_clean(idle_s, dry_run=wanted.dry_run), media_type="application/x-ndjson")
 
     async def _tell_clean(self, idle_s: float, *, dry_run: bool) -> AsyncIterator[bytes]:
-        """The lines of the answer. What was begun is done also when the caller goes away."""
+        """The lines of the answer. The work goes on even when the caller disconnects."""
         loop = asyncio.get_running_loop()
         lines: asyncio.Queue[bytes | None] = asyncio.Queue()
 
@@ -295,7 +300,7 @@ class Housekeeping:
             try:
                 await self.clean(tell, dry_run=dry_run, idle_s=idle_s)
                 tell({"event": "done"})
-            except Exception as error:  # whoever asked is told, whatever it is
+            except Exception as error:  # the caller is told of any failure, because the answer has already begun
                 if not isinstance(error, InstaInferError | OSError):
                     log.exception("cleaning up failed in an unexpected way")
                 tell({"event": "failed", "kind": "cleaning", "path": "", "error": str(error)})

@@ -1,8 +1,8 @@
-"""One call on its way: admitted, run on a node, recorded; and whoever waits for it.
+"""Carries each call from its admission through its run on a node to its record.
 
-A call runs in a task of its own, so that it goes on when its caller has gone or has waited long enough. A call that is
-answered with its activation id alone (202) is on disk before that answer. A blocking call needs no row before it has
-ended: until then its caller knows by the open connection that nothing is settled.
+A call runs in a task of its own, so that it goes on when its caller disconnects or has waited long enough. Before a
+call is answered with only its activation id (202), it is on disk. A blocking call needs no row before it has ended: as
+long as the connection is open, its caller knows that the call may still fail.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from .responses import STOPPED, final_record, log_lines, running_record
 from .store import Store
 
 _NOT_ACCEPTED = frozenset({FailureKind.QUEUE_FULL, FailureKind.DRAINING})
-"""A node that says this has run nothing: the caller may simply try again."""
+"""With these failures a node has run nothing, so the caller can safely try again."""
 _MANY_LINES = 5000
-"""Of logs, so that they are made into JSON in a thread."""
+"""Logs with at least this many lines are encoded as JSON in a thread."""
 
 log = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
-    """An activation that has run."""
+    """An activation that has ended."""
 
     record: ActivationRecord
     outcome: Outcome
@@ -57,11 +57,15 @@ class _Flight:
         self.link = link
         self.arrived_s = arrived_s
         self.kept = False
-        """Its caller was told its id, or is about to be: it must end in a record."""
+        """Whether the caller knows the activation id, or is about to. Then the call must end with a record."""
 
 
 class Invocations:
-    """Every call between its request and its record. `now` is the clock of `arrived_s` and of the cluster's events."""
+    """All calls between request and record.
+
+    `now` is the monotonic clock in seconds from which `arrived_s` and the times of the cluster's events come.
+    `api_host` is the URL of this API, which functions receive as an environment variable.
+    """
 
     def __init__(
         self,
@@ -84,7 +88,10 @@ class Invocations:
     async def blocking(
         self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float, timeout_s: float
     ) -> Ended | str:
-        """Run a call and wait for it; after `timeout_s` it goes on without us and the answer is its id."""
+        """Run a call and wait for its end. If it takes longer than `timeout_s`, it goes on, and its id is returned.
+
+        Raises `HTTPException` 429 or 503 when the call is refused, and 503 when the platform stops meanwhile.
+        """
         flight = self._admit(deployed, args, caller, transaction, arrived_s)
         task = self._start(flight)
         await asyncio.wait((task,), timeout=timeout_s)
@@ -99,7 +106,11 @@ class Invocations:
     async def non_blocking(
         self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
     ) -> str:
-        """Run a call; returns its id when it is on disk. `HostError`, and nothing is run, when it cannot be."""
+        """Start a call, and return its id when the call is on disk.
+
+        Raises `HTTPException` 429 or 503 when the call is refused, and `HostError` when the disk refuses. In both cases
+        nothing runs.
+        """
         flight = self._admit(deployed, args, caller, transaction, arrived_s)
         flight.kept = True
         activation = flight.call.activation
@@ -117,7 +128,7 @@ class Invocations:
             await asyncio.wait(self._tasks.values())
 
     async def stop(self) -> int:
-        """End what is still in flight, each with a record that says so; how many there were."""
+        """End all calls in flight, each with a record that says so. Returns their number."""
         cut_short = list(self._tasks.values())
         for task in cut_short:
             task.cancel()
@@ -165,11 +176,11 @@ class Invocations:
         return task
 
     def _done(self, flight: _Flight, task: asyncio.Task[Ended]) -> None:
-        # Here and not in the task, because a task that is cancelled before its first step runs none of its code.
+        # This is not done in the task itself, because a task that is cancelled before its first step runs no code.
         if task.cancelled():
             self._conclude(flight, _failed(flight.call, FailureKind.CONTAINER_LOST, STOPPED))
         else:
-            task.exception()  # whoever waits has it; a task that nobody waits for must not complain of that
+            task.exception()  # marks the error as seen, since asyncio logs an error that no caller waits for
 
     async def _run(self, flight: _Flight) -> Ended:
         outcome = await self._outcome(flight)
@@ -177,7 +188,7 @@ class Invocations:
             return self._conclude(flight, outcome)
         try:
             logs = await asyncio.to_thread(log_lines, outcome.logs)
-        except asyncio.CancelledError:  # it has run and ended; only its record is due
+        except asyncio.CancelledError:  # the call itself has ended, so it still gets its own record
             logs = None
         return self._conclude(flight, outcome, logs)
 
@@ -192,7 +203,7 @@ class Invocations:
                 return _failed(call, FailureKind.CONTAINER_START_FAILED, deployed.problem, Phases(queue=waited_s))
         try:
             outcome = await self._driver.run(flight.link, call)
-        except Exception as error:  # a bug of the link must not cost the activation its record
+        except Exception as error:  # the activation needs a record even if the link has a bug
             log.exception("activation %s: the node %s broke its contract", call.activation, flight.link.name)
             return _failed(call, FailureKind.CONTAINER_LOST, f"The platform failed: {error!r}.")
         if waited_s:
@@ -200,7 +211,7 @@ class Invocations:
         return outcome
 
     def _conclude(self, flight: _Flight, outcome: Outcome, logs: bytes | None = None) -> Ended:
-        """`logs` are the outcome's as JSON, when they have been made already."""
+        """End a call and store its record. `logs` are the outcome's logs as JSON, if they are encoded already."""
         del self._tasks[flight.call.activation]
         self._left(flight)
         failure = outcome.failure
@@ -213,7 +224,7 @@ class Invocations:
 
     @staticmethod
     def _with_own_share(phases: Phases, end_to_end_s: float) -> Phases:
-        """Phases that add up to `end_to_end_s`: what the node does not know of is our hand-off."""
+        """Phases that add up to `end_to_end_s`. Time that the node has not measured counts as hand-off."""
         handoff_s = end_to_end_s - phases.queue - phases.container - phases.libraries - phases.model - phases.compute
         return Phases(
             phases.queue,

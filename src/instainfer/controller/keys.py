@@ -1,8 +1,9 @@
-"""Names for the versions of functions, none of which names two things in the life of this process.
+"""Makes the keys of versions of functions. A key is never used for two different versions while this process lives.
 
-A node may still be ending residents of a version when the next one comes; under one key they would be taken for each
-other. So a version that is not above all those before it gets a number behind its key. Remembered are the highest
-version and the last number of each function, and of those deleted lately: redeploying costs no memory.
+A node may still be ending the residents of one version when the next one is deployed. With the same key the node could
+not tell them apart. But authors choose version numbers, and a function can be deleted and created again. So if a
+version is not higher than all earlier ones, its key ends in a number, such as ``guest/echo@0.0.1+2``. For this, only the
+highest version and the last number of each function are remembered, also of the functions that were deleted last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ..core.model import FunctionKey
 from .records import Action
 
 MOST_GONE = 10_000
-"""Deleted functions that are remembered; a node has long ended what it had of one before so many others."""
+"""Number of deleted functions that are remembered. Nodes have long ended the residents of one that is forgotten."""
 
 Place: TypeAlias = tuple[str, str]
 
@@ -29,11 +30,12 @@ class Keys:
         self._gone: dict[Place, _Used] = {}
 
     def restored(self, action: Action) -> None:
-        """An action of an earlier platform has its key already."""
+        """Remember the key of a stored action, which an earlier run of the platform made."""
         _, _, number = action.key.rpartition("@")[2].partition("+")
         self._used[action.namespace, action.name] = _Used(_parts(action.version), int(number or 1))
 
     def new(self, namespace: str, name: str, version: str) -> FunctionKey:
+        """A new key for a version that is about to be deployed."""
         place = (namespace, name)
         key = f"{namespace}/{name}@{version}"
         parts = _parts(version)
@@ -46,7 +48,7 @@ class Keys:
         return f"{key}+{number}"
 
     def deleted(self, namespace: str, name: str) -> None:
-        """There is no such function any more, or it never came to be."""
+        """Record that a function does not exist: it was deleted, or its first put failed."""
         place = (namespace, name)
         used = self._used.pop(place, None)
         if used is not None:

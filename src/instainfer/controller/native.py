@@ -1,9 +1,9 @@
-"""InstaInfer's own API under ``/instainfer/v1``: what OpenWhisk's has no words for.
+"""InstaInfer's own API under ``/instainfer/v1``, for requests that OpenWhisk's API does not have.
 
-``HEAD, PUT blobs/{digest}``   weights, stored by content; the body is written as it comes, as large as the disk allows
-``POST environments``          build an environment ahead of its function, telling how it goes as one JSON object a line
-``GET status``                 what runs where
-``GET functions``              what nodes were told of each function, and what was measured of it
+``HEAD, PUT blobs/{digest}``   look for or upload a file of weights, named by its digest; its size is not limited
+``POST environments``          build an environment ahead of its function; progress comes as one JSON object a line
+``GET status``                 the state of the platform, its nodes and containers
+``GET functions``              the caller's functions, with the description the nodes have and the measured profile
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .responses import encode, printable
 
 NATIVE = "/instainfer/v1"
 _WRITE_BYTES = 1024 * 1024
-"""Pieces of an upload are gathered to this size before a thread writes them."""
+"""The pieces of an upload are gathered to this size before a thread writes them to the disk."""
 
 
 class _Wanted(msgspec.Struct):
@@ -50,7 +50,7 @@ _decode_wanted = msgspec.json.Decoder(_Wanted).decode
 
 
 class Native:
-    """The handlers; `routes` gives them their paths. `status` says what ``GET status`` answers."""
+    """The handlers of the routes that `routes` lists. `status` returns the answer to ``GET status``."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Native:
             await _to_its_end(writer.__exit__, None, None, None)
 
     async def _build(self, requirements: Requirements) -> AsyncIterator[bytes]:
-        """The lines of the answer. When the caller goes away, the build is given up."""
+        """The lines of the answer. When the caller disconnects, the build is cancelled."""
         lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         building = asyncio.create_task(self._tell_build(requirements, lines))
         try:
@@ -163,7 +163,7 @@ class Native:
 
         def progress(step: Progress) -> None:
             if lines.qsize() >= _MAX_UNREAD_LINES:
-                return  # whoever does not read what a tool says need not know all of it
+                return  # progress may be lost when the caller reads slowly, so that it does not fill the memory
             tell(event="progress", step=step.step, text=step.text, elapsed_s=step.elapsed_s)
 
         try:
@@ -181,7 +181,7 @@ class Native:
 
 
 def _requirements(body: bytes | bytearray) -> Requirements:
-    """What is asked for, which is allowed. Raises `BadInput`."""
+    """The requirements in the body of ``POST environments``. Raises `BadInput` when one of them is not allowed."""
     wanted = decoded(_decode_wanted, body)
     if refused := first_refused(wanted.requirements):
         number, line, reason = refused
@@ -201,7 +201,7 @@ def _printable(value: Any) -> Any:
 
 
 async def _to_its_end(work: Callable[..., Any], *given: Any) -> None:
-    """Do something in a thread; when cancelled, wait for its end all the same: it uses a file that is closed next."""
+    """Run `work` in a thread and wait for its end even when cancelled, because the file it uses is closed next."""
     doing = asyncio.ensure_future(asyncio.to_thread(work, *given))
     try:
         await asyncio.shield(doing)

@@ -1,4 +1,4 @@
-"""Names and query parameters as clients write them, and OpenWhisk's texts for those that it refuses."""
+"""Parses the names and query parameters of requests. Refusals have the texts of OpenWhisk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class InvokeOptions(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Which part of a list is wanted; with `only_count`, only how long it is."""
+    """The part of a list that is wanted. With `only_count` only the length of the list is wanted."""
 
     limit: int
     skip: int
@@ -38,7 +38,7 @@ class Page(NamedTuple):
 
 
 def entity_name(encoded: str) -> str:
-    """The name of an action as one percent-encoded segment of a path. Raises `BadInput`."""
+    """Decode the name of an action, given as one percent-encoded segment of a path. Raises `BadInput`."""
     name = unquote(encoded)
     if len(name) > MAX_NAME_LENGTH:
         raise BadInput(f"The name of the entity is longer than allowed: {len(name)} > {MAX_NAME_LENGTH} characters.")
@@ -48,7 +48,7 @@ def entity_name(encoded: str) -> str:
 
 
 def activation_id(encoded: str) -> str:
-    """Raises `BadInput`."""
+    """An activation id in lower case. Raises `BadInput`."""
     if len(encoded) != ACTIVATION_ID_LENGTH:
         raise BadInput(f"Activation id length is {len(encoded)} but must be {ACTIVATION_ID_LENGTH}.")
     if _HEX.fullmatch(encoded) is None:
@@ -57,8 +57,11 @@ def activation_id(encoded: str) -> str:
 
 
 def invoke_options(query: bytes, longest_s: float) -> InvokeOptions:
-    """How a call is to be answered. Raises `BadInput`."""
-    # Only short ones are remembered, so that nobody can fill the memory with them.
+    """The options in the query string of a call. Raises `BadInput`.
+
+    `longest_s` is the greatest timeout in seconds that a caller may ask for.
+    """
+    # Long query strings are not cached, so that no caller can fill the memory with them.
     return _remembered(query, longest_s) if len(query) <= _REMEMBERED_LENGTH else _invoke_options(query, longest_s)
 
 
@@ -78,7 +81,7 @@ _remembered = lru_cache(maxsize=1024)(_invoke_options)
 
 
 def flag(given: Mapping[str, str], name: str, default: bool) -> bool:
-    """Raises `BadInput`."""
+    """The value of a Boolean parameter. Raises `BadInput`."""
     if name not in given:
         return default
     value = given[name].lower()
@@ -90,7 +93,7 @@ def flag(given: Mapping[str, str], name: str, default: bool) -> bool:
 
 
 def page(given: Mapping[str, str], collection: str) -> Page:
-    """Raises `BadInput`."""
+    """The part of a list that the parameters ask for. A limit of 0 means `MAX_LIMIT`. Raises `BadInput`."""
     limit = _integer(given, "limit", DEFAULT_LIMIT, collection)
     if not 0 <= limit <= MAX_LIMIT:
         raise BadInput(f"The value '{limit}' is not in the range of 0 to {MAX_LIMIT} for {collection}.")
@@ -101,7 +104,7 @@ def page(given: Mapping[str, str], collection: str) -> Page:
 
 
 def activation_filter(given: Mapping[str, str], namespace: str) -> Filter:
-    """Raises `BadInput`."""
+    """The filter that the parameters of a list of activations describe. Raises `BadInput`."""
     return Filter(
         namespace=namespace,
         name=_filter_name(given.get("name", "")),
@@ -111,7 +114,7 @@ def activation_filter(given: Mapping[str, str], namespace: str) -> Filter:
 
 
 def _filter_name(name: str) -> str | None:
-    """``name`` or ``package/name``; no record has the latter yet."""
+    """The name to filter by, ``name`` or ``package/name``. No record matches the latter, as there are no packages."""
     if not name:
         return None
     parts = name.split("/")

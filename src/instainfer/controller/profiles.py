@@ -1,4 +1,4 @@
-"""Which measurements are worth keeping: a profile is believed for months, so one that cannot be true is not kept."""
+"""Checks measured profiles. A stored profile is used for months, so one that cannot be true must not be stored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..core.model import Profile
 _HINTS = get_type_hints(Profile)
 _KINDS = {each.name: _HINTS[each.name] for each in fields(Profile)}
 _MOST = 2**63
-"""One more than the largest whole number that a table holds."""
+"""One more than the largest whole number that fits into a table."""
 
 
 def unsound(profile: Profile) -> str | None:
-    """What is wrong with a profile, in words; None when nothing is: every number is finite, not negative, and fits."""
+    """Describe why a profile cannot be true. None if each of its numbers is finite, not negative, and not too large."""
     for name, kind in _KINDS.items():
         value = getattr(profile, name)
         if isinstance(value, bool) or not isinstance(value, int | float):

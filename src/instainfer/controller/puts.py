@@ -1,7 +1,7 @@
-"""What a PUT of an action asks for, taken apart within bounds.
+"""Decodes the body of a PUT of an action, within limits of memory.
 
-A body may be as large as the code it carries, and the code is nearly all of it. So that nothing becomes many times as
-large as it came, the parts are found first, as text, each is measured, and only then made into values.
+A body may be very large, and nearly all of it is code. Decoded JSON can need many times the memory of its text. So the
+parts of the body are first found as text, then each is measured, and only then decoded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_VERSION_LENGTH = 64
 _MAX_MAIN_LENGTH = 256
 _SMALL_BYTES = 16 * 1024
 _STEP = 1024 * 1024
-"""Characters of base64 decoded at a time, a multiple of four; Python runs nothing else meanwhile."""
+"""Characters of base64 that are decoded at a time, a multiple of four. No other Python thread runs during one step."""
 _VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,18})")
 _NOTHING = msgspec.Raw(b"null")
 
@@ -52,7 +52,7 @@ class _Limits(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    """Unknown keys are passed over, as clients send some."""
+    """The body of a PUT. Unknown keys are ignored, because clients send some."""
 
     exec: msgspec.Raw = _NOTHING
     parameters: msgspec.Raw = _NOTHING
@@ -64,18 +64,18 @@ class _Body(msgspec.Struct):
 
 
 class Code(msgspec.Struct, frozen=True):
-    """The code of an action, as it is stored."""
+    """The code of an action in the form in which it is stored."""
 
     source: bytes
     digest: str
     kind: str
     binary: bool
-    """An archive, not one text."""
+    """Whether `source` is an archive. Otherwise it is the text of one module."""
     main: str | None
 
 
 class ActionPut(msgspec.Struct, frozen=True, kw_only=True):
-    """None: as it was before, or the default."""
+    """The decoded body of a PUT. A field that is None keeps its previous value, or gets the default."""
 
     code: Code | None = None
     parameters: list[dict[str, Any]] | None = None
@@ -90,7 +90,10 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 
 
 def decode_put(body: bytes | bytearray, *, max_code_bytes: int, max_parameters_bytes: int) -> ActionPut:
-    """Raises `BadInput` for what is malformed, 413 for what is too large. May be called in a thread."""
+    """Decode the body of a PUT. May be called in a thread.
+
+    Raises `BadInput` for a malformed body, and `HTTPException` 413 when a part is larger than allowed.
+    """
     found = decoded(_decode_body, body)
     parameters = None
     if found.parameters != _NOTHING:
@@ -113,6 +116,7 @@ def decode_put(body: bytes | bytearray, *, max_code_bytes: int, max_parameters_b
 
 
 def next_version(wanted: str | None, old: Action | None) -> str:
+    """The version of the new action: the wanted one, else the old one with its last number increased by one."""
     if wanted is not None:
         return wanted
     if old is None:
@@ -122,6 +126,10 @@ def next_version(wanted: str | None, old: Action | None) -> str:
 
 
 def asked_limits(wanted: _Limits | None, old: Action | None) -> AskedLimits:
+    """The limits in the PUT, completed by those asked for in earlier PUTs.
+
+    Raises `BadInput` for a concurrency above 1: a container runs one activation at a time.
+    """
     before = old.asked if old else AskedLimits()
     if wanted is None:
         return before
@@ -137,7 +145,10 @@ def asked_limits(wanted: _Limits | None, old: Action | None) -> AskedLimits:
 
 
 def merged_annotations(wanted: ActionPut, kind: str, old: Action | None) -> list[dict[str, Any]]:
-    """Those of before, those that are wanted over them, and the two that every action has."""
+    """The old annotations, overridden by the wanted ones, and the two annotations that every action has.
+
+    Raises `HTTPException` 413 when they are too large together.
+    """
     merged = {"provide-api-key": {"key": "provide-api-key", "value": False}}
     for pair in (*(old.annotations if old else ()), *wanted.annotations):
         merged[pair["key"]] = pair
@@ -156,7 +167,7 @@ def _bound(text: msgspec.Raw | bytes, most_bytes: int) -> None:
 
 
 def _code(text: msgspec.Raw, max_code_bytes: int) -> Code | None:
-    # Its code is left as text, so this makes no second copy of it.
+    # In `_Exec` the code stays JSON text (`msgspec.Raw`), so that it is not copied here.
     execution = part(text, _Exec | None, "$.exec")
     if execution is None:
         return None
@@ -169,13 +180,13 @@ def _code(text: msgspec.Raw, max_code_bytes: int) -> Code | None:
 
 
 def _source(execution: _Exec, max_code_bytes: int) -> tuple[bytes, bool]:
-    """The code as it is stored, and whether it is an archive."""
+    """The code in the form in which it is stored, and whether it is an archive."""
     raw = memoryview(execution.code)
     if len(raw) > max_code_bytes * 4 // 3 + _SMALL_BYTES:
         raise HTTPException(413, f"Request larger than allowed: {len(raw)} > {max_code_bytes} bytes.")
     source, binary = None, execution.binary is not False
     if binary and raw and raw[0] == ord('"'):
-        source = _from_base64(raw[1:-1])  # as it stands, which it almost always can
+        source = _from_base64(raw[1:-1])  # base64 in JSON almost never has escapes, so no copy as text is needed
     if source is None:
         text = part(execution.code, str | None, "$.exec.code")
         if not text:
@@ -191,13 +202,13 @@ def _source(execution: _Exec, max_code_bytes: int) -> tuple[bytes, bool]:
 
 
 def _from_base64(text: memoryview) -> bytes | None:
-    """What a text is the base64 of; None when it is none. Empty text is none."""
+    """Decode base64. None if the text is empty or is not base64."""
     if len(text) == 0 or len(text) % 4:
         return None
     found = bytearray()
     try:
         for start in range(0, len(text), _STEP):
-            if start and text[start - 1] == ord("="):  # padding is for the end
+            if start and text[start - 1] == ord("="):  # padding is allowed only at the end of the whole text
                 return None
             found += binascii.a2b_base64(text[start : start + _STEP], strict_mode=True)
     except binascii.Error:
@@ -214,7 +225,7 @@ def _version(wanted: str | None) -> str | None:
 
 
 def _pairs(pairs: list[_Pair]) -> list[dict[str, Any]]:
-    """As JSON values; of two pairs with one key the later one counts."""
+    """The pairs as JSON values. If two pairs have the same key, the later one counts."""
     by_key: dict[str, dict[str, Any]] = {}
     for pair in pairs:
         value = {"key": pair.key, "value": pair.value}

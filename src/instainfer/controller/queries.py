@@ -1,4 +1,4 @@
-"""Every SQL question of the controller, as functions of a connection; they run in the threads of `store.Store`."""
+"""The SQL queries of the controller, as functions of a connection. They run in the threads of `store.Store`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedL
 from .schema import actions, activations, code, namespaces, profiles
 
 CHUNK = 500
-"""Ids in one statement; databases bound the number of parameters."""
+"""Most ids in one statement, because databases limit the number of parameters."""
 
 _encode = msgspec.json.encode
 
@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which activations of a namespace: of an action, started within [since, upto]."""
+    """Selects activations of a namespace: those of one action, or those that started within [since_ms, upto_ms].
+
+    Times are in milliseconds since the epoch. None sets no condition.
+    """
 
     namespace: str
     name: str | None = None
@@ -49,7 +52,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActivationSummary(NamedTuple):
-    """What a list shows of an activation, and how much more of it there is."""
+    """The part of a record that a list shows, and the size of the rest."""
 
     id: str
     namespace: str
@@ -61,7 +64,7 @@ class ActivationSummary(NamedTuple):
     status_code: int | None
     annotations: bytes
     rest_bytes: int
-    """Size of its result and logs."""
+    """Size of the result and the logs together."""
 
     @classmethod
     def of(cls, record: ActivationRecord) -> ActivationSummary:
@@ -81,7 +84,10 @@ def find_activation(connection: sa.Connection, activation: str) -> ActivationRec
 
 
 def newest_activations(connection: sa.Connection, wanted: Filter, count: int, skip: int = 0) -> list[ActivationSummary]:
-    """At most `count`, newest first, after the `skip` newest. Results and logs stay on the disk."""
+    """The matching activations, newest first, without the first `skip` and at most `count`.
+
+    Results and logs are not read.
+    """
     statement = (
         sa.select(*_SUMMARY)
         .where(*wanted.clauses())
@@ -93,7 +99,7 @@ def newest_activations(connection: sa.Connection, wanted: Filter, count: int, sk
 
 
 def starts_of(connection: sa.Connection, wanted: Filter, ids: Sequence[str]) -> dict[str, int]:
-    """When those of `ids` that are stored and match started."""
+    """The start times, in milliseconds since the epoch, of those activations in `ids` that are stored and match."""
     found: dict[str, int] = {}
     for start in range(0, len(ids), CHUNK):
         chunk = activations.c.id.in_(ids[start : start + CHUNK])
@@ -103,13 +109,13 @@ def starts_of(connection: sa.Connection, wanted: Filter, ids: Sequence[str]) -> 
 
 
 def whole_activations(connection: sa.Connection, ids: Sequence[str]) -> dict[str, ActivationRecord]:
-    """Those of at most `CHUNK` `ids` that are stored."""
+    """The stored records of these activations, by id. At most `CHUNK` ids may be given."""
     rows = connection.execute(sa.select(activations).where(activations.c.id.in_(ids)))
     return {row.id: ActivationRecord(**row._mapping) for row in rows}
 
 
 def count_activations(connection: sa.Connection, wanted: Filter, besides: Sequence[str]) -> int:
-    """How many records match, not counting those with an id in `besides`."""
+    """Number of stored records that match, without those in `besides`."""
     counted = sa.select(sa.func.count()).select_from(activations).where(*wanted.clauses())
     total = connection.scalar(counted) or 0
     for start in range(0, len(besides), CHUNK):
@@ -119,7 +125,7 @@ def count_activations(connection: sa.Connection, wanted: Filter, besides: Sequen
 
 
 def conclude_unfinished(connection: sa.Connection, result: bytes) -> int:
-    """Give every activation that was cut short by the platform's end its record; how many there were."""
+    """End all unfinished records, which the stop or crash of an earlier platform left. Returns their number."""
     done = connection.execute(
         sa.update(activations)
         .where(activations.c.end_ms.is_(None))
@@ -133,7 +139,7 @@ def all_actions(connection: sa.Connection) -> list[Action]:
 
 
 def all_code(connection: sa.Connection) -> list[tuple[str, bool]]:
-    """Digest of the code of each function, and whether it is an archive."""
+    """The digest of each stored function's code, and whether that code is an archive."""
     chosen = sa.select(actions.c.code_digest, actions.c.binary).distinct()
     return [(row.code_digest, row.binary) for row in connection.execute(chosen)]
 
@@ -147,13 +153,13 @@ def code_size(connection: sa.Connection, digest: str) -> int | None:
 
 
 def code_piece(connection: sa.Connection, digest: str, start: int, count: int) -> bytes:
-    """`count` bytes of the code from `start` on, fewer at its end, none when it is not there."""
+    """`count` bytes of some code from offset `start` on. Fewer at its end, and none if the code is not stored."""
     piece = sa.func.substr(code.c.data, start + 1, count, type_=sa.LargeBinary)
     return connection.scalar(sa.select(piece).where(code.c.digest == digest)) or b""
 
 
 def save_action(connection: sa.Connection, action: Action, source: bytes | None, replaced: Action | None) -> None:
-    """Put `action` in the place of `replaced`; `source` is its code unless that is stored already."""
+    """Store `action` in place of `replaced`. `source` is its code, and may be None if the code is stored already."""
     if source is not None and find_code(connection, action.code_digest) is None:
         connection.execute(sa.insert(code), {"digest": action.code_digest, "data": source})
     if replaced is not None:
@@ -169,7 +175,7 @@ def delete_action(connection: sa.Connection, action: Action) -> None:
 
 
 def all_profiles(connection: sa.Connection) -> dict[FunctionKey, Profile]:
-    """What is known of each function, but for what cannot be true: an older platform may have written it."""
+    """The stored profile of each function. A profile that cannot be true is skipped; an older version may have it."""
     found = {}
     for row in connection.execute(sa.select(profiles)).mappings():
         profile = Profile(**{name: row[name] for name in row if name != "function"})
@@ -181,7 +187,7 @@ def all_profiles(connection: sa.Connection) -> dict[FunctionKey, Profile]:
 
 
 def all_namespaces(connection: sa.Connection) -> list[tuple[str, str, bytes]]:
-    """Name, uuid and hash of the key of each."""
+    """The name, uuid and hash of the key of each namespace."""
     return [(row.name, row.uuid, row.key_hash) for row in connection.execute(sa.select(namespaces))]
 
 

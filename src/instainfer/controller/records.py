@@ -1,4 +1,4 @@
-"""What the controller remembers: one action, one activation, as they lie in the tables of `schema`."""
+"""The data that the controller stores of an action and of an activation, in the tables of `schema`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ STATUS_TEXTS = ("success", "application error", "action developer error", "whisk
 
 
 class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One activation. `end_ms`, `duration_ms`, `status_code` and `result` are None while it runs."""
+    """One activation. `end_ms`, `duration_ms`, `status_code` and `result` are None while it runs.
+
+    `start_ms` and `end_ms` are in milliseconds since the epoch.
+    """
 
     id: str
     namespace: str
@@ -22,7 +25,7 @@ class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: int
     end_ms: int | None = None
     duration_ms: int | None = None
-    """Includes loading the function, as OpenWhisk's does."""
+    """Milliseconds of loading and running the function. OpenWhisk's duration includes loading as well."""
     status_code: int | None = None
     annotations: bytes
     """JSON array of ``{"key", "value"}``."""
@@ -33,7 +36,7 @@ class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of one action, in the API's units."""
+    """The limits of one action, in the units of OpenWhisk's API."""
 
     timeout: int
     """ms"""
@@ -45,7 +48,7 @@ class ActionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AskedLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits that were asked for when the action was put; None leaves one to its manifest or the platform."""
+    """The limits that the PUT of an action asked for. For None the manifest decides, or else the platform's default."""
 
     timeout: int | None = None
     memory: int | None = None
@@ -53,13 +56,13 @@ class AskedLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of an action; its code lies apart, under `code_digest`."""
+    """One version of an action. Its code is stored separately, under `code_digest`."""
 
     namespace: str
     name: str
     version: str
     key: str
-    """The core's name of this version."""
+    """The key that names this version in the core and on the nodes (see `instainfer.controller.keys`)."""
     updated_ms: int
     publish: bool
     kind: str
@@ -80,5 +83,5 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def wants_api_key(self) -> bool:
-        """Whether a run is given its caller's key; OpenWhisk asks for it by an annotation."""
+        """Whether runs receive the key of their caller. The annotation ``provide-api-key`` asks for this."""
         return self.annotation("provide-api-key") is True

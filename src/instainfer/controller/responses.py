@@ -1,4 +1,4 @@
-"""Outcomes as OpenWhisk's activation records, and records as its JSON. Every text of its API for these is here."""
+"""Turns outcomes into records, and records into the JSON of OpenWhisk's API, with the texts that OpenWhisk uses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HTTP_STATUS = {SUCCESS: 200, APPLICATION_ERROR: 502, DEVELOPER_ERROR: 502, WHIS
 
 
 class _HasError(msgspec.Struct):
-    """Looks at an answer's ``error`` key without building the rest of it."""
+    """Finds the key ``error`` of an answer without decoding the other keys."""
 
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -83,7 +83,7 @@ class _Result(msgspec.Struct):
 
 
 def judge(outcome: Outcome, limits: ActionLimits, max_result_bytes: int) -> tuple[int, bytes]:
-    """Status code and result of an outcome, in OpenWhisk's words."""
+    """OpenWhisk's status code and result for an outcome. The result is JSON."""
     if outcome.failure is not None:
         return blame(outcome.failure), encode({"error": printable(failure_text(outcome, outcome.failure, limits))})
     result = outcome.result
@@ -106,8 +106,11 @@ def blame(failure: Failure) -> int:
 
 
 def names_an_error(result: bytes) -> bool:
-    """Whether an answer is an object with the key ``error``: an application error, whatever its value."""
-    # Almost no answer contains these bytes; a backslash could spell the key in escapes.
+    """Whether an answer is an object with the key ``error``. OpenWhisk calls that an application error.
+
+    Raises `msgspec.DecodeError` for some answers that are no valid JSON object. Not all answers are checked.
+    """
+    # Almost no answer contains these bytes, so few are decoded. The key may be spelled with Unicode escapes.
     if is_array(result) or (b'"error"' not in result and b"\\u" not in result):
         return False
     return _find_error(result).error is not msgspec.UNSET
@@ -161,9 +164,10 @@ def final_record(
     *,
     logs: bytes | None = None,
 ) -> ActivationRecord:
-    """The record of an activation that has ended.
+    """The record of an activation that has ended. `end_ms` is in milliseconds since the epoch.
 
-    `phases` are the outcome's with the controller's own share added; `logs` are what `log_lines` makes of its logs.
+    `phases` are the outcome's phases with the time in the controller added. `logs` is the result of `log_lines`, if it
+    has been computed already.
     """
     status_code, result = judge(outcome, action.limits, max_result_bytes)
     duration_ms = round((phases.libraries + phases.model + phases.compute) * 1000)
@@ -189,7 +193,7 @@ def _annotations(outcome: Outcome, action: Action, phases: Phases) -> list[dict[
         {"key": "timeout", "value": failure is not None and failure.kind is FailureKind.TIMED_OUT},
         {"key": "phases", "value": msgspec.Raw(phases_json(phases))},
     ]
-    # Its absence is how clients know a call that did not have to load anything.
+    # As in OpenWhisk, a record without this annotation tells clients that the call did not wait for loading.
     if outcome.start_kind in _LOADS_ON_PATH and phases.libraries + phases.model > 0.0:
         annotations.append({"key": "initTime", "value": round((phases.libraries + phases.model) * 1000)})
     if outcome.start_kind is not None:
@@ -212,7 +216,7 @@ def _annotations_at_start(action: Action, wait_ms: int = 0) -> list[dict[str, An
 
 
 def phases_json(phases: Phases) -> bytes:
-    """Compact JSON object of seconds, to the microsecond."""
+    """The phases as a compact JSON object, in seconds with microseconds."""
     return (
         f'{{"queue":{phases.queue:.6f},"container":{phases.container:.6f},"libraries":{phases.libraries:.6f},'
         f'"model":{phases.model:.6f},"handoff":{phases.handoff:.6f},"compute":{phases.compute:.6f}}}'
@@ -224,7 +228,10 @@ def http_status(record: ActivationRecord) -> int:
 
 
 def activation_json(record: ActivationRecord) -> msgspec.Raw:
-    """The full record, as a blocking call and ``GET activations/{id}`` answer it; a running one lacks its end."""
+    """The full record, as in the answers to a blocking call and to ``GET activations/{id}``.
+
+    The record of a running activation has no end, duration and response.
+    """
     full = _Activation(
         namespace=record.namespace,
         name=record.name,
@@ -247,7 +254,7 @@ def activation_json(record: ActivationRecord) -> msgspec.Raw:
 
 
 def summary_json(record: ActivationSummary) -> msgspec.Raw:
-    """The item of a list of activations."""
+    """The JSON of one activation in a list."""
     summary = _Summary(
         namespace=record.namespace,
         name=record.name,
@@ -263,7 +270,7 @@ def summary_json(record: ActivationSummary) -> msgspec.Raw:
 
 
 def result_json(record: ActivationRecord) -> bytes:
-    """``GET activations/{id}/result`` of a finished activation."""
+    """The answer to ``GET activations/{id}/result``. The activation must have ended."""
     assert record.status_code is not None
     result = record.result or b"{}"
     return encode(
@@ -272,7 +279,7 @@ def result_json(record: ActivationRecord) -> bytes:
 
 
 def action_json(action: Action, code: str | None) -> dict[str, Any]:
-    """One action; its code only when given."""
+    """The JSON of one action, with its code unless `code` is None."""
     execution: dict[str, Any] = {"kind": action.kind, "binary": action.binary}
     if action.main is not None:
         execution["main"] = action.main
@@ -282,7 +289,7 @@ def action_json(action: Action, code: str | None) -> dict[str, Any]:
 
 
 def action_summary(action: Action) -> dict[str, Any]:
-    """The item of a list of actions."""
+    """The JSON of one action in a list."""
     return {**_common(action), "exec": {"binary": action.binary}}
 
 
@@ -299,7 +306,7 @@ def _common(action: Action) -> dict[str, Any]:
 
 
 def log_lines(logs: Sequence[str]) -> bytes:
-    """Lines as a record keeps them. May be called in a thread."""
+    """Log lines as the JSON array that a record holds. May be called in a thread."""
     if not logs:
         return b"[]"
     try:
@@ -309,5 +316,5 @@ def log_lines(logs: Sequence[str]) -> bytes:
 
 
 def printable(text: str) -> str:
-    """`text` without lone surrogates, which no UTF-8 can hold."""
+    """`text` with each lone surrogate replaced by ``?``, since UTF-8 cannot encode those."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,8 +1,8 @@
-"""How long records are kept: by age, by number and by size, each namespace for itself, the oldest first.
+"""Finds and removes old records. Age, number and size of a namespace's records are limited; the oldest go first.
 
-What has to go is found by readers, and removed a few records at a time in the writer thread, between the commits of
-calls. Activations that have not ended stay, however old. SQLite keeps the room for what comes next, so the file does
-not grow beyond its peak; `compact` gives it back to the disk, which takes a platform that is stopped.
+Old records are found in reader threads and removed a few at a time in the writer thread, between the commits of calls.
+Activations that have not ended are never removed. SQLite keeps the freed space in its file for new records, so the file
+never shrinks by itself. `compact` gives the space back to the disk, which is possible only while no platform runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..core.model import MIB
 from .schema import activations
 
 MOST_AT_ONCE = 200
-"""Records that one transaction removes."""
+"""Most records that one transaction removes."""
 
 _bytes = (
     sa.func.length(activations.c.annotations)
@@ -28,7 +28,10 @@ def namespaces_with_records(connection: sa.Connection) -> list[str]:
 
 
 def oldest_to_keep_ms(connection: sa.Connection, namespace: str, rules: RetentionConfig, now_ms: int) -> int:
-    """Records of a namespace that began before this moment go; 0 when all may stay."""
+    """The time before which a namespace's records are too old, in milliseconds since the epoch. 0 if all are kept.
+
+    The start of an activation decides. `now_ms` is the current time in the same unit.
+    """
     own = activations.c.namespace == namespace
     bounds = [0]
     if rules.records_max_age_s:
@@ -46,7 +49,7 @@ def oldest_to_keep_ms(connection: sa.Connection, namespace: str, rules: Retentio
 
 
 def count_before(connection: sa.Connection, namespace: str, before_ms: int) -> tuple[int, int]:
-    """How many records there are to go, and their bytes."""
+    """Number and total bytes of the records that began before this time and have ended."""
     row = connection.execute(
         sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_bytes), 0)).where(*_old(namespace, before_ms))
     ).one()
@@ -54,14 +57,17 @@ def count_before(connection: sa.Connection, namespace: str, before_ms: int) -> t
 
 
 def remove_some(connection: sa.Connection, namespace: str, before_ms: int) -> int:
-    """Remove the oldest of them, `MOST_AT_ONCE` at most; how many that were."""
+    """Remove the oldest records that `count_before` counts, at most `MOST_AT_ONCE`. Returns their number."""
     oldest = sa.select(activations.c.id).where(*_old(namespace, before_ms)).order_by(activations.c.start_ms)
     chosen = oldest.limit(MOST_AT_ONCE).scalar_subquery()
     return connection.execute(sa.delete(activations).where(activations.c.id.in_(chosen))).rowcount
 
 
 def compact(engine: sa.Engine) -> None:
-    """Give the room of what was removed back to the disk. Needs room for a second copy, and nobody else at work."""
+    """Give the space of removed records back to the disk.
+
+    Needs free disk space for a second copy of the file. Nothing else may use the file meanwhile.
+    """
     with engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
@@ -71,7 +77,7 @@ def compact(engine: sa.Engine) -> None:
 
 
 def free_bytes(connection: sa.Connection) -> int:
-    """Room in the file that is kept for later."""
+    """Free bytes inside the database file."""
     pages = connection.exec_driver_sql("PRAGMA freelist_count").scalar() or 0
     return pages * (connection.exec_driver_sql("PRAGMA page_size").scalar() or 0)
 

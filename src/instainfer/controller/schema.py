@@ -1,7 +1,7 @@
-"""The tables of the records: one schema, plain SQL types, nothing that only SQLite has.
+"""The database tables of the records, with plain SQL types that not only SQLite has.
 
-Times are integers in milliseconds since the epoch, because the API speaks in them; JSON is kept as UTF-8 bytes exactly
-as it is sent out.
+Times are integers in milliseconds since the epoch, as in the API. JSON is stored as UTF-8 bytes, exactly as the API
+sends it.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ actions = Table(
     Column("code_digest", String(64), nullable=False, index=True),
     Column("parameters", LargeBinary, nullable=False),
     Column("annotations", LargeBinary, nullable=False),
-    # The limits of the PUT; what it left open is null, and the function's own manifest or the platform decides.
+    # The limits in the PUT. For a limit that is null, the function's manifest decides, or else the platform's default.
     Column("timeout_ms", Integer),
     Column("memory_mb", Integer),
     Column("logs_mb", Integer),
-    # The limits in force, as the manifest and the platform completed them.
+    # The limits in force, completed by the manifest and the platform's defaults.
     Column("limits", LargeBinary, nullable=False),
     PrimaryKeyConstraint("namespace", "name"),
 )
@@ -87,14 +87,14 @@ activations = Table(
     Column("logs", LargeBinary, nullable=False),
     Index("activations_by_start", "namespace", "start_ms"),
     Index("activations_by_name", "namespace", "name", "start_ms"),
-    # Finds what was cut short by a crash without reading every record.
+    # With this index the activations that a crash interrupted are found without reading every record.
     Index("activations_unfinished", "id", sqlite_where=text("end_ms IS NULL"), postgresql_where=text("end_ms IS NULL")),
 )
 
 profiles = Table(
     "profiles",
     metadata,
-    # What is known of a function goes with it: a later one of the same name and version must not take it for its own.
+    # A profile is deleted with its function, so that a later function with the same key does not inherit the profile.
     Column("function", String(600), ForeignKey("actions.key", ondelete="CASCADE"), primary_key=True),
     Column("loads", Integer, nullable=False),
     Column("library_s", Float, nullable=False),

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn inside our own event loop, without its signal handling."""
+"""Runs uvicorn as the HTTP server in the platform's event loop, without uvicorn's signal handling."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from .connections import Bounds, connection_class
 
 BACKLOG = 2048
 SHUTDOWN_S = 5
-"""Longest wait for open requests when the server stops; who wants them to end sooner ends what they wait for."""
+"""Longest time that `HttpServer.stop` waits for open requests. `Controller.cut_short` makes them end at once."""
 _PROBES = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
-"""When a silent client is asked whether it still is there, how often, and how many times; in seconds."""
+"""TCP keep-alive: probes begin after 30 s of silence and come every 10 s; after 3 lost ones the connection ends."""
 
 log = logging.getLogger(__name__)
 
 
 class HttpServer:
-    """One listening socket and the application behind it. `start` it, then `stop` it."""
+    """An HTTP server for one application. The constructor opens the listening socket; `start` begins to answer.
+
+    Port 0 takes a free port, which `url` shows. Raises `HostError` when the address cannot be used.
+    """
 
     def __init__(self, app: ASGIApp, host: str, port: int, bounds: Bounds | None = None) -> None:
         bounds = _within_descriptors(bounds if bounds is not None else Bounds())
@@ -40,7 +43,7 @@ class HttpServer:
                 lifespan="off",
                 loop="none",
                 log_config=None,
-                log_level="error",  # of what strangers send there is no end, and nothing to be done about it
+                log_level="error",  # warnings are about invalid requests of strangers, which could flood the log
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
@@ -57,7 +60,7 @@ class HttpServer:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def start(self) -> None:
-        """Return when requests are answered."""
+        """Return when the server answers requests."""
         self._serving = asyncio.create_task(self._server.serve([self._socket]))
         self._serving.add_done_callback(lambda _: self._server.started_event.set())
         await self._server.started_event.wait()
@@ -65,7 +68,7 @@ class HttpServer:
             await self._serving
 
     async def stop(self) -> None:
-        """Take no new connections, let open requests end, and close."""
+        """Accept no more connections, wait up to `SHUTDOWN_S` for open requests, and close the socket."""
         if self._serving is not None:
             self._server.should_exit = True
             await self._serving
@@ -73,7 +76,7 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """Signals belong to whoever runs the platform; and start-up is an event, not something to look for."""
+    """uvicorn's server, but the process that embeds it handles signals, and an event tells when it has started."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -89,7 +92,7 @@ class _Server(uvicorn.Server):
 
 
 def _within_descriptors(bounds: Bounds) -> Bounds:
-    """Leave half of what this process may have open for containers, records and weights."""
+    """Limit the connections to half of this process's file descriptors. Containers and records need the other half."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or bounds.connections <= soft // 2:
         return bounds
@@ -102,7 +105,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit these: a client that vanished without a word is noticed, and its connection ends.
+        # Connections inherit these options, so the connection of a client that vanished ends after a while.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _PROBES:
             listening.setsockopt(socket.IPPROTO_TCP, option, value)

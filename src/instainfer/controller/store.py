@@ -1,14 +1,14 @@
-"""The records on disk: one writer thread that commits in groups, and readers that also see what is not written yet.
+"""Stores the records on disk. One writer thread commits them in groups; finished ones can be found before that.
 
-Three promises, from strong to cheap:
+There are three ways to write:
 
-`Store.accepted`   the caller goes on when the row is on disk; many callers share one commit
-`Store.write`      any other change, in a transaction of its own, on disk when the call returns
-`Store.finished`   never waits: the record is committed with its neighbours within `LINGER_S`, and until then lives in
-                   memory, where reads find it. It is kept and tried again for as long as the disk refuses it
+`Store.accepted`   returns when the row is on disk; many callers share one commit
+`Store.write`      makes any other change in a transaction of its own, which is on disk when the call returns
+`Store.finished`   returns at once; the record is committed together with others after at most `LINGER_S`. Until it is
+                   on disk it stays in memory, where it can be found. While the disk refuses it, it is tried again
 
-All bookkeeping happens in the event loop's thread and is in proportion to the batch at hand; the writer thread only
-ever sees a batch that nobody changes. What becomes of a batch that is refused, `instainfer.controller.batches` says.
+All state changes in the event loop's thread. The writer thread only gets batches that no one else changes.
+`instainfer.controller.batches` describes how it treats a batch that the database refuses.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from .profiles import unsound
 from .records import ActivationRecord
 
 LINGER_S = 0.05
-"""Longest time that a finished record waits for company before it is written."""
+"""Longest time in seconds that a finished record waits for others to share its commit."""
 RETRY_S = (0.2, 1.0, 5.0)
-"""Pauses after a refused commit; the last one repeats."""
+"""Pauses in seconds after refused commits in a row. The last one repeats."""
 MOST_AT_ONCE = 1000
-"""Finished records in one commit: after an outage, new calls need not wait until everything old has been written."""
+"""Most finished records in one commit. So after an outage a new call need not wait until all old ones are written."""
 MOST_UNFLUSHED_BYTES = 256 * 1024 * 1024
-"""Finished records that are kept in memory while the disk refuses; beyond that those go that nobody was promised."""
+"""Most bytes of finished records that are kept while the disk refuses. Above it, records of blocking calls are dropped,
+because their callers already have the answer."""
 READERS = 2
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class Store:
-    """The records of one home. Make it with `open_store`, inside a running event loop; end it with `close`."""
+    """The records of one home. Use `open_store` in a running event loop to make one, and `close` to end it."""
 
     def __init__(self, engine: sa.Engine, path: Path, lock_fd: int) -> None:
         self._engine = engine
@@ -58,10 +59,10 @@ class Store:
         self._finished: list[ActivationRecord] = []
         self._profiles: dict[FunctionKey, Profile] = {}
         self._told: dict[str, asyncio.Future[None]] = {}
-        """Who waits for an accepted activation to be on disk."""
+        """For each accepted activation that is not on disk yet, the future that `accepted` waits for."""
         self._unflushed: dict[str, ActivationRecord] = {}
         self._on_disk: set[str] = set()
-        """Accepted activations whose row is there and unfinished."""
+        """Accepted activations whose row on disk is not finished."""
         self._timer: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._closing = False
@@ -76,8 +77,8 @@ class Store:
     async def accepted(self, record: ActivationRecord) -> None:
         """Return once `record` is on disk.
 
-        Raises `HostError` when the disk refuses and `InternalError` when no table takes the record; then it is not kept
-        at all.
+        Raises `HostError` when the disk refuses, and `InternalError` when the database cannot store the record. In both
+        cases the record is not kept.
         """
         if self._dead is not None:
             raise self._dead
@@ -89,16 +90,15 @@ class Store:
         await done
 
     def finished(self, record: ActivationRecord) -> None:
-        """Keep the final record of an activation, whether or not it was `accepted` before."""
+        """Store the final record of an activation, whether or not the activation was `accepted` before."""
         self._unflushed[record.id] = record
         self._finished.append(record)
         self._wake_within(LINGER_S)
 
     def remember(self, function: FunctionKey, profile: Profile) -> bool:
-        """Keep what has been measured of a function for the next start.
+        """Store the profile of a function for the next start. Returns False, and stores nothing, if it cannot be true.
 
-        Whether it is kept: not when it cannot be true. What was measured of a function that has been deleted before it
-        is written is dropped.
+        If the function is deleted before the profile is written, the profile is dropped.
         """
         if problem := unsound(profile):
             log.warning("what was measured of %s is not kept: %s", function, problem)
@@ -133,7 +133,7 @@ class Store:
         return await self._loop.run_in_executor(self._readers, run)
 
     async def write(self, change: Callable[[sa.Connection], T]) -> T:
-        """Run `change` in the writer thread and commit it; `HostError` when the disk refuses."""
+        """Run `change` in the writer thread and commit it. Raises `HostError` when the disk refuses."""
 
         def run() -> T:
             with self._engine.begin() as connection:
@@ -145,7 +145,7 @@ class Store:
             raise _disk_error(error) from error
 
     async def close(self) -> None:
-        """Write what is left and end the threads; `HostError` when records could not be written."""
+        """Write all remaining records and end the threads. Raises `HostError` when records could not be written."""
         if self._closing:
             return
         self._closing = True
@@ -183,7 +183,8 @@ class Store:
 
     def _take_batch(self) -> list[Row]:
         rows: list[Row] = [Accepted(record) for record in self._accepted]
-        # What an earlier batch accepted is on disk by now, or was refused; what this one accepts, the writer knows.
+        # `_on_disk` covers the activations that earlier batches accepted. The writer itself looks for those that this
+        # batch accepts.
         rows += (Finished(record, record.id in self._on_disk) for record in self._finished[:MOST_AT_ONCE])
         rows += (Measured(*pair) for pair in self._profiles.items())
         self._accepted, self._profiles = [], {}
@@ -193,7 +194,7 @@ class Store:
     async def _write_batch(self, rows: list[Row]) -> None:
         try:
             result = await self._loop.run_in_executor(self._writer, write, self._engine, rows)
-        except Exception as error:  # a bug of ours: nothing is lost by it, and the next attempt may be luckier
+        except Exception as error:  # a bug in `write` must lose no record, so all rows are tried again
             log.exception("writing records failed in an unexpected way")
             result = Result(left=rows, refusal=error)
         self._note_written(result.written)
@@ -228,7 +229,7 @@ class Store:
                 self._no_longer_unflushed(record)
 
     def _note_refused(self, rows: Sequence[Row], error: Exception) -> None:
-        """Nothing of `rows` is on disk: tell those who wait, keep the rest for the next attempt."""
+        """Handle rows that the disk refused: waiting callers of `accepted` get an error, other rows are kept."""
         told = _disk_error(error)
         self._last_error = str(told)
         pause = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
@@ -244,7 +245,7 @@ class Store:
             self._wake_within(pause)
 
     def _drop_what_is_too_much(self) -> None:
-        """Bound what is kept in memory: blocking calls have been answered, and nobody was promised their records."""
+        """Drop records of blocking calls, oldest first, while the records in memory exceed their limit."""
         too_much = sum(map(_weight_bytes, self._finished)) - MOST_UNFLUSHED_BYTES
         kept = []
         dropped = 0
@@ -275,7 +276,7 @@ class Store:
             done.set_exception(error)
 
     def _writer_ended(self, task: asyncio.Task[None]) -> None:
-        """Nobody may wait for a writer that is no more."""
+        """If the writing task has failed, give its error to all who wait for it, because they would wait for ever."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             return
@@ -286,9 +287,9 @@ class Store:
 
 
 def open_store(path: Path) -> Store:
-    """Open the records at `path`, creating or renewing them if needed; `HostError` when that is not possible.
+    """Open the records at `path`, and create or convert the file if needed. Raises `HostError` when that fails.
 
-    The lock beside the file keeps a second platform away from the same home.
+    A lock beside the file prevents a second platform from using the same home.
     """
     engine, lock_fd = open_database(path)
     return Store(engine, path, lock_fd)
@@ -300,12 +301,12 @@ def _disk_error(error: BaseException) -> HostError:
 
 
 def _weight_bytes(record: ActivationRecord) -> int:
-    """About what a record takes in memory."""
+    """Approximate size of a record in memory."""
     return 500 + len(record.annotations) + len(record.logs) + len(record.result or b"")
 
 
 def _size_bytes(path: Path) -> int:
-    """Of the file and of the log that is not yet part of it."""
+    """Size of the database file and its write-ahead log together."""
     total = 0
     for file in (path, path.with_name(path.name + "-wal")):
         try:

@@ -1,6 +1,7 @@
-"""What a home's records say is needed, and the way of removing everything else, as events for whoever looks on.
+"""Finds the code and weights that the records of a home refer to, and removes the rest, reporting it as events.
 
-Used by a platform that runs (`instainfer.controller.housekeeping`), and by ``instainfer clean`` on one that is stopped.
+A running platform uses this module in `instainfer.controller.housekeeping`. ``instainfer clean`` uses it for a home
+whose platform is stopped.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from . import queries, retention
 from .database import RECORDS, open_database
 
 SETTLED_AFTER_S = 3600.0
-"""What was used in the shared cache within this time stays, even where all that is unused was asked for: somebody may
-be about to deploy with it."""
+"""Whatever in the shared cache was used within this time is never removed, because a deployment may be about to use
+it."""
 
 FORGET_HOME_AFTER_S = 7 * 86_400.0
-"""A home whose records cannot be seen is taken for removed when its note was not renewed for so long."""
+"""If the records of a home are not visible and its note was not renewed for this time, the home counts as removed."""
 
 Event: TypeAlias = dict[str, Any]
 Tell: TypeAlias = Callable[[Event], None]
@@ -35,12 +36,12 @@ log = logging.getLogger(__name__)
 
 
 def used_code(connection: sa.Connection) -> frozenset[str]:
-    """Names of the folders of the stored functions' code."""
+    """The names of the folders with the code of the stored functions."""
     return frozenset(folder_name(digest, binary=binary) for digest, binary in queries.all_code(connection))
 
 
 def used_weights(connection: sa.Connection, places: Places) -> frozenset[str]:
-    """Digests of the weights that the stored functions refer to."""
+    """The digests of the weights that the stored functions refer to."""
     found: frozenset[str] = frozenset()
     for digest, binary in queries.all_code(connection):
         if binary:
@@ -50,7 +51,7 @@ def used_weights(connection: sa.Connection, places: Places) -> frozenset[str]:
 
 
 def remove_all(found: Iterable[Unused], tell: Tell, *, dry_run: bool) -> Iterator[Unused]:
-    """Remove what can be, telling each; yields what has gone, or would go."""
+    """Remove the things found, report each as an event, and yield those removed (in a dry run: to be removed)."""
     for each in found:
         tell({"event": "progress", "text": f"{each.kind}: {each.path}"})
         try:
@@ -71,7 +72,11 @@ def freed(kind: str, path: str, why: str, size_bytes: int) -> Event:
 def clean_cache(
     places: Places, note: HomeNote, own: Needs, idle_s: float, tell: Tell, *, dry_run: bool, leaving: Iterable[Unused]
 ) -> list[Unused]:
-    """Remove what no home needs. `leaving` is code that a dry run has left where it is."""
+    """Remove environments and weights that no home needs and that were not used for `idle_s` seconds.
+
+    `leaving` is the code that a real run would have removed before. A dry run needs it, because that code may hold the
+    last links to some weights.
+    """
     now_s = time.time()
     others, gone = needs_of_others(places.cache, note, max(idle_s, FORGET_HOME_AFTER_S), now_s)
     freed_links = links_in(each.path for each in leaving) if dry_run else None
@@ -84,7 +89,10 @@ def clean_cache(
 
 
 def settled_s(asked_s: float | None) -> float:
-    """For how long something must not have been used, for it to go. Raises `BadInput` for less than is safe."""
+    """The seconds for which a thing must have been unused before it is removed: the given ones, or else the default.
+
+    Raises `BadInput` if fewer than `SETTLED_AFTER_S` are given.
+    """
     if asked_s is None:
         return SETTLED_AFTER_S
     if not asked_s >= SETTLED_AFTER_S:
@@ -95,7 +103,10 @@ def settled_s(asked_s: float | None) -> float:
 
 
 def clean_stopped(config: Config, tell: Tell, *, dry_run: bool, idle_s: float | None) -> None:
-    """Clean a home whose platform does not run. Raises `HomeInUse` when it does, `HostError` when it cannot be used."""
+    """Clean a home whose platform is stopped. `idle_s` is checked by `settled_s`.
+
+    Raises `HomeInUse` when a platform runs on this home, and `HostError` when the home cannot be used.
+    """
     idle_s = settled_s(idle_s)
     places = Places.of(config.home, config.cache_dir)
     path = config.home / RECORDS
@@ -153,6 +164,6 @@ def _clean_records(engine: sa.Engine, config: Config, tell: Tell, *, dry_run: bo
         if not dry_run:
             tell({"event": "progress", "text": "giving the records' free room back to the disk"})
             retention.compact(engine)
-        # What has just been removed has been told, and is part of that room now.
+        # The records that were just removed have been reported already, and their space is part of `room_bytes` now.
         more_bytes = room_bytes if dry_run else max(0, room_bytes - told_bytes)
         tell(freed("room", path, "room of records and code that were removed earlier", more_bytes))
