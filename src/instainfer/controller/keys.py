@@ -2,8 +2,8 @@
 
 A node may still be ending the residents of one version when the next one is deployed. With the same key the node could
 not tell them apart. But authors choose version numbers, and a function can be deleted and created again. So if a
-version is not higher than all earlier ones, its key ends in a number, such as ``guest/echo@0.0.1+2``. For this, only the
-highest version and the last number of each function are remembered, also of the functions that were deleted last.
+version is not higher than all earlier ones, its key ends in a number, such as ``guest/echo@0.0.1+2``. For this, only
+the highest version and the last number of each function are remembered, also of the functions that were deleted last.
 """
 
 from __future__ import annotations
