@@ -1,4 +1,4 @@
-"""Processes on their way out: what is to be said of each once it is gone, and those that nobody knows any more."""
+"""The processes that are being ended: what to report about each once it is gone, and strays of ended functions."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from .quiet import Quiet
 
 
 class Farewell(NamedTuple):
-    """What is to be said of a process once it is gone."""
+    """What the manager reports about a process once it is gone."""
 
     process: Process
     failure: Failure | None
     load_failed: bool = False
     again: bool = False
-    """Nothing yet: it is to be started once more."""
+    """True: nothing is reported, and the process is started once more."""
     is_told: bool = False
-    """Nothing more: its end has been reported already, as it would not come."""
+    """True: nothing is reported, since its end was reported before it came."""
 
 
 class Ends:
-    """All that has been told to end and is not gone."""
+    """All processes that were told to end and are not gone yet."""
 
     def __init__(self) -> None:
         self._farewells: dict[Process, Farewell] = {}
         self._strays: set[int] = set()
-        """Processes that left their function's group and outlived it; killed, not reaped yet."""
+        """Processes that had left their function's group and outlived the function. Killed, and not reaped yet."""
 
     def add(self, farewell: Farewell) -> None:
-        """In the place of what was to be said of the same process."""
+        """Add a farewell. It replaces an earlier one for the same process."""
         self._farewells[farewell.process] = farewell
 
     def of(self, key: str) -> Farewell | None:
@@ -57,20 +57,20 @@ class Ends:
         return not self._farewells and not self._strays
 
     def are_quiet(self, quiet: Quiet, living: Iterable[Process]) -> bool:
-        """Whether nothing but the families of `living` can run code of a function's any more; as of one walk."""
+        """Whether only the families of `living` can still run code of a function, as found by one walk."""
         if self.unborn():
-            return False  # it may be born at any moment
+            return False  # a template may fork such a process at any moment
         heads = [process.pid for process in self._farewells if process.pid is not None and not process.is_reaped]
         return quiet.look(heads, {process.pid for process in living})
 
     def is_told(self, key: str) -> None:
-        """Nothing more is to be said of the end of this one."""
+        """Report nothing about the end of this function's process."""
         farewell = self.of(key)
         if farewell is not None:
             self.add(farewell._replace(load_failed=False, again=False, is_told=True))
 
     def note_reaped(self, pid: int) -> bool:
-        """Whether it was one of these."""
+        """Note that a process was reaped. Returns whether it is the head of one of these."""
         self._strays.discard(pid)
         for process in self._farewells:
             if process.pid == pid:
@@ -79,17 +79,18 @@ class Ends:
         return False
 
     def take_gone(self) -> list[Farewell]:
-        """Those of which nothing is left."""
+        """Remove and return the farewells of the processes of which nothing is left."""
         gone = [farewell for process, farewell in self._farewells.items() if process.is_gone]
         for farewell in gone:
             del self._farewells[farewell.process]
         return gone
 
     def hunt(self, found: Iterable[int], living: Iterable[Process]) -> None:
-        """Kill what belongs to no living function: its function has ended, or it had left the function's group.
+        """Kill the processes that belong to no living function: their function has ended, or they left its group.
 
-        `found` are children of ours, listed before it was last heard who is living: a process that is being forked
-        says so before it becomes our child, so that none of these can be one that is not known yet.
+        `found` are children of the manager. They must have been listed before the messages were read from which
+        `living` is known. A process that a template forks sends a message before it becomes a child of the manager, so
+        none of `found` can be a new process that is not among `living` yet.
         """
         groups = {process.pid for process in living}
         heads = {process.pid for process in self._farewells}

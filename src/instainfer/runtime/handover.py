@@ -1,8 +1,9 @@
-"""A call takes its container: every other function there is ended, and its own one sees the request.
+"""The hand-over: a call takes its container. All other functions there are ended, and its own one gets the request.
 
-It sees it as soon as no thread of another function can run that function's code any more (`quiet.py`). The memory of
-what ends may follow, unless the container's limit does not hold it beside what stays. Loading the function first, its
-template's making included, and whatever the call waits for has the time that the function has for a load.
+The function gets the request as soon as no thread of another function can run that function's code any more
+(`quiet.py`). The memory of the ended processes may become free later, unless the container's limit does not hold it
+beside the memory that stays in use. Everything that the call waits for before its run, such as the load of its function
+or the making of a template, has to be done within the function's time limit for a load.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from .resident import Resident
 from .watch import Watch
 
 _LOOK_S = 0.001
-"""Seconds after which it is looked again whether neighbours can run no more."""
+"""Seconds between two looks at whether the ended processes can still run."""
 _AT_ONCE_S = 0.001
-"""So long it is looked right away: mostly they have begun to exit by then."""
+"""Seconds for which a look is repeated at once. Most processes have begun to exit within this time."""
 _PAUSE_S = 50e-6
-"""In between others get the processor, those that are to exit first of all."""
+"""Seconds of sleep between these repetitions, which leave the processor to the processes that are to exit."""
 _SHARE_FOR_TEMPLATE = 0.5
-"""Of the time for a load, so much may pass until its template is ready; then it is loaded from nothing."""
+"""Share of the time for a load that the template's making may take. After it, the function is loaded from nothing."""
 _GRACE_S = 2.0
-"""After its time, so long it is waited for the end of a load that was late."""
+"""Seconds that a load which is over its time limit may take to end."""
 
 
 class Host(Protocol):
@@ -44,11 +45,11 @@ class Host(Protocol):
     def end(self, farewell: Farewell) -> None: ...
 
     def call_has_failed(self, resident: Resident | None, key: str, failure: Failure) -> None:
-        """The call will not be handed over, to its function or to none that is there."""
+        """Report that the call cannot be handed over. `resident` is its function if that is loaded, else None."""
 
 
 class _Turn:
-    """A call's, from when it is first in its container on."""
+    """One call, from the moment when it is the first that waits in its container."""
 
     def __init__(self, run: Run, function: Function, quiet: Quiet) -> None:
         now = time.monotonic()
@@ -57,10 +58,10 @@ class _Turn:
         self.quiet = quiet
         self.template_until = now + function.timeout_s * _SHARE_FOR_TEMPLATE
         self.deadline_at = now + function.timeout_s
-        """Until then its function must have been loaded and the others must be quiet."""
+        """Until then its function must have been loaded, and no other function may be able to run any more."""
         self.moments = [self.template_until, self.deadline_at, self.deadline_at + _GRACE_S]
         self.look_at: float | None = None
-        """When to look again whether it is quiet, if it was not."""
+        """When to look again at whether other functions can still run. None when there is no need to look."""
         self.is_handed_over = False
         self.awaits = "its load"
 
@@ -70,7 +71,7 @@ class _Turn:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether not even what should have ended with its time has ended."""
+        """Whether even the processes that should have been ended at the time limit have not ended in time."""
         return time.monotonic() >= self.deadline_at + _GRACE_S
 
     def failure(self) -> Failure:
@@ -90,7 +91,7 @@ class HandOver:
         self._tells_children = tells_children()
 
     def advance(self, run: Run, function: Function) -> None:
-        """Take every step towards it that nothing stands in the way of any more."""
+        """Take every step towards the run of this call that is possible now."""
         turn = self._turn
         if turn is None:
             turn = self._turn = _Turn(run, function, Quiet(self._loading.priority.let_die))
@@ -104,7 +105,7 @@ class HandOver:
         if resident is None:
             self._load(turn)
         elif resident.state is State.READY and resident.channel.is_open and self._may_go_on(turn):
-            # Not to one whose end has been seen already: its death comes as a signal, and it is loaded anew.
+            # A closed channel means that the process has died. A signal reports its end; then it is loaded anew.
             self._hand_over(turn, resident)
 
     def is_over(self) -> None:
@@ -112,7 +113,7 @@ class HandOver:
         self._turn = None
 
     def next_moment(self) -> float | None:
-        """When it must be looked after, in monotonic seconds."""
+        """When `on_moment` is to be called, in monotonic seconds. None for never."""
         turn = self._turn
         if turn is None or turn.is_handed_over:
             return None
@@ -120,7 +121,7 @@ class HandOver:
         return min(moments, default=None)
 
     def on_moment(self, now: float) -> None:
-        """Give up a call whose time has passed; what else is due, `advance` does."""
+        """Give up the call if its time has passed. `advance` does everything else that is due."""
         turn = self._turn
         if turn is None or turn.is_handed_over:
             return
@@ -135,12 +136,13 @@ class HandOver:
         turn = self._turn
         if not others or turn is None:
             return
-        # What is killed wakes up, and would take the processor from here to give back its memory. What is asleep need
-        # not get any before nobody else wants it. Only our own children: their numbers cannot be anybody else's yet.
+        # A killed process wakes up, and would take the processor from this hand-over in order to free its memory. So
+        # the processes that are asleep get the lowest priority first. This is done to children of the manager only,
+        # since the process ids of its children cannot have been given to other processes meanwhile.
         for pid in turn.quiet.note_asleep([other.pid for other in others if other.pid is not None]):
             self._loading.priority.let_die(pid)
         for other in others:
-            other.kill()  # all of them first: what comes with it takes longer
+            other.kill()  # kill all of them before the rest is done, which takes longer
         for other in others:
             self._host.end(Farewell(other, None))
 
@@ -154,7 +156,7 @@ class HandOver:
         if not from_nothing and not self._loading.has_its_template(function, background=False):
             turn.awaits = "its template"
         elif self._host.ends.of(function.key) is not None:
-            # What is reported of the two must not mix.
+            # Reports about the earlier process and about the new one must not mix.
             turn.awaits = "the end of an earlier process of its function"
         elif self._may_go_on(turn):
             turn.awaits = "its load"
@@ -165,10 +167,10 @@ class HandOver:
                 begun.deadline_at = turn.deadline_at
 
     def _may_go_on(self, turn: _Turn) -> bool:
-        """Whether no other function can run any more, and the container holds what is left of them."""
+        """Whether no other function can run any more, and the container's limit holds the memory they still have."""
         turn.look_at = None
         if self._host.ends.all_gone:
-            return True  # the common case: nobody had to end
+            return True  # the common case: no function had to be ended
         if not self._host.watch.has_room_for_what_ends():
             turn.awaits = "the memory of other functions"
         elif self._is_quiet(turn.quiet):
@@ -180,7 +182,7 @@ class HandOver:
 
     def _is_quiet(self, quiet: Quiet) -> bool:
         if not self._tells_children:
-            return False  # nobody knows of all that is below; it is waited for until all of it is gone
+            return False  # without the kernel's list of children, the manager waits until all processes are gone
         until = time.monotonic() + _AT_ONCE_S
         while not self._host.ends.are_quiet(quiet, self._host.processes()):
             if time.monotonic() >= until:

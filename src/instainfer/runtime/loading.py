@@ -1,4 +1,4 @@
-"""What is loaded, being loaded and to be loaded in one container: functions, and templates to fork them from."""
+"""The loads of one container: of functions, and of the templates from which functions are forked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .watch import Watch
 
 
 class Host(Protocol):
-    """What loading needs of the manager."""
+    """The parts of the manager that loading needs."""
 
     ends: Ends
     watch: Watch
@@ -35,12 +35,12 @@ class Host(Protocol):
     def report(self, message: Any) -> None: ...
 
     def advance(self) -> None:
-        """Something may have become possible."""
+        """Take the steps that have become possible."""
 
     def answered(self, resident: Resident, message: Answered) -> None: ...
 
     def on_closed(self, process: Process, error: ProtocolError | None) -> None:
-        """A process says no more."""
+        """A process has closed its connection."""
 
     def fail(self, process: Process, failure: Failure) -> None: ...
 
@@ -50,13 +50,13 @@ class Host(Protocol):
 
 
 class Loading:
-    """Starts processes and hears of them until they are loaded."""
+    """Starts processes and handles their messages until they are loaded."""
 
     def __init__(self, loop: Loop, scratch: str, host: Host) -> None:
         self.residents: dict[str, Resident] = {}
         self.templates = Templates()
         self.wanted: dict[str, Function] = {}
-        """Loads that wait for the end of a run or of an earlier process of the same function, or for a template."""
+        """Loads that wait for a template, for the end of a run, or for the end of the function's earlier process."""
         self.wanted_templates: dict[str, Template] = {}
         self._loop = loop
         self._scratch = scratch
@@ -67,19 +67,19 @@ class Loading:
         self._gives_uids = os.geteuid() == 0
         """Whether forked processes are given user ids of their own."""
         self._without_uid: set[str] = set()
-        """Functions that could not be given one. Each for itself: what one of them does is not held against others."""
+        """Functions that could not be given one. A failure of one function has no effect on the other functions."""
 
     def processes(self) -> list[Process]:
-        """All that are there, templates first."""
+        """All processes, templates first."""
         return [*self.templates.values(), *self.residents.values()]
 
     def spare(self) -> list[Process]:
-        """Templates that nothing is being forked from."""
+        """The templates from which no process is being forked now."""
         used = {r.template for r in self.residents.values() if r.pid is None}
         return [template for template in self.templates.values() if template not in used]
 
     def want(self, function: Function) -> None:
-        """In the background, as soon as it can be."""
+        """Load a function in the background, as soon as possible."""
         if function.key not in self.residents:
             self.wanted[function.key] = function
 
@@ -89,18 +89,18 @@ class Loading:
             self.wanted_templates[template.key] = template
 
     def want_no_more(self, key: str) -> bool:
-        """Whether it was wanted and not begun."""
+        """Give up a load that has not begun. Returns whether there was one."""
         return self.wanted.pop(key, None) is not None or self.wanted_templates.pop(key, None) is not None
 
     def forget(self, process: Process) -> None:
-        """It ends."""
+        """Remove a process that is being ended from the tables."""
         if isinstance(process, TemplateProcess):
             del self.templates[process.key]
         else:
             del self.residents[process.key]
 
     def set_session_priority(self) -> None:
-        """The container as a whole yields while all it does is to load in the background."""
+        """Give the whole container a low priority while it only loads in the background."""
         loading = any(process.state is State.LOADING for process in self.processes())
         self.priority.set_session(low=loading and not self._host.is_serving)
 
@@ -112,13 +112,13 @@ class Loading:
                 self.make(template, background=True)
         for key in [key for key in self.wanted if key not in ending]:
             function = self.wanted.get(key)
-            # A load that fails at once advances the others itself.
+            # A load that fails at once starts the other waiting loads itself, so this one may be gone.
             if function is not None and self.has_its_template(function, background=True):
                 del self.wanted[key]
                 self.load(function, background=True)
 
     def has_its_template(self, function: Function, background: bool) -> bool:
-        """Whether a function has no template to wait for any more; has one made if need be."""
+        """Whether the load of a function need not wait for a template. Begins to make the template if it is missing."""
         if function.template is None or not self.templates.may_help(function):
             return True
         key = function.template.key
@@ -181,7 +181,7 @@ class Loading:
         self._host.watch.hurry()
 
     def bring_forward(self, process: Process) -> None:
-        """Full speed for what was begun in the background."""
+        """Give a process that was started in the background its normal priority."""
         process.is_background = False
         process.meter.find(self._host.watch.adopted(process.pid))
         self.priority.restore(process.meter.pids)
@@ -214,7 +214,7 @@ class Loading:
         self._host.advance()
 
     def _born(self, resident: Resident, pid: int) -> None:
-        """It has been forked. What it says of itself is not believed blindly: its number will be killed one day."""
+        """A process has been forked. Its id is checked, because the manager will kill the process with this id."""
         known = (*self.processes(), *self._host.ends.processes())
         if not _leads_a_group_of_ours(pid) or any(pid == process.pid for process in known):
             raise ProtocolError("process {} was not forked here, or has ended".format(pid))
@@ -230,15 +230,15 @@ class Loading:
     def _give_uid(self, resident: Resident, pid: int) -> None:
         uid = jail.own_uid(pid)
         try:
-            # Our group keeps its right to it until the process is the owner and shuts us out: if it cannot become
-            # that, it is still who it was.
+            # The group of the manager keeps its access to the folder until the process has become the owner and takes
+            # it away. If the process cannot change its id, it still has the old one and needs this access.
             os.chown(resident.scratch, uid, -1)
             os.chmod(resident.scratch, 0o770)
             for ids in ("gid_map", "uid_map"):
                 with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:
                     mapping.write("{0} {0} 1".format(uid))
         except OSError:
-            # Not here, it seems; and where it is now, without any id, it can do nothing.
+            # This host does not allow it. Without any id in its namespace the process can do nothing, so it is ended.
             self._without_uid.add(resident.key)
             self._host.end(Farewell(resident, None, again=True))
         else:
@@ -246,19 +246,19 @@ class Loading:
             resident.channel.send(TO_PROCESS.encode(Mapped(uid)))
 
     def clear(self, process: Process) -> None:
-        """Nothing of it is left but what it has written."""
+        """Close what the manager has open for a process that is gone, and remove its folder."""
         process.clear()
         self.remover.remove(process.scratch)
 
     def start_again(self, process: Process) -> None:
-        """It has been ended for this."""
+        """Start a process once more, after it was ended for this purpose."""
         if isinstance(process, TemplateProcess):
             self.make(process.template, process.is_background)
         elif isinstance(process, Resident):
             self.wanted[process.key] = process.function
 
     def not_born(self, process: Process) -> None:
-        """It was to be forked and will not be: its template has died, or could not."""
+        """A process was not forked, because its template died or could not fork. Load its function from nothing."""
         if isinstance(process, Resident):
             del self.residents[process.key]
             self.clear(process)
@@ -288,7 +288,7 @@ class Loading:
         )
 
     def sharing_has_changed(self, template: TemplateProcess) -> None:
-        """A process has joined or left those that share a template's memory: all of them are charged anew."""
+        """Measure anew a template and the processes forked from it, which share memory, since one has come or gone."""
         family = [r for r in self.residents.values() if r.template is template and r.state is State.READY]
         for process in (template, *family):
             process.meter.doubt()
@@ -334,7 +334,7 @@ class Loading:
         )
 
     def _is_unfit(self, process: TemplateProcess, message: Unfit) -> None:
-        """What has been imported cannot be taken back: it is made anew without."""
+        """Make the template anew without a module that prevents forking, because an import cannot be undone."""
         if self.templates.leave_out(process.template, message.module, message.reason):
             self._host.end(Farewell(process, None, again=True))
         else:

@@ -1,13 +1,14 @@
 """The Intra-Container Manager: loads, runs, off-loads and accounts for the functions of one container.
 
-Each function is one process, in a group of its own, started from nothing or forked from a template. Before a request is
-handed to one, every other one is killed, and the request waits until none of their threads can run their code any more;
-that their memory comes back and their ends are reported may be later. Templates stay, as they hold nothing of any
-function. One loop; nothing here blocks, and nothing polls but that wait, which the kernel has no event for.
+Each function is one process in a group of its own, started from nothing or forked from a template. Before a function
+gets a request, all other functions are killed, and the request waits until none of their threads can run their code any
+more. Their memory may become free later, and their ends are reported later. Templates stay, because they hold nothing
+of any function. The manager is one loop, in which nothing blocks. Nothing is polled except for that wait, for which the
+kernel has no event.
 
-The manager is the head of a session and adopts every orphan below it, so it knows when nothing is left. It ends, and
-everything with it, when it is told to, when the invoker's end of the socket closes, or when the invoker dies.
-Semantics of commands and reports: `instainfer.backends.base`.
+The manager is the head of a session, and orphans of its processes become its children, so it knows when nothing is
+left. It ends, and ends everything in the container, when it is told to, when the invoker's end of the socket closes, or
+when the invoker dies. The meaning of commands and reports is described in `instainfer.backends.base`.
 """
 
 from __future__ import annotations
@@ -53,18 +54,18 @@ from .watch import Watch
 
 _LAST_LINES = 8
 _REMOVAL_S = 5.0
-"""How long folders may take to be removed when there is no invoker any more that does it."""
+"""Seconds that removing folders may take when no invoker is left that removes them."""
 
 
 class Manager:
-    """Holds the residents and templates of one container and does as it is told over `sock`."""
+    """Holds the residents and templates of one container, and carries out the commands that come over `sock`."""
 
     def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str) -> None:
         self._loop = Loop()
         self._invoker = Channel(self._loop, sock, COMMANDS, self._on_command, self._on_invoker_gone)
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
-        """The first one is being served."""
+        """The runs that were asked for. The first one is being served."""
         self._loading = Loading(self._loop, scratch, self)
         self.ends = Ends()
         self.watch = Watch(limit_bytes, self)
@@ -74,7 +75,7 @@ class Manager:
         self._loop.on_signal(signal.SIGTERM, self._stop)
 
     def serve(self) -> None:
-        """Until everything has ended."""
+        """Work until everything in the container has ended."""
         self.report(Ready(os.getpid(), jail.describe(), self.watch.total_bytes()))
         self._loop.run(self._next_moment, self._on_moment)
         if not self._invoker.is_open:
@@ -103,7 +104,7 @@ class Manager:
             self._function(command.function)
             self._runs.append(command)
             for key in [key for key in self._loading.wanted if key != command.function]:
-                self._offload(key)  # what was asked for before it is cut short, begun or not
+                self._offload(key)  # a run cuts short the loads of other functions
         elif isinstance(command, Load):
             self._loading.want(self._function(command.function))
         elif isinstance(command, Define):
@@ -157,7 +158,7 @@ class Manager:
     # -- what can be done now -----------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Take every step that nothing stands in the way of any more; called after whatever may have changed that."""
+        """Take every step that is possible now. Called after everything that may make a step possible."""
         if self._stopping:
             if self.ends.all_gone:
                 self._loop.stop()
@@ -167,7 +168,7 @@ class Manager:
             self._loading.advance()
         self._loading.set_session_priority()
 
-    # -- what functions' processes say --------------------------------------------------------------------------------
+    # -- messages from the processes of functions ---------------------------------------------------------------------
 
     def on_closed(self, process: Process, error: ProtocolError | None) -> None:
         if process.pid is None:
@@ -179,7 +180,7 @@ class Manager:
         elif error is not None:
             self.fail(process, Failure("crashed", "{}'s process wrote to our socket: {}".format(process.whose, error)))
         else:
-            process.kill()  # if it is not dead already, it cannot be talked to; its end comes as a signal
+            process.kill()  # without its connection it is of no use; a signal reports its end
             return
         self.advance()
 
@@ -188,7 +189,7 @@ class Manager:
         self._finish_run(resident, answer, message.failure, alive=not message.last)
 
     def _finish_run(self, resident: Resident, answer: bytes, failure: Failure | None, *, alive: bool) -> None:
-        # The time is ours, from handing the request over to here: a process could say anything of it.
+        # The manager measures the time itself, because a process could report any number.
         compute_s = time.monotonic() - resident.began_at
         resident.channel.expect(0)
         resident.read_outputs()
@@ -222,7 +223,7 @@ class Manager:
     # -- ends ---------------------------------------------------------------------------------------------------------
 
     def fail(self, process: Process, failure: Failure) -> None:
-        """End a process for a reason of its own, which goes to whoever waits for it."""
+        """End a process because of a failure. The failure is reported to the call that waits for it, if any."""
         if isinstance(process, Resident) and process.state is State.RUNNING:
             self._finish_run(process, b"", failure, alive=False)
             return
@@ -251,7 +252,7 @@ class Manager:
                 self._note_end(pid, status)
         orphans = children(os.getpid())
         for process in [p for p in (*self.processes(), *self.ends.unborn()) if p.pid is None]:
-            process.channel.read_rest()  # a child of ours from now on says so before it becomes one
+            process.channel.read_rest()  # a forked process says so before it becomes a child of ours
         self.ends.hunt(orphans, self.processes())
         self._bury()
         self.advance()
@@ -261,13 +262,13 @@ class Manager:
         if process is None:
             return
         process.is_reaped = True
-        process.channel.read_rest()  # its last words may say more than its exit code
+        process.channel.read_rest()  # its last message may say more than its exit code
         if process.state is not State.ENDING:
             process.read_outputs()
             self.fail(process, how_it_ended(status, process.log.last_lines(_LAST_LINES), process.whose))
 
     def _bury(self) -> None:
-        """Say of those that are gone that they are."""
+        """Report the ends of the processes that are gone."""
         for process, failure, load_failed, again, is_told in self.ends.take_gone():
             process.read_outputs()
             logs = process.log.take()
@@ -288,7 +289,7 @@ class Manager:
                 self._loading.sharing_has_changed(process.template)
 
     def call_has_failed(self, resident: Resident | None, key: str, failure: Failure) -> None:
-        """A call's time has passed before its function could see it."""
+        """Report a call whose time limit has passed before its function got the request."""
         if resident is not None:
             self._ran(0.0, resident.resident_bytes, b"", failure, [], alive=True)
         else:
@@ -323,7 +324,7 @@ class Manager:
 
     def _is_late(self, process: Process) -> None:
         if isinstance(process, Resident) and process.pid is None and process.template is not None:
-            # Nobody to be killed; that it will never be born shows when its template has ended.
+            # There is no process to be killed. When the template has ended, it is known that none will be forked.
             process.deadline_at = None
             if process.template.state is State.READY:
                 text = "the template did not fork within {:g} seconds".format(process.time_limit_s)
@@ -339,7 +340,7 @@ class Manager:
 def main(arguments: list[str]) -> int:
     """``manager SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH``."""
     fd, invoker, limit_bytes = map(int, arguments[:3])
-    # Not SIGKILL: on SIGTERM it takes everything below it along.
+    # SIGTERM and not SIGKILL, because on SIGTERM the manager ends all its processes.
     if not die_with(invoker, signal.SIGTERM):
         return 1
     prctl(PR_SET_CHILD_SUBREAPER, 1)

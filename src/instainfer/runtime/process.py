@@ -1,4 +1,4 @@
-"""One process group as the manager holds it, of a function or a template: how it is started, listened to and ended."""
+"""One process group of a function or a template, as the manager sees it: how it is started, heard and ended."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _BOOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "boot.py")
 _PROCESS_SOCKET_FD = 3
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OPERATORS = "INSTAINFER_FOR_FUNCTIONS_"
-"""Before the names of the operator's variables for all functions (``node.env``) in the manager's environment."""
+"""Prefix of the operator's variables for all functions (``node.env``) in the manager's environment."""
 _THREADS_WAIT_ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads of OpenMP (PyTorch's among them) that have nothing to do otherwise spin for a while, on cores on which the
-container's neighbours could compute: two calls at a time take up to five times as long, not twice."""
+"""Makes idle threads of OpenMP, and so of PyTorch, sleep. By default they spin for a while and take processors from the
+other functions: then two calls at a time take up to five times as long as one, and not twice as long."""
 _F_GETPIPE_SZ = getattr(fcntl, "F_GETPIPE_SZ", 1032)  # Python has the name from 3.10 on
 
 
@@ -39,7 +39,7 @@ class State(enum.Enum):
 
 
 class Listening(NamedTuple):
-    """Who hears what processes say, and that they say no more."""
+    """The callbacks for the messages of a process, and for the end of its connection."""
 
     loop: Loop
     on_message: Callable[[Any, Any], None]
@@ -47,16 +47,16 @@ class Listening(NamedTuple):
 
 
 class Process:
-    """A process group. Its head is a child of the manager; the group's id is that child's id.
+    """A process group. Its head is a child of the manager, and the group's id is that child's id.
 
-    `pid` is None as long as a process that is to be forked has not been.
+    `pid` is None for a process that a template has been asked to fork and has not forked yet.
     """
 
     whose = ""
-    """Who it is, in messages."""
+    """What messages for people call it."""
     time_limit_s = 0.0
     limit_bytes = 0
-    """What it may take; 0 for no limit but the container's."""
+    """The most memory that it may use. 0: no limit except the container's."""
 
     def __init__(self, key: str, scratch: str, log: Log, says: Vocabulary, listening: Listening) -> None:
         self.key = key
@@ -65,13 +65,13 @@ class Process:
         self.pid: int | None = None
         self.state = State.LOADING
         self.began_at = 0.0
-        """When its load, then its latest run began."""
+        """When its load began or, after that, its latest run."""
         self.deadline_at: float | None = None
         self.is_background = False
         self.is_reaped = False
         self.meter = Meter()
         self.resident_bytes = 0
-        """As last measured or glanced at; what the invoker knows of a resident that waits."""
+        """Its memory as measured last. For a waiting resident, the invoker knows the same value."""
         self._says = says
         self._loop, self._on_message, self._on_closed = listening
         self._outputs: dict[int, str] = {}
@@ -81,9 +81,9 @@ class Process:
     # -- its start ----------------------------------------------------------------------------------------------------
 
     def connect(self, give: Callable[[int, int, int], int | None]) -> None:
-        """Start it: `give` passes it the other ends of socket, stdout and stderr and returns its id, if there is one.
+        """Start the process. `give` passes it the other ends of its socket, stdout and stderr, and returns its id.
 
-        Raises OSError as `give` does; nothing is left open then.
+        `give` returns None if the process does not exist yet. Raises OSError when `give` does; then nothing stays open.
         """
         ours, theirs = socket.socketpair()
         writers: list[int] = []
@@ -104,7 +104,7 @@ class Process:
         self.channel = Channel(self._loop, ours, self._says, partial(self._on_message, self), self._on_channel_closed)
 
     def spawn(self, program: str, python: str, env: Mapping[str, str]) -> None:
-        """Start it as a new interpreter. Raises OSError when that is not possible (no such interpreter, no memory)."""
+        """Start it as a new interpreter. Raises OSError when that is not possible (no interpreter there, no memory)."""
 
         def give(sock: int, stdout: int, stderr: int) -> int:
             actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
@@ -123,9 +123,8 @@ class Process:
         self.connect(give)
 
     def environment(self) -> dict[str, str]:
-        """Nothing of the platform's own variables but the time zone, and what the operator has said for all functions.
-
-        A function's own win over these.
+        """The environment variables of the process: no variables of the platform except the time zone, and the
+        operator's variables for all functions. A function's own variables override these.
         """
         env = {"PATH": _PATH, "LANG": "C.UTF-8", **_THREADS_WAIT_ASLEEP}
         if "TZ" in os.environ:
@@ -139,7 +138,7 @@ class Process:
         self.meter.begin(pid)
 
     def begin(self) -> None:
-        """Its time limit counts from here."""
+        """Start its time limit now."""
         self.began_at = time.monotonic()
         self.deadline_at = self.began_at + self.time_limit_s
 
@@ -162,7 +161,7 @@ class Process:
             self._close_output(fd)
 
     def read_outputs(self) -> None:
-        """Everything written until now is in the log after this."""
+        """Read everything that the process has written until now into its log."""
         for fd in list(self._outputs):
             self._read_output(fd)
 
@@ -178,9 +177,10 @@ class Process:
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Kill the whole group and listen to it no more; `is_gone` becomes true once all of it has been reaped.
+        """Kill the whole group and close the connection. `is_gone` becomes true once all its processes are reaped.
 
-        Before it is born there is nobody to be killed: then it is listened to until it is, or can no longer be.
+        A process that has not been forked yet cannot be killed. Its connection stays open until it is forked, or until
+        that can no longer happen.
         """
         self.state = State.ENDING
         if self.pid is not None:
@@ -207,13 +207,13 @@ class Process:
         return False
 
     def clear(self) -> None:
-        """Let go of everything that was held for it but its folder."""
+        """Close everything that the manager has open for it. Its folder stays."""
         self.channel.close()
         self.close_outputs()
 
 
 def how_it_ended(status: int, last_lines: list[str], whose: str) -> Failure:
-    """A wait status in words, with what was written last."""
+    """Describe a wait status in words, together with the last lines that the process wrote."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         text = "{}'s process ended by itself with exit code {}".format(whose, code)

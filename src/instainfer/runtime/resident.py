@@ -1,4 +1,4 @@
-"""One function's process, as the manager holds it: started from nothing or forked from a template."""
+"""One function's process, as the manager sees it. It is started from nothing or forked from a template."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .templates import TemplateProcess
 
 
 class Resident(Process):
-    """A function's process group."""
+    """The process group of a function."""
 
     whose = "the function"
 
@@ -30,21 +30,21 @@ class Resident(Process):
         """Start the process. Raises OSError when that is not possible (no such interpreter, no memory)."""
         self.function = function
         self.template = template
-        """What it is forked from."""
+        """The template that it is forked from. None: it is started from nothing."""
         self.time_limit_s = function.timeout_s
         self.limit_bytes = function.memory_bytes
         self.prepared: Prepared | None = None
-        """What it said when it was loaded."""
+        """Its message that it is loaded. None before that."""
         self.library_s = 0.0
         self.model_s = 0.0
         self.isolation: list[str] = []
-        """What was applied to it, in words; empty until that is known."""
+        """The isolation that was applied to it, in words. Empty until it is known."""
         self.uid: int | None = None
-        """The id that we have given it, if it is forked and has got one of its own."""
+        """The user id that the manager has given it. None if it was not forked, or has no id of its own."""
         self._imported_at: float | None = None
         self._own_uid = own_uid and template is not None
         self.is_apart = False
-        """Whether it waits for a user id of its own, which it may say before we know that it is born."""
+        """Whether it waits for a user id of its own. Its message may come before the one that it was forked."""
         super().__init__(function.key, scratch, Log(function.logs_bytes), FROM_PROCESS, listening)
         env = {**self.environment(), **function.env}
         if template is None:
@@ -58,12 +58,12 @@ class Resident(Process):
             learns=function.template is not None,
             own_uid=own_uid,
         )
-        self.channel.expect(0)  # nothing large before it is asked for an answer
+        self.channel.expect(0)  # it has no reason to send anything large before its first call
         self.channel.send(TO_PROCESS.encode(prepare))
 
     @property
     def awaits_uid(self) -> bool:
-        """Whether it may ask for a user id of its own: when it was told that it can be given one, and once."""
+        """Whether it may ask for a user id of its own. It may ask once, if it was told that it can be given one."""
         return self._own_uid and not self.is_apart and not self.isolation and self.state is State.LOADING
 
     @property
@@ -71,11 +71,12 @@ class Resident(Process):
         return self.template is not None
 
     def is_jailed(self, message: Jailed) -> None:
-        """It has given up what it does not need, and nothing of its function has run.
+        """Take its message that it is isolated now, and that no code of its function has run yet.
 
-        In a forked process the environment's packages have run, in its template, and may have left something that
-        speaks in its place. So of its words only those about its user id are taken, and "given" only from one that we
-        have given an id; what its template has given up before it imported anything, it cannot have back.
+        The environment's packages have run in the template of a forked process. They may have left code behind that
+        sends messages in the place of ours. So of the words of a forked process only those about its user id are
+        used, and "given" is believed only if the manager has given it an id. The rest comes from its template, which
+        was isolated before it imported anything; a forked process cannot undo that.
         """
         if self.isolation or not message.isolation or self._imported_at is not None:
             raise ProtocolError("it says for a second time what it has given up, or nothing")
@@ -88,13 +89,16 @@ class Resident(Process):
         self.isolation = [uid, *self.template.isolation[1:]]
 
     def is_imported(self, message: Imported) -> None:
-        """Its imports are done."""
+        """Take its message that its imports are done."""
         if self._imported_at is not None or not self.isolation:
             raise ProtocolError("it says at a wrong time that its imports are done")
         self._imported_at = time.monotonic()
 
     def is_prepared(self, message: Prepared) -> None:
-        """It is loaded. How long what took is ours to measure; where in between the model begins, only it can know."""
+        """Take its message that it is loaded.
+
+        The manager measures the times itself. Only the border between imports and model comes from the process.
+        """
         if not self.isolation:
             raise ProtocolError("it is loaded before it has given up what it does not need")
         now = time.monotonic()

@@ -1,13 +1,13 @@
-"""A process that has imported an environment's libraries, and nothing of any function; functions are forked from it.
+"""A library template: a process that has imported an environment's libraries. Functions are forked from it.
 
-Started by the manager like a function's process, on the environment's Python, and jailed before it imports anything.
-It imports what it is told to, in order, and looks after each import whether it can still be forked from. Then it waits
-for requests to fork. A forked process becomes a child of the manager, gives up what is not its own function's, and
-goes on as any function's process does (`executor.serve`).
+The manager starts it like the process of a function, on the environment's Python. It is isolated before it imports
+anything. It imports the modules that it is told to import, in order, and checks after each import that it can still be
+forked. Then it waits for requests to fork. A forked process becomes a child of the manager, gives up the access that
+only other functions need, and goes on like any process of a function (`executor.serve`).
 
-What differs from a process started from nothing: hashes of text and what libraries drew at random while they were
-imported are the same in all that come from one template; paths that a library made from ``HOME`` while it was imported
-lead nowhere.
+Two things differ from a process started from nothing. Hashes of text, and random numbers that libraries drew while they
+were imported, are the same in all processes forked from one template. And paths that a library derived from ``HOME``
+while it was imported do not exist.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from .linux import die_with, flush_c_output
 
 _READ_BYTES = 65536
 _EVERYONES = ("action", "script")
-"""Our own modules that every function's process needs."""
+"""Modules of InstaInfer that every process of a function needs."""
 _BESIDE_TORCH = "deferred"
-"""The one that those with ``fast_init`` need."""
+"""The module of InstaInfer that functions with ``fast_init`` need. It imports PyTorch."""
 
 
 class _Requests:
-    """What the manager sends, with the descriptors that come along."""
+    """Receives the manager's messages, with the descriptors that come along."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -61,7 +61,7 @@ class _Requests:
         return TO_TEMPLATE.decode(frame)
 
     def take_fds(self) -> list[int]:
-        """Those of the `Fork` that was received last."""
+        """The descriptors that came with the `Fork` received last."""
         fds, self._fds = self._fds[:FORK_FDS], self._fds[FORK_FDS:]
         return fds
 
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
         requests.send(unfit)
         return 0
     gc.collect()
-    gc.freeze()  # else the collector would write into every object that is shared
+    gc.freeze()  # otherwise the collector would write into every shared object
     requests.send(Made(skipped))
     while isinstance(requests.receive(), Fork):
         channel = _fork(requests.take_fds())
@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _import(modules: list[str], safety: ForkSafety) -> tuple[dict[str, str], Unfit | None]:
-    """Import them, until one makes this process unfit; returns also those that could not be imported, and why."""
+    """Import modules until one prevents forking. Returns the modules that failed, with reasons, and that one."""
     skipped: dict[str, str] = {}
     gc.disable()
     for name in _with_packages(modules):
@@ -110,20 +110,20 @@ def _import(modules: list[str], safety: ForkSafety) -> tuple[dict[str, str], Unf
         try:
             import_module(name)
         except (Exception, SystemExit) as error:
-            # It is a library's code and may fail in any way; then functions import it themselves and see why.
+            # Code of a library may fail in any way. Functions that need the module import it themselves and see why.
             skipped[name] = "it cannot be imported: {}: {}".format(type(error).__name__, error)
         reason = safety.offence()
         if reason is not None:
             return skipped, Unfit(name, reason)
     if "torch" in sys.modules:
-        with suppress(ImportError, AttributeError):  # it is too old; who needs it says so
+        with suppress(ImportError, AttributeError):  # PyTorch is too old; a function that needs it gets an error
             import_module("." + _BESIDE_TORCH, __package__)
     gc.enable()
     return skipped, None
 
 
 def _with_packages(modules: list[str]) -> Iterator[str]:
-    """Each after the packages that it is in, so that what a package's import does is not blamed on a part of it."""
+    """Each module after the packages that contain it, so that an effect of a package is not blamed on its part."""
     for name in modules:
         parts = name.split(".")
         for end in range(1, len(parts) + 1):
@@ -131,7 +131,7 @@ def _with_packages(modules: list[str]) -> Iterator[str]:
 
 
 def _fork(fds: list[int]) -> int | None:
-    """Fork a process of the manager's, by way of one between that ends at once; returns its socket in there."""
+    """Fork twice and end the process between, so that the manager adopts the second. Returns its socket there."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     flush_c_output()
@@ -151,9 +151,10 @@ def _fork(fds: list[int]) -> int | None:
 
 
 def _fork_and_end(channel: int) -> None:
-    """Returns in the forked process only.
+    """Fork, report the forked process, and end. Returns in the forked process only.
 
-    The manager hears of it before it can become the manager's child, so that it is never taken for a stray.
+    The report is sent before the forked process can become a child of the manager. So the manager never takes it for a
+    stray.
     """
     try:
         pid = os.fork()
@@ -168,7 +169,7 @@ def _fork_and_end(channel: int) -> None:
 
 
 def _take_over(fds: list[int]) -> int:
-    """Make the descriptors that came with the request this process's own."""
+    """Use the descriptors that came with the request as the socket, stdout and stderr of this process."""
     channel, stdout, stderr = fds
     os.set_inheritable(channel, False)
     for theirs, number in ((stdout, 1), (stderr, 2)):
@@ -178,7 +179,7 @@ def _take_over(fds: list[int]) -> int:
 
 
 def _be_resident(channel: int, manager: int) -> int:
-    """What `executor.main` does, for a process that has been forked."""
+    """Do what `executor.main` does, in a process that was forked from a template."""
     between = os.getppid()
     connection = Connection(socket.socket(fileno=os.dup(channel)))
     prepare: Prepare = connection.receive()
@@ -202,17 +203,17 @@ def _ask_uid(connection: Connection) -> int:
 
 
 def _forget_the_template() -> None:
-    """What would be the same in all that are forked from it, and should not."""
+    """Renew what must not be the same in all processes forked from the template."""
     gc.enable()
     random.seed()
-    # PyTorch's generator stays: it begins with the same numbers in every fresh process, too, and who wants others
-    # seeds it.
+    # PyTorch's generator is left alone. It gives the same numbers in every new process, too, and functions that want
+    # others seed it.
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
     tempfile: Any = sys.modules.get("tempfile")
     if tempfile is not None:
-        tempfile.tempdir = None  # else the template's, if a library has asked for it
+        tempfile.tempdir = None  # a library may have asked for it, and then it is the template's folder
 
 
 def _wait_for_end(pid: int) -> None:

@@ -1,4 +1,4 @@
-"""The container's memory: measured, compared with its limits, and reported when it has changed."""
+"""Measures the memory of a container, compares it with the limits, and reports it when it has changed."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _WORTH_TELLING_BYTES = _MIB
 
 
 class Watched(Protocol):
-    """What it needs of the manager."""
+    """The parts of the manager that the watch needs."""
 
     def processes(self) -> list[Process]:
-        """All that are there."""
+        """All processes of functions and templates."""
 
     def spare(self) -> list[Process]:
-        """Those that are to make room first: templates that nobody waits for."""
+        """The templates that can be given up: those from which no process is being forked."""
 
     def ending_bytes(self) -> int: ...
 
     def fail(self, process: Process, failure: Failure) -> None:
-        """End one that takes too much."""
+        """End a process that uses too much memory."""
 
     def report(self, message: Measured) -> None: ...
 
 
 class Watch:
-    """Looks at the processes now and then; ends those that take too much."""
+    """Looks at the processes regularly, and ends those that use too much memory."""
 
     def __init__(self, limit_bytes: int, manager: Watched) -> None:
         self.next_at: float | None = None
@@ -48,26 +48,26 @@ class Watch:
         self._told_bytes = 0
 
     def hurry(self) -> None:
-        """Something loads or runs from now on, or has changed what others are charged."""
+        """Look soon, because something loads or runs now, or because shared memory is divided differently."""
         soon = time.monotonic() + BUSY_S
         if self.next_at is None or self.next_at > soon:
             self.next_at = soon
 
     def total_bytes(self) -> int:
-        """The container's memory as it was last measured: its processes, those that are ending, the manager."""
+        """The memory of the container as measured last: of its processes, of ending processes, and of the manager."""
         processes_bytes = sum(p.resident_bytes for p in self._manager.processes())
         self._told_bytes = processes_bytes + self._manager.ending_bytes() + self._own_bytes
         return self._told_bytes
 
     def has_room_for_what_ends(self) -> bool:
-        """Whether the container's limit holds what is there and what of those that end has not been given back yet."""
+        """Whether the container's limit holds its processes and the memory that ending processes still have."""
         ending_bytes = self._manager.ending_bytes()
         if not ending_bytes or not self._limit_bytes:
             return True
         return sum(p.resident_bytes for p in self._manager.processes()) + ending_bytes <= self._limit_bytes
 
     def look(self, now: float) -> None:
-        """If it is time: measure, end what is above its limit, report what has changed."""
+        """If it is time, measure all processes, end those above a limit, and report the sizes that have changed."""
         if self.next_at is None or self.next_at > now:
             return
         orphans = children(os.getpid())
@@ -99,10 +99,10 @@ class Watch:
         self.next_at = now + (BUSY_S if busy else IDLE_S) if processes else None
 
     def is_over_limit(self, process: Process) -> bool:
-        """End a process that has just loaded if it takes more than it may, or the container does; says whether it did.
+        """End a process that has just been loaded if its own limit or the container's is exceeded.
 
-        What the manager itself takes is not charged to the functions. In a container that takes too much, templates
-        that can be spared are ended first.
+        Returns whether it was ended. The memory of the manager itself is not charged to the functions. When the
+        container's limit is exceeded, templates that can be given up are ended first.
         """
         if self._ends_for_its_own_limit(process):
             return True
@@ -131,7 +131,7 @@ class Watch:
         self._manager.fail(process, Failure("out_of_memory", text))
 
     def _spare_templates(self) -> bool:
-        """End those that can be spared; whether that was enough, the next look tells."""
+        """End the templates that can be given up. The next look finds out whether that was enough."""
         spare = self._manager.spare()
         for template in spare:
             text = "given up: the functions of the container need its {:.0f} MiB for themselves".format(
@@ -141,7 +141,7 @@ class Watch:
         return bool(spare)
 
     def adopted(self, group: int | None) -> list[int]:
-        """Processes of a group whose parents have ended."""
+        """The processes of a group whose parents have ended."""
         return _of_group(children(os.getpid()), group)
 
     def _container_exceeds(self) -> bool:
@@ -169,5 +169,5 @@ def _of_group(orphans: list[int], group: int | None) -> list[int]:
 
 
 def _least_needed(process: Process) -> tuple[bool, float]:
-    """What loads goes before what is loaded, the newest first; what runs is alone."""
+    """Sort key for ending processes: first those that are loading, the newest first. A running one is alone."""
     return process.state is not State.LOADING, -process.began_at
