@@ -26,7 +26,7 @@ from .fast_init import FastInit, FastInitError
 from .session import ContainerSession
 
 _MAIN_NAME = "main__"
-"""What a ``__main__.py`` is called once it is imported."""
+"""The module name under which ``__main__.py`` is imported."""
 
 
 class _Unloadable(Exception):
@@ -36,7 +36,7 @@ class _Unloadable(Exception):
 
 
 class _Session(ContainerSession):
-    """What ``instainfer.*`` does in an action."""
+    """The functions of the module ``instainfer`` in an action."""
 
     def receive(self) -> NoReturn:
         raise RuntimeError("instainfer.receive() is for scripts; an action's request is the argument of its main")
@@ -46,7 +46,7 @@ class _Session(ContainerSession):
 
 
 def serve(connection: Connection, function: Function) -> None:
-    """Load, then answer requests until the manager ends this process."""
+    """Load the function, then answer requests until the manager ends this process."""
     session = _Session(connection)
     shim.attach(session)
     try:
@@ -68,7 +68,7 @@ def serve(connection: Connection, function: Function) -> None:
 
 
 def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
-    """The handler's module and its main function."""
+    """Import the handler and call its ``load()``. Returns its module and its main function."""
     sys.argv = [function.handler]
     doing = "importing {}.py".format(function.handler)
     try:
@@ -100,7 +100,7 @@ def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
 def _import_handler(function: Function) -> ModuleType:
     if function.handler != "__main__":
         return import_module(function.handler)
-    # OpenWhisk's name for an action's only file; here the program itself has it already.
+    # OpenWhisk gives this name to the only file of an action. In this process the program itself has the name.
     path = os.path.join(function.folder, "__main__.py")
     if not os.path.isfile(path):
         raise ModuleNotFoundError(name=function.handler)
@@ -117,7 +117,7 @@ def _warm_up(warmup: Any) -> None:
     try:
         warmup()
     except Exception:
-        # It is the function's code and may fail in any way; the function is loaded all the same.
+        # Code of the function may fail in any way. The function is loaded nevertheless.
         print("warmup() failed:", file=sys.stderr)  # noqa: T201 - into the function's log
         traceback.print_exc()
 

@@ -1,4 +1,4 @@
-"""A function's answer as the bytes that the caller gets, or the failure that it is none."""
+"""Turns the answer of a function into the bytes that the caller gets, or into a failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def encode_answer(value: Any, whose: str) -> tuple[bytes, Failure | None]:
-    """JSON of a dict or a list; anything else is a `bad_answer`. `whose` names what it came from."""
+    """Encode a dict or a list as JSON. Anything else is a `bad_answer`, whose message names the answer as `whose`."""
     if not isinstance(value, (dict, list)):
         return b"", _bad("{} is a {}; it must be a dict or a list".format(whose, type(value).__name__))
     try:
@@ -27,7 +27,7 @@ def encode_answer(value: Any, whose: str) -> tuple[bytes, Failure | None]:
 
 
 def check_printed(line: str | None, whose: str) -> tuple[bytes, Failure | None]:
-    """A printed line that must be JSON of an object or an array."""
+    """Check that a printed line is the JSON of an object or an array."""
     if line is None:
         return b"", _bad("{} is missing; call instainfer.reply(value), or print one line of JSON".format(whose))
     try:

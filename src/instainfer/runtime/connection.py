@@ -23,7 +23,7 @@ _READ_BYTES = 65536
 
 
 class Connection:
-    """The process's side of its socket: blocking, one message at a time."""
+    """The socket of a function's process to its manager. It blocks, and handles one message at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -33,13 +33,13 @@ class Connection:
         self._learns = False
         self._known_modules: frozenset[str] = frozenset()
         self.folder = ""
-        """The function's."""
+        """The function's folder."""
         self._mapped: list[tuple[int, int]] = []
         self.warm_up: Callable[[], None] = lambda: None
-        """What is done when the manager finds that there is time for it."""
+        """What to do on a `Warm` message: the warm-up of the function."""
 
     def receive(self) -> Any:
-        """The next message. When the manager is gone this process ends at once."""
+        """Wait for the next message. When the manager is gone, this process ends at once."""
         while (frame := next(self._frames, None)) is None:
             self._wait()
             data = self._sock.recv(_READ_BYTES)
@@ -49,12 +49,12 @@ class Connection:
         return TO_PROCESS.decode(frame)
 
     def _wait(self) -> None:
-        """Until something has come; meanwhile see to it that mapped weights stay in memory."""
+        """Wait until a message has come. Meanwhile, keep mapped weights in memory."""
         while self._mapped and not select.select([self._sock], [], [], mapped.REFRESH_S)[0]:
             mapped.refresh(self._mapped)
 
     def receive_ask(self) -> Ask:
-        """The next request, with its variables in the environment in the place of the previous one's."""
+        """Wait for the next request. Its environment variables replace those of the request before."""
         message = self.receive()
         while isinstance(message, Warm):
             self.warm_up()
@@ -68,7 +68,7 @@ class Connection:
         return ask
 
     def send(self, message: Any) -> None:
-        """Send, after everything that the function's code has written so far is on its way."""
+        """Send a message, after flushing everything that the function's code has written so far."""
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # the function's code may have closed or replaced it
                 stream.flush()
@@ -76,13 +76,13 @@ class Connection:
         self._sock.sendall(FROM_PROCESS.encode(message))
 
     def prepared(self) -> None:
-        """The function is loaded."""
+        """Tell the manager that the function is loaded."""
         modules = imported.of_environment(self._known_modules) if self._learns else []
         self._mapped = mapped.weights_in(self.folder)
         self.send(Prepared(modules))
 
     def learn(self) -> None:
-        """Take note, when it is loaded, of what it has imported from now on."""
+        """Report the modules that are imported from now on, when the function is loaded."""
         self._learns = True
         self._known_modules = frozenset(sys.modules)
 

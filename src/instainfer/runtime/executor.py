@@ -23,21 +23,21 @@ def main(arguments: list[str]) -> int:
     if not die_with(manager, signal.SIGKILL):
         return 1
     os.set_inheritable(fd, False)
-    # A copy: the original stays open until the process is at its end and its exit code is set, whatever the
-    # interpreter closes on its way out.
+    # Use a copy of the descriptor. The original stays open until the process has ended and its exit code is set,
+    # whatever the interpreter closes at its end.
     connection = Connection(socket.socket(fileno=os.dup(fd)))
     prepare: Prepare = connection.receive()
     isolation = jail.enter(prepare.function.folder, prepare.scratch, environment_folder())
-    if not die_with(manager, signal.SIGKILL):  # a change of user takes it back
+    if not die_with(manager, signal.SIGKILL):  # a change of the user id has reset this
         return 1
-    # Said before anything of the environment can speak in our place, and that runs only when the jail is closed.
+    # This is sent before any code of the environment runs, which could send it in our place.
     connection.send(Jailed(isolation))
     enter_environment()
     return serve(connection, prepare)
 
 
 def serve(connection: Connection, prepare: Prepare) -> int:
-    """Load the function and answer its requests; returns the process's exit code if it comes to its end."""
+    """Load the function and answer its requests. Returns the exit code of the process, if it comes to its end."""
     function = prepare.function
     sys.path.insert(0, function.folder)
     os.chdir(function.folder)
@@ -60,16 +60,16 @@ def serve(connection: Connection, prepare: Prepare) -> int:
 
 
 def environment_folder() -> str:
-    """Where this interpreter's packages are."""
+    """The folder of the environment that this interpreter belongs to."""
     return os.path.dirname(os.path.dirname(sys.executable))
 
 
 def enter_environment() -> None:
-    """Make the environment's packages importable, as at an interpreter's ordinary start."""
+    """Make the environment's packages importable, as an interpreter does at an ordinary start."""
     import site
 
     site.main()
-    sys.dont_write_bytecode = True  # it could not: the environment and the function are read-only
+    sys.dont_write_bytecode = True  # the folders of the environment and of the function are read-only
     for stream in (sys.stdout, sys.stderr):
-        # By lines, so that what a process wrote before it crashed is in its logs.
+        # With line buffering, the lines that a process wrote before it crashed are in its logs.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""What went wrong in a function's code, in words its author can act on."""
+"""Describes an exception in a function's code in words that help its author."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OWN_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def failure_of(error: BaseException, kind: str, doing: str, hint: str = "") -> Failure:
-    """A failure of this kind, or `out_of_memory` for a MemoryError: what was raised, doing what, and where."""
+    """A failure of this kind (`out_of_memory` for a MemoryError) that says what was raised, when, and where."""
     if isinstance(error, MemoryError):
         kind = "out_of_memory"
         hint = hint or "the function's memory limit may be too low"
@@ -29,7 +29,7 @@ def _named(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:
-        # The text is made by code of the function's, which may fail in any way.
+        # Code of the function makes this text, and may fail in any way.
         text = "(its text cannot be had)"
     if len(text) > _MOST_TEXT:
         text = text[:_MOST_TEXT] + "..."
@@ -44,7 +44,7 @@ def _last_lines(error: BaseException) -> list[str]:
 
 
 def _after_own_code(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame on that is neither ours nor of the machinery of imports."""
+    """The traceback, from the first frame that belongs neither to InstaInfer nor to the import system."""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if not (file.startswith((_OWN_CODE, "<frozen ")) or file.endswith(("/importlib/__init__.py", "/runpy.py"))):

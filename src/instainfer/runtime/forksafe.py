@@ -1,4 +1,4 @@
-"""Whether a process can be forked without harm: no threads, no connections, no device in use."""
+"""Checks that this process can be forked: it must have no other threads, no connections, and no device in use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _CONNECTIONS = ("socket:", "pipe:", "anon_inode:")
 
 
 class ForkSafety:
-    """Looks for what was not there when it was made."""
+    """Finds what has been opened or started since this object was made."""
 
     def __init__(self) -> None:
         self._fds = _connections()
 
     def offence(self) -> str | None:
-        """Why this process may not be forked any more, None while it may."""
+        """The reason why this process can no longer be forked. None if it can."""
         if _threads() > 1:
             # Some libraries (OpenBLAS) end their threads before a fork and start new ones when they need them.
             _probe()
@@ -42,14 +42,14 @@ def _connections() -> set[tuple[str, str]]:
         try:
             target = os.readlink("/proc/self/fd/" + fd)
         except OSError:
-            continue  # the one that lists them
+            continue  # the descriptor with which the folder is listed
         if target.startswith(_CONNECTIONS):
             found.add((fd, target))
     return found
 
 
 def _probe() -> None:
-    """Fork once, for what libraries do at a fork."""
+    """Fork once, because some libraries end their threads at a fork."""
     pid = os.fork()
     if pid == 0:
         os._exit(0)

@@ -1,4 +1,4 @@
-"""Which modules of its environment a process has imported."""
+"""Finds the modules of its environment that a process has imported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of_environment(before: Set[str] = frozenset()) -> list[str]:
 
 
 def _is_from(folders: tuple[str, ...], name: str, module: ModuleType) -> bool:
-    # Past any __getattr__ of the module's own, which may do anything.
+    # Read from the dict, because a __getattr__ of the module may do anything.
     spec = vars(module).get("__spec__")
     origin = getattr(spec, "origin", None)
     return getattr(spec, "name", None) == name and isinstance(origin, str) and origin.startswith(folders)

@@ -1,4 +1,4 @@
-"""What a function's process gives up before it runs a line of its user's code.
+"""Takes rights away from a function's process before any line of its user's code runs.
 
 In this order: resource limits; its user id, for one of its own (only root can, and only when others may read the
 function's files); its capabilities; new privileges; every path but those it needs (Landlock). What a host does not
@@ -24,13 +24,13 @@ from .linux import (
 )
 
 _UID_BASE = 2_000_000_000
-"""Own ids lie above everything that distributions, containers and directories hand out; the process id is added."""
+"""Own user ids are this number plus the process id. Systems and directory services assign only lower ids."""
 
 OWN_UID = "own uid: given"
 FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
-# Not all of /etc: what is in there is not all for everyone.
+# Not all of /etc, since some of its files are not for everyone.
 _SETTINGS = (
     "/etc/alternatives",
     "/etc/ca-certificates",
@@ -55,18 +55,18 @@ _DEVICES_WRITE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/shm")
 
 
 def enter(folder: str, scratch: str, environment: str) -> list[str]:
-    """Give up what this process does not need; returns what could and what could not be applied, in words.
+    """Take from this process all rights that it does not need. Returns what was and was not applied, in words.
 
     `folder` holds the function (read), `scratch` is its own (written), `environment` its packages (read).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     readable = _needed([folder], environment)
-    bound_capabilities()  # with another uid it could not any more
+    bound_capabilities()  # this is not possible any more with another user id
     return [_take_own_uid(readable, scratch), _drop_privileges(), _restrict_files(readable, scratch)]
 
 
 def enter_template(folders: list[str], scratch: str, environment: str) -> list[str]:
-    """The same for a process from which functions will be forked: what all of them need, and no more.
+    """Do the same for a template. It keeps the rights that the functions forked from it need together.
 
     `folders` are theirs (read), `scratch` takes each one's own.
     """
@@ -75,11 +75,10 @@ def enter_template(folders: list[str], scratch: str, environment: str) -> list[s
 
 
 def narrow(folder: str, scratch: str, environment: str, ask_uid: Callable[[], int] | None) -> list[str]:
-    """Give up, after `enter_template` and a fork, what only others that are forked from the same template need.
+    """Take from a process forked after `enter_template` the rights that only other forked functions need.
 
-    Between two so forked lies a border that Landlock draws: neither can look into the other's memory, signal it
-    (from ABI 6 on) or reach its files. `ask_uid` has an id of its own mapped into the user namespace that this process
-    has just entered.
+    Landlock separates two such processes: neither can read the other's memory or files, nor (from ABI 6 on) signal
+    it. `ask_uid` has an id of its own mapped into the user namespace that this process has just entered.
     """
     readable = _needed([folder], environment)
     uid = FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
@@ -87,12 +86,12 @@ def narrow(folder: str, scratch: str, environment: str, ask_uid: Callable[[], in
 
 
 def is_own_uid(words: str) -> bool:
-    """Whether these words of `narrow` claim an id of its own."""
+    """Whether these words, returned by `narrow`, claim that the process has a user id of its own."""
     return not words.startswith("own uid: not given")
 
 
 def own_uid(pid: int) -> int:
-    """The id that a process gets for itself alone."""
+    """The user id that only this process gets."""
     return _UID_BASE + pid
 
 
@@ -110,7 +109,7 @@ def _restrict_files(readable: list[str], scratch: str) -> str:
 
 
 def describe() -> list[str]:
-    """What `enter` will be able to apply on this host, as far as that can be told beforehand."""
+    """The isolation that `enter` will be able to apply on this host, as far as it is known beforehand."""
     version = landlock.abi()
     return [
         "own uid: for each function whose files others may read"
@@ -133,9 +132,9 @@ def _own_code() -> Iterator[str]:
 
 
 def _linked_files(folder: str) -> Iterator[str]:
-    """Files elsewhere that links in the function's folder point to, if nobody may write them: stored weights.
+    """The files outside the function's folder to which links in it point: stored weights, which nobody may write.
 
-    A link to anything else is not followed out of the jail, so that code cannot name what it would like to read.
+    Links to all other files are ignored. Otherwise a function could name any file that it would like to read.
     """
     for base, _, names in os.walk(folder):
         for name in names:
@@ -168,7 +167,7 @@ def _take_own_uid(readable: list[str], scratch: str) -> str:
 
 
 def _take_mapped_uid(readable: list[str], scratch: str, ask_uid: Callable[[], int]) -> str:
-    """For a process that has lost the right to change its id: in a namespace of its own it has that again."""
+    """Change the user id of a process that has lost the right to do so, in a user namespace of its own."""
     closed = _first_closed(readable, scratch)
     if closed is not None:
         return "{}; {} is closed to other users)".format(FORKED_UID[:-1], closed)
@@ -180,7 +179,7 @@ def _take_mapped_uid(readable: list[str], scratch: str, ask_uid: Callable[[], in
         _become(ask_uid())
         os.chmod(scratch, 0o700)
     except OSError as error:
-        # Where a policy of the host takes all capabilities from new user namespaces, it stays who it was.
+        # Some hosts take all capabilities from new user namespaces. Then the process keeps its user id.
         return "{}; its own uid cannot be taken: {})".format(FORKED_UID[:-1], error.strerror)
     return OWN_UID
 
@@ -189,17 +188,17 @@ def _become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    prctl(PR_SET_DUMPABLE, 1)  # else its own /proc/self would belong to root
+    prctl(PR_SET_DUMPABLE, 1)  # otherwise its own /proc/self would belong to root
 
 
 def _first_closed(readable: list[str], scratch: str) -> str | None:
-    """The first path on the way to what it needs that other users may not pass."""
+    """The first path, on the way to the files that the process needs, that other users may not pass."""
     ways = [(path, stat.S_IROTH) for path in readable] + [(os.path.dirname(scratch), 0)]
     return next((shut for path, right in ways for shut in _closed_to_others(path, right)), None)
 
 
 def _closed_to_others(path: str, needed: int) -> Iterator[str]:
-    """The path if others lack the right that is needed on it, and the folders on the way that they may not enter."""
+    """Yield the path if other users lack the needed right on it, and the folders above it that they may not enter."""
     path = os.path.realpath(path)
     while os.path.exists(path):
         mode = os.stat(path).st_mode

@@ -1,4 +1,4 @@
-"""What a function's process writes, as the log lines of one activation, in OpenWhisk's form."""
+"""Collects the output of a function's process as the log lines of one activation, in OpenWhisk's form."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Log:
         self._limit_bytes = limit_bytes
         self._now = now
         self._partial = {"stdout": bytearray(), "stderr": bytearray()}
-        """The beginnings of lines that have not ended."""
+        """For each stream, the beginning of a line that has not ended."""
         self._begin()
 
     def _begin(self) -> None:
@@ -53,9 +53,9 @@ class Log:
             start = end + 1
 
     def _add(self, stream: str) -> None:
-        """End the line that has been begun."""
+        """End the unfinished line of a stream."""
         partial = self._partial[stream]
-        # One byte more than there is room for, so that it is seen to be too long.
+        # One byte more than there is room for shows that the line is too long.
         text = partial[: self._left_bytes + 1].decode("utf-8", "replace").rstrip("\r")
         partial.clear()
         before = self._prefix(stream)
@@ -77,11 +77,11 @@ class Log:
         return "%-30s %s: " % (iso_time(self._now()), stream)
 
     def last_lines(self, count: int) -> list[str]:
-        """The last lines as they are kept, the end of each, for a message about how their process ended."""
+        """The ends of the last lines, for a message about how their process ended."""
         return [line[:_MOST_SHOWN] for line in self._lines[-count:]]
 
     def take(self) -> list[str]:
-        """The lines so far, unfinished ones included."""
+        """Remove and return the lines so far, including unfinished ones."""
         for stream, rest in self._partial.items():
             if rest and not self._truncated:
                 self._add(stream)
@@ -91,7 +91,7 @@ class Log:
 
 
 def _stored_bytes(text: str) -> int:
-    """What a part of a line takes in a JSON list of lines; the quotes and the comma are counted with each part."""
+    """The size of a part of a line in a JSON list of lines. The quotes and the comma are counted with each part."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return len(text) + 2
     return len(_as_json(text).encode("utf-8"))

@@ -1,4 +1,4 @@
-"""The manager's event loop: file descriptors, signals and one moment of time, in a single thread."""
+"""The manager's event loop, in a single thread, for file descriptors, signals, and one next moment in time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _READ_BYTES = 65536
 
 
 class Loop:
-    """Calls back when something can be read or written, when a signal came, when a moment has come."""
+    """Calls back when a descriptor can be read or written, when a signal has come, and when a moment has come."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -31,7 +31,7 @@ class Loop:
         self._stopped = False
 
     def watch(self, fd: int, on_readable: Callable[[], object], on_writable: Callable[[], None] | None = None) -> None:
-        """Watch a descriptor, in the place of how it was watched before."""
+        """Watch a descriptor. This replaces the callbacks that it had before."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable is not None else 0)
         callbacks = (on_readable, on_writable)
         if fd in self._selector.get_map():
@@ -56,13 +56,13 @@ class Loop:
         self._stopped = True
 
     def run(self, next_moment: Callable[[], float | None], on_moment: Callable[[], None]) -> None:
-        """Run until `stop`. `next_moment` (monotonic seconds) is asked for before each wait."""
+        """Run until `stop` is called. `next_moment` gives the next moment, in monotonic seconds, before each wait."""
         while not self._stopped:
             moment = next_moment()
             wait_s = None if moment is None else max(0.0, moment - time.monotonic())
             for key, events in self._selector.select(wait_s):
                 on_readable, on_writable = key.data
-                # A callback may have made a later one of this round pointless: look before each.
+                # A callback may have ended the watch of a later descriptor of this round, so look before each one.
                 if events & selectors.EVENT_WRITE and on_writable is not None and self._has(key):
                     on_writable()
                 if events & selectors.EVENT_READ and self._has(key):
@@ -92,7 +92,7 @@ class Channel:
         on_message: Callable[[Any], None],
         on_closed: Callable[[ProtocolError | None], None],
     ) -> None:
-        """`says` is what the other side may say. `on_message` may raise `ProtocolError` for what it may not say now."""
+        """`says` holds the messages that the other side may send. `on_message` may raise `ProtocolError`."""
         self._loop = loop
         self._sock = sock
         self._says = says
@@ -120,7 +120,7 @@ class Channel:
                 self._write()
 
     def expect(self, body_bytes: int) -> None:
-        """From now on the other side may send bodies of at most so many bytes."""
+        """Limit the size of the message bodies that the other side may send from now on."""
         self._decoder.max_body_bytes = body_bytes
 
     def close(self) -> None:
@@ -135,18 +135,18 @@ class Channel:
         except BlockingIOError:
             pass
         except OSError:
-            self._unsent.clear()  # what the other side has still sent is read first, then its end is seen
+            self._unsent.clear()  # messages that the other side has still sent are read before its end is noticed
         if bool(self._unsent) is not self._awaits_room:
             self._awaits_room = bool(self._unsent)
             self._loop.watch(self._sock.fileno(), self._read, self._write if self._awaits_room else None)
 
     def read_rest(self) -> None:
-        """Read what has arrived already."""
+        """Read all messages that have arrived already."""
         while self.is_open and self._read():
             pass
 
     def _read(self) -> bool:
-        """Read once; false when there was nothing."""
+        """Read once. Returns False when nothing had arrived."""
         try:
             data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:

@@ -14,13 +14,13 @@ import os
 from .linux import advise
 
 REFRESH_S = 5.0
-"""How long a waiting function lets pass between two looks."""
+"""Seconds between two requests for its mapped weights, while a function waits."""
 
 _SMALLEST_BYTES = 1024 * 1024
 
 
 def weights_in(folder: str) -> list[tuple[int, int]]:
-    """Address and length of every large file of the function's folder that is mapped into this process."""
+    """The address and length of each large file of the function's folder that is mapped into this process."""
     found = []
     folder = os.path.realpath(folder) + os.sep
     inodes = _large_files(folder)
@@ -34,13 +34,13 @@ def weights_in(folder: str) -> list[tuple[int, int]]:
 
 
 def refresh(ranges: list[tuple[int, int]]) -> None:
-    """Have the kernel read what it has dropped, without waiting for it."""
+    """Let the kernel read again the pages that it has dropped, without waiting for them."""
     for address, length in ranges:
         advise(address, length, mmap.MADV_WILLNEED)
 
 
 def _large_files(folder: str) -> set[int]:
-    # By inode: weights are hard links into a store, and the kernel may know them by another of their names.
+    # Files are compared by inode, because weights are hard links into a store, and the kernel may show another name.
     found = set()
     for base, _, names in os.walk(folder):
         for name in names:

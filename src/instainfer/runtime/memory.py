@@ -1,4 +1,4 @@
-"""How much memory a function's processes take: what only their end would give back.
+"""Measures the memory of a function's processes: the memory that only their end would free.
 
 That is their anonymous and shared memory. Clean pages of files, such as mapped weights and libraries, are the kernel's
 cache, which all containers share and which gives way. A page that n processes share, as a template and what was forked
@@ -22,12 +22,12 @@ _CHARGED = (b"Pss_Anon:", b"Pss_Shmem:")
 class _Rss(NamedTuple):
     total_bytes: int
     anonymous_bytes: int
-    """Without memory shared by name and without files."""
+    """Only anonymous memory: without files and without memory that is shared by name."""
 
 
 def _rss(pid: int) -> _Rss:
-    """Zeros when the process has ended."""
-    # On the path of every call, so without the file object's dozen of system calls.
+    """The resident set of a process. Zeros when the process has ended."""
+    # Every call runs this code, so it does without file objects, which cost a dozen system calls.
     try:
         fd = os.open("/proc/{}/statm".format(pid), os.O_RDONLY)
     except OSError:
@@ -42,7 +42,7 @@ def _rss(pid: int) -> _Rss:
 
 
 def charged_bytes(pid: int) -> int:
-    """PSS or RSS where the kernel does not tell its parts, 0 when the process has ended."""
+    """The memory that a process is charged. 0 when it has ended. RSS on kernels that do not report the parts of PSS."""
     told: dict[bytes, int] = {}
     try:
         with open("/proc/{}/smaps_rollup".format(pid), "rb") as rollup:
@@ -58,21 +58,21 @@ def charged_bytes(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The live and the unreaped children of a process; empty where the kernel does not tell."""
+    """The children of a process, including ended ones that are not reaped. Empty if the kernel does not list them."""
     found: list[int] = []
     try:
         threads = os.listdir("/proc/{}/task".format(pid))
     except OSError:
         return found
     for tid in threads:
-        # A thread that ends meanwhile leaves its children to another one.
+        # When a thread ends meanwhile, its children pass to another thread of the process.
         with suppress(OSError), open("/proc/{}/task/{}/children".format(pid, tid), "rb", buffering=0) as listing:
             found += map(int, listing.read().split())
     return found
 
 
 def tells_children() -> bool:
-    """Whether this kernel tells the children of a process."""
+    """Whether this kernel lists the children of a process."""
     return os.path.exists("/proc/self/task/{}/children".format(os.getpid()))
 
 
@@ -85,7 +85,7 @@ def family(roots: Iterable[int]) -> list[int]:
 
 
 class Meter:
-    """The memory of one function's or template's processes; nothing until `begin`."""
+    """Measures the memory of the processes of one function or template. `begin` names the first process."""
 
     def __init__(self) -> None:
         self.pids: list[int] = []
@@ -97,35 +97,35 @@ class Meter:
         self.pids = [pid]
 
     def find(self, adopted: Iterable[int] = ()) -> None:
-        """Look for processes that it has started; `adopted` are those whose parents have ended."""
+        """Find the processes that it has started. `adopted` are those of them whose parents have ended."""
         self.pids = family((*self.pids[:1], *adopted))
 
     def measure(self) -> int:
-        """Measure exactly."""
+        """Measure the memory exactly, which takes milliseconds for a gigabyte."""
         self._is_doubtful = False
         self._anonymous_bytes = self._sum_anonymous()
         self._exact_bytes = sum(map(charged_bytes, self.pids))
         return self._exact_bytes
 
     def glance(self) -> int:
-        """The last exact measurement and the growth of anonymous memory since."""
+        """The last exact measurement, plus the growth of anonymous memory since then."""
         return max(0, self._exact_bytes + self._sum_anonymous() - self._anonymous_bytes)
 
     def doubt(self) -> None:
-        """Who shares its pages, and how many, has changed or may have changed."""
+        """Note that another number of processes may share its pages now."""
         self._is_doubtful = True
 
     @property
     def is_stale(self) -> bool:
-        """Whether to measure exactly again: there is doubt, or more than a mebibyte has come or gone since."""
+        """Whether to measure exactly again: after `doubt`, or when the memory has changed by more than a mebibyte."""
         return self._is_doubtful or abs(self._sum_anonymous() - self._anonymous_bytes) > _MIB
 
     def exceeds(self, limit_bytes: int) -> bool:
-        """Whether it takes more than its limit; measures exactly only if it may."""
+        """Whether it uses more than `limit_bytes`. Measures exactly only if a quick estimate is above the limit."""
         return self.most() > limit_bytes and self.measure() > limit_bytes
 
     def most(self) -> int:
-        """It does not take more than this."""
+        """An upper bound of its memory, which costs microseconds."""
         return sum(_rss(pid).total_bytes for pid in self.pids)
 
     def _sum_anonymous(self) -> int:

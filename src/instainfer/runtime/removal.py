@@ -17,14 +17,14 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Remover:
-    """Removes one folder after the other, in a thread of its own once there is anything to do."""
+    """Removes folders one after the other, in a thread of its own, which starts with the first folder."""
 
     def __init__(self) -> None:
         self._waiting: SimpleQueue[str | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def remove(self, path: str) -> None:
-        """At once if the folder is empty, as most are, else soon."""
+        """Remove an empty folder, as most are, at once. Leave any other folder to the thread."""
         if _removed_empty(path):
             return
         self._waiting.put(path)
@@ -37,7 +37,7 @@ class Remover:
             remove_tree(path)
 
     def finish(self, within_s: float) -> None:
-        """Return when everything has been removed, or after that time; nothing more is taken on."""
+        """Wait until everything has been removed, for at most `within_s`. No further folders are accepted."""
         self._waiting.put(None)
         if self._thread is not None:
             self._thread.join(within_s)
@@ -60,7 +60,7 @@ def remove_tree(path: str, until: float | None = None) -> bool:
         while is_less and not _is_over(until):
             is_less = _clear(top, numbers, until)
     except OSError:
-        pass  # what could not be read stays
+        pass  # the content that cannot be read stays
     finally:
         os.close(top)
     return _removed_empty(path)
@@ -77,7 +77,7 @@ def _removed_empty(path: str) -> bool:
 
 
 def _clear(top: int, numbers: count[int], until: float | None) -> bool:
-    """Remove what lies in a folder, and move what lies deeper up to it; false when there was nothing to be done."""
+    """Remove the files in a folder, and move deeper content up into it. Returns False when nothing could be done."""
     is_less = False
     with os.scandir(top) as entries:
         for entry in entries:
@@ -93,7 +93,7 @@ def _clear(top: int, numbers: count[int], until: float | None) -> bool:
 
 
 def _emptied(top: int, name: str, numbers: count[int], until: float | None) -> bool:
-    """The same for a folder in it. Raises OSError when it cannot be opened."""
+    """Do the same for a folder in it. Raises OSError when that folder cannot be opened."""
     is_less = False
     folder = _open(name, top)
     try:
@@ -108,7 +108,7 @@ def _emptied(top: int, name: str, numbers: count[int], until: float | None) -> b
 
 
 def _removed(folder: int, name: str) -> bool:
-    """Whether it was a file or an empty folder, and is gone."""
+    """Remove a file or an empty folder. Returns whether that was possible."""
     for remove in (os.unlink, os.rmdir):
         with suppress(OSError):
             remove(name, dir_fd=folder)
@@ -129,7 +129,7 @@ def _moved(folder: int, name: str, top: int, numbers: count[int]) -> bool:
 
 
 def _open(name: str, parent: int | None = None) -> int:
-    """A folder, never by way of a link; made accessible if need be. Raises OSError."""
+    """Open a folder, never through a link. Its mode is changed if that is needed. Raises OSError."""
     try:
         fd = os.open(name, _FOLDER, dir_fd=parent)
         if os.fstat(fd).st_mode & 0o700 == 0o700:

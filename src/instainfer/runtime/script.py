@@ -23,7 +23,7 @@ from .session import ContainerSession
 
 
 class _Printed:
-    """In the place of ``sys.stdout``: passes everything on and remembers the last line that is not blank."""
+    """Replaces ``sys.stdout``. It passes everything on, and remembers the last line that is not blank."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -51,7 +51,7 @@ class _Printed:
 
 
 class _Session(ContainerSession):
-    """What ``instainfer.*`` does in a script."""
+    """The functions of the module ``instainfer`` in a script."""
 
     def __init__(self, connection: Connection, printed: _Printed, fast_init: FastInit) -> None:
         super().__init__(connection)
@@ -89,7 +89,7 @@ class _Session(ContainerSession):
         self._answer(*check_printed(self._printed.last, "the script's answer"), last=last)
 
     def fail(self, failure: Failure) -> None:
-        """The script ends with an exception."""
+        """Report that the script has ended with an exception."""
         if self.owes_answer:
             self._answer(b"", failure, last=True)
         elif not self.is_prepared:
@@ -101,7 +101,7 @@ class _Session(ContainerSession):
 
 
 def serve(connection: Connection, function: Function) -> None:
-    """Run the script, which answers requests until it ends."""
+    """Run the script. It answers requests until it ends."""
     path = os.path.join(function.folder, *function.handler.split(".")) + ".py"
     if not os.path.isfile(path):
         text = "there is no {}.py in the function's folder; its script must be there".format(function.handler)

@@ -1,4 +1,4 @@
-"""What `import instainfer` does in a container, for functions of either style."""
+"""The part of the module ``instainfer`` that works in a container, for functions of both styles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .connection import Connection
 
 
 class ContainerSession(shim.Session):
-    """Tells the manager where in a load the imports end and the model begins."""
+    """Tells the manager when the imports of a load have ended and the model is being loaded."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -20,8 +20,8 @@ class ContainerSession(shim.Session):
         self._pid = os.getpid()
 
     def model_begins(self) -> None:
-        # Functions may load in several threads, and in processes of their own that have a copy of this; the manager
-        # wants to hear it once, and not after the load.
+        # A function may load in several threads, and in processes of its own that have a copy of this object. The
+        # manager must be told once only, and not after the load.
         if self._is_told or os.getpid() != self._pid:
             return
         with self._lock:
@@ -30,6 +30,6 @@ class ContainerSession(shim.Session):
                 self._connection.send(Imported())
 
     def model_ends(self) -> None:
-        """The function is loaded: nothing more is said of its model."""
+        """The function is loaded. From now on the manager is told nothing more about its model."""
         with self._lock:
             self._is_told = True
