@@ -1,6 +1,6 @@
 """Reads ``function.toml``, in which the author of a function describes its folder::
 
-    name = "resnet50"                  # default: the name given on deployment
+    name = "resnet50"                  # a name given on deployment wins
     handler = "handler"                # module to import; default: handler, else __main__
     main = "main"                      # the function in that module that answers a request
     style = "action"                   # or "script"
