@@ -1,9 +1,9 @@
 """InstaInfer: serverless inference that starts instantly.
 
-Inside a container this package is what a function imports: ``instainfer.load(path)`` in the place of
-``torch.load(path)``, ``instainfer.receive()`` where a script waits for its next input, and ``instainfer.reply(value)``
-with its answer. This file, ``wire`` and ``runtime`` therefore run on Python 3.9 and import the standard library only;
-nothing else is imported from here.
+A function in a container imports this package. It calls ``instainfer.load(path)`` instead of ``torch.load(path)``. A
+script calls ``instainfer.receive()`` to wait for its next input and ``instainfer.reply(value)`` to answer. This file,
+``wire`` and ``runtime`` therefore run on Python 3.9 and import only the standard library, and this file imports
+no other part of the package.
 """
 
 from typing import Any

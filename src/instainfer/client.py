@@ -1,6 +1,7 @@
-"""A synchronous client of the platform: OpenWhisk's API and InstaInfer's own, errors as `instainfer.errors`.
+"""A synchronous client for both APIs of the platform: OpenWhisk's and InstaInfer's own.
 
-Answers are the plain JSON values of the API; what is in them is documented with the API, not twice.
+Its methods return the plain JSON values of the API, which the documentation of the API describes. Failures are raised
+as errors of `instainfer.errors`.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from .errors import (
 Json: TypeAlias = dict[str, Any]
 
 CREDENTIALS = "credentials"
-"""The file in the platform's home with its address and the key of its first namespace, as wsk's ``.wskprops``."""
+"""A file in the platform's home, in the form of wsk's ``.wskprops``: the address and the first namespace's key."""
 
 _OPENWHISK = "/api/v1/namespaces/_"
 _NATIVE = "/instainfer/v1"
 _CHUNK_BYTES = 1024 * 1024
 _CONNECT_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 60.0
-"""Longest silence of the platform where it has nothing to wait for itself."""
+"""Longest silence of the platform for requests that it can answer without waiting for other work."""
 _MAX_ANSWER_BYTES = 1024 * 1024 * 1024
 _MAX_LINE_BYTES = 4 * 1024 * 1024
 _MAX_ITEMS = 100_000
@@ -48,7 +49,7 @@ _KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""A platform that vanished without a word is noticed, however long its answer may take."""
+"""Socket options with which a vanished platform is noticed even while a long answer is awaited."""
 
 _ERRORS: dict[int, type[InstaInferError]] = {
     400: BadInput,
@@ -65,9 +66,9 @@ _ERRORS: dict[int, type[InstaInferError]] = {
 
 
 def credentials(home: Path) -> tuple[str, str]:
-    """The address and the key: those in `home`, else in ``$WSK_CONFIG_FILE``, else in ``~/.wskprops``.
+    """The address and the key from `home`, else from ``$WSK_CONFIG_FILE`` or, if that is not set, ``~/.wskprops``.
 
-    Raises `Unreachable` when none of them names both.
+    Raises `Unreachable` when no file names both.
     """
     places = (home / CREDENTIALS, Path(os.environ.get("WSK_CONFIG_FILE") or Path.home() / ".wskprops"))
     for place in places:
@@ -90,12 +91,12 @@ def _properties(path: Path) -> dict[str, str]:
 
 
 def base_url(api_host: str) -> str:
-    """``host:port``, as in wsk's files, or a URL -> the URL without a slash at its end."""
+    """The URL, without a slash at its end, for a URL or for ``host:port`` as in wsk's files."""
     return (api_host if "://" in api_host else f"http://{api_host}").rstrip("/")
 
 
 def basic_auth(auth: str) -> tuple[str, str]:
-    """``uuid:secret`` -> user and password. Raises `NotAllowed` when it is not of that form."""
+    """Split ``uuid:secret`` into user and password. Raises `NotAllowed` for a text without a colon."""
     user, colon, secret = auth.partition(":")
     if not colon:
         raise NotAllowed("the key has no colon; it is written uuid:secret, see the credentials file of the platform")
@@ -103,11 +104,11 @@ def basic_auth(auth: str) -> tuple[str, str]:
 
 
 class Client:
-    """Speaks for one key to one platform. Use it in ``with``, or `close` it.
+    """Sends requests to one platform with one key. Use the client in ``with``, or call `close`.
 
-    Every method raises the error of `instainfer.errors` that fits the platform's answer, with the platform's text, and
-    `Unreachable` when there is no answer, or one that no InstaInfer gives. Calls of functions, uploads and builds block
-    for as long as the platform takes.
+    When the platform answers with an error, a method raises the matching error of `instainfer.errors` with the
+    platform's text. When there is no answer, or the answer is not from an InstaInfer, a method raises `Unreachable`.
+    Calls of functions, uploads and builds block for as long as the platform takes.
     """
 
     def __init__(self, api_host: str, auth: str, transport: httpx2.BaseTransport | None = None) -> None:
@@ -143,7 +144,7 @@ class Client:
         return self._object("GET", f"{_OPENWHISK}/actions/{quote(name)}", params={"code": _flag(code)})
 
     def put_action(self, name: str, action: Mapping[str, Any], *, overwrite: bool = True) -> Json:
-        """Create a function, or replace it."""
+        """Create a function, or replace it if it exists and `overwrite` is set."""
         url = f"{_OPENWHISK}/actions/{quote(name)}"
         return self._object("PUT", url, params={"overwrite": _flag(overwrite)}, json=dict(action))
 
@@ -151,10 +152,10 @@ class Client:
         return self._object("DELETE", f"{_OPENWHISK}/actions/{quote(name)}")
 
     def invoke(self, name: str, params: Mapping[str, Any] | None = None, *, blocking: bool = True) -> Json:
-        """Call a function.
+        """Call a function and return the activation's record, even when the function failed.
 
-        The activation's record, also when the function failed; only ``{"activationId": ...}`` when the call is not
-        blocking or did not end within the platform's limit for a blocking call.
+        The record is only ``{"activationId": ...}`` when the call is not blocking, or did not end within the
+        platform's limit for a blocking call.
         """
         response, content = self._send(
             "POST",
@@ -163,7 +164,7 @@ class Client:
             json=dict(params or {}),
         )
         body = _json(content)
-        # A failed function answers 502 (500 when the platform is to blame) with its whole record: not our error.
+        # The answer for a failed function is 502 (or 500 for a failure of the platform) with the record: no error here.
         if isinstance(body, dict) and "activationId" in body:
             return body
         raise _error(response, content) if not response.is_success else _not_ours(self.api_host)
@@ -173,7 +174,7 @@ class Client:
     def activations(
         self, *, limit: int = 30, name: str | None = None, skip: int = 0, since: int | None = None
     ) -> list[Json]:
-        """Summaries, latest first; `since` is in milliseconds since the epoch."""
+        """Summaries of activations, latest first. `since` is in milliseconds since the epoch."""
         params: dict[str, str | int] = {"limit": limit, "skip": skip}
         if name is not None:
             params["name"] = name
@@ -187,7 +188,7 @@ class Client:
     # InstaInfer's own
 
     def status(self) -> Json:
-        """Nodes, containers, what is resident where, and memory."""
+        """The nodes with their containers, residents and memory."""
         return self._object("GET", f"{_NATIVE}/status", needs="nodes")
 
     def has_blob(self, digest: str) -> bool:
@@ -198,7 +199,7 @@ class Client:
         return True
 
     def put_blob(self, digest: str, path: Path, sent: Callable[[int], None] = lambda _: None) -> None:
-        """Upload a file as it is read; `sent` is told the bytes of each piece on its way."""
+        """Upload a file in pieces as it is read. `sent` is called with the number of bytes of each piece."""
         size_bytes = path.stat().st_size
         response, body = self._send(
             "PUT",
@@ -209,18 +210,18 @@ class Client:
         _check(response, body)
 
     def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> Iterator[Json]:
-        """Ask for an environment; yields ``progress`` events as they come, then one ``ready`` or ``failed``."""
+        """Ask for an environment. Yields ``progress`` events while it is built, then one ``ready`` or ``failed``."""
         wanted = {"requirements": requirements, "no_deps": list(no_deps), "python": python}
         yield from self._events(f"{_NATIVE}/environments", wanted)
 
     def clean(self, *, dry_run: bool, unused_for_s: float | None) -> Iterator[Json]:
-        """Have removed what nothing refers to; yields ``progress``, ``freed`` and ``failed`` events, and ``done``."""
+        """Let the platform remove unused files. Yields ``progress``, ``freed`` and ``failed`` events, then ``done``."""
         wanted: Json = {"dry_run": dry_run}
         if unused_for_s is not None:
             wanted["unused_for_s"] = unused_for_s
         yield from self._events(f"{_NATIVE}/clean", wanted)
 
-    # How
+    # Requests and answers
 
     def _events(self, url: str, wanted: Json) -> Iterator[Json]:
         with self._reaching(), self._http.stream("POST", url, json=wanted) as response:
@@ -231,7 +232,7 @@ class Client:
                     yield _decode_event(line)
 
     def _send(self, method: str, url: str, **request: Any) -> tuple[httpx2.Response, bytes]:
-        """The answer and its body."""
+        """Send a request and return the answer and its body."""
         if method in ("GET", "HEAD", "DELETE"):
             request["timeout"] = _timeout(_READ_TIMEOUT_S)
         with self._reaching(), self._http.stream(method, url, **request) as response:
@@ -284,7 +285,7 @@ class Client:
 
 
 class _Reaching:
-    """Turns the ways in which no answer comes into `Unreachable`."""
+    """Turns every error that means a missing answer into `Unreachable`."""
 
     def __init__(self, api_host: str) -> None:
         self._api_host = api_host
@@ -330,7 +331,7 @@ def _decode_event(line: bytes) -> Json:
 
 
 def _json(text: bytes) -> Any:
-    """The value that a text is; None when it is none, or one that nothing could be done with."""
+    """The value of a JSON text; None if the text is not JSON or is nested too deeply."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -348,7 +349,7 @@ def _check(response: httpx2.Response, body: bytes) -> None:
 
 
 def _error(response: httpx2.Response, body: bytes) -> InstaInferError:
-    """The error for an answer that is not a success, in the platform's words."""
+    """The error for an unsuccessful answer, with the platform's text."""
     answer = _json(body)
     text = answer.get("error") if isinstance(answer, dict) else None
     kind = _ERRORS.get(response.status_code, HostError if response.is_server_error else UserError)
@@ -357,7 +358,7 @@ def _error(response: httpx2.Response, body: bytes) -> InstaInferError:
             f"HTTP {response.status_code} from {response.url}, without a word of why; see whether that is InstaInfer's "
             "address"
         )
-    # It is about to be written to a terminal, which must not be told what to do by it.
+    # The text will be written to a terminal, so it must not contain control characters.
     return kind("".join(c for c in text[:_MAX_TEXT_LENGTH] if c.isprintable() or c in "\n\t"))
 
 

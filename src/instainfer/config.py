@@ -1,7 +1,7 @@
-"""One frozen configuration; unit and help stand beside each field.
+"""The configuration, which never changes. Each field's description gives its meaning and unit.
 
-Sources, strongest first: command line, environment (``INSTAINFER_NODE__MEMORY_MB=4096``), ``./instainfer.toml``,
-``instainfer.toml`` in the user's configuration folder, default. Unknown keys are errors.
+Its sources are, strongest first: command line, environment (``INSTAINFER_NODE__MEMORY_MB=4096``),
+``./instainfer.toml``, ``instainfer.toml`` in the user's configuration folder, default. Unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class KeepAliveConfig(KeepAlivePolicyConfig):
     namespaces: NamespacesConfig = Field(NamespacesConfig())
 
     def in_short(self) -> str:
-        """Policy and the parameters that differ from their defaults, ``fixed:600``."""
+        """The policy, `ttl_s` and the parameters that differ from their defaults, such as ``fixed:600``."""
         fields = type(self).model_fields
         parameters = {name: getattr(self, name) for name in fields if name not in ("policy", "ttl_s")}
         changed = [f"{name}={value}" for name, value in parameters.items() if value != fields[name].default]
@@ -182,7 +182,7 @@ class KeepAliveConfig(KeepAlivePolicyConfig):
     @model_validator(mode="before")
     @classmethod
     def _inherited(cls, given: Any) -> Any:
-        """What a namespace's part does not say is as it is for the others."""
+        """Fill in the fields that a namespace's part leaves out with the common values."""
         if not isinstance(given, Mapping) or not isinstance(parts := given.get("namespaces"), Mapping):
             return given
         common = {key: value for key, value in given.items() if key != "namespaces"}
@@ -237,7 +237,7 @@ class PreloadConfig(_Part):
     )
 
     def calls_beside_loads(self, processors: float) -> int:
-        """`calls_beside`, or its default on a machine with so many."""
+        """`calls_beside`, or its default on a machine with so many processors."""
         return self.calls_beside if self.calls_beside is not None else max(0, int(processors / 2) - 1)
 
 
@@ -294,7 +294,7 @@ class Config(BaseSettings):
     @field_validator("home", "cache", mode="after")
     @classmethod
     def _absolute(cls, folder: Path | None) -> Path | None:
-        """Containers work in folders of their own, where a relative path would mean another place."""
+        """Make a path absolute, because a container works in its own folder, where a relative path would differ."""
         return None if folder is None else folder.absolute()
 
     @property

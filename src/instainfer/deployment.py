@@ -1,4 +1,4 @@
-"""From a function's folder to a function that can be called: pack, send what is missing, build, register."""
+"""Deploys a function's folder: packs it, sends missing weights, builds the environment, registers the function."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ KIND = "python:3"
 
 
 class Progress(Protocol):
-    """Told how a deployment goes."""
+    """Receives the progress of a deployment."""
 
     def step(self, text: str) -> None:
-        """Something began, or there is news of it."""
+        """A step has begun, or there is news of the current one."""
         ...
 
     def sent(self, name: str, sent_bytes: int, total_bytes: int) -> None:
-        """So much of a weights file is on its way."""
+        """`sent_bytes` of the weights file `name` have been sent."""
         ...
 
 
 class Silent:
-    """A `Progress` for those who do not want to know."""
+    """A `Progress` that ignores everything."""
 
     def step(self, text: str) -> None: ...
 
@@ -46,8 +46,8 @@ def deploy(
 ) -> Json:
     """Deploy a function's folder and return the platform's action.
 
-    `name`, `memory_mb` and `timeout_ms` win over what ``function.toml`` says. Raises `BadFunction` for a folder that
-    is not as it must be, `EnvironmentBuildError` when its requirements cannot be installed, and the errors of `Client`.
+    `name`, `memory_mb` and `timeout_ms` win over the values in ``function.toml``. Raises `BadFunction` for an invalid
+    folder, `EnvironmentBuildError` when its requirements cannot be installed, and the errors of `Client`.
     """
     progress = progress if progress is not None else Silent()
     progress.step(f"packing {folder}")

@@ -1,6 +1,6 @@
-"""The whole platform in one process: controller, one node, HTTP. What ``instainfer up`` runs.
+"""Runs the whole platform in one process for ``instainfer up``: the controller, one node and the HTTP server.
 
-All wiring is here: which backend, which policies, what is told to whom, and in which order everything ends.
+This module chooses the backend and the policies, connects all parts, and ends the parts in the right order.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ log = logging.getLogger(__name__)
 
 
 def serve(config: Config, *, story: Path | None, ready_file: Path | None, announce: Callable[[str], None]) -> int:
-    """Run until SIGINT or SIGTERM; returns the exit code.
+    """Run the platform until SIGINT or SIGTERM, and return the exit code.
 
-    `story` gets every event and decision as JSON lines; `ready_file` gets ``{"api_host", "pid"}`` once calls are
-    taken. Raises `HostError` when the home, the address or the backend cannot be had.
+    Every event and decision is written to `story` as JSON lines, and ``{"api_host", "pid"}`` to `ready_file` once the
+    platform takes calls. Raises `HostError` when the home, the address or the backend cannot be used.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     return uvloop.run(_Platform(config, announce).run(story, ready_file))
@@ -129,7 +129,7 @@ class _Platform:
             await server.start()
             controller.listening(server.url)
             self._say_hello(server.url, backend, ready_file)
-            # What is there now stays: the collector need not walk it again and again.
+            # The objects that exist now stay until the end, so the garbage collector need not visit them again.
             gc.freeze()
             await self.told_to_stop.wait()
             await self._wind_down(controller, link)
@@ -137,7 +137,7 @@ class _Platform:
 
     def _say_hello(self, url: str, backend: Backend, ready_file: Path | None) -> None:
         if ready_file is not None:
-            # Before the first word: whoever has read that finds the file.
+            # The file is written before the first announcement, so that a reader of the announcement finds the file.
             partial = ready_file.with_name(ready_file.name + ".partial")
             partial.write_text(json.dumps({"api_host": url, "pid": os.getpid()}))
             partial.replace(ready_file)
@@ -154,7 +154,7 @@ class _Platform:
             self.told_to_hurry.set()
 
     async def _wind_down(self, controller: Controller, link: LocalLink) -> None:
-        """Take no new calls, let running ones end within the grace time, stop every container."""
+        """Refuse new calls, and let the running ones end within the grace time. Then cut short those that remain."""
         controller.drain()
         for line in _still_running(link):
             self.announce(line)
@@ -178,7 +178,7 @@ async def _end(controller: Controller, link: LocalLink) -> None:
 
 
 def make_rooms(config: Config) -> Rooms:
-    """The environments room in its folders."""
+    """The stores of weights, functions and environments, in the folders that the configuration names."""
     cache = config.cache_dir
     content = ContentStore(cache / "weights")
     return Rooms(

@@ -1,19 +1,19 @@
 """Every error that InstaInfer raises on purpose::
 
     InstaInferError
-    ├── UserError                 somebody has to change what they asked for
+    ├── UserError                 the caller has to change the request or its files
     │   ├── BadInput              malformed request, trace, option value or file
-    │   ├── BadFunction           a function's folder or function.toml is not as it must be
-    │   ├── EnvironmentBuildError its requirements cannot be resolved or installed (carries the log's tail)
+    │   ├── BadFunction           a function's folder or function.toml is invalid
+    │   ├── EnvironmentBuildError requirements cannot be resolved or installed (carries the log's tail)
     │   ├── NotFound              no such function, activation, trace or file
-    │   ├── Conflict              it exists already, or changed meanwhile
+    │   ├── Conflict              the thing exists already, or was changed meanwhile
     │   ├── NotAllowed            wrong or missing key, or another namespace
     │   └── Unreachable           no platform answers at the address
-    ├── HostError                 the machine cannot give what is needed (full disk, no interpreter, no permission)
-    └── InternalError             a bug of ours
-        └── IllegalEvent          (core.errors) told something that cannot have happened; carries the story
+    ├── HostError                 the machine lacks something (full disk, no interpreter, no permission)
+    └── InternalError             a bug in InstaInfer
+        └── IllegalEvent          (core.errors) an event that is impossible in the current state; carries the story
 
-What happens to a *function's* run or load is never an exception but a `core.model.Failure` in its record.
+A failed run or load of a *function* raises no exception. A `core.model.Failure` in its record describes the failure.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _SHOWN = 100
 
 
 def shown(value: object) -> str:
-    """A stranger's value as an error may quote it: short, on one line, whatever is in it."""
+    """A stranger's value in a form that is safe to quote in an error: short and on one line."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits; a table within tables
+    except (ValueError, RecursionError):  # for a number with thousands of digits, or a deeply nested table
         return "what was given"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 class UserError(InstaInferError):
-    """The caller has to act."""
+    """The caller has to change something."""
 
 
 class BadInput(UserError):
@@ -85,4 +85,4 @@ class Unreachable(UserError):
 
 
 class HostError(InstaInferError):
-    """The machine has to be changed."""
+    """The machine lacks something, and its owner has to change that."""

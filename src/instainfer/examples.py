@@ -1,4 +1,4 @@
-"""Where the example functions are: in the repository, or in the installed package."""
+"""Finds the example functions in the repository or in the installed package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAPER = ("alexnet", "vgg19", "inception_v3", "resnet18", "resnet50", "resnet152"
 
 
 def examples_dir() -> Path:
-    """The folder with ``functions/`` and ``make_weights.py``. Raises `NotFound` when this copy came without it."""
+    """The folder with ``functions/`` and ``make_weights.py``. Raises `NotFound` if this installation lacks it."""
     package = Path(__file__).resolve().parent
     places = (package / "_examples", package.parents[1] / "examples")
     for place in places:
@@ -23,7 +23,7 @@ def examples_dir() -> Path:
 
 
 def example(name: str) -> Path:
-    """The folder of one example function. Raises `NotFound`, with what there is."""
+    """The folder of one example function. Raises `NotFound` for an unknown name, and lists the known ones."""
     functions = examples_dir() / "functions"
     folder = functions / name
     if not folder.is_dir():

@@ -1,13 +1,13 @@
-"""Environments: requirements in, an interpreter with exactly those packages out; built once, shared by digest.
+"""Builds each environment once from its requirements. All functions with the same digest share the environment.
 
 ::
 
-    ROOT/locks/     what requirements were resolved to         ROOT/env-<digest>/   a virtual environment
-    ROOT/logs/      what the tools said, per lock and build    ROOT/pip/<tag>/      a pip per interpreter
-    ROOT/busy/      files that are locked while one works      ROOT/scratch/        where tools run
+    ROOT/locks/     the exact versions for requirements        ROOT/env-<digest>/   a virtual environment
+    ROOT/logs/      output of the tools, per lock and build    ROOT/pip/<tag>/      a pip per interpreter
+    ROOT/busy/      files that are locked during work          ROOT/scratch/        where tools run
 
-A virtual environment cannot be moved, so it is built in its final place: under a file lock, with a marker written last.
-One without the marker was interrupted, and is removed and built anew.
+A virtual environment cannot be moved, so it is built in its final place under a file lock, and a marker is written
+last. If the marker is missing, the build was interrupted, and the environment is removed and built again.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ from .tools import TAIL_LINES, run_tool
 _READY = "ready"
 _PACKAGES = "packages.json"
 _LOCK = "lock.txt"
-_OLDEST_PIP = (22, 3)  # --report and --python
+_OLDEST_PIP = (22, 3)  # the first pip that has both --report and --python
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One thing that happened while an environment was made."""
+    """One thing that happened while an environment was built."""
 
     step: Literal["lock", "create", "install", "ready"]
     text: str
-    """One line, from us or from the tool at work."""
+    """One line, written by this module or by the tool that runs."""
     elapsed_s: float
-    """Since `Environments.ensure` was called."""
+    """Seconds since `Environments.ensure` was called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A set of installed packages, ready to be run with."""
+    """A set of installed packages and the Python that can import them."""
 
     digest: str
     python: Path
     packages: tuple[str, ...]
     """``name==version``, sorted."""
     cached: bool
-    """It was there already."""
+    """Whether the environment existed before it was asked for."""
 
 
 class Environments:
@@ -77,9 +77,9 @@ class Environments:
         pip_args: Sequence[str] = (),
         max_builds: int = 2,
     ) -> None:
-        """`timeout_s` bounds each of resolving and building; `pip_args` go to every resolution and installation.
+        """`timeout_s` limits the time of each resolution and of each build; both get `pip_args`.
 
-        At most `max_builds` are at it at a time; others wait.
+        At most `max_builds` resolutions and builds run at the same time; further ones wait.
         """
         self.root = root.absolute()
         self._installer = installer
@@ -93,10 +93,11 @@ class Environments:
     async def ensure(
         self, requirements: Requirements, progress: Callable[[Progress], None] | None = None
     ) -> Environment:
-        """Give the environment of some requirements, making it when it is not there.
+        """Return the environment for the requirements, and build the environment first if it does not exist.
 
-        Raises `EnvironmentBuildError` when they cannot be resolved or installed, or it takes too long; `HostError` when
-        this machine lacks a Python, a tool or room. Cancelling ends the tool at work and leaves nothing half-built.
+        Raises `EnvironmentBuildError` when the requirements cannot be resolved or installed, or when that takes too
+        long. Raises `HostError` when this machine lacks a Python, a tool or disk space. Cancelling ends the running
+        tool and leaves nothing half-built.
         """
         tell = _Teller(progress)
         with explaining_full_disk(self.root):
@@ -107,7 +108,7 @@ class Environments:
             environment = await asyncio.to_thread(self._found, digest)
             if environment is None:
                 async with self._at_work(digest, tell):
-                    # Whoever was waited for has probably built it.
+                    # Another task or process may have built the environment during the wait.
                     environment = await asyncio.to_thread(self._ready, digest, cached=True)
                     if environment is None:
                         environment = await self._build(digest, lock, interpreter, tell)
@@ -122,7 +123,7 @@ class Environments:
         return known
 
     def _found(self, digest: str) -> Environment | None:
-        """The environment if it is there, marked as used; nobody can decide to remove it between the two."""
+        """The environment if it exists, marked as used. The shared lock prevents its removal before it is marked."""
         with at_once(busy_file(self.root, digest), shared=True) as held:
             environment = self._ready(digest, cached=True) if held else None
             if environment is not None:
@@ -132,7 +133,7 @@ class Environments:
     def _ready(self, digest: str, *, cached: bool) -> Environment | None:
         folder = self.root / digest
         python = folder / "bin" / "python"
-        # The interpreter it was made of may have been removed from the host since.
+        # The interpreter that the environment links to may have been removed from the host.
         if not (folder / _READY).exists() or not python.exists():
             return None
         packages = json.loads((folder / _PACKAGES).read_text(encoding="utf-8"))
@@ -148,9 +149,10 @@ class Environments:
 
     @asynccontextmanager
     async def _at_work(self, name: str, tell: _Teller) -> AsyncIterator[None]:
-        """Work alone on something, and with few others at a time on anything.
+        """Hold the lock of `name` and one of the `max_builds` slots.
 
-        Those of this process who want the same wait in a line of their own: they take nobody's place, and no thread.
+        Tasks of this process that want the same name queue on an `asyncio.Lock` first, so a waiting task takes
+        neither a slot nor a thread.
         """
         turn = self._turns.setdefault(name, asyncio.Lock())
         if turn.locked() or self._slots.locked():
@@ -213,7 +215,7 @@ class Environments:
         return Pip(await self._pip(interpreter, run, tell), self._pip_args)
 
     async def _pip(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Path:
-        """A Python of that version with a pip that is recent enough; environments themselves hold no pip."""
+        """A Python of that version with a recent enough pip. It is kept apart because environments contain no pip."""
         folder = self.root / "pip" / interpreter.tag
         python = folder / "bin" / "python"
         if (folder / _READY).exists() and python.exists():
@@ -234,7 +236,7 @@ class Environments:
 
     @asynccontextmanager
     async def _tools(self, failed: str, name: str, tell: _Teller) -> AsyncIterator[Run]:
-        """Give a way to run tools whose failures, delays and want of room end as errors that begin with `failed`."""
+        """Yield a function that runs tools. A failure, timeout or full disk raises an error beginning with `failed`."""
         log = self.root / "logs" / f"{name}.log"
         await asyncio.to_thread(log.unlink, missing_ok=True)
         tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -262,7 +264,7 @@ class Environments:
 
 
 class _Teller:
-    """Passes progress on, with the step that it belongs to."""
+    """Passes progress on to the caller, and remembers the current step."""
 
     def __init__(self, progress: Callable[[Progress], None] | None) -> None:
         self._progress = progress
@@ -276,7 +278,7 @@ class _Teller:
 
 
 def _known_lock(file: Path) -> Lock | None:
-    """The lock that was found earlier, marked as used now."""
+    """The lock from an earlier resolution, marked as used now; None if there is none."""
     with suppress(FileNotFoundError):
         with suppress(PermissionError):
             os.utime(file)
@@ -285,22 +287,22 @@ def _known_lock(file: Path) -> Lock | None:
 
 
 def busy_file(root: Path, name: str) -> Path:
-    """The file that is locked by whoever builds or removes this environment, and shared by who finds it."""
+    """The file whose lock is held alone to build or remove this environment, and shared to look the environment up."""
     return root / "busy" / name
 
 
 def ready_file(folder: Path) -> Path:
-    """There when an environment is whole; its time says when it was used last."""
+    """The marker of a complete environment. Its modification time says when the environment was last used."""
     return folder / _READY
 
 
 def mark_used(folder: Path) -> None:
-    with suppress(FileNotFoundError, PermissionError):  # nobody removes another user's
+    with suppress(FileNotFoundError, PermissionError):  # another user's environment is not removed anyway
         os.utime(ready_file(folder))
 
 
 def _remove(folder: Path) -> None:
-    """Remove what is there; the marker goes first, so that half of it is never taken for whole."""
+    """Remove an environment, its marker first, so that a half-removed one is never taken for complete."""
     (folder / _READY).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)

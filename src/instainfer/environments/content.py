@@ -1,4 +1,4 @@
-"""Weights stored once, by content: a file is named by the SHA-256 of what it holds and never changes."""
+"""Stores weights by content: each file is named by the SHA-256 of its content, is stored once and never changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _known_digests: dict[tuple[str, int, int], str] = {}
 
 
 def digest_of_file(path: Path) -> str:
-    """``sha256:<hex>`` of a file's content; remembered in this process until its size or time of change differ."""
+    """``sha256:<hex>`` of a file's content. This process caches it until the file's size or time of change differs."""
     status = path.stat()
     key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _known_digests:
@@ -37,7 +37,7 @@ def digest_of_file(path: Path) -> str:
 
 @contextmanager
 def explaining_full_disk(path: Path) -> Iterator[None]:
-    """Turn an error for want of space into a `HostError` that says where and how much there is."""
+    """Turn an error about a full disk into a `HostError` that says where the disk is and how much is free."""
     try:
         yield
     except OSError as error:
@@ -47,7 +47,7 @@ def explaining_full_disk(path: Path) -> Iterator[None]:
 
 
 def full_disk(path: Path) -> str:
-    """What a `HostError` says when there is no room at `path`."""
+    """The text of a `HostError` for a full disk at `path`."""
     existing = next(place for place in (path, *path.absolute().parents) if place.exists())
     free_bytes = shutil.disk_usage(existing).free
     return f"no space left on the disk of {path} ({free_bytes} bytes free); free some, or move the cache elsewhere"
@@ -62,21 +62,21 @@ class ContentStore:
         self._remove_abandoned()
 
     def has(self, digest: str) -> bool:
-        """Whether it is stored; asking marks it as used now. Raises `BadInput` for a malformed digest."""
+        """Whether the content is stored; asking marks it as used now. Raises `BadInput` for a malformed digest."""
         file = self._file(digest)
-        # Marked first: who removes what is unused looks at the mark last.
+        # The mark comes before the look, because a cleaner checks the mark last before it removes a file.
         with suppress(FileNotFoundError, PermissionError):
             os.utime(file)
         return file.is_file()
 
     def path(self, digest: str) -> Path:
-        """Where it is stored. Raises `NotFound`, and `BadInput` for a malformed digest."""
+        """The file with the content. Raises `NotFound` if it is not stored, and `BadInput` for a malformed digest."""
         if not self.has(digest):
             raise NotFound(f"no content {digest} is stored; send it first")
         return self._file(digest)
 
     def writer(self, expected_digest: str) -> ContentWriter:
-        """Begin to store something; use it in ``with``, and `ContentWriter.commit` at the end."""
+        """Begin to store a file. Use the writer in ``with``, and call `ContentWriter.commit` at the end."""
         return ContentWriter(self._file(expected_digest), expected_digest)
 
     def add_file(self, path: Path) -> str:
@@ -99,18 +99,18 @@ class ContentStore:
         return self.root / match[1]
 
     def _remove_abandoned(self) -> None:
-        """Remove what a killed writer left; a living one changes its file far more often."""
+        """Remove the files of killed writers. A running writer changes its file far more often than the limit."""
         oldest = time.time() - _ABANDONED_AFTER_S
         for path in self.root.glob(f"{_INCOMING}*"):
             try:
                 if path.stat().st_mtime < oldest:
                     path.unlink()
             except FileNotFoundError:
-                continue  # its writer was quicker
+                continue  # its writer has committed or removed it meanwhile
 
 
 class ContentWriter:
-    """One file on its way into the store. Nothing is stored unless it is committed."""
+    """Writes one file into the store. Nothing is stored until `commit` is called."""
 
     def __init__(self, target: Path, expected_digest: str) -> None:
         self._target = target
@@ -136,7 +136,7 @@ class ContentWriter:
             self._temporary = None
 
     def write(self, data: bytes) -> None:
-        """Append. Raises `HostError` when the disk is full."""
+        """Append data. Raises `HostError` when the disk is full."""
         self._hash.update(data)
         rest = memoryview(data)
         with explaining_full_disk(self._target.parent):
@@ -144,7 +144,7 @@ class ContentWriter:
                 rest = rest[os.write(self._fd, rest) :]
 
     def commit(self) -> None:
-        """Make it durable and visible. Raises `BadInput` when it is not what was announced."""
+        """Make the file durable and visible. Raises `BadInput` when its digest is not the announced one."""
         if self._temporary is None:
             raise ValueError("the writer is not open")
         actual = f"sha256:{self._hash.hexdigest()}"
@@ -161,7 +161,7 @@ class ContentWriter:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder survive a power failure."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

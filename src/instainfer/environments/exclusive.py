@@ -1,4 +1,4 @@
-"""One at a time, across tasks and processes: a lock on a file, awaited."""
+"""Locks on files, which tasks and processes can wait for without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 @asynccontextmanager
 async def exclusive(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
-    """Hold the lock of `path`; `on_wait` is called once when another task or process has it.
+    """Hold the lock of `path`. `on_wait` is called once if another task or process holds the lock.
 
-    The kernel frees it when its holder ends, however it ends. The file stays: removing it would part those who wait
-    from those who come.
+    The kernel frees the lock when its holder ends, even by a crash. The file is never removed, because a waiter would
+    then hold the lock of the old file while a newcomer locks a new file.
     """
     fd = await asyncio.to_thread(_open, path)
     try:
@@ -36,7 +36,7 @@ def _open(path: Path) -> int:
 
 
 class _Waiter:
-    """Waits for a lock in a thread of its own; cancelled, it frees the lock as soon as it gets it."""
+    """Waits for a lock in a separate thread. After a cancellation the thread frees the lock as soon as it gets it."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -47,7 +47,7 @@ class _Waiter:
         self._abandoned = False
 
     async def locked(self) -> None:
-        # A daemon, because nothing can interrupt it: this process must be able to end while another one builds.
+        # Nothing can interrupt this thread. It is a daemon, so that this process can end while another one builds.
         threading.Thread(target=self._wait, name="instainfer-lock", daemon=True).start()
         try:
             await self._told
@@ -74,7 +74,7 @@ class _Waiter:
 
 @contextmanager
 def at_once(path: Path, *, shared: bool = False) -> Iterator[bool]:
-    """Hold the lock of `path` if it is free now; whether it is. `shared` holds it together with others who do so."""
+    """Take the lock of `path` if it is free; yield whether it was. Several holders can have it if all are `shared`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

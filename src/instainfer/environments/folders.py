@@ -1,7 +1,7 @@
-"""The platform's side: the code of every version of a function unpacked once, read-only, with its weights in place.
+"""Unpacks the code of each version of a function once, into a read-only folder that also holds its weights.
 
-The archive comes from a stranger: names that lead out of the folder, links, and archives that swell beyond `MAX_BYTES`
-are refused before anything of them is visible.
+This is the platform's side of a deployment. The archive comes from a stranger, so names that lead out of the folder,
+links, and archives that unpack to more than `MAX_BYTES` are refused before any of their files can be seen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_WEIGHTS_FILE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _ENTRY = b"PK\x01\x02"
 _MAX_ENTRY_MARKS = 5 * MAX_FILES
-"""How often an archive may hold the bytes with which an entry of its directory begins; archives inside have theirs."""
+"""How often an archive may hold the bytes that begin a directory entry; nested archives add their own entries."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,13 +45,13 @@ class Materialised:
     folder: Path
     manifest: Manifest
     digest: str
-    """Names this code: 64 hexadecimal digits."""
+    """The name of this code: 64 hexadecimal digits."""
     weights_bytes: int
-    """Size of all its weights; a first guess of what a resident needs beyond its libraries."""
+    """Size of all its weights: a first guess of the memory that a resident needs beyond its libraries."""
 
 
 class FunctionFolders:
-    """A folder with one folder for every code that was deployed."""
+    """A folder that holds one folder for each deployed code."""
 
     def __init__(self, root: Path, content: ContentStore) -> None:
         self.root = root
@@ -59,19 +59,19 @@ class FunctionFolders:
         root.mkdir(parents=True, exist_ok=True)
 
     def materialise(self, code: bytes, *, binary: bool) -> Materialised:
-        """Unpack a zip (`binary`) or store one source text as ``__main__.py``; quick when that has happened before.
+        """Unpack a zip (`binary`), or store one source text as ``__main__.py``. The second time for a code is quick.
 
-        May be called by several threads and processes at a time. Raises `BadInput` for an archive that is refused or
-        weights whose content is not stored, `BadFunction` for a folder that is not a function, `HostError` when the
-        disk is full.
+        Several threads and processes may call this at the same time. Raises `BadInput` for a refused archive or for
+        weights whose content is not stored, `BadFunction` for a folder that is not a function, and `HostError` when
+        the disk is full.
         """
         digest = folder_name(hashlib.sha256(code).hexdigest(), binary=binary)
         folder = self.root / digest
         if folder.is_dir():
-            # Whoever removes what is unused sees that it is used, and leaves it.
+            # The new time tells a cleaner that the folder is in use.
             with suppress(FileNotFoundError):
                 os.utime(folder)
-            with suppress(FileNotFoundError):  # weights that were links and are gone: unpack anew
+            with suppress(FileNotFoundError):  # a link to weights is broken: unpack again
                 return _describe(folder, digest)
             self.remove(digest)
         with explaining_full_disk(self.root):
@@ -90,21 +90,21 @@ class FunctionFolders:
         return _describe(folder, digest)
 
     def remove(self, digest: str) -> None:
-        """Remove a function's code; nothing happens when it is not there. Nobody may be loading from it."""
+        """Remove a function's code if it exists. The caller makes sure that nothing loads from the folder."""
         if _DIGEST.fullmatch(digest) is None:
             raise BadInput(f"{shown(digest)} does not name a function's code; it is 64 hexadecimal digits")
         leaving = Path(tempfile.mkdtemp(prefix=".old-", dir=self.root))
-        # Renamed first, so that nobody finds half of it.
+        # The rename comes first, so that a half-removed folder cannot be found.
         with suppress(FileNotFoundError):
             (self.root / digest).rename(leaving)
         _remove_tree(leaving)
 
     def _put_in_place(self, building: Path, folder: Path) -> None:
         try:
-            # The parent stays the same, so this needs no permission to write into the folder itself.
+            # The parent folder stays the same, so the rename needs no permission to write into `building` itself.
             building.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another was quicker, with the same
+            if not folder.is_dir():  # otherwise another thread or process has just put the same code there
                 raise
 
     def _place_weights(self, folder: Path) -> None:
@@ -126,15 +126,15 @@ class FunctionFolders:
 
 
 def folder_name(code_digest: str, *, binary: bool) -> str:
-    """The folder of some code, by the hexadecimal SHA-256 of it, so that it is known without reading the code.
+    """The name of a code's folder, made from the code's hexadecimal SHA-256, so the code need not be read.
 
-    The two forms are told apart: the same bytes mean different folders.
+    A zip and a source text of the same bytes get different folders.
     """
     return hashlib.sha256((b"zip\0" if binary else b"text\0") + code_digest.encode()).hexdigest()
 
 
 def weights_of(folder: Path, code: bytes | None) -> frozenset[str]:
-    """Digests of the weights that some code refers to, read from its folder, else from its archive; none if unsound.
+    """Digests of the weights of a code, read from its folder, else from its archive; empty if the list is invalid.
 
     Raises OSError when the folder cannot be read.
     """
@@ -182,7 +182,7 @@ def _describe(folder: Path, digest: str) -> Materialised:
 
 
 def _unpack(code: bytes, folder: Path) -> None:
-    # Each entry of the directory becomes an object of ours, many times as large, before it can be looked at.
+    # `zipfile` makes a much larger object of each directory entry, so the entries are counted before it reads them.
     if code.count(_ENTRY) > _MAX_ENTRY_MARKS:
         _refuse(f"holds too many files; at most {MAX_FILES} are allowed")
     try:
@@ -198,7 +198,7 @@ def _unpack(code: bytes, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source:
                     left_bytes = _copy(source, target, left_bytes)
-    # Features that are not supported are NotImplementedError, which is a RuntimeError as an encrypted file's is.
+    # RuntimeError stands for an encrypted file, and for an unsupported feature by its subclass NotImplementedError.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, RuntimeError, OverflowError) as error:
         raise BadInput(f"the code is not a sound zip archive: {error}; pack it again") from error
 
@@ -233,7 +233,7 @@ def _refuse(what: str) -> NoReturn:
 
 
 def _copy(source: IO[bytes], target: Path, left_bytes: int) -> int:
-    """Unpack one file and return how many bytes may still come; what the archive says of its sizes is not believed."""
+    """Unpack one file and return how many bytes are still allowed. The sizes stated in the archive are not trusted."""
     with target.open("xb") as file:
         while chunk := source.read(_CHUNK_BYTES):
             left_bytes -= len(chunk)
@@ -255,7 +255,7 @@ def _make_read_only(folder: Path) -> None:
 
 
 def _remove_tree(folder: Path) -> None:
-    """Remove a folder whose folders are read-only; one that has gone already is no error."""
+    """Remove a folder that contains read-only folders. A missing folder is no error."""
     if not folder.exists():
         return
     for base, _, _ in os.walk(folder):

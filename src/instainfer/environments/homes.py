@@ -1,13 +1,13 @@
-"""What each home needs of a cache that several of them share, written down in the cache itself.
+"""Notes in a cache that several homes share. Each note says which environments and weights one home needs.
 
 ::
 
     CACHE/homes/<digest of the home's path>.json     {"home", "environments", "weights"}
 
-Whoever removes from the cache keeps what any of these notes names. So a platform that is stopped is respected like one
-that runs, which a lock alone could not give. A note is written before what it names is relied upon. It counts for as
-long as the home's records are there; and where they cannot be seen (the home was removed, or lies where only its own
-platform can look), for as long as somebody renews it.
+A cleaner of the cache keeps everything that any note names. So a stopped platform keeps its files as a running one
+does, which a lock could not ensure. A home writes its note before it relies on the named files. A note is valid while
+the home's records exist. If they cannot be seen (the home was removed, or only its own platform can look there), the
+note is valid while its platform renews it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _RECORDS = "records.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What must stay in a cache."""
+    """The environments and weights that must stay in a cache."""
 
     environments: frozenset[str] = frozenset()
-    """Names of their folders."""
+    """Names of the environments' folders."""
     weights: frozenset[str] = frozenset()
-    """``sha256:<hex>``."""
+    """Digests, each ``sha256:<hex>``."""
 
     def __or__(self, other: Needs) -> Needs:
         return Needs(self.environments | other.environments, self.weights | other.weights)
 
 
 class HomeNote:
-    """The note of one home. Only whoever holds the home's lock may write it."""
+    """The note of one home. Only the holder of the home's lock may write it."""
 
     def __init__(self, cache: Path, home: Path) -> None:
         self._home = str(home.absolute())
@@ -49,14 +49,14 @@ class HomeNote:
         self._written: Needs | None = None
 
     def read(self) -> Needs | None:
-        """What was written last, also by an earlier platform; None when nothing was, or nothing that can be read."""
+        """The needs in the latest note, also of an earlier platform; None if there is no note or it cannot be read."""
         if self._written is None:
             with suppress(FileNotFoundError, HostError):
                 self._written = _read(self.path)[1]
         return self._written
 
     def write(self, needs: Needs) -> None:
-        """Write it down, or when it is so already, renew it. Raises OSError."""
+        """Write the note, or renew its time if it already says the same. Raises OSError."""
         if self.read() == needs:
             with suppress(FileNotFoundError):
                 os.utime(self.path)
@@ -71,7 +71,7 @@ class HomeNote:
         self._written = needs
 
     def add(self, environments: Iterable[str]) -> None:
-        """Write down that these are needed as well."""
+        """Add environments to the note."""
         known = self.read() or Needs()
         more = known | Needs(frozenset(environments))
         if more != known or not self.path.exists():
@@ -79,10 +79,10 @@ class HomeNote:
 
 
 def since_file(cache: Path) -> Path:
-    """A file that is as old as the notes of this cache, made when it is not there.
+    """A file that is as old as the first note of this cache. It is made if it does not exist.
 
-    What was used last before there were notes may belong to a home that has had no occasion to write one: its time
-    begins with the first note.
+    Files that were last used before the first note may belong to a home that has not written its note yet. So their
+    idle time counts from the first note.
     """
     path = cache / FOLDER / ".since"
     if not path.exists():
@@ -92,9 +92,9 @@ def since_file(cache: Path) -> Path:
 
 
 def needs_of_others(cache: Path, own: HomeNote, forget_after_s: float, now_s: float) -> tuple[Needs, list[Path]]:
-    """What other homes need, and notes of homes that are gone. `now_s` is the time since the epoch.
+    """The needs of other homes, and the notes of homes that are gone. `now_s` is the time since the epoch.
 
-    Raises `HostError` for a note that cannot be read: better nothing is removed than what somebody needs.
+    Raises `HostError` for a note that cannot be read, because its home may need anything in the cache.
     """
     needs = Needs()
     gone = []
@@ -105,7 +105,7 @@ def needs_of_others(cache: Path, own: HomeNote, forget_after_s: float, now_s: fl
             home, its_needs = _read(path)
             age_s = now_s - path.stat().st_mtime
         except FileNotFoundError:
-            continue  # another was quicker
+            continue  # another process has removed the note
         if age_s > forget_after_s and not (home / _RECORDS).exists():
             gone.append(path)
         else:

@@ -1,7 +1,7 @@
-"""pip and uv: how requirements become exact versions, and those an environment.
+"""Uses pip or uv to resolve requirements to exact versions, and to install those into an environment.
 
-Both read the host's own configuration (indexes, links, proxies). Each step is one run of the tool through the `Run`
-that it is given, which raises when the tool fails.
+Both tools read the host's own configuration (indexes, links, proxies). Each step runs the tool once, through the given
+`Run`, which raises an error when the tool fails.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TOOL_ENV: Mapping[str, str] = {
     "UV_NO_PROGRESS": "1",
     "UV_PYTHON_DOWNLOADS": "never",
 }
-"""Makes the tools ask nothing, print plain lines and install where they are told."""
+"""Variables that make the tools ask nothing, print plain lines and install only where they are told to."""
 
 _PIP_SOURCES = ("index-url", "extra-index-url", "find-links", "no-index", "constraint", "proxy", "cert", "client-cert")
 _UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
@@ -43,16 +43,16 @@ _UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_U
 
 class Installer(Protocol):
     async def resolve(self, lines: Sequence[str], *, no_deps: bool, run: Run, scratch: Path) -> list[Pin]:
-        """Find exact versions for requirements, and for all they depend on unless `no_deps`; installs nothing."""
+        """Find exact versions of the requirements and, unless `no_deps`, of their dependencies. Installs nothing."""
         ...
 
     async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
-        """Install exactly what is in the lock, which `lock_file` holds, for the environment's `python`."""
+        """Install exactly the packages of the lock for the environment's `python`. `lock_file` holds its text."""
         ...
 
 
 class Pip:
-    """pip 22.3 or newer, run by the interpreter that the environment is made of."""
+    """Runs pip 22.3 or newer, by a Python of the environment's version."""
 
     def __init__(self, python: Path, pip_args: Sequence[str]) -> None:
         self._pip = (python, "-I", "-m", "pip")
@@ -66,13 +66,13 @@ class Pip:
             return await asyncio.to_thread(_read_report, report)
 
     async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
-        # The lock is complete, so dependencies are never looked at again.
+        # The lock already contains all dependencies, so pip need not look for them.
         checks = ["--require-hashes"] if lock.hashed else []
         await run([*self._pip, "--python", python, "install", "--no-deps", *checks, "-r", lock_file, *self._args])
 
 
 class Uv:
-    """The uv binary."""
+    """Runs the uv program."""
 
     def __init__(self, executable: Path, python: Path, pip_args: Sequence[str]) -> None:
         self._pip = (executable, "pip")
@@ -107,7 +107,7 @@ def _read_report(report: Path) -> list[Pin]:
 
 
 def _reported(item: Mapping[str, Any]) -> Pin:
-    """Read one entry of pip's installation report; its address is left behind on purpose."""
+    """Read one entry of pip's installation report. Its address is left out, because a lock names no index or host."""
     archive = item["download_info"].get("archive_info", {})
     hashes = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if archive.get("hash") else [])
     sha256 = hashes.get("sha256")
@@ -115,10 +115,10 @@ def _reported(item: Mapping[str, Any]) -> Pin:
 
 
 def find_uv(installer: str) -> Path | None:
-    """The uv to use, None for pip. Raises `HostError` when uv is demanded and there is none.
+    """The uv program to use, or None for pip. Raises `HostError` when `installer` is ``uv`` and there is no uv.
 
-    ``auto`` leaves uv aside where pip has been told where packages come from and uv has not: uv does not read pip's
-    configuration, and would go elsewhere.
+    ``auto`` uses pip where package sources are configured for pip but not for uv, because uv does not read pip's
+    configuration and would use other sources.
     """
     if installer == "pip":
         return None
@@ -140,7 +140,7 @@ def _pip_has_sources() -> bool:
     try:
         config.read(_pip_configuration_files(), encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
-        return True  # pip will say what is wrong with it
+        return True  # pip is chosen, and reports the mistake in the file
     return any(config.has_option(section, key) for section in config.sections() for key in _PIP_SOURCES)
 
 

@@ -1,4 +1,4 @@
-"""Finding the Python that an environment is made of, and what it can do."""
+"""Finds the Python for an environment, and asks which modules it has and which compiled packages fit it."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Interpreter:
 
     executable: Path
     version: str
-    """``"3.11"``: environments outlive patch releases."""
+    """Such as ``"3.11"``, without the patch release, because an environment stays valid across patch releases."""
     tag: str
-    """What compiled packages must fit, C library included, such as ``cpython-311-x86_64-linux-gnu``."""
+    """The binary interface, C library included, that compiled packages must fit: ``cpython-311-x86_64-linux-gnu``."""
     platform: str
     modules: frozenset[str]
 
     def require(self, module: str) -> None:
-        """Raise `HostError` when the part of the standard library that makes environments was left out."""
+        """Raise `HostError` if this Python lacks a module of the standard library that environments are made with."""
         if module not in self.modules:
             raise HostError(
                 f"{self.executable} has no {module} module, which is needed to make environments; on Debian and Ubuntu "
@@ -48,9 +48,9 @@ class Interpreter:
 
 
 async def find_interpreter(version: str | None) -> Interpreter:
-    """Find the interpreter of a version such as ``"3.11"``; None is the one that runs this.
+    """Find the interpreter of a version such as ``"3.11"``; None means the interpreter that runs the platform.
 
-    Raises `HostError` when there is none that works.
+    Raises `HostError` when there is no working one.
     """
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     candidates = [Path(sys.executable)] if version in {None, own} else _on_path(f"python{version}")

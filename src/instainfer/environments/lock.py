@@ -1,7 +1,7 @@
-"""The lock: exact versions of everything an environment holds, and the digest that names the environment.
+"""The lock: the exact versions of all packages in an environment. Its digest names the environment.
 
-A lock is kept per (requirements, Python, platform), so that deploying again needs no network. It names no index and no
-host: those are the machine's, and the same packages give the same environment wherever they came from.
+A lock is kept per (requirements, Python, platform), so that deploying again needs no network. A lock names no index and
+no host, because the same packages make the same environment, whichever source they came from.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Pin:
     name: str
     version: str
     hashes: tuple[str, ...] = ()
-    """``sha256:<hex>`` of every archive that may be installed; empty when its source did not tell."""
+    """``sha256:<hex>`` of every archive that may be installed; empty if its source did not list them."""
 
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
@@ -39,13 +39,13 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Everything an environment holds, sorted by name. It is complete: nothing is resolved while installing."""
+    """All packages of an environment, sorted by name. Dependencies are included, so installing resolves nothing."""
 
     pins: tuple[Pin, ...] = ()
 
     @classmethod
     def of(cls, resolved: Iterable[Pin], without_deps: Iterable[Pin]) -> Lock:
-        """Join both resolutions; what its author wants without dependencies wins over what others depend on."""
+        """Join both resolutions. For a package that is in both, the version of `without_deps` is taken."""
         pins = {pin.name: pin for pin in (*resolved, *without_deps)}
         return cls(tuple(sorted(pins.values())))
 
@@ -55,30 +55,30 @@ class Lock:
 
     @property
     def hashed(self) -> bool:
-        """Whether archives can be checked: pip and uv check either all of them or none."""
+        """Whether every pin has hashes. pip and uv can check either all archives or none."""
         return bool(self.pins) and all(pin.hashes for pin in self.pins)
 
     @property
     def text(self) -> str:
-        """The lock in the form of a requirements file, for pip, uv and people."""
+        """The lock as a requirements file, which pip, uv and people can read."""
         hashed = self.hashed
         lines = [" \\\n    ".join((str(pin), *(f"--hash={h}" for h in pin.hashes if hashed))) for pin in self.pins]
         return "".join(f"{line}\n" for line in lines)
 
     def digest(self, interpreter: Interpreter) -> str:
-        """The name of the environment that this lock makes on that interpreter."""
+        """The name of the environment that is built from this lock with that interpreter."""
         named = json.dumps([self.text, interpreter.version, interpreter.tag, interpreter.platform])
         return f"env-{hashlib.sha256(named.encode()).hexdigest()[:_DIGEST_DIGITS]}"
 
 
 def lock_key(requirements: Requirements, interpreter: Interpreter) -> str:
-    """Names the lock of some requirements; comments do not matter."""
+    """The name of the lock for the requirements. Comments in them do not change it."""
     asked = [requirements.lines, requirements.no_deps, interpreter.tag, interpreter.platform]
     return f"lock-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:_DIGEST_DIGITS]}"
 
 
 def parse_pins(text: str) -> list[Pin]:
-    """Read ``name==version --hash=...`` lines. Raises `ValueError` for any other."""
+    """Read ``name==version --hash=...`` lines. Raises `ValueError` for any other line."""
     pins = []
     for number, line in logical_lines(text):
         match = _PIN.fullmatch(line)
@@ -93,7 +93,7 @@ def pin(name: str, version: str, hashes: Iterable[str]) -> Pin:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, also after a power failure."""
+    """Write a file so that it exists completely or not at all, even after a power failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".new-", delete=False) as file:
         try:

@@ -1,22 +1,22 @@
-"""A function's folder, as its author describes it in ``function.toml``::
+"""Reads ``function.toml``, in which the author of a function describes its folder::
 
-    name = "resnet50"                  # else whoever deploys it names it
+    name = "resnet50"                  # a name given on deployment wins
     handler = "handler"                # module to import; default: handler, else __main__
-    main = "main"                      # what answers a request
+    main = "main"                      # the function in that module that answers a request
     style = "action"                   # or "script"
-    requirements = "requirements.txt"  # default: that file, if it is there
-    no_deps = ["pytorchcv==0.0.74"]    # installed without what they declare to depend on
+    requirements = "requirements.txt"  # default: this file, if it exists
+    no_deps = ["pytorchcv==0.0.74"]    # packages installed without their dependencies
     python = "3.11"                    # default: the platform's
     memory = "2GB"                     # or "2048MB", or 2048
     timeout = "60s"                    # or "500ms", or 60
     logs = "10MB"
-    weights = ["resnet50.pt"]          # stored by content, not part of the code
+    weights = ["resnet50.pt"]          # files that are stored by content, apart from the code
     fast_init = true                   # build models without the random initialisation that loading overwrites
-    template = ["torch", "PIL.Image"]  # modules to have imported beforehand; default: as seen in an earlier load
+    template = ["torch", "PIL.Image"]  # modules to import beforehand; default: those of an earlier load
     [env]
     OMP_NUM_THREADS = "1"
 
-A folder without it is a plain OpenWhisk action when it holds ``__main__.py``; a lone ``handler.py`` serves as well.
+A folder without ``function.toml`` is a plain OpenWhisk action if it contains ``handler.py`` or ``__main__.py``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["MANIFEST", "RESERVED", "Manifest", "Requirements", "handler_file", "
 
 MANIFEST = "function.toml"
 RESERVED = ".instainfer"
-"""Folder inside a function's code that is ours."""
+"""A folder inside a function's code that only InstaInfer writes."""
 
 _NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -44,13 +44,13 @@ _TIME = re.compile(r"([0-9]{1,12})\s*(ms|s)")
 _PYTHON = re.compile(r"3\.([0-9]{1,2})")
 _OLDEST_MINOR = 9
 _MAX_MANIFEST_BYTES = 64 * 1024
-_MAX_PATH_BYTES = 255  # of the whole path, so that no part of it is longer
+_MAX_PATH_BYTES = 255  # of the whole path, so that no name in it exceeds a file system's limit
 _MAX_QUANTITY = 10**15
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a function's folder says of the function. None: the platform's default."""
+    """The description of a function from its folder. None stands for the platform's default."""
 
     name: str | None = None
     handler: str = "handler"
@@ -66,14 +66,14 @@ class Manifest:
     """Paths inside the folder, with ``/``."""
     fast_init: bool = False
     template: tuple[str, ...] = ()
-    """Modules; empty: those that loads of the environment are seen to import."""
+    """Modules for the library template; if empty, those that earlier loads of the environment imported."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
-    """Read what a folder says of its function; whether its weights are there is not looked at.
+    """Read the description of the function in a folder. Whether the weights exist is not checked.
 
-    `label` is what messages call the folder, by default its path. Raises `BadFunction`.
+    `label` is the folder's name in messages, by default its path. Raises `BadFunction`.
     """
     called = label if label is not None else str(folder)
     if not folder.is_dir():
@@ -98,9 +98,9 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
 
 
 def relative_path(text: str) -> bool:
-    """Whether it is a plain path to something inside of a folder: no root, no ``.`` or ``..``, only ``/`` between.
+    """Whether a text is a plain path inside a folder: no root, no ``.`` or ``..``, and only ``/`` as separator.
 
-    And one that a file system can hold: of at most 255 bytes.
+    The path must also be short enough for a file system: at most 255 bytes.
     """
     try:
         if len(text.encode()) > _MAX_PATH_BYTES:
@@ -133,7 +133,7 @@ def _table(folder: Path, called: str) -> dict[str, Any]:
         return {}
     except _TooLong as error:
         raise BadFunction(f"{called}: {error}") from error
-    # A ValueError that is not TOML's own is of a number with thousands of digits.
+    # A number with thousands of digits raises a ValueError that is not a TOMLDecodeError.
     except (ValueError, RecursionError) as error:
         raise BadFunction(f"{called}: not valid TOML: {error}; correct it") from error
     except OSError as error:
@@ -154,7 +154,7 @@ def _text_of(path: Path, most_bytes: int) -> str:
 
 
 class _Reader:
-    """Takes the keys of one table, each checked; whatever is left at the end is unknown."""
+    """Takes the keys out of one table and checks each. Keys that are left at the end are unknown."""
 
     def __init__(self, folder: Path, shown: str, table: dict[str, Any]) -> None:
         self._folder = folder

@@ -1,9 +1,9 @@
-"""The deployer's side: a function's folder becomes one deterministic archive and a list of weights.
+"""Packs a function's folder into one deterministic archive and a list of weights, on the deployer's side.
 
-The archive holds the code and, when there are weights, ``.instainfer/weights.json`` with their digests; the weights
-themselves travel apart, and only those that the platform does not hold yet. ``.instainferignore`` names what stays
-behind, a pattern a line as in `fnmatch`: one with ``/`` is compared with the path in the folder, one without with every
-name on that path.
+The archive holds the code and, if there are weights, ``.instainfer/weights.json`` with their digests. The weights are
+sent apart, and only those that the platform does not have yet. ``.instainferignore`` names files that are left out, one
+`fnmatch` pattern a line. A pattern with ``/`` is compared with the path in the folder, and a pattern without ``/`` with
+every name on that path.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ IGNORE_FILE = ".instainferignore"
 WEIGHTS_FILE = f"{RESERVED}/weights.json"
 
 _NEVER = ("__pycache__", "*.pyc", ".git", ".venv", RESERVED, IGNORE_FILE)
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say: equal content gives equal bytes
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip; a fixed time makes equal content give equal bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A function, ready to be sent."""
+    """A function that is ready to be sent."""
 
     manifest: Manifest
     code: bytes
-    """A zip of everything but the weights."""
+    """A zip of all files except the weights."""
     weights: dict[str, Path]
     """Path inside the function's folder -> file on this machine."""
     digests: dict[str, str]
@@ -45,7 +45,7 @@ def pack(folder: Path, weights_dir: Path | None = None) -> Package:
     """Pack a function's folder.
 
     Weights that the folder lacks are taken from `weights_dir`, by their path, else by their file name.
-    Raises `BadFunction` when the folder is not as it must be, or weights are in neither place.
+    Raises `BadFunction` when the folder is not a valid function, or weights are in neither place.
     """
     manifest = read_manifest(folder)
     weights = {path: _find_weights(folder, path, weights_dir) for path in manifest.weights}
@@ -68,7 +68,7 @@ def _find_weights(folder: Path, path: str, weights_dir: Path | None) -> Path:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (path inside the archive, file), nothing that is to stay behind."""
+    """Yield (path inside the archive, file) for each file that is not ignored."""
     patterns = (*_NEVER, *_ignore_patterns(folder))
     for base, folders, names in os.walk(folder):
         inside = PurePosixPath(Path(base).relative_to(folder).as_posix())
@@ -96,12 +96,12 @@ def _ignore_patterns(folder: Path) -> list[str]:
 
 
 def _ignored(path: PurePosixPath, patterns: tuple[str, ...]) -> bool:
-    # Folders are pruned while walking, so only the last name of the path can be new.
+    # The parent folders were compared earlier in the walk, so only the last name of the path is left to compare.
     return any(fnmatchcase(path.as_posix().lstrip("/") if "/" in p else path.name, p.lstrip("/")) for p in patterns)
 
 
 def _check_complete(folder: Path, manifest: Manifest, files: dict[str, Path]) -> None:
-    """What the platform will read must not have stayed behind."""
+    """Refuse a package that lacks a file which the platform will read."""
     needed = [folder / MANIFEST, handler_file(folder, manifest.handler)]
     for path in needed:
         if path is not None and path.is_file() and path.relative_to(folder).as_posix() not in files:

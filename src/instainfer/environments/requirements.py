@@ -1,10 +1,10 @@
-"""What a function may ask to have installed: requirement specifiers, nothing that reaches outside of them.
+"""Checks the requirements of a function: only specifiers of packages are allowed, no options, addresses or paths.
 
-Where packages come from (indexes, links, proxies, constraints) is the host's pip or uv configuration; a function that
-named its own sources could not be shared, nor built on another host.
+The host's pip or uv configuration says where packages come from (indexes, links, proxies, constraints). If a function
+named its own sources, its environment could not be shared, nor built on another host.
 
-The text comes from strangers, so nothing here takes longer than in proportion to its length: words are split and
-looked at one by one, and `packaging`, whose grammar this is, gets only lines of a bounded length.
+The text comes from strangers, so every check takes time in proportion to its length: words are split and checked one by
+one, and the parser of `packaging` gets only lines of limited length.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from packaging.utils import canonicalize_name
 
 MAX_REQUIREMENTS = 2000
 MAX_LENGTH = 1000
-"""Characters of one requirement, its hashes apart."""
+"""Largest number of characters of one requirement, without its hashes."""
 MAX_TEXT = 4 * 1024 * 1024
-"""Characters of all of them, hashes included."""
+"""Largest number of characters of all requirements, with their hashes."""
 _ARCHIVES = (".whl", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _HASH = "--hash="
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -27,14 +27,14 @@ _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What is to be installed for a function, as its author wrote it."""
+    """The packages to install for a function, as its author wrote them."""
 
     text: str = ""
-    """Requirement specifiers, one a line, resolved together with what they depend on."""
+    """Requirement specifiers, one a line, which are resolved together with their dependencies."""
     no_deps: tuple[str, ...] = ()
-    """Specifiers of packages that are installed without what they declare to depend on."""
+    """Specifiers of packages that are installed without their dependencies."""
     python: str | None = None
-    """``"3.11"``; None is the platform's own Python."""
+    """A version such as ``"3.11"``; None means the platform's own Python."""
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ class Requirements:
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (number of its first line, requirement) as pip would read them."""
+    """Yield (number of its first line, requirement) for each requirement, as pip would read the text."""
     started, parts = 0, list[str]()
     for number, physical in enumerate(text.splitlines(), start=1):
         line = _without_comment(physical).strip()
@@ -60,7 +60,7 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def first_refused(text: str) -> tuple[int, str, str] | None:
-    """The first requirement of a text that is refused, as (number of its line, the line, why); None when none is."""
+    """The first refused requirement of a text, as (number of its line, the line, the reason); None if there is none."""
     if len(text) > MAX_TEXT:
         return 1, "", f"{len(text)} characters are more than the {MAX_TEXT} allowed; ask for fewer packages"
     for count, (number, line) in enumerate(logical_lines(text), start=1):
@@ -72,7 +72,7 @@ def first_refused(text: str) -> tuple[int, str, str] | None:
 
 
 def refusal(line: str) -> str | None:
-    """Say why a requirement is refused; None when it is not."""
+    """The reason why a requirement is refused; None if it is accepted."""
     bare = _without_hashes(line)
     if len(bare) > MAX_LENGTH:
         return f"{len(bare)} characters are more than the {MAX_LENGTH} allowed; shorten it, or write several lines"
@@ -87,7 +87,7 @@ def refusal(line: str) -> str | None:
         return "addresses and repositories are not installed from; name a package and its version"
     if specifier.startswith((".", "/", "~")) or "/" in specifier or specifier.rstrip().endswith(_ARCHIVES):
         return "local paths exist on one machine only; name a package and its version"
-    # The tools would put the host's own variables in the place of ${NAME}, and read a second line as an option.
+    # pip and uv would replace ${NAME} by the host's own variable, and could read a second line as an option.
     if "$" in bare or not bare.replace("\t", " ").isprintable():
         return "a requirement has neither $ nor control characters; leave them out"
     if _parsed(bare) is None:
@@ -106,7 +106,7 @@ def package_name(line: str) -> str:
 def _parsed(bare: str) -> Requirement | None:
     try:
         return Requirement(bare)
-    except (InvalidRequirement, RecursionError):  # the latter for parentheses within parentheses in its marker
+    except (InvalidRequirement, RecursionError):  # a marker with deeply nested parentheses raises RecursionError
         return None
 
 

@@ -1,4 +1,4 @@
-"""Running a tool: its output line by line to whoever watches and into a log, and no process left behind."""
+"""Runs a tool such as pip, passes its output on line by line and into a log, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from typing import TextIO
 from ..errors import HostError
 
 TAIL_LINES = 30
-"""How much of the output an error carries."""
+"""Number of the last lines of output that an error carries."""
 _READ_BYTES = 8192
-# How telling lines begin, the most telling first: pip's own findings, uv's (new and old form), those of their helpers.
+# How lines that explain a failure begin, the best first: those of pip, of uv (new and old form), of their helpers.
 _MARKS = ("ERROR:", "cause:", "╰─▶", "error:")
 _LONGEST_LINE = 65_536
 _MOST_CHARACTERS = 32 * 1024 * 1024
-"""Of output that is kept; what a tool says beyond that is read and thrown away."""
+"""Most output that is kept. Output beyond that is read and thrown away."""
 _CLOSING_S = 5.0
-"""Longest wait for the pipe to close once the tool's group has been killed."""
+"""Longest wait for the pipe to close after the tool's process group was killed, in seconds."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
-# Ours would lead the tools to the platform's own packages.
+# The platform's values of these variables would make the tools see the platform's own packages.
 _NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV", "__PYVENV_LAUNCHER__")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a tool ended and what it said."""
+    """How a tool ended, and what its output says about a failure."""
 
     returncode: int
     cause: str
-    """The line that says best what went wrong."""
+    """The line of output that best explains a failure."""
     disk_full: bool
 
 
@@ -45,8 +45,8 @@ async def run_tool(
 ) -> Finished:
     """Run a tool in a process group of its own and wait for its end.
 
-    `env` is added to this process's environment; the output is appended to `log`. When this is cancelled, the whole
-    group is killed before it returns. Raises `HostError` when the tool cannot be started.
+    `env` is added to this process's variables, and the output is appended to `log`. A cancellation kills the whole
+    group before this function ends. Raises `HostError` when the tool cannot be started.
     """
     arguments = [os.fspath(argument) for argument in argv]
     file = await asyncio.to_thread(_open_log, log, f"$ {' '.join(arguments)}\n")
@@ -76,9 +76,9 @@ async def run_tool(
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what is left of the group, and wait until its pipe is closed."""
+    """Kill the remaining processes of the group, and wait until the pipe is closed."""
     assert process.stdout is not None
-    # Once all have ended, the group's number may already be somebody else's.
+    # After all its processes have ended, the group's number may already belong to another group.
     if process.returncode is None or not process.stdout.at_eof():
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -87,7 +87,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             while await process.stdout.read(_READ_BYTES):
                 pass
     except TimeoutError:
-        # One that left the group holds the pipe. It is not waited for, and reads as little as it is read from.
+        # A process that left the group still holds the pipe open. Nothing more is read from that process.
         process._transport.close()  # type: ignore[attr-defined]
     await process.wait()
 
@@ -100,7 +100,7 @@ def _open_log(log: Path, first: str) -> TextIO:
 
 
 class _Output:
-    """Splits a tool's output into lines, remembers the telling ones."""
+    """Splits a tool's output into lines, and remembers the lines that explain a failure."""
 
     def __init__(self, log: TextIO, on_line: Callable[[str], None]) -> None:
         self._log = log

@@ -1,13 +1,13 @@
-"""What lies in a home and in its cache that nothing refers to any more: found, and removed without harm to anybody.
+"""Finds and removes files in a home and its cache that nothing refers to any more.
 
-The home is one platform's own, and whoever asks here holds its lock. The cache may be shared with other platforms that
-run at this moment, so what is removed from it
+A home belongs to one platform, and a caller of this module holds the home's lock. Other running platforms may share the
+cache, so a file or folder is removed from the cache only if
 
-- is named by no home's note (`instainfer.environments.homes`),
-- was not used for some time: looking for it marks it, and what is marked after the decision stays,
-- is not being worked on: a builder's lock is respected.
+- no home's note names it (`instainfer.environments.homes`),
+- it was not used for some time (each lookup marks it as used, and a mark made after the decision keeps it),
+- nobody is building it (the builder's lock is respected).
 
-Everything goes by a rename first, so that nobody ever finds half of it.
+Code, environments and weights are renamed before the removal, so that nobody ever finds a half-removed one.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from .exclusive import at_once
 from .homes import Needs, since_file
 
 ABANDONED_AFTER_S = 24 * 3600.0
-"""A file on its way into the shared cache is changed far more often by a living writer."""
+"""Age at which a half-written file counts as abandoned. A running writer changes its file far more often."""
 _CODE = re.compile(r"[0-9a-f]{64}")
 _LEAVING = ".old-"
 _BLOCK_BYTES = 512
 _ABSENT_S = -math.inf
-"""The time of a file that is not there."""
+"""The modification time that a missing file is taken to have."""
 
 Inode = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """Something that can go."""
+    """A file or folder that can be removed."""
 
     kind: str
     """``leftover``, ``code``, ``environment``, ``lock``, ``log``, ``learned``, ``weights`` or ``note``."""
     path: Path
     why: str
     size_bytes: int
-    """What the disk gets back."""
+    """Disk space that the removal frees."""
     remove: Callable[[], bool] = field(compare=False, repr=False)
-    """Look once more whether it is unused, and remove it; whether it was removed. Raises OSError."""
+    """Checks again that the item is unused, removes it, and returns whether it did. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a platform keeps things."""
+    """The folders of a platform."""
 
     home: Path
     functions: Path
@@ -73,7 +73,7 @@ class Places:
 
 
 def leftovers(places: Places) -> Iterator[Unused]:
-    """What a killed platform left in its home. Only before anything is started, under the home's lock."""
+    """Files that a killed platform left in its home. Call this under the home's lock, before any container starts."""
     containers = places.home / "containers"
     for path in _children(containers):
         yield _plain("leftover", path, "private files of a container that was killed")
@@ -85,7 +85,7 @@ def leftovers(places: Places) -> Iterator[Unused]:
 
 
 def unused_code(places: Places, used: Set[str]) -> Iterator[Unused]:
-    """Folders of code but for those of these names."""
+    """All folders of code except those with names in `used`."""
     for path in _children(places.functions):
         if _CODE.fullmatch(path.name) and path.name not in used:
             yield _code(path)
@@ -94,13 +94,13 @@ def unused_code(places: Places, used: Set[str]) -> Iterator[Unused]:
 def unused_in_cache(
     places: Places, needs: Needs, idle_s: float, now_s: float, freed: Mapping[Inode, int] | None = None
 ) -> Iterator[Unused]:
-    """What nobody needs and nobody has used for `idle_s`; `now_s` is the time since the epoch.
+    """Items of the cache that no home needs and nobody has used for `idle_s`; `now_s` is the time since the epoch.
 
-    `freed` are links to weights that are as good as removed, for a look that removes nothing.
+    `freed` counts links to weights that are treated as removed. A dry run needs this, because it removes no code.
     """
     oldest_s = now_s - idle_s
     if since_file(places.cache).stat().st_mtime >= oldest_s:
-        oldest_s = _ABSENT_S  # nothing is old yet
+        oldest_s = _ABSENT_S  # the first note is too recent for anything to count as old
     yield from _abandoned(places, now_s)
     leaving = []
     for each in _unused_environments(places.environments, needs.environments, oldest_s):
@@ -111,7 +111,7 @@ def unused_in_cache(
 
 
 def links_in(folders: Iterable[Path]) -> Counter[Inode]:
-    """How many links to each file there are in some folders."""
+    """The number of links to each file in the folders, for files with several links."""
     found: Counter[Inode] = Counter()
     for folder in folders:
         for base, _, names in os.walk(folder):
@@ -123,7 +123,7 @@ def links_in(folders: Iterable[Path]) -> Counter[Inode]:
 
 
 def mark_used(places: Places, needs: Needs) -> None:
-    """What is needed now counts as used now, so that its time begins when its last user has gone."""
+    """Mark everything in `needs` as used now, so that its idle time begins only when no home needs it any more."""
     paths = [ready_file(places.environments / name) for name in needs.environments]
     paths += [places.weights / digest.removeprefix("sha256:") for digest in needs.weights]
     for path in paths:
@@ -132,10 +132,10 @@ def mark_used(places: Places, needs: Needs) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder or a file, however deep and whatever its permissions. Raises OSError when something stays.
+    """Remove a file or a folder of any depth and with any permissions. Raises OSError when a part of it stays.
 
-    By the system's own tools: those of the standard library end in a recursion error where a function has nested its
-    folders deep enough, and cannot follow paths of any length.
+    The system's tools do the work, because those of the standard library raise a recursion error for very deeply nested
+    folders and cannot handle very long paths.
     """
     if os.geteuid() != 0:  # root needs no permissions
         subprocess.run(["chmod", "-R", "u+rwX", "--", path], capture_output=True, check=False)
@@ -145,7 +145,7 @@ def remove_tree(path: Path) -> None:
 
 
 def size_bytes(path: Path) -> int:
-    """What the disk gets back when this is removed: blocks of files without other links."""
+    """Disk space that is freed when the path is removed. A file that has other links counts as nothing."""
     total = 0
     folders = [os.fspath(path)]
     if not path.is_dir() or path.is_symlink():
@@ -175,7 +175,7 @@ def _plain(kind: str, path: Path, why: str) -> Unused:
 
 
 def _aged(kind: str, path: Path, why: str, oldest_s: float) -> Unused:
-    """A file that goes unless it was used since."""
+    """A file that is removed unless it was changed or marked after `oldest_s`."""
 
     def remove() -> bool:
         if _mtime_s(path) >= oldest_s:
@@ -218,7 +218,7 @@ def _environment(root: Path, path: Path, why: str, oldest_s: float) -> Unused:
     half_built = _mtime_s(ready_file(path)) == _ABSENT_S
 
     def remove() -> bool:
-        # Held by whoever builds it; shared for a moment by whoever looks for it.
+        # A builder holds this lock, and each lookup shares it for a moment.
         with at_once(busy_file(root, path.name)) as held:
             if not held:
                 return False
@@ -235,7 +235,7 @@ def _environment(root: Path, path: Path, why: str, oldest_s: float) -> Unused:
 
 
 def _beside_environments(places: Places, oldest_s: float, leaving: Iterable[Path]) -> Iterator[Unused]:
-    """Locks, logs and what was learned of environments that are no more."""
+    """Locks, logs and lists of learned modules of environments that do not exist any more."""
     gone = set(leaving)
     root = places.environments
     staying = {path.name for path in root.glob("env-*") if path not in gone}
@@ -278,7 +278,7 @@ def _weights(path: Path, freed_bytes: int, oldest_s: float) -> Unused:
 
 
 def _abandoned(places: Places, now_s: float) -> Iterator[Unused]:
-    """What writers in the cache, ours or others', have left behind long ago."""
+    """Files that writers of any platform left in the cache long ago."""
     oldest_s = now_s - ABANDONED_AFTER_S
     root = places.environments
     candidates = [
@@ -298,7 +298,7 @@ def _abandoned(places: Places, now_s: float) -> Iterator[Unused]:
 
 
 def _half_removed(path: Path) -> Unused:
-    """Weights that were put aside by somebody who was then killed: they may be needed after all."""
+    """Weights that were renamed by a cleaner that was then killed. They may still be needed."""
     name = path.name.removeprefix(_LEAVING).partition("-")[0]
 
     def remove() -> bool:
@@ -306,14 +306,14 @@ def _half_removed(path: Path) -> Unused:
         if target.exists():
             path.unlink(missing_ok=True)
             return True
-        path.rename(target)  # judged anew, next time
+        path.rename(target)  # the next cleaning decides about the weights again
         return False
 
     return Unused("leftover", path, "its removal was cut short", size_bytes(path), remove)
 
 
 def _put_aside(path: Path) -> Path | None:
-    """Rename it, so that nobody finds it; None when it is gone already."""
+    """Rename a path so that nobody finds it, and return the new path; None if the old one does not exist."""
     aside = path.with_name(f"{_LEAVING}{path.name}-{secrets.token_hex(4)}")
     try:
         path.rename(aside)
@@ -325,7 +325,7 @@ def _put_aside(path: Path) -> Path | None:
 def _put_back(aside: Path, path: Path) -> None:
     try:
         aside.rename(path)
-    except OSError:  # meanwhile it was made anew
+    except OSError:  # somebody has made the path again meanwhile
         remove_tree(aside)
 
 
@@ -337,7 +337,7 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _mtime_s(path: Path) -> float:
-    """When it was changed or marked; `_ABSENT_S` when it is not there."""
+    """When the file was changed or marked as used; `_ABSENT_S` if it does not exist."""
     try:
         return path.lstat().st_mtime
     except FileNotFoundError:
@@ -352,7 +352,7 @@ def _text(path: Path) -> str | None:
 
 
 def _learned_of(path: Path) -> str:
-    """The environment that a file of learned modules is about; empty when it does not say."""
+    """The name of the environment that a file of learned modules is about; empty if the file does not say."""
     try:
         return str(json.loads(path.read_bytes())["template"]).rpartition("/")[2]
     except (OSError, ValueError, KeyError, TypeError):
