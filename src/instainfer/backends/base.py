@@ -1,40 +1,42 @@
-"""The contract of a backend: a way to have containers.
+"""The contract that every backend keeps.
 
-A backend creates containers and passes commands into them. No command blocks and none returns a result: whatever
-happens is told later, once, by calling the `Report` that `Backend.start` was given, with the event of
-`instainfer.core.events` that says it (stamped by the backend's `Clock`). Reports are made in the event loop's thread,
-never from inside a command, and in the order in which things happened in that container. For each command:
+A backend creates containers and passes commands into them. No command blocks, and none returns a result. The backend
+reports each result later, once: it calls the `Report` that was given to `Backend.start` with an event of
+`instainfer.core.events`, stamped by the backend's `Clock`. Reports are made in the event loop's thread, never from
+inside a command, and in the order in which things happened in that container. For each command it reports:
 
 =================  ===================================================================================================
 ``Backend.start``  exactly one of `ContainerStarted`, `ContainerStartFailed`
 ``load``           exactly one of `LoadFinished`, `LoadFailed`; a load that a later ``offload`` or ``run`` of another
-                   function cuts short reports only `ResidentGone`. Loading what is loaded or loading already reports
-                   nothing new
+                   function cuts short reports only `ResidentGone`. A ``load`` of a function that is loaded or is being
+                   loaded already reports nothing new
 ``run``            `LoadFinished`/`LoadFailed` if the function was not loaded; then exactly one `RunFinished` with an
-                   `Answer`; then `ResidentGone` if the process did not survive. And one `ResidentGone` for each other
-                   function that was resident or loading, at any time, also after `RunFinished` (see below)
-``load_template``  as ``load``, with the template's key; ``library_s`` is the time of its imports, ``model_s`` is 0
+                   `Answer`; then `ResidentGone` if the process did not survive. Also one `ResidentGone` for each other
+                   function that was resident or loading; it may come at any time, even after `RunFinished` (see below)
+``load_template``  the same as ``load``, with the template's key; ``library_s`` is the time of the template's imports,
+                   and ``model_s`` is 0
 ``offload``        exactly one `ResidentGone` (nothing when the function is not there)
 ``stop``           exactly one `ContainerGone`, after which nothing more is reported. Work in progress ends without
                    any other report
 =================  ===================================================================================================
 
-Ends. When user code sees a request, no thread of any other function in the container can run any more. Its memory may
-follow, where the container's limit holds both meanwhile; `ResidentGone` says that it has been given back, and only
-then does the container not take it any more. The end of a process and what is reported of a later one of the same
-function never mix: where a function ends and is loaded again, its `ResidentGone` comes before its next `LoadFinished`
-or `LoadFailed`, and a ``load`` or ``run`` of it waits for that.
+Ends. When user code gets a request, no thread of any other function in the container can run any more. If the
+container's limit has room for both, the ended function's memory may be given back later; its `ResidentGone` reports
+that this has happened, and until then the memory counts as used. Reports about two processes of the same function never
+mix: when a function is ended and loaded again, a ``load`` or ``run`` of the function waits for the `ResidentGone` of
+the old process, which therefore comes before the next `LoadFinished` or `LoadFailed`.
 
-Time. A run ends within the function's limit from when the container takes it up, plus the same again for whatever comes
-before: ends of others, the template's making, the function's load. `RunFinished` says so with a failure otherwise.
+Time. The container has the function's time limit for a run, and the same time again for everything before the run:
+ending other functions, making the template, loading the function. A run that takes longer ends with a failure.
 
-Templates. A function with a `FunctionSpec.template` is forked from that template, which is made first when it is not
-there: then its `LoadFinished` comes before the function's (or its `LoadFailed`, and the function is loaded from
-nothing; no template is made and nothing reported while it is not known what to import). A template is not ended by a
-``run``.
+Templates. A function with a `FunctionSpec.template` is forked from that template. If the template does not exist yet,
+the container makes the template first, and the template's `LoadFinished` comes before the function's. If the template
+reports `LoadFailed`, the function is loaded from nothing. While the modules to import are not known, no template is
+made and nothing is reported about it. A ``run`` does not end templates.
 
-Unasked: `ResidentGone` with a failure (a resident died while idle, or a template was given up for want of memory),
-`MemoryMeasured`, and `ContainerGone` with a failure (the container died; it stands for everything that was in it).
+A backend also reports without a command: `ResidentGone` with a failure (a resident died while idle, or a template was
+given up because memory was short), `MemoryMeasured`, and `ContainerGone` with a failure (the container died, and
+everything in it).
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class Clock(Protocol):
     def now(self) -> float: ...
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back at `when`; returns a function that cancels it."""
+        """Call `callback` at `when`. Returns a function that cancels the call."""
         ...
 
 
@@ -69,15 +71,15 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSpec:
-    """What a container needs to make a template: a process with an environment's libraries imported, nothing else."""
+    """What a container needs to make a library template: a process with only an environment's libraries imported."""
 
     key: ResidentKey
-    """``template:<namespace>/<environment>``, see `core.model.template_key`."""
+    """``template:<namespace>/<environment>``; `core.model.template_key` makes such keys."""
     python: Path
     modules: tuple[str, ...] = ()
-    """What to import, as declared in ``function.toml``; empty: what loads of this environment were seen to import."""
+    """Modules to import, from ``function.toml``. If empty, those that loads of this environment have imported."""
     folders: tuple[Path, ...] = ()
-    """Folders of the functions that may be forked from it: all of one namespace and environment."""
+    """Folders of the functions that may be forked from this template. All have one namespace and environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +92,20 @@ class FunctionSpec:
     python: Path
     """Interpreter of the function's environment, Python 3.9 or newer."""
     handler: str
-    """Module to import, without ``.py``; for a script the file's stem."""
+    """Name of the module to import; for a script, the name of the file without ``.py``."""
     main: str = "main"
     """Name of the function in the handler that answers a request."""
     style: str = "action"
     """``"action"`` (``load()`` and ``main(args)``) or ``"script"`` (``instainfer.load``, ``instainfer.receive``)."""
     memory_bytes: int = 0
     timeout_s: float = 60.0
-    """Bound on one run, and separately on one load."""
+    """Limit on the time of one run, and separately on the time of one load."""
     logs_bytes: int = 10 * 1024 * 1024
     env: Mapping[str, str] = field(default_factory=dict)
     fast_init: bool = False
-    """Skip random initialisation while the model is built for loading."""
+    """Whether to skip the random initialisation of weights that the loading of the model replaces anyway."""
     template: TemplateSpec | None = None
-    """The template to fork it from, which is made first if it is not there; None: load it from nothing."""
+    """The template to fork the function from. It is made first if it does not exist. None: load from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +115,17 @@ class Call:
     activation: ActivationId
     function: FunctionKey
     args: bytes
-    """The request as UTF-8 JSON object, passed on as it is."""
+    """The request, a JSON object in UTF-8. It is passed on unchanged."""
     env: Mapping[str, str] = field(default_factory=dict)
     """``__OW_*`` variables of this activation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a run left behind, beside its `RunFinished` event."""
+    """The result and the logs of a run, reported together with its `RunFinished` event."""
 
     result: bytes | None = None
-    """JSON object or array as UTF-8; None when there is a failure."""
+    """A JSON object or array in UTF-8, or None when the run failed."""
     logs: Sequence[str] = ()
     """``"%-30s %s: %s" % (iso_time, "stdout"|"stderr", text)``, OpenWhisk's form."""
 
@@ -132,7 +134,7 @@ Report: TypeAlias = Callable[[Event, Answer | None], None]
 
 
 class Container(Protocol):
-    """One container. Commands are accepted from its `ContainerStarted` on."""
+    """One container. Commands may be given once its `ContainerStarted` has been reported."""
 
     @property
     def id(self) -> ContainerId: ...
@@ -146,7 +148,7 @@ class Container(Protocol):
     def offload(self, function: ResidentKey) -> None: ...
 
     def forget(self, function: ResidentKey) -> None:
-        """No command will name this function or template again, and nothing of it is in the container."""
+        """Drop everything known of a function or template that is not there and will not be named again."""
         ...
 
     def stop(self) -> None: ...
@@ -158,13 +160,13 @@ class Backend(Protocol):
     def start(self, spec: ContainerSpec, report: Report) -> Container: ...
 
     def isolation(self) -> Sequence[str]:
-        """What isolation this host gives and what it does not, a line each, for start-up and ``status``."""
+        """Lines that say which isolation this host gives and which it lacks, for start-up and ``status``."""
         ...
 
     def used_bytes(self) -> int:
-        """Measured memory of all containers now."""
+        """The latest measured memory of all containers together."""
         ...
 
     async def close(self) -> None:
-        """End whatever is still running, report nothing more."""
+        """End everything that is still running, and report nothing more."""
         ...

@@ -1,4 +1,4 @@
-"""The two clocks of a backend: the event loop's, and one moved by hand for tests and deterministic fakes."""
+"""Two clocks for backends: one for an event loop, and one that is moved by hand, for tests and deterministic fakes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 
 class LoopClock:
-    """Monotonic time, and timers of an asyncio event loop (the running one unless given).
+    """Monotonic time, with timers of an asyncio event loop (the running loop, unless another one is given).
 
-    Not the loop's own time: uvloop's moves in steps of a millisecond, longer than a whole start should take.
+    `now` does not use the loop's own time, because uvloop's time moves in steps of a millisecond. A whole start should
+    take less than that.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -38,8 +39,9 @@ class _Timer:
 class ManualClock:
     """Time that stands still until `advance` moves it.
 
-    Timers fire in the order of their times, those of the same time in the order in which they were set, and `now`
-    is each timer's own time while it fires. A timer set for the past fires at the next `advance`, even by zero.
+    Timers fire in the order of their times. Timers for the same time fire in the order in which they were set. While
+    a timer fires, `now` is the time of that timer. A timer set for the past fires at the next `advance`, even
+    `advance(0)`.
     """
 
     def __init__(self, start_s: float = 0.0) -> None:
@@ -57,19 +59,19 @@ class ManualClock:
         return timer.cancel
 
     def next_at(self) -> float | None:
-        """The time of the earliest timer, None when there is none."""
+        """The time of the earliest timer, or None when no timer is set."""
         while self._timers and self._timers[0].callback is None:
             heapq.heappop(self._timers)
         return self._timers[0].when if self._timers else None
 
     def advance(self, seconds: float) -> None:
-        """Move time forward, firing every timer that falls due, also those that are set meanwhile."""
+        """Move time forward. Fire every timer that falls due, including timers that are set meanwhile."""
         self.advance_to(self._now + seconds)
 
     def advance_to(self, when: float) -> None:
-        """Like `advance`, to a time.
+        """Move time forward to `when`, as `advance` does.
 
-        Raises ValueError when it lies in the past.
+        Raises ValueError when `when` lies in the past.
         """
         if when < self._now:
             raise ValueError(f"time cannot go back from {self._now} to {when}; give a later time")
@@ -82,6 +84,6 @@ class ManualClock:
         self._now = when
 
     def run(self) -> None:
-        """Fire timers, moving time from one to the next, until none is left."""
+        """Move time from timer to timer, and fire each, until no timer is left."""
         while (due := self.next_at()) is not None:
             self.advance_to(max(due, self._now))

@@ -1,8 +1,8 @@
-"""What the manager of one container can truly report, from what it was told to do.
+"""Checks that the reports of a container's manager are possible after the commands that the manager was given.
 
-A manager may have been taken over: where there is no root it shares its user id with functions. So a report is only
-believed when it may follow from the commands and reports before it. What may not is a `ProtocolError`, and ends that
-container and nothing else.
+Functions may have taken over their manager: without root, the manager has the same user id as the functions. So a
+report is believed only if it can follow from the earlier commands and reports. Any other report raises
+`ProtocolError`, which ends that container and nothing else.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from ..wire.framing import ProtocolError
 
 
 class Expected:
-    """Loads, runs and ends of one container that its manager has been told of and has not reported yet."""
+    """The loads, runs and ends that one manager was commanded to do and has not reported yet."""
 
     def __init__(self) -> None:
         self._is_ready = False
         self._loaded: set[ResidentKey] = set()
         self._loads: Counter[ResidentKey] = Counter()
-        """Loads whose end has not been reported. A load of what is there already leaves one too many: no harm."""
+        """Loads whose end is not reported yet. Loading a loaded resident makes a count too high, without harm."""
         self._runs: dict[ActivationId, tuple[FunctionKey, float]] = {}
-        """Runs, by function and when they were asked for. While one goes on its function may be loaded again."""
+        """Function and command time of each run. The function may be loaded again until the run has been reported."""
         self._templates: dict[FunctionKey, ResidentKey] = {}
-        """Of all functions ever named here: their templates may be made for them."""
+        """Templates of all functions that were named and not forgotten: they may be made for their functions."""
         self._asked_at: dict[ResidentKey, float] = {}
-        """When the loads that have not ended were asked for."""
+        """The times at which the loads that have not ended were commanded."""
         self._ends: set[ResidentKey] = set()
-        """Those whose end was asked for."""
+        """Residents that the manager was commanded to end."""
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ class Expected:
         self._ends.add(key)
 
     def forget(self, key: FunctionKey) -> None:
-        """No command names this function any more, and nothing of it is there."""
+        """Forget a function that no later command names and that is not in the container."""
         self._templates.pop(key, None)
 
     def _will_be_loaded(self, key: ResidentKey, template: ResidentKey | None, now: float) -> None:
@@ -69,7 +69,7 @@ class Expected:
             raise ProtocolError("it reports before it is ready")
 
     def loaded(self, message: messages.Loaded, now: float) -> float:
-        """Returns how long that can have taken at most."""
+        """Returns the most seconds that the load can have taken."""
         key = message.function
         asked_at = self._asked_at.get(key, now)
         self._end_load(key, "is loaded")
@@ -81,7 +81,7 @@ class Expected:
     def load_failed(self, message: messages.LoadFailed) -> None:
         self._end_load(message.function, "cannot be loaded")
         if not self._is_awaited(message.function):
-            self._ends.discard(message.function)  # there is nothing left to be ended
+            self._ends.discard(message.function)  # nothing is left that could be ended
 
     def gone(self, message: messages.Gone) -> None:
         key = message.function
@@ -96,7 +96,7 @@ class Expected:
         self._ends.discard(key)
 
     def ran(self, message: messages.Ran, now: float) -> float:
-        """Returns how long that can have taken at most."""
+        """Returns the most seconds that the run can have taken."""
         function, asked_at = self._runs.pop(message.activation, ("", 0.0))
         if not function or function != message.function:
             raise ProtocolError(f"it has run {message.activation:.100}, which nobody has asked for")
@@ -124,7 +124,7 @@ class Expected:
             self._asked_at.pop(key, None)
 
     def _may_be_loaded(self, key: ResidentKey) -> bool:
-        """Whether a call waits for it, or a function that is forked from it does."""
+        """Whether a load or run of `key` is awaited, or one of a function that is forked from the template `key`."""
         return self._is_awaited(key) or any(
             template == key and self._is_awaited(function) for function, template in self._templates.items()
         )

@@ -1,4 +1,4 @@
-"""Which modules the functions of an environment import, learned from their loads and remembered between starts."""
+"""Remembers which modules the functions of an environment import: learned from loads, kept on disk between starts."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from ..core.model import ResidentKey
 from ..wire.bounds import MOST_MODULE_CHARS, MOST_MODULES
 
 MOST_FILES = 200
-"""Environments remembered on disk; beyond that the one that was learned longest ago is forgotten."""
+"""Number of environments remembered on disk. Beyond that, the one that was written longest ago is deleted."""
 
 log = logging.getLogger(__name__)
 
 
 class LearnedModules:
-    """By template key, dotted names in the order in which they were imported; kept in `folder` if there is one.
+    """Dotted module names in the order of their imports, by template key, kept in `folder` if one is given.
 
-    `read` touches the disk and may be called in any thread; after it nothing else does but a thread of this one's own.
+    `read` reads from the disk and may be called in any thread. After `read`, only this object's own thread uses the
+    disk, so the other methods do not wait for it.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -34,7 +35,7 @@ class LearnedModules:
         self._writer: ThreadPoolExecutor | None = None
 
     def read(self) -> None:
-        """Read what was learned before; does nothing for a second time."""
+        """Read the modules that earlier starts have learned. A second call does nothing."""
         with self._reading:
             if not self._is_read and self._folder is not None:
                 for path in _newest_last(self._folder)[-MOST_FILES:]:
@@ -42,13 +43,13 @@ class LearnedModules:
             self._is_read = True
 
     def of(self, template: ResidentKey) -> tuple[str, ...]:
-        """Empty when nothing has been learned. The same object until something new is."""
+        """The learned modules, empty at first. Returns the same object until a new module is learned."""
         if not self._is_read:
             self.read()
         return self._modules.setdefault(template, ())
 
     def add(self, template: ResidentKey, modules: Iterable[str]) -> None:
-        """A function that can be forked from this template imported these as well."""
+        """Note modules that were imported by a function that can be forked from this template."""
         known = self.of(template)
         fit = (name for name in modules if 0 < len(name) <= MOST_MODULE_CHARS and name.isprintable())
         merged = tuple(dict.fromkeys((*known, *fit)))[:MOST_MODULES]
@@ -61,7 +62,7 @@ class LearnedModules:
             self._writer.submit(_write, self._folder, template, merged)
 
     def close(self) -> None:
-        """Return when everything has been written."""
+        """Wait until everything has been written to disk."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.shutdown()

@@ -1,7 +1,7 @@
-"""Containers that exist in memory only: deterministic, with costs you choose. For our tests and for yours.
+"""A deterministic backend whose containers exist in memory only, with costs that you choose. It is meant for tests.
 
-It keeps the same contract as the real backends. Given a `ManualClock` everything happens when you move the clock;
-what a function does is a `Costs`, by function key::
+It keeps the same contract as the real backends. With a `ManualClock`, everything happens when you move the clock. The
+behaviour of each function is described by a `Costs`, by function key::
 
     clock = ManualClock()
     backend = MemoryBackend(clock, {"guest/resnet@0.0.1": Costs(library_s=1.3, model_s=0.5, compute_s=0.08)})
@@ -28,12 +28,12 @@ from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, Temp
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a function, or a template, costs, and how it fails if it does."""
+    """The costs of a function or a template, and its failures, if it is to fail."""
 
     library_s: float = 0.0
-    """From nothing; for a template, the time of its imports."""
+    """Time of the imports, for a function that is loaded from nothing, or for a template."""
     fork_s: float = 0.0
-    """In the place of `library_s`, when it is forked from a template."""
+    """Replaces `library_s` when the function is forked from a template."""
     model_s: float = 0.0
     compute_s: float = 0.0
     resident_bytes: int = 64 * MIB
@@ -49,16 +49,16 @@ class Costs:
 class _Resident:
     key: ResidentKey
     template: ResidentKey | None = None
-    """The template that it waits for, or is being forked from."""
+    """The template from which the resident is forked once that is loaded."""
     loaded: bool = False
     cancel: Callable[[], None] | None = None
 
 
 class MemoryBackend:
-    """`start_s`, `stop_s`, `end_s`: seconds to create a container, to stop one, to give back what a resident held.
+    """A container is created in `start_s` and stopped in `stop_s`; a resident's memory is given back in `end_s`.
 
-    A run does not wait for `end_s` of other residents; with `waits_for_ends` it does, as in a container whose limit
-    does not hold what ends beside what stays.
+    A run does not wait for the ends of other residents, unless `waits_for_ends` is set. Then the containers behave as
+    if their limits had no room for the memory of ending residents beside that of the function that runs.
     """
 
     name = "memory"
@@ -78,7 +78,7 @@ class MemoryBackend:
         self.start_s, self.stop_s, self.end_s = start_s, stop_s, end_s
         self.waits_for_ends = waits_for_ends
         self.start_failure: Failure | None = None
-        """Set it, and containers fail to start."""
+        """If set, containers fail to start, with this failure."""
         self.containers: dict[ContainerId, MemoryContainer] = {}
 
     def start(self, spec: ContainerSpec, report: Report) -> MemoryContainer:
@@ -143,7 +143,7 @@ class MemoryContainer:
             self._begin(resident)
 
     def _begin(self, resident: _Resident) -> None:
-        """Start a load, unless it has to wait for its template or for the end of an earlier process of its own."""
+        """Start a load, unless it has to wait for its template or for the end of an earlier process of the resident."""
         if resident.key in self._ending:
             return
         costs = self._backend.costs_of(resident.key)
@@ -166,7 +166,7 @@ class MemoryContainer:
             self._end(function)
 
     def forget(self, function: ResidentKey) -> None:
-        pass  # nothing is kept of what is not there
+        pass  # nothing is remembered of residents that are not there
 
     def stop(self) -> None:
         self.vanish()
@@ -176,18 +176,18 @@ class MemoryContainer:
     # -- what a test may make happen -------------------------------------------------------------------------------
 
     def lose(self, failure: Failure) -> None:
-        """The container dies."""
+        """Let the container die."""
         self.vanish()
         self._alive = True
         self._after(0.0, lambda: self._gone(failure))
 
     def kill(self, function: ResidentKey, failure: Failure) -> None:
-        """An idle resident dies."""
+        """Let an idle resident die."""
         del self._residents[function]
         self._after(0.0, lambda: self._tell(ResidentGone(self._backend.clock.now(), self.id, function, failure)))
 
     def vanish(self) -> None:
-        """Report nothing more."""
+        """Drop the container and everything in it, and report nothing more."""
         self._alive = False
         for cancel in self._timers:
             cancel()
@@ -200,7 +200,7 @@ class MemoryContainer:
     # -- effects ---------------------------------------------------------------------------------------------------
 
     def _after(self, seconds: float, then: Callable[[], None]) -> Callable[[], None]:
-        """Reports are never made from inside a command, hence a timer even for no time."""
+        """Call `then` from a timer, even for 0 s, because no report may be made from inside a command."""
 
         def fire() -> None:
             self._timers.discard(cancel)
@@ -264,7 +264,7 @@ class MemoryContainer:
         self._begin_waiting(key)
 
     def _begin_waiting(self, template: ResidentKey) -> None:
-        """Go on with what was to be forked from a template: it is there, or it could not be made."""
+        """Go on with the loads that wait for a template, now that the template is loaded or could not be made."""
         for resident in list(self._residents.values()):
             if resident.template == template and not resident.loaded and resident.cancel is None:
                 if template not in self._residents:
@@ -272,7 +272,7 @@ class MemoryContainer:
                 self._begin(resident)
 
     def _continue_run(self) -> None:
-        """Take the run one step further: others ended, then loaded, then computing."""
+        """Take the run to its next step: the ends of other residents, the load of the function, or its computation."""
         run = self._run
         if run is None or run.cancel is not None or run.function.key in self._ending:
             return

@@ -1,7 +1,8 @@
 """The backend ``process``: a container is a session of processes with the Intra-Container Manager at its head.
 
-Works on any Linux from 5.3 on, without root. Memory limits are enforced by measuring; what else the host gives and
-does not give, `ProcessBackend.isolation` says. Semantics: `instainfer.backends.base`.
+The backend works on any Linux from 5.3 on, without root. Memory limits are enforced by measuring.
+`ProcessBackend.isolation` lists the other isolation that the host gives or lacks. `instainfer.backends.base` describes
+the contract that this backend keeps.
 """
 
 from __future__ import annotations
@@ -43,20 +44,20 @@ from .result import checked_logs, checked_result
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 5.0
-"""How long a manager may take to end everything before it is killed itself."""
+"""How long a manager may take to end its container before the manager is killed."""
 _KILL_GRACE_S = 10.0
-"""How long a container may take to be gone after that before closing waits for it no more."""
+"""How long `ProcessBackend.close` waits for containers after it has killed their managers."""
 _MOST_UNREAD_BYTES = MAX_ARGS_BYTES + 64 * MIB
-"""Commands that a manager has not read: the largest request there can be, and what functions and templates are."""
+"""Limit on commands that a manager has not read: the largest request, and descriptions of functions and templates."""
 _REPORTS_AT_ONCE = 64
-"""Then everybody else has a turn."""
+"""After so many reports of one container, the event loop may do other work."""
 _MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 _MOST_TOLD = 20
-"""Modules that a template does without and that are named in the log at a time."""
+"""How many of the modules that a template lacks are named in the log at a time."""
 
 
 class ProcessBackend:
-    """Containers as sessions of processes on this machine. To be used inside a running event loop."""
+    """Runs containers as sessions of processes on this machine. It must be used inside a running event loop."""
 
     name = "process"
 
@@ -70,9 +71,10 @@ class ProcessBackend:
         memory: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`scratch` takes the functions' private files; `python` runs the managers; `env` is for all functions.
+        """`scratch` takes the functions' private files, `python` runs the managers, and all functions get `env`.
 
-        `memory` is where it is kept what templates should import; without it that is learned anew each time.
+        The folder `memory` keeps the names of the modules that templates should import. Without it, these are learned
+        anew after each start.
         """
         self.clock = clock
         self.python = python
@@ -81,10 +83,10 @@ class ProcessBackend:
         self.env = dict(env or {})
         self.learned = LearnedModules(memory)
         self.left_out: dict[ResidentKey, dict[str, str]] = {}
-        """By template, modules that it should have imported and has not, and why."""
+        """By template, the modules that it should have imported and has not, with the reasons."""
         self.containers: set[ProcessContainer] = set()
         self.system_isolation: Sequence[str] = jail.describe()
-        """As applied to the function that was loaded last; before that, as this host should allow."""
+        """Isolation of the function loaded last; before any load, the isolation that this host should allow."""
 
     def start(self, spec: ContainerSpec, report: Report) -> ProcessContainer:
         container = ProcessContainer(self, spec, report)
@@ -100,18 +102,18 @@ class ProcessBackend:
         ]
 
     def made_folder(self) -> Path:
-        """For a container's files. Reads what templates should import on the way; both are for a thread."""
+        """Make a folder for a container's files, and read the learned modules. This blocks, so call it in a thread."""
         self.learned.read()
         self.scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="container-", dir=self.scratch))
-        folder.chmod(0o711)  # each function's part of it is its own; one with its own uid must get there
+        folder.chmod(0o711)  # functions with user ids of their own must reach their private folders in it
         return folder
 
     def used_bytes(self) -> int:
         return sum(container.used_bytes for container in self.containers)
 
     def note_left_out(self, template: ResidentKey, reasons: Mapping[str, str]) -> None:
-        """Say so, once each."""
+        """Log the modules that a template could not import. A module is logged again only for a new reason."""
         known = self.left_out.setdefault(template, {})
         news = {module: reason for module, reason in reasons.items() if known.get(module) != reason}
         known.update(islice(news.items(), max(0, MOST_MODULES - len(known))))
@@ -137,13 +139,13 @@ class ProcessBackend:
 
 
 class ProcessContainer(asyncio.Protocol):
-    """One container; at the same time the protocol of the connection to its manager."""
+    """One container, and also the asyncio protocol of the connection to its manager."""
 
     def __init__(self, backend: ProcessBackend, spec: ContainerSpec, report: Report) -> None:
         self.id = spec.id
         self.used_bytes = 0
         self.ended = asyncio.Event()
-        """Set when nothing of it is left, neither processes nor files."""
+        """Set when the container has neither processes nor files any more."""
         self._backend = backend
         self._clock = backend.clock
         self._report: Report | None = report
@@ -152,11 +154,11 @@ class ProcessContainer(asyncio.Protocol):
         self._manager: ManagerProcess | None = None
         self._transport: asyncio.Transport | None = None
         self._defined: dict[FunctionKey, tuple[FunctionSpec, tuple[str, ...]]] = {}
-        """What its manager was told last of each function, and what its template is to import."""
+        """By function, what the manager was last told: the function, and the modules that its template is to import."""
         self._is_started = False
         self._is_stopping = False
         self._is_refused = False
-        """It has said what it may not say, and is not listened to any more."""
+        """Whether the manager has broken the protocol. Its reports are ignored from then on."""
         self._complaint = ""
         self._cancel_timer = self._clock.call_at(self._clock.now() + backend.start_timeout_s, self._start_is_overdue)
         self._life = asyncio.get_running_loop().create_task(self._live(spec))
@@ -198,12 +200,12 @@ class ProcessContainer(asyncio.Protocol):
             self.kill()
 
     def end_silently(self) -> None:
-        """Like `stop`, but nothing more is reported."""
+        """Stop the container, as `stop` does, but report nothing more."""
         self._report = None
         self.stop()
 
     def kill(self) -> None:
-        """End it at once; what is left of its session is ended when its manager has."""
+        """Kill the manager. `ManagerProcess.run` ends the rest of the session once the manager has ended."""
         if self._manager is not None:
             self._manager.kill()
 
@@ -215,7 +217,7 @@ class ProcessContainer(asyncio.Protocol):
             self._refuse("does not read what it is told")
 
     def _define(self, spec: FunctionSpec) -> None:
-        """Tell what is to be known of a function, unless that was said already."""
+        """Describe a function to the manager, unless the manager has the same description already."""
         modules = self._modules(spec.template) if spec.template is not None else ()
         told = self._defined.get(spec.key)
         if told is None or told[0] is not spec or told[1] is not modules:
@@ -223,7 +225,7 @@ class ProcessContainer(asyncio.Protocol):
             self._send(messages.Define(_wire_form(spec, modules)))
 
     def _modules(self, template: TemplateSpec) -> tuple[str, ...]:
-        """What a template is to import; the same object as long as it is the same."""
+        """Names of the modules that a template is to import; the same object as long as the names are the same."""
         return template.modules or self._backend.learned.of(template.key)
 
     # -- its life -----------------------------------------------------------------------------------------------------
@@ -238,7 +240,7 @@ class ProcessContainer(asyncio.Protocol):
             await self._has_ended("", folder)
             return
         if self._is_stopping or self._complaint:
-            self._manager.kill()  # that was said while there was no manager yet
+            self._manager.kill()  # `kill` found no manager at that time
         last_words = "cannot be talked to"
         try:
             last_words = await self._manager.run(self)
@@ -246,7 +248,7 @@ class ProcessContainer(asyncio.Protocol):
             await self._has_ended(last_words, folder)
 
     async def _has_ended(self, last_words: str, folder: Path | None) -> None:
-        """Whatever it ended of: say so, leave no files, and keep nobody waiting."""
+        """Report the container's end, remove its files, and let `ProcessBackend.close` go on."""
         self._cancel_timer()
         self.used_bytes = 0
         try:
@@ -286,7 +288,7 @@ class ProcessContainer(asyncio.Protocol):
         self._take_reports(data, _REPORTS_AT_ONCE)
 
     def _take_reports(self, data: bytes = b"", at_most: int | None = None) -> None:
-        """Hand on what has come, in order; what is left after some reports, when everybody else has had a turn."""
+        """Handle the received reports, in order. After `at_most` reports, the event loop does other work first."""
         if self._is_refused:
             return
         taken = 0
@@ -297,8 +299,8 @@ class ProcessContainer(asyncio.Protocol):
         except ProtocolError as error:
             self._refuse(f"does not keep to the protocol: {error}")
         except Exception as error:
-            # An error of ours, which must not take the transport along. What was to be said is lost, and with it what
-            # is known of the container: so it ends, which answers everybody who waits for it.
+            # This is a bug of ours, which must not break the transport. The report is lost, so the state of the
+            # container is no longer known. The container ends, and its end answers every call that waits for it.
             log.exception("a report of container %s could not be taken", self.id)
             self._refuse(f"has reported what could not be taken: {type(error).__name__}: {error}")
         transport = self._transport
@@ -317,7 +319,7 @@ class ProcessContainer(asyncio.Protocol):
             self._report(event, answer)
 
     def _refuse(self, complaint: str) -> None:
-        """Listen to it no more; its end is told when it and all that belongs to it have ended."""
+        """Ignore the manager from now on, and kill it. The end is reported when the whole session has ended."""
         if not self._is_refused:
             self._is_refused = True
             self._complaint = complaint
@@ -330,9 +332,9 @@ class ProcessContainer(asyncio.Protocol):
             self._manager.disconnected.set()
 
     def _translate(self, message: Any) -> tuple[Event | None, Answer | None]:
-        """What it says to the core, if anything. Raises `ProtocolError` for what cannot be true.
+        """The event for the core, if there is one. Raises `ProtocolError` for a message that cannot be true.
 
-        Times and sizes are its own; they are bounded by our clock and by the machine.
+        Times and sizes are the manager's measurements, so they are limited by our clock and by the machine's memory.
         """
         now = self._clock.now()
         answer = None
@@ -393,7 +395,7 @@ class ProcessContainer(asyncio.Protocol):
         return event, answer
 
     def _learn(self, message: messages.Loaded) -> None:
-        """What a load has shown of what templates should import and should not."""
+        """Note the modules that the load of a function imported, and those that a template could not import."""
         if message.left_out and is_template(message.function):
             self._backend.note_left_out(message.function, message.left_out)
         spec, _ = self._defined.get(message.function, (None, ()))
@@ -402,7 +404,7 @@ class ProcessContainer(asyncio.Protocol):
 
 
 def _possible(size_bytes: int) -> int:
-    """No more than the machine has."""
+    """The size, but at most the memory that the machine has."""
     return min(size_bytes, _MACHINE_BYTES)
 
 

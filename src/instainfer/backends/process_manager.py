@@ -1,4 +1,4 @@
-"""A container manager's process as its invoker holds it: start it, talk to it, see the end of it and of its session."""
+"""Starts the process of a container's manager, connects to it, and waits until its whole session has ended."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..runtime.process import OPERATORS
 _LOG = "manager.log"
 _TAIL_BYTES = 2000
 _END_S = 30.0
-"""What is left of a session after that cannot be ended; nobody waits for it."""
+"""Processes of a session that are alive so long after they were killed cannot be ended. They are left behind."""
 _LAST_REPORTS_S = 5.0
 
 
@@ -27,11 +27,11 @@ class ManagerProcess:
     """The manager of one container, head of a session of its own."""
 
     def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
-        """Start it; `env` is for the processes of functions.
+        """Start the manager. The processes of functions get `env`.
 
-        To be called in the event loop's thread, although it takes a millisecond: the manager ends when the thread
-        that has started it does, which for any other one can be earlier than for the platform.
-        Raises OSError when that is not possible; nothing is left then.
+        This must be called in the event loop's thread, although it blocks for a millisecond: the manager ends when the
+        thread that started it ends, and any other thread may end before the platform does.
+        Raises OSError when the manager cannot be started; nothing of it is left then.
         """
         self.disconnected = asyncio.Event()
         self._log = folder / _LOG
@@ -69,17 +69,17 @@ class ManagerProcess:
         self._process.kill()
 
     async def run(self, protocol: asyncio.Protocol) -> str:
-        """Connect `protocol` to it; return when it, its connection and its whole session have ended.
+        """Connect `protocol` to the manager. Return when the manager, its session and the connection have ended.
 
-        Returns how it ended and what it wrote last, in words.
+        Returns a text that says how the manager ended, with the last output of the manager.
         """
         try:
             transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self._ours)
             await _readable(self._pidfd)
-            # It is reaped only afterwards: until then the session's number cannot be anyone else's.
+            # The manager is reaped only after this, so that no other session can get the same number meanwhile.
             left = await asyncio.to_thread(_end_session, self._process.pid)
-            # Reports that it has still sent come before its end. Whoever has got hold of its end of the connection and
-            # does not belong to the session could keep it open: nobody waits for that.
+            # The manager's last reports must arrive before its end is reported. A process outside the session that
+            # has got the manager's socket could keep the connection open for ever, hence the time limit.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.disconnected.wait(), _LAST_REPORTS_S)
             transport.abort()
@@ -103,7 +103,7 @@ def _how_it_ended(code: int, log: Path) -> str:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # those for real time have numbers only
+    except ValueError:  # real-time signals have no names
         return f"signal {number}"
 
 
@@ -123,9 +123,9 @@ async def _readable(fd: int) -> None:
 
 
 def _end_session(session: int) -> list[int]:
-    """Kill every process of a session, and those that they start meanwhile, and wait for their ends, but not for ever.
+    """Kill the processes of a session, including new ones that they start, and wait for their ends up to `_END_S`.
 
-    Returns those that are still there. Looks through all of ``/proc`` and blocks: for a thread of its own.
+    Returns the ids of those that are still alive. This reads all of ``/proc`` and blocks, so call it in a thread.
     """
     until = time.monotonic() + _END_S
     while (pids := _living_members(session)) and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""The answer of a run and its logs, as they came out of a container."""
+"""Checks the answer and the logs of a run that come out of a container."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ..wire.bounds import LOGS_SLACK_BYTES
 from ..wire.framing import ProtocolError
 
 _TWO_BYTES = b'"\\\b\f\r\t'
-"""What takes two bytes in JSON."""
+"""Characters that take two bytes in JSON."""
 _SIX_BYTES = bytes(set(range(32)) - set(_TWO_BYTES) - {10})
-"""What takes six, but for the ends of lines."""
+"""Characters that take six bytes in JSON. The newline is left out, because it separates lines."""
 
 
 def checked_result(answer: bytes) -> tuple[bytes | None, Failure | None]:
-    """The answer, or the failure that it is none.
+    """The answer and None, or None and a failure if the answer is invalid.
 
-    A function's process makes its answers with our code, but the function's code could write others: what is passed on
-    to callers and into records as it is must be JSON of an object or an array.
+    Our code in a function's process writes valid answers, but the function's own code could write any bytes instead.
+    Answers are passed on to callers and records unchanged, so each must be a JSON object or array.
     """
     if answer.lstrip()[:1] not in {b"{", b"["}:
         return None, _bad("is no JSON object or array")
@@ -31,9 +31,10 @@ def checked_result(answer: bytes) -> tuple[bytes | None, Failure | None]:
 
 
 def checked_logs(raw: bytes, limit_bytes: int) -> list[str]:
-    """The lines of a run's logs. Raises `ProtocolError` for more than `limit_bytes` as they will be stored.
+    """The lines of a run's logs. Raises `ProtocolError` if they would take more than `limit_bytes` when stored.
 
-    A manager keeps to that (`runtime.logs.Log`); one that was taken over could have few bytes become large records.
+    An honest manager keeps to the limit (`runtime.logs.Log`). A manager that was taken over could send few bytes that
+    become a large record.
     """
     if not raw:
         return []

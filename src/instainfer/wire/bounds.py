@@ -1,7 +1,8 @@
-"""How much messages may hold, and the kinds of fields that several of them share.
+"""Limits on the sizes of messages, and the kinds of fields that several messages share.
 
-Bounds on what an invoker tells a manager, and a manager a process, keep accidents away and are generous. Bounds on what
-comes back keep enemies away: a function's process says what its author likes.
+Messages from an invoker to a manager, and from a manager to a process, have generous limits, which only guard against
+accidents. Messages the other way have limits that guard against attacks, because a function's author decides what the
+function's process sends.
 """
 
 from __future__ import annotations
@@ -10,24 +11,24 @@ from .framing import MIB
 from .schema import choice, integer, many, name, names, native, number, prose, reasons, remark, table, text
 
 MAX_ARGS_BYTES = 128 * MIB
-"""Bound on one request inside a container; what a caller may send is the controller's to decide and far less."""
+"""Limit on one request inside a container. The controller sets a far lower limit for callers."""
 MAX_ANSWER_BYTES = 32 * MIB
-"""Bound on one answer inside a container; what a function may answer is the controller's to decide and far less."""
+"""Limit on one answer inside a container. The controller sets a far lower limit for functions."""
 MAX_LOGS_BYTES = 16 * MIB
-"""Bound on what is kept of one activation's logs, whatever its limit says."""
+"""Limit on the stored logs of one activation, even if the function's own limit is higher."""
 LOGS_SLACK_BYTES = 1024
-"""For the line which says that logs were cut."""
+"""Additional room for the line which says that logs were cut."""
 MAX_COMMAND_HEADER_BYTES = 64 * MIB
 MAX_SAID_HEADER_BYTES = 2 * MIB
-"""Of what a function's or a template's process says."""
+"""Limit on the header of a message from a function's or a template's process."""
 MAX_REPORT_HEADER_BYTES = 4 * MIB
 
 MOST_MESSAGE_CHARS = 16_000
-"""Of a failure's words."""
+"""Limit on the text of a failure."""
 MOST_MODULES = 10_000
 MOST_MODULE_CHARS = 200
 MOST_MODULES_CHARS = 400_000
-"""Of the names of all modules in one message; what takes four bytes each is within the header's bound."""
+"""Limit on the names of all modules in one message. They fit into a header even at four bytes per character."""
 
 KEY = text(2000, 1)
 ACTIVATION = text(200, 1)
@@ -36,10 +37,10 @@ WORD = text(1000, 1)
 ENV = table(native(4096), native(MIB), 10_000)
 MODULES = names(MOST_MODULES, MOST_MODULE_CHARS, MOST_MODULES_CHARS)
 SKIPPED = reasons(MOST_MODULES, MOST_MODULE_CHARS, 300, MOST_MODULES_CHARS)
-"""Modules that cannot be had, and why."""
+"""Modules that a template does without, with the reasons."""
 FOLDERS = many(PATH, 100_000)
 ISOLATION = many(remark(400), 8)
-"""Words about what was applied to a process."""
+"""Texts about the isolation that was applied to a process."""
 REASON = remark(300)
 MODULE = name(MOST_MODULE_CHARS)
 MESSAGE = prose(MOST_MESSAGE_CHARS)
@@ -47,12 +48,12 @@ MESSAGE = prose(MOST_MESSAGE_CHARS)
 SIZE = integer(0, 1 << 50)
 SECONDS = number(0.0, 1e9)
 PID = integer(1, 1 << 22)
-"""The kernel's own bound."""
+"""The kernel's own limit on process ids."""
 UID = integer(0, (1 << 32) - 2)
 
 LOAD_FAILURE = choice("load_failed", "out_of_memory")
-"""What a function's process may call the end of its load; how else it can end, it does not live to say."""
+"""Failures of a load that a function's process may report. It does not survive the other failures of a load."""
 RUN_FAILURE = choice("raised", "bad_answer", "crashed", "out_of_memory")
 FAILURE_KIND = choice("load_failed", "crashed", "timed_out", "raised", "bad_answer", "out_of_memory")
-"""What a manager may call a failure: those of `core.model.FailureKind` that are a function's fault. A container's loss
-and everything else that is the platform's fault is only ever found by the invoker."""
+"""Failures that a manager may report: the kinds of `core.model.FailureKind` that are a function's fault. Failures that
+are the platform's fault, such as the loss of a container, are found by the invoker only."""

@@ -1,10 +1,11 @@
-"""What a container's manager and a function's process say to each other.
+"""The messages between a container's manager and a function's process.
 
-The process is sent `Prepare` and says `Jailed`, then `Imported` if it has a model to load, then `Prepared`; or
-`Unloadable`. Then, one at a time, it is sent an `Ask` and says `Answered`, or is sent `Warm` and says `Warmed`.
+The manager sends `Prepare`. The process sends `Jailed`, then `Imported` if there is a model to load, then `Prepared`,
+or `Unloadable` if the load fails. From then on the manager sends one message at a time: an `Ask`, which the process
+answers with `Answered`, or a `Warm`, which it answers with `Warmed`.
 
-Nothing that the manager can measure itself is among what the process says: how long something took is the time between
-two messages, on the manager's clock.
+The process sends nothing that the manager can measure itself. So every duration is the time between two messages on
+the manager's clock.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from .schema import boolean, optional
 
 
 class Prepare(NamedTuple):
-    """Load this function; `scratch` is a folder of its own."""
+    """Load this function. `scratch` is a private folder of the process."""
 
     function: Function
     scratch: str
     env: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
-    """For a forked process, in the place of its template's variables."""
+    """For a forked process, the environment variables that replace those of its template."""
     learns: bool = False
-    """Whether to say which modules of the environment it has imported."""
+    """Whether `Prepared` is to list the modules of the environment that the process has imported."""
     own_uid: bool = False
-    """For a forked process: whether it can be given a user id of its own (see `Apart`)."""
+    """For a forked process, whether the manager can give it a user id of its own (see `Apart`)."""
 
 
 class Ask(NamedTuple):
@@ -50,39 +51,39 @@ class Ask(NamedTuple):
 
 
 class Born(NamedTuple):
-    """A process has been forked for this; it leads a group of its own and will be a child of the manager."""
+    """This connection's process has been forked. It leads its own process group and will be a child of the manager."""
 
     pid: int
 
 
 class Apart(NamedTuple):
-    """A forked process has entered a user namespace of its own and waits for an id in there."""
+    """A forked process has entered a user namespace of its own, and waits for a user id in that namespace."""
 
 
 class Mapped(NamedTuple):
     uid: int
-    """The same inside and outside; also its group's."""
+    """The user id, which is the same inside and outside the namespace. The group id is the same number."""
 
 
 class Jailed(NamedTuple):
-    """What the process could give up and what not, in words.
+    """Texts about the rights that the process could give up, and those that it could not.
 
-    Said once, before anything of the environment or the function runs: what is said later may be the function's words.
-    In a forked process the environment's packages have run already, see `runtime.resident.Resident.is_jailed`.
+    Sent once, before any code of the environment or the function runs, because such code could forge messages. In a
+    forked process, packages of the environment have run already; see `runtime.resident.Resident.is_jailed`.
     """
 
     isolation: list[str]
 
 
 class Imported(NamedTuple):
-    """The function's imports are done and its model is loaded from here on. Not said where there is no model."""
+    """The function's imports are done, and its model is loaded next. Not sent when the function has no model."""
 
 
 class Prepared(NamedTuple):
     """The function waits for requests."""
 
     modules: list[str] = []  # noqa: RUF012 - a default of a named tuple, never changed
-    """If it `learns`: modules of the environment that it has imported itself, in order."""
+    """If `Prepare.learns` was set, the modules of the environment that the process itself has imported, in order."""
 
 
 class Unloadable(NamedTuple):
@@ -90,20 +91,20 @@ class Unloadable(NamedTuple):
 
 
 class Warm(NamedTuple):
-    """Run the function's own ``warmup()``, if it has one, so that its first request finds everything ready.
+    """Run the function's own ``warmup()``, if the function has one, so that its first request is fast.
 
-    For functions that were loaded in the background and that nobody waits for.
+    Only sent to functions that were loaded in the background, and for which no call waits.
     """
 
 
 class Warmed(NamedTuple):
-    """``warmup()`` has ended. If it failed that is in the function's log, and the function serves all the same."""
+    """``warmup()`` has ended. If it failed, the function's log says so, and the function serves calls all the same."""
 
 
 class Answered(NamedTuple):
     failure: Failure | None
     last: bool
-    """The process ends with this answer (a script that came to its end)."""
+    """Whether the process ends after this answer, because the end of a script was reached."""
     answer: bytes
 
 

@@ -1,9 +1,9 @@
-"""Messages as frames: one named tuple per message, one field of the header per field of the tuple.
+"""Turns messages into frames and back. Each message is a named tuple, and each of its fields is a field of the header.
 
-What a field may hold is declared with it (`schema`) and checked when a message is decoded: whoever gets a message gets
-values of the declared types within the declared bounds. Everything else is a `ProtocolError` that names the message,
-the field and what was expected. Unknown fields are ignored, so that an older side understands a newer one; a missing
-field without a default is an error, too.
+The values that a field may hold are declared with `schema`, and checked when a message is decoded. So every decoded
+message has values of the declared types within the declared limits. Any other message raises a `ProtocolError` that
+names the message, the field and the expected value. A missing field without a default is an error, too. Unknown fields
+are ignored, so that an older side understands a newer one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _MOST_SHOWN = 60
 
 
 class Fields:
-    """How one kind of message, or a part of one, is written: what each field of the named tuple `make` may hold."""
+    """Declares one kind of message, or a part of a message: the kinds of the fields of the named tuple `make`."""
 
     def __init__(self, make: Any, body: str = "", /, **kinds: Kind) -> None:
-        """`body` is the field that travels as the frame's body."""
+        """`body` names the field that is sent as the body of the frame."""
         self.make = make
         self.body = body
         if set(make._fields) != {*kinds, *filter(None, [body])}:
@@ -30,14 +30,14 @@ class Fields:
         self._plains = [(name, kind.plain) for name, kind in kinds.items() if kind.plain is not None]
 
     def plain(self, message: Any) -> dict[str, Any]:
-        """For JSON; with the body among the fields."""
+        """The fields of a message as values that JSON can write, and the body, unchanged, among them."""
         values: dict[str, Any] = message._asdict()
         for name, plain in self._plains:
             values[name] = plain(values[name])
         return values
 
     def build(self, values: dict[str, Any]) -> Any:
-        """The named tuple of what JSON gave. Raises `Mismatch`, whose path begins with the field."""
+        """The named tuple made of decoded JSON. Raises `Mismatch`, whose path begins with the name of the field."""
         known: dict[str, Any] = {}
         for name, check, has_default in self._checks:
             if name in values:
@@ -55,11 +55,11 @@ class Fields:
 
 
 class Missing:
-    """In the place of a value that is not there."""
+    """Stands for a missing value in a `Mismatch`."""
 
 
 def nested(fields: Fields) -> Kind:
-    """A part that is a named tuple itself."""
+    """A field that holds a named tuple."""
 
     def check(value: Any) -> Any:
         if type(value) is not dict:
@@ -70,7 +70,7 @@ def nested(fields: Fields) -> Kind:
 
 
 class Vocabulary:
-    """The messages that may pass over one connection in one direction, by their names on the wire."""
+    """The messages that may be sent in one direction of a connection, by their names on the wire."""
 
     def __init__(self, messages: dict[str, Fields], max_header_bytes: int, max_body_bytes: int) -> None:
         self.max_body_bytes = max_body_bytes
@@ -79,11 +79,11 @@ class Vocabulary:
         self._names = {fields.make: name for name, fields in messages.items()}
 
     def decoder(self) -> Decoder:
-        """For the stream that these messages come in."""
+        """A new decoder for a stream of these messages."""
         return Decoder(self._max_header_bytes, self.max_body_bytes)
 
     def encode(self, message: Any) -> bytes:
-        """Raises KeyError for what is not in this vocabulary."""
+        """Raises KeyError for a message that is not in this vocabulary."""
         name = self._names[type(message)]
         fields = self._messages[name]
         header = fields.plain(message)
@@ -92,7 +92,7 @@ class Vocabulary:
         return encode(header, body)
 
     def decode(self, frame: Frame) -> Any:
-        """Raises `ProtocolError` for an unknown message, a missing field, and a value that its field may not hold."""
+        """Raises `ProtocolError` for an unknown message, a missing field, or a value that its field may not hold."""
         name = frame.header.get("type")
         fields = self._messages.get(name) if isinstance(name, str) else None
         if fields is None:
@@ -118,7 +118,7 @@ def _words(name: str, error: Mismatch) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value that may be anything, in few characters."""
+    """A short text about a value of any type."""
     if isinstance(value, str):
         return ascii(value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "...")
     if value is None or isinstance(value, (bool, int, float)):

@@ -1,8 +1,9 @@
-"""What a container's manager and a template's process say to each other.
+"""The messages between a container's manager and a template's process.
 
-The process is sent `Make` and says `Jailed`, then `Made`, or `Unfit` and ends. Then it is sent any number of `Fork`,
-each with three descriptors beside it: the socket of the process to be forked, its stdout and its stderr. It does not
-answer those; the forked process speaks for itself, over its own socket, beginning with `calls.Born`.
+The manager sends `Make`. The process sends `Jailed`, then `Made`; or it sends `Unfit` instead of `Made`, and ends. Then
+the manager sends any number of `Fork`, each with three file descriptors: the socket, stdout and stderr of the process
+to be forked. The template does not answer a `Fork`. The forked process sends messages over its own socket, and
+`calls.Born` is the first of them.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ FORK_FDS = 3
 
 class Make(NamedTuple):
     modules: list[str]
-    """To be imported in this order, full dotted names."""
+    """Full dotted names of the modules to import, in this order."""
     folders: list[str]
-    """What the functions that may be forked from it need to read."""
+    """Folders that must be readable for the functions that may be forked from the template."""
     scratch: str
-    """A folder in which each of them gets its own."""
+    """A folder in which each of these functions gets a private folder."""
 
 
 class Fork(NamedTuple):
@@ -40,14 +41,14 @@ class Fork(NamedTuple):
 
 
 class Made(NamedTuple):
-    """It waits to be forked from."""
+    """The template is ready to be forked."""
 
     skipped: dict[str, str]
-    """Modules that could not be imported, and why."""
+    """Modules that could not be imported, with the reasons."""
 
 
 class Unfit(NamedTuple):
-    """After this import it can no longer be forked from; what has been imported cannot be taken back, so it ends."""
+    """The import of `module` has made forking impossible. An import cannot be undone, so the template ends."""
 
     module: str
     reason: str

@@ -1,14 +1,12 @@
-"""Frames: a JSON header and a body of raw bytes, told apart by their lengths. No IO.
-
-::
+"""Encodes and decodes frames, without IO. A frame is a JSON header and a body of raw bytes, each of a given length::
 
     u32  length of all that follows
     u32  length of the header
          header: a JSON object as UTF-8
-         body: bytes, passed on as they are (requests and answers are never encoded a second time)
+         body: bytes, passed on unchanged (requests and answers are never encoded a second time)
 
-Both lengths are big-endian. Whatever arrives may have been made by an enemy: it comes out as frames, or as a
-`ProtocolError` and nothing else, and what is kept of a frame that is not complete has a bound.
+Both lengths are big-endian. The bytes that arrive may come from an attacker. So decoding gives frames or raises
+`ProtocolError`, never anything else, and the part of an incomplete frame that is kept has a limited size.
 """
 
 from __future__ import annotations
@@ -24,13 +22,13 @@ _LENGTHS = struct.Struct("!II")
 _HEADER_LENGTH_BYTES = 4
 _TOTAL_LENGTH_BYTES = 4
 _MOST_DIGITS = 40
-"""Of a number; reading a longer one takes time that grows with the square of its length on old Pythons."""
+"""Limit on the digits of an integer. Old Pythons take time that grows with the square of the number of digits."""
 
 _encode_header = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 class ProtocolError(Exception):
-    """The other side sent what is not a frame or not a message; nothing more can be read from it."""
+    """The other side sent an invalid frame or message. Nothing more can be read from the connection."""
 
 
 class Frame(NamedTuple):
@@ -39,16 +37,16 @@ class Frame(NamedTuple):
 
 
 def encode(header: dict[str, Any], body: bytes = b"") -> bytes:
-    """One frame as bytes."""
+    """The bytes of one frame."""
     head = _encode_header(header).encode("utf-8", "surrogatepass")
     return b"".join((_LENGTHS.pack(_HEADER_LENGTH_BYTES + len(head) + len(body), len(head)), head, body))
 
 
 class Decoder:
-    """Turns a stream of bytes, cut anywhere, back into frames.
+    """Turns a stream of bytes, which may be cut anywhere, back into frames.
 
-    Never keeps more than one frame of the greatest size and what was fed last. `max_body_bytes` may be changed between
-    two frames: who has not been asked for an answer has nothing large to say.
+    The decoder never keeps more than one frame of the greatest size and the bytes that were fed last. `max_body_bytes`
+    may be changed between frames, because a process that was asked for no answer has no reason to send a large body.
     """
 
     def __init__(self, max_header_bytes: int = 64 * MIB, max_body_bytes: int = 128 * MIB) -> None:
@@ -57,10 +55,10 @@ class Decoder:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take the next bytes; the iterator gives the frames that they complete, often none.
+        """Take the next bytes. The returned iterator gives the frames that these bytes complete, often none.
 
-        It raises `ProtocolError` when it comes to what is no frame, after all the good ones before; the decoder is of
-        no use after that. Frames that were not taken from it are given by the next one.
+        At an invalid frame, the iterator raises `ProtocolError`, after giving all valid frames before. The decoder
+        cannot be used after that. The iterator of the next call gives the frames that were not taken from this one.
         """
         self._buffer += data
         return self._frames()
@@ -75,7 +73,7 @@ class Decoder:
             with memoryview(self._buffer) as view:
                 body = _LENGTHS.size + header
                 head, rest = bytes(view[_LENGTHS.size : body]), bytes(view[body:end])
-            del self._buffer[:end]  # does not move what follows
+            del self._buffer[:end]  # a bytearray drops its first bytes without moving the rest
             yield Frame(_header(head), rest)
 
     def _check(self, total: int, header: int) -> None:

@@ -1,8 +1,8 @@
-"""What invoker and container manager say to each other. Semantics: `instainfer.backends.base`.
+"""The messages between an invoker and a container's manager. `instainfer.backends.base` describes the contract.
 
-Times are seconds, sizes bytes. ``total_bytes`` in a report is the measured memory of the whole container when it was
-made. Functions and templates are named by their keys; what a key stands for is said once, by `Define`, so that the
-commands of every call stay small.
+Times are in seconds, and sizes are in bytes. ``total_bytes`` is the measured memory of the whole container at the time
+of the report. Commands name functions by their keys. `Define` describes the function of a key once, so that the
+commands of each call stay small.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .schema import boolean, integer, optional, table
 
 
 class Template(NamedTuple):
-    """What a container needs to make a template (`backends.base.TemplateSpec`)."""
+    """A template as a container needs it to make the template (`backends.base.TemplateSpec`)."""
 
     key: str
     python: str
@@ -45,7 +45,7 @@ class Template(NamedTuple):
 
 
 class Function(NamedTuple):
-    """What a container needs to know of one version of a function (`backends.base.FunctionSpec`)."""
+    """One version of a function, as a container needs it (`backends.base.FunctionSpec`)."""
 
     key: str
     folder: str
@@ -71,13 +71,13 @@ class Failure(NamedTuple):
 
 
 class Define(NamedTuple):
-    """What a function's key means from now on; precedes the first command that names it."""
+    """Describe a function. Sent before the first command that names the function, and after changes."""
 
     function: Function
 
 
 class Load(NamedTuple):
-    """Pre-load in the background."""
+    """Pre-load a function in the background."""
 
     function: str
 
@@ -89,7 +89,7 @@ class LoadTemplate(NamedTuple):
 
 
 class Run(NamedTuple):
-    """End all others, load if need be, run."""
+    """End all other functions, load this function if it is not loaded, and run it."""
 
     function: str
     activation: str
@@ -99,24 +99,24 @@ class Run(NamedTuple):
 
 class Offload(NamedTuple):
     function: str
-    """Or a template."""
+    """Key of a function or a template."""
 
 
 class Forget(NamedTuple):
-    """No command will name this function again: what was defined for it is not needed any more."""
+    """Drop the description of this function, because no later command will name the function."""
 
     function: str
 
 
 class Stop(NamedTuple):
-    """End everything, then yourself."""
+    """End everything in the container, then the manager."""
 
 
 # -- reports: manager to invoker --------------------------------------------------------------------------------------
 
 
 class Ready(NamedTuple):
-    """The manager takes commands; `isolation` says in words what this host gives."""
+    """The manager takes commands. `isolation` has texts about the isolation that this host gives."""
 
     pid: int
     isolation: list[str]
@@ -124,26 +124,26 @@ class Ready(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A function, or a template, is loaded."""
+    """A function or a template is loaded."""
 
     function: str
     library_s: float
-    """From the start of the process, or from the request to fork it, to the end of its imports."""
+    """Time from the start of the process, or from the request to fork it, to the end of its imports."""
     model_s: float
     resident_bytes: int
     isolation: list[str]
-    """What was in fact applied to this process, in words."""
+    """Texts about the isolation that was in fact applied to this process."""
     total_bytes: int
     forked: bool = False
-    """From a template."""
+    """Whether the process was forked from a template."""
     modules: list[str] = []  # noqa: RUF012 - a default of a named tuple, never changed
-    """Of the environment, imported by this function and not by a template before: what one should import, in order."""
+    """Modules of the environment that this function imported itself. Its template should import them, in this order."""
     left_out: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
-    """Modules that this template should have imported and has not, and why."""
+    """Modules that this template should have imported and has not, with the reasons."""
 
 
 class LoadFailed(NamedTuple):
-    """The load ended and every process of it is gone."""
+    """The load has failed, and all its processes are gone."""
 
     function: str
     failure: Failure
@@ -151,7 +151,7 @@ class LoadFailed(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """A resident's processes are gone; with a failure when nobody had asked for it."""
+    """The processes of a resident are gone. There is a failure if no command had asked for the end."""
 
     function: str
     failure: Failure | None
@@ -159,7 +159,7 @@ class Gone(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """An activation ended."""
+    """An activation has ended."""
 
     activation: str
     function: str
@@ -168,7 +168,7 @@ class Ran(NamedTuple):
     alive: bool
     failure: Failure | None
     answer_bytes: int
-    """The first so many bytes of `rest` are the answer, what follows is the logs, a line each."""
+    """Length of the answer at the start of `rest`. The rest of `rest` is the lines of the logs."""
     total_bytes: int
     rest: bytes
 
@@ -182,7 +182,7 @@ class Ran(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """New measurements of idle residents; `total_bytes` also counts what is loading or running."""
+    """New measurements of idle residents. `total_bytes` also counts the functions that are being loaded or run."""
 
     resident_bytes: dict[str, int]
     total_bytes: int

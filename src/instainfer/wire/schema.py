@@ -1,8 +1,8 @@
-"""What a field of a message may hold. No IO.
+"""The kinds of values that the fields of messages may hold. No IO.
 
-Every value that comes over a wire is checked here and nowhere else, when its message is decoded: its type, and a bound
-on its size. What is beyond the bounds ends the connection, so text and lists that are merely for information are cut to
-their bounds when they are encoded: an honest side never breaks them.
+When a message is decoded, the type and the size of each value are checked here, and nowhere else. A value that is too
+large ends the connection. So texts and lists that only inform are cut to their limits when they are encoded, and an
+honest sender never exceeds those limits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class Mismatch(Exception):
-    """A value is not what its field may hold; `path` says where in the field it is."""
+    """A value is not allowed in its field. `path` is the place of the value in the field."""
 
     def __init__(self, expected: str, value: Any, path: str = "") -> None:
         super().__init__(expected)
@@ -23,12 +23,12 @@ class Mismatch(Exception):
 
 
 class Kind(NamedTuple):
-    """What a field may hold."""
+    """The kind of values that a field may hold."""
 
     check: Callable[[Any], Any]
-    """Takes what JSON gave and returns the field's value. Raises `Mismatch`."""
+    """Turns a value decoded from JSON into the field's value. Raises `Mismatch`."""
     plain: Callable[[Any], Any] | None = None
-    """Takes the field's value and returns what JSON can write, where that is not the same."""
+    """Turns the field's value into a value that JSON can write. None: both are the same."""
 
 
 def integer(least: int, most: int) -> Kind:
@@ -46,7 +46,7 @@ def number(least: float, most: float) -> Kind:
     expected = "a number from {:g} to {:g}".format(least, most)
 
     def check(value: Any) -> float:
-        # What is not a number of JSON (NaN) is below no bound and above none.
+        # NaN, which is no number in JSON, fails both comparisons.
         if (type(value) is not float and type(value) is not int) or not least <= value <= most:
             raise Mismatch(expected, value)
         return float(value)
@@ -75,7 +75,7 @@ def choice(*allowed: str) -> Kind:
 
 
 def text(most: int, least: int = 0) -> Kind:
-    """Text that UTF-8 can hold, of so many characters."""
+    """Text of `least` to `most` characters that UTF-8 can encode."""
     expected = "text of {} to {} characters".format(least, most)
 
     def check(value: Any) -> str:
@@ -87,7 +87,7 @@ def text(most: int, least: int = 0) -> Kind:
 
 
 def native(most: int) -> Kind:
-    """What the operating system may give and takes: paths, values of variables. May hold surrogates, and no NUL."""
+    """Text for the operating system, such as paths and variables. It may hold surrogates, but no NUL."""
     expected = "text without NUL of at most {} characters".format(most)
 
     def check(value: Any) -> str:
@@ -99,7 +99,7 @@ def native(most: int) -> Kind:
 
 
 def prose(most: int) -> Kind:
-    """Text for people; a longer one is cut when it is encoded, and what UTF-8 cannot hold is replaced."""
+    """Text for people. Encoding cuts a longer text, and replaces characters that UTF-8 cannot encode."""
 
     def plain(value: str) -> str:
         if len(value) > most:
@@ -110,7 +110,7 @@ def prose(most: int) -> Kind:
 
 
 def name(most: int) -> Kind:
-    """Text in which everything can be seen, so that it can be shown anywhere."""
+    """Text of printable characters only, so that it can be shown anywhere."""
     expected = "1 to {} printable characters".format(most)
 
     def check(value: Any) -> str:
@@ -122,7 +122,7 @@ def name(most: int) -> Kind:
 
 
 def remark(most: int) -> Kind:
-    """A `name` for people; made one when it is encoded."""
+    """Text for people that encoding turns into a `name`: it is cut, and unprintable characters become spaces."""
 
     def plain(value: str) -> str:
         seen = "".join(c if c.isprintable() else " " for c in value[: most + 1]).strip() or "?"
@@ -132,7 +132,7 @@ def remark(most: int) -> Kind:
 
 
 def many(item: Kind, most: int) -> Kind:
-    """A list."""
+    """A list of at most `most` items."""
     expected = "a list of at most {} items".format(most)
     check_item, plain_item = item
 
@@ -152,7 +152,7 @@ def many(item: Kind, most: int) -> Kind:
 
 
 def table(key: Kind, item: Kind, most: int) -> Kind:
-    """A dict."""
+    """A dict of at most `most` items."""
     expected = "an object of at most {} items".format(most)
 
     def check(value: Any) -> dict[Any, Any]:
@@ -167,7 +167,7 @@ def table(key: Kind, item: Kind, most: int) -> Kind:
 
 
 def names(most: int, most_chars_each: int, most_chars: int) -> Kind:
-    """A list of `name`; what is none, or too much, is left out when it is encoded."""
+    """A list of `name`. Encoding leaves out invalid names, and those that exceed a limit."""
     inner = many(name(most_chars_each), most)
     expected = "at most {} characters in all".format(most_chars)
 
@@ -185,7 +185,7 @@ def names(most: int, most_chars_each: int, most_chars: int) -> Kind:
 
 
 def reasons(most: int, most_chars_each: int, most_chars_reason: int, most_chars: int) -> Kind:
-    """`remark` by `name`; what is not fit to be told, or too much, is left out when it is encoded."""
+    """A dict of `remark` by `name`. Encoding leaves out invalid names, and items that exceed a limit."""
     key, item = name(most_chars_each), remark(most_chars_reason)
     inner = table(key, item, most)
     expected = "at most {} characters in all".format(most_chars)
@@ -212,7 +212,7 @@ def reasons(most: int, most_chars_each: int, most_chars_reason: int, most_chars:
 
 
 def optional(inner: Kind) -> Kind:
-    """That, or None."""
+    """A value of the kind `inner`, or None."""
     check_inner, plain_inner = inner
 
     def check(value: Any) -> Any:
@@ -226,7 +226,7 @@ def optional(inner: Kind) -> Kind:
 
 
 def _up_to(items: Iterable[Any], size: Callable[[Any], int], most: int) -> Iterable[Any]:
-    """The first items, until their sizes sum up to more than `most`."""
+    """The first items, as many as have a sum of sizes of at most `most`."""
     left = most
     for item in items:
         left -= size(item)
