@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from instainfer.environments.builder import Environments, _known_lock, ready_file
+from instainfer.environments.exclusive import exclusive
 from instainfer.environments.interpreters import Interpreter
 from instainfer.environments.lock import Lock, lock_key, parse_pins, pin, write_durably
 from instainfer.environments.requirements import Requirements
@@ -70,3 +74,40 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_durably(file, "new")
     assert file.read_text() == "new"
     assert [path.name for path in file.parent.iterdir()] == ["one.txt"]
+
+
+@pytest.mark.parametrize("content", [b"six>=1\n", b"\xff\xfe"])
+def test_a_damaged_lock_is_resolved_anew(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "lock"
+    file.write_bytes(content)
+    assert _known_lock(file) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"\xff\xfe", None])
+def test_an_environment_whose_list_of_packages_is_damaged_is_built_anew(tmp_path: Path, content: bytes | None) -> None:
+    folder = tmp_path / "env-1"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    ready_file(folder).touch()
+    environments = Environments(tmp_path)
+    (folder / "packages.json").write_text("[]")
+    assert environments._ready("env-1", cached=True) is not None
+    (folder / "packages.json").unlink()
+    if content is not None:
+        (folder / "packages.json").write_bytes(content)
+    assert environments._ready("env-1", cached=True) is None
+
+
+def test_a_lock_whose_wait_cannot_be_told_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError("nobody listens")
+
+    async def scenario() -> None:
+        async with exclusive(tmp_path / "lock", fail):
+            fds = os.listdir("/proc/self/fd")
+            with pytest.raises(RuntimeError, match="nobody listens"):
+                async with exclusive(tmp_path / "lock", fail):
+                    raise AssertionError("it is held")
+            assert os.listdir("/proc/self/fd") == fds
+
+    asyncio.run(scenario())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import re
 import shutil
@@ -35,6 +36,8 @@ from .interpreters import Interpreter, find_interpreter
 from .lock import Lock, lock_key, write_durably
 from .requirements import Requirements
 from .tools import TAIL_LINES, run_tool
+
+log = logging.getLogger(__name__)
 
 _READY = "ready"
 _PACKAGES = "packages.json"
@@ -136,7 +139,11 @@ class Environments:
         # The interpreter that the environment links to may have been removed from the host.
         if not (folder / _READY).exists() or not python.exists():
             return None
-        packages = json.loads((folder / _PACKAGES).read_text(encoding="utf-8"))
+        try:
+            packages = json.loads((folder / _PACKAGES).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            log.warning("%s is damaged and is built anew: %s", folder, error)
+            return None
         return Environment(digest, python, tuple(packages), cached)
 
     @asynccontextmanager
@@ -278,12 +285,16 @@ class _Teller:
 
 
 def _known_lock(file: Path) -> Lock | None:
-    """The lock from an earlier resolution, marked as used now; None if there is none."""
-    with suppress(FileNotFoundError):
+    """The lock from an earlier resolution, marked as used now. None if there is none, or if the file is damaged."""
+    try:
         with suppress(PermissionError):
             os.utime(file)
         return Lock.parse(file.read_text(encoding="utf-8"))
-    return None
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        log.warning("%s is damaged; the requirements are resolved anew: %s", file, error)
+        return None
 
 
 def busy_file(root: Path, name: str) -> Path:

@@ -18,12 +18,19 @@ async def exclusive(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[No
     The kernel frees the lock when its holder ends, even by a crash. The file is never removed, because a waiter would
     then hold the lock of the old file while a newcomer locks a new file.
     """
-    fd = await asyncio.to_thread(_open, path)
+    fd = _open(path)  # in this thread: a cancellation while another one opens the file would leak the descriptor
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        on_wait()
+        try:
+            on_wait()
+        except BaseException:
+            os.close(fd)
+            raise
         await _Waiter(fd).locked()
+    except BaseException:
+        os.close(fd)
+        raise
     try:
         yield
     finally:
