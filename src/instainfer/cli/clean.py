@@ -1,4 +1,4 @@
-"""The command ``instainfer clean`` frees the disk space of files and records that nothing refers to any more."""
+"""The command ``instainfer clean`` removes files and records that are no longer needed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The functions through which the commands reach the rest of InstaInfer.
+"""The functions with which commands reach a platform, start one, or measure something.
 
-They are the fields of one `Doors` object in the context of typer. The default functions import slow modules only when
-they are called. Tests replace them: ``CliRunner().invoke(app, args, obj=Doors(connect=...))``.
+They are the fields of one `Doors` object in the context of typer, so that tests can replace them:
+``CliRunner().invoke(app, args, obj=Doors(connect=...))``. The default functions import slow modules only when they are
+called.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reads the values that people type, and formats values for people: sizes, durations, parameters, JSON.
 
-Sizes are in binary units in every spelling (``2GB`` = ``2GiB`` = ``2048MB`` = ``2048``), as in the configuration. A size
-or a duration that cannot be read raises `typer.BadParameter`. Typer reports it as a usage error with the option's name.
+Sizes are in binary units in every spelling (``2GB`` = ``2GiB`` = ``2048MB`` = ``2048``), as in the configuration.
+A size or a duration that cannot be read raises `typer.BadParameter`, and typer reports a usage error with the option's
+name.
 """
 
 from __future__ import annotations
