@@ -1,4 +1,4 @@
-"""``instainfer activations [ID]``: what was called, how it started and where the time went."""
+"""The command ``instainfer activations [ID]`` lists the activations with start kind and times, or shows one of them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDE = 100
-"""Columns from which on the list also has room for compute and status."""
+"""Least width of the terminal, in characters, with which the list also shows the columns COMPUTE and STATUS."""
 BAR_WIDTH = 40
+"""Width, in characters, of the bars of all phases together."""
 
 
 def activations(
@@ -110,7 +111,7 @@ def _show_one(record: Record, only_logs: bool, as_json: bool) -> None:
 
 
 def _waterfall(phases: Mapping[str, float]) -> Table:
-    """Each phase as a bar that begins where the one before it ended."""
+    """A chart with a bar for each phase. Each bar begins where the bar of the phase before it ended."""
     from rich.table import Table
 
     whole = sum(phases.values()) or 1.0

@@ -1,7 +1,11 @@
-"""Which platform a command talks to, and with which key.
+"""Finds the address of the platform that a command talks to, and the key for it.
 
-Each of the two is looked for in this order: ``--api-host``/``--auth``; ``INSTAINFER_API_HOST``/``INSTAINFER_AUTH``;
-what `instainfer.client.credentials` finds: the file that ``instainfer up`` leaves in its home, else ``~/.wskprops``.
+Address and key are looked up separately, each in these places in this order:
+
+1. the option ``--api-host`` or ``--auth``
+2. the environment variable ``INSTAINFER_API_HOST`` or ``INSTAINFER_AUTH``
+3. a file that `instainfer.client.credentials` finds: the one that ``instainfer up`` wrote into its home, else that of
+   OpenWhisk (``$WSK_CONFIG_FILE`` or ``~/.wskprops``)
 """
 
 from __future__ import annotations
@@ -14,17 +18,19 @@ from ..errors import NotAllowed, Unreachable
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A base URL or ``host:port``, and the key ``uuid:secret``; either may be empty when it is not known."""
+    """Where a platform listens, and the key for it. A field is empty if its value is not known."""
 
     api_host: str
+    """A base URL or ``host:port``."""
     auth: str
+    """The key, written ``uuid:secret``."""
 
 
 def resolve(given: Address, environ: Mapping[str, str], stored: Callable[[], tuple[str, str]]) -> Address:
-    """Fill what `given` leaves empty from the weaker sources.
+    """Fill the empty fields of `given` from the environment, then from the file that `stored` reads.
 
-    `stored` is called only when needed: finding the home may need the whole configuration. Raises `Unreachable`
-    without an address, `NotAllowed` without a key for it.
+    `stored` is called only when a field is still empty. It may have to read the whole configuration to find the home,
+    which takes time. Raises `Unreachable` if there is no address, and `NotAllowed` if there is an address but no key.
     """
     api_host = given.api_host or environ.get("INSTAINFER_API_HOST", "")
     auth = given.auth or environ.get("INSTAINFER_AUTH", "")

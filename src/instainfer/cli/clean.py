@@ -1,4 +1,4 @@
-"""``instainfer clean``: give back what nothing refers to any more."""
+"""The command ``instainfer clean`` removes files and records that are no longer needed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,11 @@ def clean(
 
 
 class _Told:
-    """Takes the events as they come: a line for each thing on standard output, progress on a terminal."""
+    """Receives the events of a clean-up and prints them.
+
+    Each removed thing is a line on standard output, or an entry in one JSON object at the end. Progress is shown on
+    standard error if that is a terminal.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json

@@ -1,4 +1,4 @@
-"""``instainfer config``: what can be set, what is set, and where that comes from."""
+"""The command ``instainfer config`` shows which keys can be set, their values, and the source of each value."""
 
 from __future__ import annotations
 

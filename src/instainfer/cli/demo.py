@@ -1,4 +1,4 @@
-"""``instainfer demo``: what pre-loading saves, measured on this machine."""
+"""The command ``instainfer demo`` measures on this machine what pre-loading saves."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def demo(
     default configuration). Writes output.log, results.json and report.html, anew after every run.
     About four minutes; --full about twenty, or fifteen with three --runs.
     """
-    configuration()  # a mistake in it is said now, and not after the set-up
+    # The set-up takes minutes, so a mistake in the configuration has to be reported before it.
+    configuration()
     from ..experiments.demo import Options
 
     given: dict[str, Any] = {"trace": trace, "out": out, "seed": seed, "weights": weights}

@@ -1,4 +1,4 @@
-"""``instainfer deploy``: from a folder to a function, with what happens on the way."""
+"""The command ``instainfer deploy`` makes a function of a folder and shows the progress."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The ways out of the command line into the rest of InstaInfer.
+"""The functions with which commands reach a platform, start one, or measure something.
 
-Commands reach everything heavy through one `Doors` object in typer's context. Its defaults import when they are
-called; tests hand in others (``CliRunner().invoke(app, args, obj=Doors(connect=...))``).
+They are the fields of one `Doors` object in the context of typer, so that tests can replace them:
+``CliRunner().invoke(app, args, obj=Doors(connect=...))``. The default functions import slow modules only when they are
+called.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Serve(Protocol):
     def __call__(
         self, config: Config, *, story: Path | None, ready_file: Path | None, announce: Callable[[str], None]
     ) -> int:
-        """Run the platform until it is told to end; the exit code."""
+        """Run the platform until it is told to end, and return the exit code."""
         ...
 
 
@@ -117,41 +118,43 @@ def _stored(home: Path) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
+    """Each field is a function that commands call."""
+
     connect: Callable[[str, str], Client] = _connect
-    """From address and key to a client."""
+    """Makes a client from an address and a key."""
     stored: Callable[[Path], tuple[str, str]] = _stored
-    """Address and key that a running platform left in its home; raises `Unreachable` when there are none."""
+    """Reads the address and the key that a platform wrote into its home. Raises `Unreachable` if there are none."""
     serve: Serve = _serve
     deploy: Callable[..., Json] = _deploy
-    """`instainfer.deployment.deploy`."""
+    """Calls `instainfer.deployment.deploy`."""
     replay: Callable[[Sequence[PlannedCall], Address, float], list[CallRecord]] = _replay
-    """Calls, where to, and for at least how many seconds."""
+    """Sends the calls of a trace to an address. A replay lasts at least the given number of seconds."""
     demo: Callable[[Options, Console], dict[str, Any]] = _demo
-    """`instainfer.experiments.demo.run_demo`."""
+    """Calls `instainfer.experiments.demo.run_demo`."""
     profile: Callable[[ProfileOptions, Console], CostSet] = _profile
-    """`instainfer.experiments.profile.profile`."""
+    """Calls `instainfer.experiments.profile.profile`."""
     clean_stopped: Callable[..., bool] = _clean_stopped
-    """`instainfer.controller.upkeep.clean_stopped`; whether no platform runs there and it was done."""
+    """Calls `instainfer.controller.upkeep.clean_stopped`. Removes nothing and returns False if a platform runs."""
     live: Callable[..., Tally] = _live
-    """`instainfer.experiments.live_runs.run_live`."""
+    """Calls `instainfer.experiments.live_runs.run_live`."""
     tick: Callable[[float], None] = time.sleep
-    """Waits between two looks of ``status --watch``."""
+    """Waits for some seconds before ``status --watch`` asks for the status again."""
 
 
 def address_of(ctx: typer.Context, api_host: str, auth: str, home: Path | None) -> Address:
-    """The platform that a command was asked to talk to."""
+    """The address and the key of the platform that a command talks to."""
     doors = ctx.ensure_object(Doors)
     return resolve(Address(api_host, auth), os.environ, lambda: doors.stored(home_folder(home)))
 
 
 def platform(ctx: typer.Context, api_host: str, auth: str, home: Path | None) -> Client:
-    """A client of it, to be used in ``with``."""
+    """A client for the platform that a command talks to. Use the client in a ``with`` statement, which closes it."""
     address = address_of(ctx, api_host, auth, home)
     return ctx.ensure_object(Doors).connect(address.api_host, address.auth)
 
 
 def home_folder(given: Path | None) -> Path:
-    """``--home``, else what the configuration says, which takes a moment to read."""
+    """The folder given by ``--home``, else the one in the configuration. Reading the configuration takes time."""
     if given is not None:
         return given
     from .settings import configuration

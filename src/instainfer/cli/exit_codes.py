@@ -1,4 +1,4 @@
-"""What the command line's exit codes mean: one table for the code, the help and the tests."""
+"""The exit codes of the command line and their meaning, in one table for the code, the help and the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import BadFunction, BadInput, InstaInferError, InternalError, NotA
 
 
 class ExitCode(IntEnum):
-    """An exit code with the words that ``--help`` uses for it."""
+    """An exit code and its description in ``--help``."""
 
     meaning: str
 
@@ -39,7 +39,7 @@ _BY_ERROR: tuple[tuple[type[InstaInferError], ExitCode], ...] = (
 
 
 def exit_code_of(error: InstaInferError) -> ExitCode:
-    """The exit code for an error that was raised on purpose; `FAILED` unless the table says better."""
+    """The exit code for an error that was raised on purpose. Errors that `_BY_ERROR` does not list get `FAILED`."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.FAILED)
 
 

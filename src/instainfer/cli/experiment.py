@@ -1,4 +1,4 @@
-"""``instainfer experiment``: comparisons from a scenario file, simulated or live, with tables and pictures."""
+"""The command ``instainfer experiment`` runs the comparisons of a scenario file, simulated or live, with a report."""
 
 from __future__ import annotations
 

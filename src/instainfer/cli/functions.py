@@ -1,4 +1,4 @@
-"""``instainfer functions`` and ``instainfer function show|delete``."""
+"""The commands ``instainfer functions`` and ``instainfer function show|delete``."""
 
 from __future__ import annotations
 

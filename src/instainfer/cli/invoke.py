@@ -1,4 +1,7 @@
-"""``instainfer invoke``: one call; the answer on standard output, how it went on standard error."""
+"""The command ``instainfer invoke`` calls a function once.
+
+The answer is printed to standard output. The start kind and the times of the call are printed to standard error.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .values import PAIR, data, parameters
 
 
 class InvokeCommand(TyperCommand):
-    """Lets ``-p`` take two arguments and be repeated, as wsk's does; typer has no such option."""
+    """Accepts ``-p KEY VALUE`` any number of times, as OpenWhisk's client `wsk` does. Typer has no such option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(_joined(args)))

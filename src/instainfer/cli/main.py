@@ -1,6 +1,6 @@
-"""The command line's front door: the commands, and what becomes of an error.
+"""The entry point of the command line. It registers all commands and turns errors into exit codes.
 
-Each command lives in the file of its noun and imports what is heavy when it runs, so that ``--help`` stays quick.
+Each command has its own module. A command imports slow modules only when it runs, so that ``--help`` stays quick.
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ from .output import complain
 
 
 class Commands(TyperGroup):
-    """Ends every command with the right exit code and one line that names cause and remedy."""
+    """Catches the errors of all commands.
+
+    A failed command prints one line that names the cause and the remedy, and ends with the exit code for its error.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
-            raise  # typer's own: usage errors, a reader that went away
+            # Typer handles usage errors itself, and a broken pipe: the program that read our output has ended.
+            raise
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except InternalError as error:
@@ -48,7 +52,8 @@ class Commands(TyperGroup):
         except InstaInferError as error:
             complain(str(error))
             raise typer.Exit(exit_code_of(error)) from None
-        except Exception as error:  # whatever reaches this place is by definition a bug
+        except Exception as error:
+            # Expected errors are `InstaInferError`s, so any other error is a bug.
             raise _our_bug(error) from None
 
 
@@ -104,7 +109,7 @@ app.add_typer(config.app, name="config")
 
 
 def run() -> None:
-    """The ``instainfer`` program."""
+    """Run the ``instainfer`` program."""
     app(prog_name="instainfer")
 
 

@@ -1,7 +1,7 @@
-"""Where words go: data to standard output, everything said about it to standard error.
+"""Prints the output of the commands: data to standard output, remarks and errors to standard error.
 
-``--json`` writes one compact line of JSON and nothing else. Colours and widths are rich's business, which honours
-``NO_COLOR``; rich is imported by the first table, not by ``--help``.
+With ``--json`` a command prints compact lines of JSON and no tables. The library rich chooses colours and widths, and
+honours ``NO_COLOR``. Importing rich is slow, so it is imported only when something is printed with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPE_WIDTH = 120
-"""Columns of a table that goes into a file or a pipe, unless ``COLUMNS`` says otherwise."""
+"""Width, in characters, of output to a file or a pipe. The environment variable ``COLUMNS`` overrides it."""
 
 
 def compact(value: Any) -> str:
@@ -33,7 +33,7 @@ def emit_json(value: Any) -> None:
 
 
 def emit_result(value: Any) -> None:
-    """A function's answer: coloured and indented on a terminal, compact otherwise."""
+    """Print a JSON value. It is coloured and indented on a terminal, and compact otherwise."""
     if not sys.stdout.isatty():
         emit_json(value)
         return
@@ -42,15 +42,15 @@ def emit_result(value: Any) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[TextIO]:
-    """A file that is open for writing; `BadInput` when it cannot be written."""
+    """Open a text file for writing. Raises `BadInput` if the file cannot be written."""
     with _writable(path), path.open("w", encoding="utf-8") as file:
         yield file
 
 
 def try_writing(path: Path) -> None:
-    """Find out before long work, and not after it, whether its result can be written; what is there stays.
+    """Raise `BadInput` if a file cannot be written. Its content is kept.
 
-    Raises `BadInput`.
+    Commands call this before long work, so that the work is not done in vain.
     """
     with _writable(path), path.open("ab"):
         pass
@@ -71,7 +71,7 @@ def note(text: str) -> None:
 
 
 def complain(message: str) -> None:
-    """Say what went wrong; the first line carries our name, a log's tail may follow it."""
+    """Print an error to standard error, after the name of the program. Further lines may be the end of a log."""
     note(f"instainfer: {message}")
 
 
@@ -90,10 +90,10 @@ def show(*parts: RenderableType) -> None:
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), clip: Sequence[str] = ()
 ) -> Table:
-    """A table in the house style; cells are rich markup.
+    """A table in the style that all commands share. Cells are rich markup.
 
-    Columns named in `right` are numbers. On a narrow terminal the columns named in `clip` lose their ends, before any
-    other does.
+    The columns named in `right` are aligned to the right. If the terminal is too narrow, the cells of the columns named
+    in `clip` are cut off first.
     """
     from rich import box
     from rich.table import Table
@@ -102,7 +102,8 @@ def table(
     result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", pad_edge=False, show_edge=False)
     cells = [[Text.from_markup(cell, overflow="ellipsis") for cell in row] for row in rows]
     for number, header in enumerate(headers):
-        # Of too wide a table rich first narrows the columns that may break into lines; their cells then may not.
+        # When a table is too wide, rich first narrows the columns that may wrap. So only the columns in `clip` may wrap
+        # here. Their cells, set below, may not: they are cut off instead of broken into several lines.
         result.add_column(
             header,
             justify="right" if header in right else "left",

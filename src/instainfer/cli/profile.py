@@ -1,4 +1,4 @@
-"""``instainfer profile``: what things cost on this machine, for ``instainfer simulate --costs``."""
+"""The command ``instainfer profile`` measures a cost set on this machine, for ``instainfer simulate --costs``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def profile(
     `instainfer deploy`, with a sample.json: the request of its calls. Leave the machine alone meanwhile. Every example,
     five times each, takes about a quarter of an hour, and the first time as long again for environments and weights.
     """
-    configuration()  # a mistake in it is said now, and not after the set-up
+    # The set-up takes minutes, so a mistake in the configuration has to be reported before it.
+    configuration()
     from ..experiments.profile import Options
     from ..sim.costs import dump
 

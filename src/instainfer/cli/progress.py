@@ -1,4 +1,7 @@
-"""A deployment as it goes, on standard error. Imported when one begins."""
+"""Shows the progress of a deployment on standard error.
+
+This module imports rich, which is slow, so it is imported only when a deployment begins.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from .output import console, note
 
 
 class DeployProgress:
-    """A `instainfer.deployment.Progress`: a line per step, and on a terminal a bar per file on its way."""
+    """Prints one line for each step and, on a terminal, draws a bar for each file that is being sent.
+
+    It implements the protocol `instainfer.deployment.Progress`.
+    """
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""Reading an activation's record: OpenWhisk's fields and annotations, and how they look to a person."""
+"""Reads the record of an activation, which has OpenWhisk's fields and annotations, and words it for people."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PHASES = {
     "handoff": "cyan",
     "compute": "green",
 }
-"""The phases of an activation in their order, with the colour of each."""
+"""The phases of an activation in their order, and the colour in which each is drawn."""
 
 STATUSES = ("success", "application error", "action developer error", "whisk internal error")
-"""OpenWhisk's words for the status codes 0 to 3."""
+"""OpenWhisk's names of the status codes 0 to 3."""
 
 START_COLOURS = {
     "cold": "red",
@@ -34,17 +34,17 @@ START_COLOURS = {
 
 
 def annotation(record: Record, key: str) -> Any:
-    """The value of one annotation, None when there is none."""
+    """The value of the annotation `key`. None if the record has no such annotation."""
     return next((pair["value"] for pair in record.get("annotations", ()) if pair["key"] == key), None)
 
 
 def start_kind(record: Record) -> str:
-    """``cold`` to ``warm``; empty for what was refused or still runs."""
+    """The start kind, such as ``cold`` or ``warm``. Empty for an activation that was refused or is still running."""
     return annotation(record, "startKind") or ""
 
 
 def phases_s(record: Record) -> dict[str, float]:
-    """Seconds per phase, in the order of `PHASES`; empty for what still runs."""
+    """Seconds of each phase, in the order of `PHASES`. Empty for an activation that is still running."""
     given = annotation(record, "phases") or {}
     return {phase: float(given[phase]) for phase in PHASES if phase in given}
 
@@ -62,7 +62,7 @@ def running(record: Record) -> bool:
 
 
 def status(record: Record) -> str:
-    """OpenWhisk's word, from a whole record or from a list's summary, or ``running``."""
+    """OpenWhisk's name of the status, or ``running``. `record` is a whole record or the summary in a list."""
     if running(record):
         return "running"
     if "response" in record:
@@ -81,12 +81,12 @@ def function(record: Record) -> str:
 
 
 def started(record: Record) -> datetime:
-    """When it began, in this machine's time zone."""
+    """When the activation began, in this machine's time zone."""
     return datetime.fromtimestamp(record["start"] / 1000).astimezone()
 
 
 def error_text(record: Record) -> str:
-    """The first line of what a failed function says (a traceback may follow it), with whose failure it is."""
+    """The first line of the error of a failed activation, with the status. The other lines may be a traceback."""
     result = record["response"].get("result")
     error = result.get("error") if isinstance(result, Mapping) else None
     text = error if isinstance(error, str) else str(error if error is not None else result)
@@ -95,7 +95,7 @@ def error_text(record: Record) -> str:
 
 
 def how_it_went(record: Record) -> str:
-    """``preloaded, 4.1 ms start-up + 31 ms compute``."""
+    """A summary of an activation that has ended, such as ``preloaded, 4.1 ms start-up + 31 ms compute``."""
     kind = start_kind(record)
     if not kind:
         return f"not started, {seconds(startup_s(record))} after it was asked for"

@@ -1,4 +1,4 @@
-"""``instainfer replay``: a trace against the platform that is running."""
+"""The command ``instainfer replay`` sends the calls of a trace to a running platform."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..report.results import Run
 
 _AS_IT_IS = "as configured"
-"""Whose policies these are is the running platform's business."""
+"""Stands for the names of the policies, which a replay does not know: they are set in the running platform."""
 
 
 def replay(
@@ -79,7 +79,7 @@ def replay(
 
 
 def _requests(names: Sequence[str], data_source: str, samples: Path | None) -> dict[str, bytes]:
-    """What each function is asked: the same of all, or the sample that lies beside each function's code."""
+    """The request for each function: the value of ``--data`` for all of them, else the function's ``sample.json``."""
     from ..examples import examples_dir
     from ..experiments.workload import sample_request
 

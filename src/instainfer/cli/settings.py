@@ -1,4 +1,4 @@
-"""The configuration as the command line sees it: what a person typed wrong, and where each value comes from."""
+"""Loads the configuration for the commands, explains mistakes in it, and finds the source of each value."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One leaf of the configuration."""
+    """One key of the configuration with its value."""
 
     key: str
-    """Dotted, as the TOML file nests it."""
+    """The key with dots between the nested tables of the TOML file, such as ``node.memory_mb``."""
     value: Any
     default: Any
     description: str
     origin: str
-    """``default``, or the file or environment variable that it comes from."""
+    """The file or the environment variable that the value comes from, or ``default``."""
 
 
 def configuration(**overrides: Any) -> Config:
-    """`instainfer.config.load_config`, with mistakes as `BadInput` that names the key and what it allows."""
+    """Call `instainfer.config.load_config`. If a value is wrong, raises `BadInput` with the key and the cause."""
     from pydantic import ValidationError
 
     from ..config import load_config
@@ -49,14 +49,16 @@ def _explain(error: ValidationError) -> str:
 
 
 def settings() -> list[Setting]:
-    """Every leaf of the configuration in force, with its origin."""
+    """All keys of the configuration, with their current values and origins."""
     from ..config import Config
 
-    configuration()  # for its errors
+    # Mistakes in the configuration raise the right error here. `Traced()` below would raise pydantic's.
+    configuration()
     sources: list[tuple[dict[str, Any], PydanticBaseSettingsSource]] = []
 
     class Traced(Config):
-        # Asks the very sources that Config uses, in its order, so that the two cannot disagree.
+        # This class records the sources that `Config` itself reads, in the same order. So the origins that are shown
+        # cannot differ from the true ones.
         @classmethod
         def settings_customise_sources(cls, *args: Any, **kwargs: Any) -> tuple[PydanticBaseSettingsSource, ...]:
             found = super().settings_customise_sources(*args, **kwargs)

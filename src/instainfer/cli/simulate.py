@@ -1,4 +1,4 @@
-"""``instainfer simulate``: what a platform would do with a trace, without running anything."""
+"""The command ``instainfer simulate`` computes what a platform would do with a trace, without running functions."""
 
 from __future__ import annotations
 
@@ -128,7 +128,8 @@ def simulate(
         seed=seed,
         owners_apart=owners_apart,
     )
-    settings.policies()  # an unknown one is said before the trace is read
+    # Reading a trace may take long, so an unknown policy has to be reported before it.
+    settings.policies()
     cost_set = load(costs)
     workload = read(trace)
     with contextlib.ExitStack() as stack:
@@ -141,7 +142,8 @@ def simulate(
             progress=stack.enter_context(_progress()),
         )
         if json_file is not None and str(json_file) != "-":
-            stack.enter_context(writing(json_file))  # find out now, and not after the run, whether it can be written
+            # A file that cannot be written has to be reported before the simulation, not after it.
+            stack.enter_context(writing(json_file))
         outcome = run_simulation(
             workload, cost_set, settings, watchers, names=function or (), own_durations=durations == "trace"
         )
@@ -155,7 +157,10 @@ def simulate(
 
 
 def keepalive_config(text: str, configured: KeepAliveConfig) -> KeepAliveConfig:
-    """Read ``NAME``, ``NAME:SECONDS`` or ``NAME:key=value,key=value``; keys are those of the configuration's part."""
+    """Read ``NAME``, ``NAME:SECONDS`` or ``NAME:key=value,key=value``.
+
+    The keys are those of `keepalive` in the configuration. Keys that are not given keep the value of `configured`.
+    """
     from pydantic import ValidationError
 
     name, _, rest = text.partition(":")
@@ -188,7 +193,7 @@ def _recorder(file: TextIO) -> Callable[[CallRecord], None]:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[Progress], None] | None]:
-    """A bar on a terminal, else nothing."""
+    """Show a progress bar if standard error is a terminal. The function that is yielded moves the bar."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""``instainfer status``: the machine's memory, its containers, and what is resident where and why."""
+"""The command ``instainfer status`` shows the memory, the containers, and which functions they hold and why."""
 
 from __future__ import annotations
 

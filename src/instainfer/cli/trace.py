@@ -1,4 +1,4 @@
-"""``instainfer trace``: what is in a workload, parts of it, and made-up ones."""
+"""The command ``instainfer trace`` describes traces, cuts parts out of them, and generates new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``instainfer up``: the platform, in the foreground."""
+"""The command ``instainfer up`` runs the platform in the foreground."""
 
 from __future__ import annotations
 
@@ -66,7 +66,11 @@ def up(
 
 
 def _given(**values: Any) -> dict[str, Any]:
-    """Only what was said: an override of nothing would hide what the weaker sources say."""
+    """The options that were given on the command line.
+
+    Options that were not given are left out, because they would hide the values from the environment and from the
+    configuration file.
+    """
     return {key: value for key, value in values.items() if value is not None and value != {}}
 
 

@@ -1,7 +1,8 @@
-"""Values as people type and read them: sizes, durations, parameters, JSON.
+"""Reads the values that people type, and formats values for people: sizes, durations, parameters, JSON.
 
-A size is in binary units however it is spelt (``2GB`` = ``2GiB`` = ``2048MB`` = ``2048``), as in the configuration.
-What cannot be read raises `typer.BadParameter`, which ends in a usage error naming the option.
+Sizes are in binary units in every spelling (``2GB`` = ``2GiB`` = ``2048MB`` = ``2048``), as in the configuration.
+A size or a duration that cannot be read raises `typer.BadParameter`, and typer reports a usage error with the option's
+name.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..core.model import MIB
 from ..errors import BadInput, NotFound
 
 PAIR = "\0"
-"""Stands between key and value of a ``-p KEY VALUE``; cannot occur in an argument of a process."""
+"""Separates key and value of a ``-p KEY VALUE``. Arguments of a process cannot contain this character."""
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _MB = {"": 1.0, "m": 1.0, "mb": 1.0, "mib": 1.0, "g": 1024.0, "gb": 1024.0, "gib": 1024.0}
@@ -28,7 +29,7 @@ _SECONDS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def size_mb(text: str) -> int:
-    """Read a size; a bare number is MB."""
+    """Read a size in MB. A number without a unit is in MB."""
     mb = _quantity(text, _MB, "a size like 2GB, 2048MB or 2048 (MB)")
     if mb != int(mb):
         raise typer.BadParameter(f"{text!r} is not a whole number of MB; write it in MB")
@@ -36,7 +37,7 @@ def size_mb(text: str) -> int:
 
 
 def duration_s(text: str) -> float:
-    """Read a duration; a bare number is seconds."""
+    """Read a duration in seconds. A number without a unit is in seconds."""
     return _quantity(text, _SECONDS, "a duration like 60s, 500ms, 2min or 60 (seconds)")
 
 
@@ -49,7 +50,7 @@ def _quantity(text: str, units: Mapping[str, float], wanted: str) -> float:
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read what ``-p KEY VALUE`` gave: a value that parses as JSON is that, any other is a string."""
+    """Read the pairs of ``-p KEY VALUE``. A value is parsed as JSON if it is valid JSON, otherwise it is a string."""
     return {key: _json_or_text(value) for key, _, value in (pair.partition(PAIR) for pair in pairs)}
 
 
@@ -61,14 +62,14 @@ def _json_or_text(text: str) -> Any:
 
 
 def _no_constant(name: str) -> Any:
-    """NaN and Infinity are Python's, not JSON's."""
+    """Refuse NaN and Infinity, which Python's parser accepts although they are not JSON."""
     raise ValueError(f"{name} is not JSON")
 
 
 def data(source: str) -> dict[str, Any]:
-    """Read what ``--data`` names, ``@FILE``, ``-`` (standard input) or the text itself, as a JSON object.
+    """Read the JSON object that ``--data`` gives: as text, as ``@FILE``, or as ``-`` for standard input.
 
-    Raises `BadInput` when it is not a JSON object, `NotFound` when there is no such file.
+    Raises `BadInput` if the text is not a JSON object, and `NotFound` if there is no such file.
     """
     text, where = _read(source)
     try:
@@ -109,7 +110,7 @@ def _json_type(value: object) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """``310 MB``, ``1.5 GB``; for people, never for programs."""
+    """Format a number of bytes for people: ``310 MB``, ``1.5 GB``."""
     mb = n_bytes / MIB
     if mb < 10:
         return f"{mb:.1f} MB" if mb else "0 MB"
@@ -117,7 +118,7 @@ def size(n_bytes: float) -> str:
 
 
 def seconds(value_s: float) -> str:
-    """``4.1 ms``, ``310 ms``, ``2.35 s``, ``12 min``, ``2 h 5 min``, ``3 d 4 h``."""
+    """Format a duration for people: ``4.1 ms``, ``310 ms``, ``2.35 s``, ``12 min``, ``2 h 5 min``, ``3 d 4 h``."""
     ms = value_s * 1000
     if ms < 10:
         return f"{ms:.1f} ms"
@@ -137,7 +138,7 @@ def seconds(value_s: float) -> str:
 
 
 def moment(epoch_ms: int) -> str:
-    """A moment in this machine's time zone, without its date when that is today's."""
+    """Format a time in this machine's time zone: ``14:03:07`` if it is today, ``Nov 29 14:03`` otherwise."""
     there = datetime.fromtimestamp(epoch_ms / 1000).astimezone()
     today = there.date() == datetime.now(there.tzinfo).date()
     return there.strftime("%H:%M:%S" if today else "%b %d %H:%M")

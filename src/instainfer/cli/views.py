@@ -1,4 +1,4 @@
-"""How the platform's status looks: a line per container, below it what is resident there and why."""
+"""Formats the status of the platform: a line for each container, followed by a table of the functions that it holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Shape: TypeAlias = Mapping[str, Any]
-"""JSON from the platform."""
+"""A JSON object that the platform has sent."""
 
 _CONTAINER_COLOURS = {"starting": "yellow", "idle": "green", "busy": "blue", "stopping": "bright_black"}
 _RESIDENT_COLOURS = {"loading": "yellow", "loaded": "green", "in_use": "blue", "unloading": "bright_black"}
@@ -23,7 +23,7 @@ _BAR = 10
 
 
 def status_view(found: Shape, columns: int) -> Group:
-    """One status as something rich can print, `columns` wide."""
+    """The formatted status, for rich to print. `columns` is the width in characters."""
     from rich.console import Group
 
     parts: list[RenderableType] = [
@@ -40,7 +40,7 @@ def status_view(found: Shape, columns: int) -> Group:
 
 
 def _records(records: Shape) -> Iterator[str]:
-    """Size, and what a person should act on."""
+    """The lines about the records: their size, and problems that the operator should solve."""
     if "size_bytes" in records:
         yield f"  records    {size(records['size_bytes'])}"
     if records.get("last_error"):
@@ -71,7 +71,7 @@ def _node(node: Shape, columns: int) -> Iterator[RenderableType]:
 
 
 def _memory(memory: Shape, width: int) -> str:
-    """Measured use inside of what is set aside for containers, inside of the budget."""
+    """A bar as wide as the node's memory budget. It shows the memory set aside for containers and the memory in use."""
     budget, committed, used = memory["budget_bytes"], memory["committed_bytes"], memory["used_bytes"]
     set_aside = _share(committed, budget, width)
     in_use = min(_share(used, budget, width), set_aside)
@@ -94,7 +94,7 @@ def _isolation(lines: Sequence[str]) -> Iterator[RenderableType]:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Widths that every container of a node shares, so that its columns stand below each other."""
+    """Column widths, in characters, that all containers of a node share, so that their columns are aligned."""
 
     container: int
     doing: int
@@ -163,12 +163,12 @@ def _doing(container: Shape) -> str:
 
 
 def short_name(key: str) -> str:
-    """``guest/resnet50@0.0.1`` -> ``resnet50``."""
+    """The name of a function without namespace and version: ``resnet50`` for ``guest/resnet50@0.0.1``."""
     return key.partition("/")[2].rpartition("@")[0] or key
 
 
 def _share(part: float, whole: float, width: int) -> int:
-    """How many of `width` characters a part of the whole fills; anything at all shows."""
+    """How many of `width` characters stand for `part` of `whole`. At least one, unless `part` is 0."""
     return min(width, max(round(part / whole * width), 1)) if part > 0 and whole > 0 else 0
 
 
@@ -181,7 +181,7 @@ def _waiting(queue: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keeps rich from reading markup into names."""
+    """Escape a text, so that rich does not read square brackets in names as markup."""
     from rich.markup import escape
 
     return escape(text)
