@@ -19,6 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .wire.bounds import MAX_ANSWER_BYTES, MAX_ARGS_BYTES
+
 APP = "instainfer"
 
 
@@ -37,9 +39,14 @@ class ServerConfig(_Part):
     host: str = Field("127.0.0.1", description="address to listen on; anything but loopback exposes the API")
     port: int = Field(3233, ge=0, le=65535, description="TCP port; 0 takes a free one")
     max_body_bytes: int = Field(
-        1024 * 1024, gt=0, description="largest request of an activation, in bytes; larger ones get 413"
+        1024 * 1024,
+        gt=0,
+        le=MAX_ARGS_BYTES // 2,  # the parameters of the function are added to it
+        description="largest request of an activation, in bytes; larger ones get 413",
     )
-    max_result_bytes: int = Field(1024 * 1024, gt=0, description="largest answer of a function, in bytes")
+    max_result_bytes: int = Field(
+        1024 * 1024, gt=0, le=MAX_ANSWER_BYTES, description="largest answer of a function, in bytes"
+    )
     max_code_bytes: int = Field(48 * 1024 * 1024, gt=0, description="largest code of a function, in bytes")
     max_pending_bytes: int = Field(
         512 * 1024 * 1024,

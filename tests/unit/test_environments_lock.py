@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -110,4 +112,24 @@ def test_a_lock_whose_wait_cannot_be_told_leaves_no_descriptor_open(tmp_path: Pa
                     raise AssertionError("it is held")
             assert os.listdir("/proc/self/fd") == fds
 
+    asyncio.run(scenario())
+
+
+def test_who_waits_for_a_lock_that_cannot_be_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock = fcntl.flock
+
+    def fail(fd: int, operation: int) -> None:
+        if not operation & fcntl.LOCK_NB:
+            raise OSError(errno.ENOLCK, "no locks available")
+        flock(fd, operation)
+
+    async def scenario() -> None:
+        async with exclusive(tmp_path / "lock", lambda: None):
+            fds = os.listdir("/proc/self/fd")
+            with pytest.raises(OSError, match="no locks available"):
+                async with asyncio.timeout(30), exclusive(tmp_path / "lock", lambda: None):
+                    raise AssertionError("it is held")
+            assert os.listdir("/proc/self/fd") == fds
+
+    monkeypatch.setattr(fcntl, "flock", fail)
     asyncio.run(scenario())

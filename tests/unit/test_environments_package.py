@@ -97,6 +97,13 @@ def test_what_stays_behind(tmp_path: Path) -> None:
     ]
 
 
+def test_the_requirements_must_not_stay_behind(tmp_path: Path) -> None:
+    files = {"function.toml": b"", "requirements.txt": b"six==1.16.0\n", ".instainferignore": b"*.txt\n"}
+    folder = make_folder(tmp_path, **files)
+    with pytest.raises(BadFunction, match=r"requirements\.txt is needed"):
+        pack(folder)
+
+
 def test_the_handler_must_not_stay_behind(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, **{"function.toml": b"", ".instainferignore": b"hand*\n"})
     with pytest.raises(BadFunction, match=r"handler\.py is needed"):

@@ -66,16 +66,24 @@ class _Waiter:
             raise
 
     def _wait(self) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        error: OSError | None = None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except OSError as raised:  # the file system has no locks, or too many of them
+            error = raised
         with self._guard:
-            if self._abandoned:
+            if self._abandoned or error is not None:
                 os.close(self._fd)
-                return
-            self._has_it = True
-            self._loop.call_soon_threadsafe(self._tell)
+            if not self._abandoned:
+                self._has_it = error is None
+                self._loop.call_soon_threadsafe(self._tell, error)
 
-    def _tell(self) -> None:
-        if not self._told.done():
+    def _tell(self, error: OSError | None) -> None:
+        if self._told.done():
+            return
+        if error is not None:
+            self._told.set_exception(error)
+        else:
             self._told.set_result(None)
 
 

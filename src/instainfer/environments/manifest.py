@@ -34,6 +34,7 @@ from .requirements import MAX_TEXT, Requirements, first_refused, logical_lines, 
 __all__ = ["MANIFEST", "RESERVED", "Manifest", "Requirements", "handler_file", "read_manifest", "relative_path"]
 
 MANIFEST = "function.toml"
+DEFAULT_REQUIREMENTS = "requirements.txt"
 RESERVED = ".instainfer"
 """A folder inside a function's code that only InstaInfer writes."""
 
@@ -221,7 +222,7 @@ class _Reader:
         value = self._take("requirements")
         allowed = "the path of a file in the folder"
         if value is None:
-            value = "requirements.txt"
+            value = DEFAULT_REQUIREMENTS
             if not (self._folder / value).is_file():
                 return ""
         elif not isinstance(value, str) or not relative_path(value):

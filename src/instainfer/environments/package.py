@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import BadFunction
 from .content import digest_of_file
-from .manifest import MANIFEST, RESERVED, Manifest, handler_file, read_manifest
+from .manifest import DEFAULT_REQUIREMENTS, MANIFEST, RESERVED, Manifest, handler_file, read_manifest
 
 IGNORE_FILE = ".instainferignore"
 WEIGHTS_FILE = f"{RESERVED}/weights.json"
@@ -103,6 +103,9 @@ def _ignored(path: PurePosixPath, patterns: tuple[str, ...]) -> bool:
 def _check_complete(folder: Path, manifest: Manifest, files: dict[str, Path]) -> None:
     """Refuse a package that lacks a file which the platform will read."""
     needed = [folder / MANIFEST, handler_file(folder, manifest.handler)]
+    if manifest.requirements.text:
+        # Without this default file the platform would build an environment without packages, and say nothing.
+        needed.append(folder / DEFAULT_REQUIREMENTS)
     for path in needed:
         if path is not None and path.is_file() and path.relative_to(folder).as_posix() not in files:
             raise BadFunction(f"{path} is needed, but {IGNORE_FILE} or weights leave it out; change them")
