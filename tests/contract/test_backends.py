@@ -331,6 +331,23 @@ def test_a_template_that_is_offloaded_goes_once_and_what_was_forked_stays(play: 
     play(scene)
 
 
+@pytest.mark.parametrize("asks", ["load", "run"])
+def test_a_function_that_waits_for_a_template_which_is_offloaded_is_loaded_all_the_same(play: Play, asks: str) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container = await stage.started()
+        (f,) = family(stage, "f")
+        if asks == "load":
+            container.load(f)
+        else:
+            stage.run(container, f, "a1")
+        container.offload(TEMPLATE)
+        await stage.until_told("LoadFinished t/f@1")
+        if asks == "run":
+            await stage.until_told("RunFinished a1")
+
+    play(scene)
+
+
 # -- offload -------------------------------------------------------------------------------------------------------
 
 

@@ -89,8 +89,11 @@ class Expected:
             raise ProtocolError(f"it has ended {key:.100}, which nobody has asked for")
         if key in self._loaded:
             self._loaded.discard(key)
-        elif self._is_awaited(key):
+        elif self._may_be_loaded(key):
+            asked_at = self._asked_at.get(key)
             self._end_load(key, "is gone")
+            if asked_at is not None and self._may_be_loaded(key):
+                self._asked_at[key] = asked_at  # a template whose functions still wait for it is made anew
         else:
             raise ProtocolError(f"it says that {key:.100} is gone, which was not there")
         self._ends.discard(key)

@@ -184,7 +184,12 @@ class MemoryContainer:
     def kill(self, function: ResidentKey, failure: Failure) -> None:
         """Let an idle resident die."""
         del self._residents[function]
-        self._after(0.0, lambda: self._tell(ResidentGone(self._backend.clock.now(), self.id, function, failure)))
+
+        def ended() -> None:
+            self._tell(ResidentGone(self._backend.clock.now(), self.id, function, failure))
+            self._begin_waiting(function)
+
+        self._after(0.0, ended)
 
     def vanish(self) -> None:
         """Drop the container and everything in it, and report nothing more."""
@@ -239,6 +244,8 @@ class MemoryContainer:
         again = self._residents.get(key)
         if again is not None:
             self._begin(again)
+        else:
+            self._begin_waiting(key)
         self._continue_run()
 
     def _load_ended(self, resident: _Resident) -> None:
