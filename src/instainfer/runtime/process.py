@@ -28,6 +28,9 @@ OPERATORS = "INSTAINFER_FOR_FUNCTIONS_"
 _THREADS_WAIT_ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Makes idle threads of OpenMP, and so of PyTorch, sleep. By default they spin for a while and take processors from the
 other functions: then two calls at a time take up to five times as long as one, and not twice as long."""
+_NO_THREAD_FOR_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
+"""Keeps onnxruntime (1.32) from starting a thread that uploads telemetry when it is imported. With that thread, a
+process could not be forked, so no library template could have onnxruntime."""
 _F_GETPIPE_SZ = getattr(fcntl, "F_GETPIPE_SZ", 1032)  # Python has the name from 3.10 on
 
 
@@ -126,7 +129,7 @@ class Process:
         """The environment variables of the process: no variables of the platform except the time zone, and the
         operator's variables for all functions. A function's own variables override these.
         """
-        env = {"PATH": _PATH, "LANG": "C.UTF-8", **_THREADS_WAIT_ASLEEP}
+        env = {"PATH": _PATH, "LANG": "C.UTF-8", **_THREADS_WAIT_ASLEEP, **_NO_THREAD_FOR_TELEMETRY}
         if "TZ" in os.environ:
             env["TZ"] = os.environ["TZ"]
         env.update((name[len(OPERATORS) :], value) for name, value in os.environ.items() if name.startswith(OPERATORS))
