@@ -23,7 +23,7 @@ from support.controllers import (
 
 from instainfer.core.model import MIB, Profile
 from instainfer.environments.package import WEIGHTS_FILE
-from instainfer.errors import BadFunction, EnvironmentBuildError, HostError
+from instainfer.errors import BadFunction, Conflict, EnvironmentBuildError, HostError
 
 MALFORMED = "The request content was malformed:\n"
 TOML = 'memory = "1GB"\ntimeout = "90s"\nlogs = "5MB"\n[env]\nOMP_NUM_THREADS = "1"\n'
@@ -513,6 +513,23 @@ def test_two_changes_of_one_action_at_a_time_are_a_conflict(tmp_path: Path) -> N
             assert second.json()["error"] == "Concurrent modification to resource detected."
             environments.gate.set()
             assert (await first).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_version_that_came_while_a_delete_read_the_old_one_is_not_deleted(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+            actions = stand.controller._actions
+            old = stand.controller._catalog.get("guest", "f")
+            assert old is not None
+            await stand.put("f", overwrite=True)
+            with pytest.raises(Conflict):
+                await actions.delete(old.action)
+            left = stand.controller._catalog.get("guest", "f")
+            assert left is not None
+            assert left.action.version == "0.0.2"
 
     asyncio.run(run())
 

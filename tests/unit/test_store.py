@@ -136,6 +136,22 @@ def test_a_full_disk_loses_no_finished_record_and_says_so(
     assert "records are written again" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError("no space left"), MemoryError("no memory"), sa.exc.DatabaseError("write", None, Exception("malformed"))],
+)
+def test_a_write_that_the_machine_refuses_is_a_host_error(tmp_path: Path, error: Exception) -> None:
+    def refused(connection: sa.Connection) -> None:
+        raise error
+
+    async def run() -> None:
+        async with opened(tmp_path) as store:
+            with pytest.raises(HostError, match="cannot be written"):
+                await store.write(refused)
+
+    asyncio.run(run())
+
+
 def test_a_refused_acceptance_ends_in_the_record_that_follows(tmp_path: Path) -> None:
     async def run() -> None:
         async with opened(tmp_path) as store:

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import HostError
 from .doors import Doors, platform
+from .exit_codes import ExitCode
 from .options import Home, Json
 from .output import complain, console, emit_json
 from .settings import configuration
@@ -51,7 +52,7 @@ def clean(
                 raise HostError("the platform ended before it was done; call this again")
     told.sum_up(dry_run=dry_run)
     if told.failures:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 class _Told:

@@ -120,8 +120,11 @@ class Actions:
             raise Conflict("Concurrent modification to resource detected.")
         self._changing[place] = object()
         try:
-            await self._store.write(lambda connection: queries.delete_action(connection, action))
             deployed = self._catalog.get(*place)
+            if deployed is None or deployed.action is not action:
+                # Another request has replaced or deleted it since this one looked it up.
+                raise Conflict("Concurrent modification to resource detected.")
+            await self._store.write(lambda connection: queries.delete_action(connection, action))
             self._catalog.remove(action)
             self._withdraw(deployed)
         finally:

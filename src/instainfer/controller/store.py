@@ -25,7 +25,7 @@ import sqlalchemy as sa
 
 from ..core.model import FunctionKey, Profile
 from ..errors import HostError, InternalError
-from .batches import Accepted, Finished, Measured, Result, Row, in_short, write
+from .batches import Accepted, Finished, Measured, Result, Row, in_short, is_refusal, write
 from .database import open_database
 from .profiles import unsound
 from .records import ActivationRecord
@@ -141,8 +141,10 @@ class Store:
 
         try:
             return await self._loop.run_in_executor(self._writer, run)
-        except sa.exc.OperationalError as error:
-            raise _disk_error(error) from error
+        except Exception as error:  # whatever it is, `is_refusal` knows whether the disk or the machine caused it
+            if is_refusal(error):
+                raise _disk_error(error) from error
+            raise
 
     async def close(self) -> None:
         """Write all remaining records and end the threads. Raises `HostError` when records could not be written."""
