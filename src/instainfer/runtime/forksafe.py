@@ -14,21 +14,21 @@ class ForkSafety:
     def __init__(self) -> None:
         self._fds = _connections()
 
-    def offence(self) -> str | None:
+    def offence(self, doing: str = "its import") -> str | None:
         """The reason why this process can no longer be forked. None if it can."""
         if _threads() > 1:
             # Some libraries (OpenBLAS) end their threads before a fork and start new ones when they need them.
             _probe()
             if _threads() > 1:
-                return "its import starts a thread, which a forked process would not have"
+                return "{} starts a thread, which a forked process would not have".format(doing)
         opened = _connections() - self._fds
         if opened:
             kinds = sorted({target.split(":")[0] if ":[" in target else target for _, target in opened})
-            return "its import opens a connection ({}), which forked processes would share".format(", ".join(kinds))
+            return "{} opens a connection ({}), which forked processes would share".format(doing, ", ".join(kinds))
         torch = sys.modules.get("torch")
         cuda = getattr(torch, "cuda", None)
         if cuda is not None and cuda.is_initialized():
-            return "its import begins to use the GPU, which cannot be shared by forking"
+            return "{} begins to use the GPU, which cannot be shared by forking".format(doing)
         return None
 
 

@@ -1,0 +1,121 @@
+"""Makes a process that has loaded and warmed up its function fit for forking, and proves that it is.
+
+A function template is such a process (ADR 21). Three things make it fit. The threads of OpenMP runtimes are ended; they
+come back by themselves when they are needed. Without this, a forked process that uses OpenMP would wait for ever for
+threads that it does not have. A fork makes other libraries (OpenBLAS) end their threads. And the memory is arranged so
+that forked processes write to as few shared pages as possible.
+
+Some libraries leave no trace that could be found, and hang all the same in a forked process: numba's parallel loops do.
+So a forked process has to go through the function's warm-up within a time limit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import select
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+
+from .forksafe import ForkSafety
+from .memory import children
+
+_OPENMP = ("libgomp", "libiomp", "libomp")
+_PAUSE_HARD = 2
+"""``omp_pause_hard`` of OpenMP 5.0: free everything that the runtime holds, its threads included."""
+TRIAL_LEAST_S = 5.0
+"""Seconds that the forked process of a trial has at least."""
+TRIAL_FACTOR = 10.0
+"""A trial may take so many times as long as the same work took in the process that is forked."""
+
+
+def unfit_reason(safety: ForkSafety, warm_up: Callable[[], None]) -> str | None:
+    """Warm up, make this process fit for forking, and prove it. Returns why it cannot be forked, or None if it can.
+
+    `safety` was made before the function was loaded. The reason is for the author of the function.
+    """
+    began_at = time.monotonic()
+    warm_up()
+    took_s = time.monotonic() - began_at
+    _make_fit()
+    return _leftovers(safety) or trial_failure(warm_up, max(TRIAL_LEAST_S, TRIAL_FACTOR * took_s))
+
+
+def _make_fit() -> None:
+    pause_openmp()
+    pid = os.fork()  # some libraries end their threads before a fork
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    gc.collect()
+    gc.freeze()  # otherwise the collector of a forked process would write into every shared object
+    with suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def pause_openmp() -> None:
+    """End the threads of every OpenMP runtime in this process. Packages bring their own, so there may be several."""
+    for path in _mapped_libraries():
+        if os.path.basename(path).startswith(_OPENMP):
+            with suppress(OSError, AttributeError):  # not loadable a second time; older than OpenMP 5.0
+                ctypes.CDLL(path).omp_pause_resource_all(_PAUSE_HARD)
+
+
+def _mapped_libraries() -> set[str]:
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        lines = (line.rstrip("\n").split(None, 5) for line in maps)
+        return {fields[5] for fields in lines if len(fields) > 5 and ".so" in fields[5]}
+
+
+def _leftovers(safety: ForkSafety) -> str | None:
+    """What the load has left behind that a forked process could not have, or would share."""
+    if children(os.getpid()):
+        return "load() has started a process; start it in main(), or not at all"
+    own = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if own:
+        named = ", ".join(own[:3])
+        return "load() has started a thread ({}), which a forked process would not have; start it in main()".format(
+            named
+        )
+    return safety.offence("load()")
+
+
+def trial_failure(work: Callable[[], None], limit_s: float) -> str | None:
+    """Do some work in a forked process. Returns why that failed, or None if it did not."""
+    pid = os.fork()
+    if pid == 0:
+        _try(work)
+    pidfd = os.pidfd_open(pid)
+    try:
+        in_time = bool(select.select([pidfd], [], [], limit_s)[0])
+        if not in_time:
+            os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+    finally:
+        os.close(pidfd)
+    if not in_time:
+        return "warmup() does not end in a forked process ({:g} s); does a library keep threads of its own?".format(
+            limit_s
+        )
+    if status == 0:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    how = "ends with exit code {}".format(code) if code >= 0 else "is killed by signal {}".format(-code)
+    return "a forked process {} in warmup(); what it wrote is in the log".format(how)
+
+
+def _try(work: Callable[[], None]) -> None:
+    """Do the work and end this process."""
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:  # whatever the function's code raises: it must not get into the code that forked
+        traceback.print_exc()
+    finally:
+        os._exit(code)
