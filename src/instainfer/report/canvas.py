@@ -1,4 +1,4 @@
-"""What all figures share: colours that mean the same everywhere on a page, and the conversion to SVG text.
+"""Has the parts of all figures: colours with the same meaning everywhere on a page, and the conversion to SVG text.
 
 Figures need matplotlib, which comes with ``instainfer[report]``. The colours are from the palettes of Okabe and Ito and
 of Paul Tol, which people with any colour vision can tell apart.
@@ -62,7 +62,7 @@ class Style:
 _FAMILIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255", "#777777")
 _MARKERS = "osD^vPX*"
 _LINES = {"solid": ("-", 0.0, ""), "dashed": ("--", 0.55, ""), "dotted": (":", 0.8, "////")}
-"""By the name of a line: its line style, how pale the bars are (0 to 1), and their hatch."""
+"""The line style for each name of a line, how pale the bars are (0 to 1), and the hatch of the bars."""
 
 
 def styles(members: Iterable[tuple[str, str, str]]) -> dict[str, Style]:

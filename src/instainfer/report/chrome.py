@@ -52,10 +52,10 @@ class ChromeTrace:
         self._now = 0.0
         self._events = 0
         self._containers: dict[ContainerId, tuple[int, str, float]] = {}
-        """Number, what the container is doing, and since when."""
+        """Number and state of each container, and when the state began."""
         self._lanes: dict[ContainerId, dict[ResidentKey, int]] = {}
         self._residents: dict[ContainerId, dict[ResidentKey, tuple[str, float, dict[str, Any]]]] = {}
-        """What each resident is doing, since when, and the details of its span."""
+        """State of each resident, when the state began, and the details of the span."""
         self._running: dict[ContainerId, d.Run] = {}
         self._count = 0
         file.write("[")

@@ -53,7 +53,7 @@ def function_bars(panels: Panels, functions: Sequence[str], styles: Styles, unit
 
 
 def cdfs(panels: Panels, styles: Styles, unit: str) -> Figure:
-    """Draw the share of calls that took at most so long; the data are histograms by system."""
+    """Draw for each duration the share of calls that took at most this long; the data are histograms by system."""
     figure = new_figure(2.9 + _legend_height(panels))
     from matplotlib.ticker import PercentFormatter
 
@@ -191,7 +191,7 @@ def fronts(
 
 
 def _between(curve: Sequence[Place]) -> Iterator[Place]:
-    """Yield many places along a curve: what is a straight line on linear axes is curved on a logarithmic one."""
+    """Yield many places along a curve, because a straight line on linear axes is curved on a logarithmic axis."""
     for (memory, latency), (next_memory, next_latency) in pairwise(curve):
         for step in range(_STEPS):
             share = step / _STEPS

@@ -1,4 +1,4 @@
-"""The trade-off between memory and latency: curves of systems, and how they compare with a baseline.
+"""Computes the trade-off between memory and latency: compares the curves of systems with a baseline.
 
 A curve has a point for each value of a parameter, for example of the keep-alive time. It is compared with one point of
 the baseline, whose memory is M and whose latency is L, by two readings: the least memory with which the curve has a
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """What a system costs and what it achieves at one value of the parameter."""
+    """The memory and the latency of a system at one value of the parameter."""
 
     memory: float
     """Memory limits of the containers, integrated over time, in GB·s."""

@@ -21,12 +21,12 @@ _LOOKS: dict[Stage, tuple[float, str]] = {
     Stage.RUNNING: (1.0, ""),
     Stage.TEMPLATE: (0.8, ""),
 }
-"""Strength of the colour (0 to 1), and the hatch."""
+"""Strength of the colour (0 to 1) and the hatch of each stage."""
 _TEMPLATE_ROW = 0.4
 """Height of a template's row; a function's row has height 1."""
 _BAND = "#f1f1f1"
 _BRIEF_S = 0.2
-"""A resident may follow in a row if its predecessor ends at most this much later: too little for a row of its own."""
+"""Residents may share a row if they overlap for at most this time, because that is too short for a row of its own."""
 _MARGIN = 0.45
 _GAP = 0.5
 _ROW_IN = 0.2
@@ -56,7 +56,7 @@ class Lane:
 
     container: ContainerSpan
     rows: tuple[tuple[Stay, ...], ...]
-    """Residents of functions; those in one row follow each other."""
+    """Rows with the residents of functions; the residents in one row follow each other."""
     templates: tuple[tuple[Stay, ...], ...]
     calls: tuple[CallMark, ...]
 
@@ -86,7 +86,7 @@ def lanes(told: Timeline) -> list[Lane]:
 
 
 def timeline(told: Timeline, functions: Sequence[str], name: str) -> str:
-    """Return the figure as SVG text; `functions` are all of every run, so that each has one colour in all figures."""
+    """Return the figure as SVG text; `functions` are those of all runs, so that each has one colour everywhere."""
     drawn = lanes(told)
     figure = new_figure(1.4 + _ROW_IN * sum(lane.height + _GAP for lane in drawn))
     axes = figure.subplots()

@@ -49,7 +49,7 @@ _RUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a report says besides the runs' figures."""
+    """The content of a report apart from the runs' figures."""
 
     command: str
     """The command that repeats the measurement."""
@@ -61,9 +61,9 @@ class Page:
     document: Mapping[str, Any]
     """Content of ``results.json``, which names machine and version."""
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
-    """By the label of the run; times are seconds since the replay began."""
+    """The timeline of each run, by the run's label; times are seconds since the replay began."""
     missing: Sequence[str] = ()
-    """Labels of runs that are not done yet."""
+    """Labels of runs that have not been measured."""
 
 
 def render(runs: Sequence[Run], page: Page) -> str:

@@ -30,7 +30,7 @@ class Page:
     set_up: str
     findings: Sequence[str]
     problems: Sequence[str]
-    """What is missing from the results."""
+    """Sentences about what is missing from the results."""
     sections: Sequence[Section]
 
 

@@ -14,7 +14,7 @@ _GROUP_GAP = 1.3
 
 
 def latency_cdfs(runs: Sequence[Run]) -> str:
-    """Draw the share of calls that took at most so long, for start-up and end-to-end latency."""
+    """Draw for each duration the share of calls that took at most this long, for start-up and end-to-end latency."""
     figure = new_figure(3.9)
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 

@@ -1,7 +1,7 @@
 """Combines runs that differ only in their seed: adds counts, takes means over all calls, and merges distributions.
 
-The input are documents in the form of ``results.json`` (`report.results`) with one run each, so simulated and live runs
-are treated alike.
+Each input is a document in the form of ``results.json`` (`report.results`) with one run, so simulated and live runs are
+treated alike.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Figures:
 
     @property
     def ready(self) -> float:
-        """Share of the calls that found their function resident, for whatever reason it was."""
+        """Share of the calls that found their function resident, for whatever reason it was resident."""
         return self._share(READY_KINDS)
 
     @property
@@ -70,7 +70,7 @@ class Pooled:
     whole: Figures
     functions: Mapping[str, Figures]
     of_seeds: Sequence[Figures]
-    """What `whole` is for all runs, for each run."""
+    """Figures of each run alone, in the order of the runs."""
     phases_ms: Mapping[str, float]
     """Means over the calls that succeeded."""
     e2e_histogram: Histogram

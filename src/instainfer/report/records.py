@@ -30,7 +30,7 @@ START_KINDS = (
     StartKind.PRELOADED,
     StartKind.WARM,
 )
-"""In the order in which they are shown: from the start with the most work to the start with none."""
+"""The start kinds in the order in which they are shown: from the start with the most work to the start with none."""
 
 
 @value(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class CallRecord:
     status: str = LOST
     """``success``, one of OpenWhisk's other three words, ``refused: <the platform's text>`` or ``lost``."""
     client_s: float = 0.0
-    """From sending to the answer as the client measured it: the phases plus HTTP."""
+    """Time from sending the call to its answer, as the client measured it: the phases plus HTTP."""
 
     @property
     def startup_s(self) -> float:

@@ -1,4 +1,4 @@
-"""``results.json``: the results of a comparison's runs, for programs."""
+"""Writes ``results.json``, which has the results of a comparison's runs for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each kind of start costs: turns measured starts into medians, a document for programs, and tables.
+"""Turns measured starts into medians for each kind of start, a document for programs, and tables.
 
 A kind that did not occur is left out everywhere and listed as missing; nothing is estimated.
 """

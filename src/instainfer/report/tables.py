@@ -1,4 +1,4 @@
-"""The comparison as tables for a terminal; none is wider than 80 columns."""
+"""Shows a comparison of runs as tables for a terminal; no table is wider than 80 columns."""
 
 from __future__ import annotations
 

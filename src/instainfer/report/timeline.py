@@ -38,7 +38,7 @@ class ContainerSpan:
     container: str
     start_s: float
     ready_s: float | None
-    """When the container was started; None when it never was."""
+    """When the start of the container had ended; None when it never did."""
     end_s: float
 
 
@@ -74,7 +74,7 @@ class Timeline:
     residents: tuple[ResidentSpan, ...]
     calls: tuple[CallMark, ...]
     first_request_s: float | None
-    """When the first request arrived; a replay began that call's `sent_s` earlier."""
+    """When the first request arrived; the replay began earlier by the `sent_s` of that call."""
     end_s: float
 
     def shifted(self, by_s: float) -> Timeline:
