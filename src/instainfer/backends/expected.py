@@ -89,7 +89,7 @@ class Expected:
             raise ProtocolError(f"it has ended {key:.100}, which nobody has asked for")
         if key in self._loaded:
             self._loaded.discard(key)
-        elif self._may_be_loaded(key):
+        elif self._is_awaited(key) or (key in self._ends and self._may_be_loaded(key)):
             asked_at = self._asked_at.get(key)
             self._end_load(key, "is gone")
             if asked_at is not None and self._may_be_loaded(key):
