@@ -67,6 +67,17 @@ class Connection:
         self._env = ask.env
         return ask
 
+    def detach(self) -> socket.socket:
+        """A copy of the socket, for a template that takes its messages itself."""
+        return self._sock.dup()
+
+    def attach(self, sock: socket.socket) -> None:
+        """Use another socket from now on, in a forked process."""
+        self._sock.close()
+        self._sock = sock
+        self._decoder = TO_PROCESS.decoder()
+        self._frames = iter(())
+
     def send(self, message: Any) -> None:
         """Send a message, after flushing everything that the function's code has written so far."""
         for stream in (sys.stdout, sys.stderr):

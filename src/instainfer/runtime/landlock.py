@@ -18,6 +18,8 @@ _PATH_BENEATH = 1
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_AND_MAKE = sum(1 << bit for bit in range(4, 13))
+_MAKE_CHARACTER_DEVICE = 1 << 6
+"""A right that no function has anyway. A domain has to restrict something."""
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _ADDED_BY_ABI = ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV))
 
@@ -60,6 +62,24 @@ def restrict(readable: Iterable[str], writable: Iterable[str]) -> int:
     finally:
         os.close(ruleset)
     return version
+
+
+def separate() -> bool:
+    """Separate this process, and all that it will start, from the processes that it was forked from.
+
+    It keeps its access to files. But it can no longer trace them or write into their memory and, from ABI 6 on, not
+    signal them either, because they are outside its new domain. Returns whether that could be done. ``no_new_privs``
+    must have been set.
+    """
+    version = abi()
+    if version == 0:
+        return False
+    ruleset = _create(_MAKE_CHARACTER_DEVICE, version)
+    try:
+        syscall(_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return True
 
 
 def _create(handled: int, version: int) -> int:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 import os
-import random
 import select
 import signal
 import socket
@@ -23,53 +22,21 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import Any
 
 from ..wire.calls import FROM_PROCESS, Apart, Born, Jailed, Mapped, Prepare
-from ..wire.forks import FORK_FDS, FROM_TEMPLATE, TO_TEMPLATE, Fork, Made, Make, Unfit
-from ..wire.framing import Frame
+from ..wire.forks import FROM_TEMPLATE, TO_TEMPLATE, Fork, Made, Make, Unfit
 from . import jail
 from .connection import Connection
 from .executor import enter_environment, environment_folder, serve
+from .forking import Requests
 from .forksafe import ForkSafety
 from .linux import die_with, flush_c_output
+from .renewal import renew
 
-_READ_BYTES = 65536
 _EVERYONES = ("action", "script")
 """Modules of InstaInfer that every process of a function needs."""
 _BESIDE_TORCH = "deferred"
 """The module of InstaInfer that functions with ``fast_init`` need. It imports PyTorch."""
-
-
-class _Requests:
-    """Receives the manager's messages, with the descriptors that come along."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._decoder = TO_TEMPLATE.decoder()
-        self._frames: Iterator[Frame] = iter(())
-        self._fds: list[int] = []
-
-    def receive(self) -> Any:
-        """The next message. When the manager is gone this process ends at once."""
-        while (frame := next(self._frames, None)) is None:
-            data, fds, _, _ = socket.recv_fds(self._sock, _READ_BYTES, FORK_FDS)
-            if not data:
-                os._exit(0)
-            self._fds += fds
-            self._frames = self._decoder.feed(data)
-        return TO_TEMPLATE.decode(frame)
-
-    def take_fds(self) -> list[int]:
-        """The descriptors that came with the `Fork` received last."""
-        fds, self._fds = self._fds[:FORK_FDS], self._fds[FORK_FDS:]
-        return fds
-
-    def send(self, message: Any) -> None:
-        self._sock.sendall(FROM_TEMPLATE.encode(message))
-
-    def close(self) -> None:
-        self._sock.close()
 
 
 def main(arguments: list[str]) -> int:
@@ -78,7 +45,7 @@ def main(arguments: list[str]) -> int:
     if not die_with(manager, signal.SIGKILL):
         return 1
     os.set_inheritable(fd, False)
-    requests = _Requests(socket.socket(fileno=fd))
+    requests = Requests(socket.socket(fileno=fd), TO_TEMPLATE, FROM_TEMPLATE)
     make: Make = requests.receive()
     requests.send(Jailed(jail.enter_template(make.folders, make.scratch, environment_folder())))
     enter_environment()
@@ -185,7 +152,7 @@ def _be_resident(channel: int, manager: int) -> int:
     prepare: Prepare = connection.receive()
     os.environ.clear()
     os.environ.update(prepare.env)
-    _forget_the_template()
+    renew()
     ask_uid = partial(_ask_uid, connection) if prepare.own_uid else None
     isolation = jail.narrow(prepare.function.folder, prepare.scratch, environment_folder(), ask_uid)
     if between != manager:
@@ -200,20 +167,6 @@ def _ask_uid(connection: Connection) -> int:
     connection.send(Apart())
     mapped: Mapped = connection.receive()
     return mapped.uid
-
-
-def _forget_the_template() -> None:
-    """Renew what must not be the same in all processes forked from the template."""
-    gc.enable()
-    random.seed()
-    # PyTorch's generator is left alone. It gives the same numbers in every new process, too, and functions that want
-    # others seed it.
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        numpy_random.seed()
-    tempfile: Any = sys.modules.get("tempfile")
-    if tempfile is not None:
-        tempfile.tempdir = None  # a library may have asked for it, and then it is the template's folder
 
 
 def _wait_for_end(pid: int) -> None:

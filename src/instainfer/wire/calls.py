@@ -4,6 +4,11 @@ The manager sends `Prepare`. The process sends `Jailed`, then `Imported` if ther
 or `Unloadable` if the load fails. From then on the manager sends one message at a time: an `Ask`, which the process
 answers with `Answered`, or a `Warm`, which it answers with `Warmed`.
 
+A function template (ADR 21) goes on by itself after `Prepared`. It sends `Standing` when it can be forked, or `Unfit`
+and ends. From then on the manager sends it `Fork` messages, each with three descriptors: the socket, stdout and stderr
+of the process to be forked. The template does not answer them. The forked process sends `Born` and `Prepared` over its
+own socket, and is sent an `Ask` like any other process.
+
 The process sends nothing that the manager can measure itself. So every duration is the time between two messages on
 the manager's clock.
 """
@@ -24,6 +29,7 @@ from .bounds import (
     MODULES,
     PATH,
     PID,
+    REASON,
     RUN_FAILURE,
     UID,
 )
@@ -101,6 +107,24 @@ class Warmed(NamedTuple):
     """``warmup()`` has ended. If it failed, the function's log says so, and the function serves calls all the same."""
 
 
+class Standing(NamedTuple):
+    """The function is warmed up, and this process can be forked. It stops itself now."""
+
+
+class Unfit(NamedTuple):
+    """This process has loaded its function and cannot be forked. It ends."""
+
+    reason: str
+    """For the author of the function."""
+
+
+class Fork(NamedTuple):
+    """Fork a process that answers requests."""
+
+    scratch: str
+    """A folder that the forked process creates for itself, in the folder of the template."""
+
+
 class Answered(NamedTuple):
     failure: Failure | None
     last: bool
@@ -112,6 +136,7 @@ TO_PROCESS = Vocabulary(
     {
         "prepare": Fields(Prepare, function=FUNCTION, scratch=PATH, env=ENV, learns=boolean(), own_uid=boolean()),
         "mapped": Fields(Mapped, uid=UID),
+        "fork": Fields(Fork, scratch=PATH),
         "ask": Fields(Ask, "args", env=ENV),
         "warm": Fields(Warm),
     },
@@ -128,6 +153,8 @@ FROM_PROCESS = Vocabulary(
         "prepared": Fields(Prepared, modules=MODULES),
         "unloadable": Fields(Unloadable, failure=nested(Fields(Failure, kind=LOAD_FAILURE, message=MESSAGE))),
         "warmed": Fields(Warmed),
+        "standing": Fields(Standing),
+        "unfit": Fields(Unfit, reason=REASON),
         "answered": Fields(
             Answered,
             "answer",

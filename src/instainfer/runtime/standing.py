@@ -1,0 +1,101 @@
+"""A function template: a process that has loaded its function, stands stopped, and is forked for calls (ADR 21).
+
+The process is a function's process like any other until its function is loaded. Then it warms up, is made fit for
+forking (`fitness`), and stops itself. For each call the manager continues it; it forks, and stops itself again. Nothing
+of the function runs in it meanwhile: all signals are blocked, so that no handler and no timer of the function does, and
+whoever continues it without a request finds that it stops again.
+
+A forked process has the user id, the folder and the limits of its template. It separates itself from the template, so
+that it can neither trace nor continue it, renews what must be its own, and answers requests.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Born, Fork, Prepared, Standing, Unfit
+from . import landlock
+from .connection import Connection
+from .fitness import unfit_reason
+from .forking import Requests
+from .forksafe import ForkSafety
+from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, flush_c_output, prctl
+from .renewal import OpenFile, open_files, renew, reopen
+
+
+def stand(connection: Connection, safety: ForkSafety, *, traceable: bool = False) -> None:
+    """Become a function template. Returns only in the processes that are forked from it, ready for their first request.
+
+    `safety` was made before the function was loaded. A process that cannot be forked says why and ends. `traceable`
+    leaves the memory of the template open to processes with its user id, which must not exist then except its own.
+    """
+    reason = unfit_reason(safety, connection.warm_up)
+    if reason is not None:
+        connection.send(Unfit(reason))
+        os._exit(0)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # the function's code may have closed or replaced it
+            stream.flush()
+    flush_c_output()
+    files = open_files()
+    prctl(PR_SET_CHILD_SUBREAPER, 0)  # orphans of a forked process must become children of the manager
+    if not traceable:
+        prctl(PR_SET_DUMPABLE, 0)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    # The kernel reaps the forked processes, because this process is stopped when they end.
+    on_child = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    connection.send(Standing())
+    sock, fork = _wait_for_fork(connection)
+    _begin(connection, sock, fork, files)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL if on_child is None else on_child)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    connection.send(Born(os.getpid()))
+    connection.send(Prepared())
+
+
+def _wait_for_fork(connection: Connection) -> tuple[socket.socket, Fork]:
+    """Stop, and fork when that is asked for. Returns in a forked process, with its socket and the request."""
+    with connection.detach() as own:
+        requests = Requests(own, TO_PROCESS, FROM_PROCESS)
+        while True:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            fork: Any = requests.look()
+            if not isinstance(fork, Fork):
+                continue
+            fds = requests.take_fds()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                print("cannot fork: {}".format(error), file=sys.stderr)  # noqa: T201 - the manager sees it closed
+                pid = -1
+            if pid == 0:
+                return _take_over(fds), fork
+            for fd in fds:
+                os.close(fd)
+
+
+def _take_over(fds: list[int]) -> socket.socket:
+    """Use the descriptors that came with the request as the socket, stdout and stderr of this process."""
+    channel, stdout, stderr = fds
+    os.set_inheritable(channel, False)
+    for theirs, number in ((stdout, 1), (stderr, 2)):
+        os.dup2(theirs, number)
+        os.close(theirs)
+    return socket.socket(fileno=channel)
+
+
+def _begin(connection: Connection, sock: socket.socket, fork: Fork, files: list[OpenFile]) -> None:
+    """Make this forked process one of its own."""
+    os.setpgid(0, 0)
+    prctl(PR_SET_DUMPABLE, 1)
+    landlock.separate()
+    os.mkdir(fork.scratch, 0o700)
+    os.environ.update(HOME=fork.scratch, TMPDIR=fork.scratch)
+    renew()
+    reopen(files)
+    connection.attach(sock)
