@@ -283,6 +283,26 @@ def test_a_claim_takes_no_more_than_it_needs_and_leaves_warm_calls_alone() -> No
     assert node.node.books.claims == {}
 
 
+def test_nothing_is_claimed_as_long_as_all_that_could_be_would_not_do() -> None:
+    """The container whose memory is needed most is still being created: the others' memory alone would be of no use."""
+    node = CheckedNode(4096, keys=("u/g@1",), templates=False)
+    for key, memory_mib in (("t/f1@1", 3072), ("t/f2@1", 3584)):
+        node.tell(e.FunctionRegistered(0.0, function(key, memory_mib)))
+    node.serve(0.0, "node-c1", "g0", "u/g@1")
+    node.call(10.0, "f1", "t/f1@1")
+    node.call(11.0, "f2", "t/f2@1")
+    only(node.call(15.5, "g1", "u/g@1"), d.Run)
+    none(node.tell(e.TimerFired(16.0)), d.StopContainer)
+    none(node.ran(16.1, "node-c1", "g1"), d.StopContainer)
+    assert only(node.call(16.2, "g2", "u/g@1"), d.Run).start_kind is StartKind.WARM
+    only(node.started(17.0, "node-c2"), d.Run)
+    none(node.ran(17.1, "node-c1", "g2"), d.StopContainer)
+    assert only(node.call(17.2, "g3", "u/g@1"), d.Run).start_kind is StartKind.WARM
+    node.ran(17.3, "node-c1", "g3")
+    node.loaded(18.0, "node-c2", "t/f1@1")
+    assert only(node.ran(60.0, "node-c2", "f1"), d.StopContainer).container == "node-c2"
+
+
 def test_free_memory_that_is_of_no_use_to_who_waits_is_for_others() -> None:
     node = CheckedNode(3584, keys=(), templates=False)
     for key, memory_mib in (("t/f1@1", 3072), ("t/f2@1", 3072), ("u/g@1", 512)):

@@ -187,6 +187,8 @@ def _claim_memory(books: Books) -> None:
         missing -= container.limit_bytes
         if missing <= 0:
             break
+    if missing > 0:
+        return  # a container that is still being created is needed, too; it can be claimed once it runs its call
     for container in options.without_surplus(claimed, -missing):
         books.claims[container.id] = claims[container.id]
 
