@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -132,6 +133,16 @@ class World:
         """An activation's logs as (stream, text)."""
         lines = (line[31:].split(": ", 1) for line in self.answers[activation].logs)
         return [(stream, text) for stream, text in lines]
+
+
+def asynchronous(test: Callable[..., Any]) -> Callable[..., None]:
+    """A test that is a coroutine, as a test that pytest runs."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **named: Any) -> None:
+        asyncio.run(test(*args, **named))
+
+    return run
 
 
 def alive(pids: Sequence[int]) -> list[int]:

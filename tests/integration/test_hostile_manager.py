@@ -108,7 +108,7 @@ LIES: dict[str, tuple[list[Any], str]] = {
     "a function that is not there": ([LOADED._replace(function="other/g@1")], "other/g@1 is loaded, which nobody has"),
     "a template that nobody needs": ([LOADED._replace(function=TEMPLATE)], "is loaded, which nobody has asked for"),
     "loaded twice": ([LOADED, LOADED], "is loaded already"),
-    "forked without a template": ([LOADED._replace(forked=True)], "was forked, which has no template"),
+    "forked without a template": ([LOADED._replace(source="libraries")], "was forked, which has no template"),
     "failed after it was loaded": ([LOADED, messages.LoadFailed(F, CRASHED, 1)], "loaded already"),
     "another activation": ([LOADED, RAN._replace(activation="a2")], "it has run a2, which nobody has asked for"),
     "another function's activation": ([LOADED, RAN._replace(function="other/g@1")], "it has run a1, which nobody"),

@@ -222,7 +222,7 @@ def test_a_load_is_measured_by_the_manager_and_only_its_parts_are_the_functions_
             assert event.library_s + event.model_s <= took
             container.load(w.function(forger(early), "early"))
             event = await w.wait_for(LoadFinished, lambda event: "early" in event.function)
-            assert event.model_s >= 0.3
+            assert event.model_s >= 0.2  # the manager may have heard a little later that the imports were done
             container.load(w.function(forger("say(FROM_PROCESS.encode(Imported()) * 2)\ntime.sleep(60)\n"), "twice"))
             failed = await w.wait_for(LoadFailed)
             assert "it says at a wrong time that its imports are done" in failed.failure.message

@@ -86,7 +86,7 @@ def test_units(tmp_path: Path, toml: str, quantity: int) -> None:
 @pytest.mark.parametrize(
     ("toml", "key", "said"),
     [
-        ('colour = "red"', "colour", "allowed: env, fast_init, handler, logs"),
+        ('colour = "red"', "colour", "allowed: env, fast_init, fork, fresh, handler, logs"),
         ("name = 3", "name", "letters"),
         ('name = "a/b"', "name", "letters"),
         ('handler = "handler.py"', "handler", "without .py"),

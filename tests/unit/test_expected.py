@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from instainfer.backends.expected import Expected
+from instainfer.core.model import function_template_key
 from instainfer.wire.framing import ProtocolError
 from instainfer.wire.messages import Failure, Gone, Loaded, LoadFailed, Measured, Ran
 
@@ -12,8 +13,8 @@ F, G, T = "n/f@1", "n/g@1", "template:n/e"
 CRASHED = Failure("crashed", "")
 
 
-def loaded(key: str, *, forked: bool = False) -> Loaded:
-    return Loaded(key, 0.1, 0.1, 1, [], 1, forked)
+def loaded(key: str, *, source: str = "nothing") -> Loaded:
+    return Loaded(key, 0.1, 0.1, 1, [], 1, source)
 
 
 def ran(activation: str, key: str, *, alive: bool = True) -> Ran:
@@ -46,7 +47,7 @@ def test_a_template_is_made_on_the_way_and_made_anew_after_it_has_died() -> None
     assert expected.loaded(loaded(T), 3.0) == 2.0
     expected.gone(Gone(T, CRASHED, 1))
     expected.loaded(loaded(T), 4.0)
-    expected.loaded(loaded(F, forked=True), 5.0)
+    expected.loaded(loaded(F, source="libraries"), 5.0)
     expected.ran(ran("a", F), 6.0)
     expected.gone(Gone(T, Failure("out_of_memory", ""), 1))
     with pytest.raises(ProtocolError, match="nobody has asked for"):
@@ -87,3 +88,18 @@ def test_a_template_does_not_end_for_a_run() -> None:
     expected.run("a", F, T, 3.0)
     with pytest.raises(ProtocolError, match="has ended template:n/e, which nobody"):
         expected.gone(Gone(T, None, 1))
+
+
+def test_a_function_is_forked_from_its_own_template_only_if_that_has_stood() -> None:
+    expected = Expected()
+    expected.run("a", F, T, 1.0)
+    with pytest.raises(ProtocolError, match="which has not stood"):
+        expected.loaded(loaded(F, source="function"), 2.0)
+    expected = Expected()
+    own = function_template_key(F)
+    expected.load(own, T, 1.0)
+    expected.loaded(loaded(T), 2.0)
+    assert expected.loaded(loaded(own, source="libraries"), 3.0) == 2.0
+    expected.load(F, T, 4.0)
+    expected.gone(Gone(own, CRASHED, 1))
+    expected.loaded(loaded(F, source="function"), 5.0)  # it was forked before that

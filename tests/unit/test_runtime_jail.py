@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from instainfer.runtime import jail
-from instainfer.runtime.ends import Farewell
-from instainfer.runtime.loading import Loading
+from instainfer.runtime.uids import Uids
 
 
 def test_a_namespace_without_capabilities_costs_the_own_uid_and_not_the_function(
@@ -31,12 +30,9 @@ def test_a_namespace_without_capabilities_costs_the_own_uid_and_not_the_function
 
 
 def test_what_fails_for_one_function_is_not_held_against_others(tmp_path: Path) -> None:
-    ended: list[Farewell] = []
-    host: Any = SimpleNamespace(end=ended.append)
-    loading = Loading(None, str(tmp_path), host)  # type: ignore[arg-type]
-    loading._gives_uids = True
-    resident: Any = SimpleNamespace(key="f", scratch=str(tmp_path / "taken away"))
-    loading._give_uid(resident, os.getpid())
-    assert [(farewell.process, farewell.again) for farewell in ended] == [(resident, True)]
-    assert not loading._may_have_uid("f"), "so it is started without, and may ask no more"
-    assert loading._may_have_uid("g")
+    uids = Uids()
+    uids._can_give = True
+    process: Any = SimpleNamespace(function=SimpleNamespace(key="f"), scratch=str(tmp_path / "taken away"))
+    assert not uids.give(process, os.getpid())
+    assert not uids.may_give("f"), "so it is started without, and may ask no more"
+    assert uids.may_give("g")

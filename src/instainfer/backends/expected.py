@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..core.model import ActivationId, FunctionKey, ResidentKey, is_template
+from ..core.model import (
+    ActivationId,
+    FunctionKey,
+    ResidentKey,
+    Source,
+    function_template_key,
+    is_function_template,
+    is_template,
+)
 from ..wire import messages
 from ..wire.framing import ProtocolError
 
@@ -25,9 +33,12 @@ class Expected:
         self._runs: dict[ActivationId, tuple[FunctionKey, float]] = {}
         """Function and command time of each run. The function may be loaded again until the run has been reported."""
         self._templates: dict[FunctionKey, ResidentKey] = {}
-        """Templates of all functions that were named and not forgotten: they may be made for their functions."""
+        """Library templates of all functions, and of their own templates, that were named and not forgotten. They may
+        be made for these."""
         self._asked_at: dict[ResidentKey, float] = {}
         """The times at which the loads that have not ended were commanded."""
+        self._stood: set[ResidentKey] = set()
+        """Function templates that have stood here. What was forked from one may be reported after its end."""
         self._ends: set[ResidentKey] = set()
         """Residents that the manager was commanded to end."""
 
@@ -48,6 +59,8 @@ class Expected:
     def forget(self, key: FunctionKey) -> None:
         """Forget a function that no later command names and that is not in the container."""
         self._templates.pop(key, None)
+        self._templates.pop(function_template_key(key), None)
+        self._stood.discard(function_template_key(key))
 
     def _will_be_loaded(self, key: ResidentKey, template: ResidentKey | None, now: float) -> None:
         if key not in self._loaded:
@@ -73,9 +86,13 @@ class Expected:
         key = message.function
         asked_at = self._asked_at.get(key, now)
         self._end_load(key, "is loaded")
-        if message.forked and key not in self._templates:
+        if message.source == Source.LIBRARIES and key not in self._templates:
             raise ProtocolError(f"it says that {key:.100} was forked, which has no template")
+        if message.source == Source.FUNCTION and function_template_key(key) not in self._stood:
+            raise ProtocolError(f"it says that {key:.100} was forked from its own template, which has not stood")
         self._loaded.add(key)
+        if is_function_template(key):
+            self._stood.add(key)
         return now - asked_at
 
     def load_failed(self, message: messages.LoadFailed) -> None:

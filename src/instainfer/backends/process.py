@@ -28,7 +28,15 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import FROM_LIBRARIES, FROM_NOTHING, Failure, FailureKind, FunctionKey, ResidentKey, is_template
+from ..core.model import (
+    Failure,
+    FailureKind,
+    FunctionKey,
+    ResidentKey,
+    Source,
+    function_template_key,
+    is_template,
+)
 from ..runtime import jail
 from ..runtime.removal import remove_tree
 from ..runtime.watch import BUSY_S
@@ -173,6 +181,12 @@ class ProcessContainer(asyncio.Protocol):
     def load_template(self, template: TemplateSpec) -> None:
         self._expected.load(template.key, None, self._clock.now())
         self._send(messages.LoadTemplate(_wire_template(template, self._modules(template))))
+
+    def load_function_template(self, function: FunctionSpec) -> None:
+        key = function_template_key(function.key)
+        self._define(function)
+        self._expected.load(key, _template_key(function), self._clock.now())
+        self._send(messages.LoadFunctionTemplate(function.key, key))
 
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._define(function)
@@ -379,7 +393,7 @@ class ProcessContainer(asyncio.Protocol):
                     min(message.library_s, most_s - model_s),
                     model_s,
                     _possible(message.resident_bytes),
-                    FROM_LIBRARIES if message.forked else FROM_NOTHING,
+                    Source(message.source),
                 )
             case messages.LoadFailed():
                 self._expected.load_failed(message)

@@ -13,6 +13,8 @@
     weights = ["resnet50.pt"]          # files that are stored by content, apart from the code
     fast_init = true                   # build models without the random initialisation that loading overwrites
     template = ["torch", "PIL.Image"]  # modules to import beforehand; default: those of an earlier load
+    fork = false                       # never fork a call's process from one that has loaded the function
+    fresh = true                       # a new process for each call, so that nothing of one reaches the next
     [env]
     OMP_NUM_THREADS = "1"
 
@@ -68,6 +70,10 @@ class Manifest:
     fast_init: bool = False
     template: tuple[str, ...] = ()
     """Modules for the library template; if empty, those that earlier loads of the environment imported."""
+    fork: bool = True
+    """Whether processes may be forked from one that has loaded the function."""
+    fresh: bool = False
+    """Whether each call gets a process of its own, which ends after the answer."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,6 +97,8 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
         logs_mb=reader.megabytes("logs"),
         weights=reader.weights(),
         fast_init=reader.flag("fast_init"),
+        fork=reader.flag("fork", default=True),
+        fresh=reader.flag("fresh"),
         template=reader.template(),
         env=reader.env(),
     )
@@ -178,10 +186,10 @@ class _Reader:
             self._refuse(key, f"{shown(value)} is not one", allowed)
         return value
 
-    def flag(self, key: str) -> bool:
+    def flag(self, key: str, *, default: bool = False) -> bool:
         value = self._take(key)
         if value is None:
-            return False
+            return default
         if not isinstance(value, bool):
             self._refuse(key, f"{shown(value)} is not one", "true or false")
         return value

@@ -25,8 +25,10 @@ _READ_BYTES = 65536
 class Connection:
     """The socket of a function's process to its manager. It blocks, and handles one message at a time."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, kept_fd: int | None = None) -> None:
+        """`kept_fd` is another descriptor of the same socket, which stays open until the process has ended."""
         self._sock = sock
+        self._kept_fd = kept_fd
         self._decoder = TO_PROCESS.decoder()
         self._frames: Iterator[Frame] = iter(())
         self._env: dict[str, str] = {}
@@ -37,6 +39,8 @@ class Connection:
         self._mapped: list[tuple[int, int]] = []
         self.warm_up: Callable[[], None] = lambda: None
         """What to do on a `Warm` message: the warm-up of the function."""
+        self.stand: Callable[[], None] | None = None
+        """What to do when the function is loaded, in a process that is to become a function template."""
 
     def receive(self) -> Any:
         """Wait for the next message. When the manager is gone, this process ends at once."""
@@ -75,6 +79,8 @@ class Connection:
         """Use another socket from now on, in a forked process."""
         self._sock.close()
         self._sock = sock
+        if self._kept_fd is not None:
+            os.dup2(sock.fileno(), self._kept_fd, False)
         self._decoder = TO_PROCESS.decoder()
         self._frames = iter(())
 
@@ -91,6 +97,9 @@ class Connection:
         modules = imported.of_environment(self._known_modules) if self._learns else []
         self._mapped = mapped.weights_in(self.folder)
         self.send(Prepared(modules))
+        if self.stand is not None:
+            stand, self.stand = self.stand, None
+            stand()  # returns only in forked processes
 
     def learn(self) -> None:
         """Report the modules that are imported from now on, when the function is loaded."""

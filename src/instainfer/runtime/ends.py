@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from typing import NamedTuple
 from ..wire.messages import Failure
 from .process import Process
 from .quiet import Quiet
+
+_LOOK_S = 0.001
 
 
 class Farewell(NamedTuple):
@@ -77,6 +80,15 @@ class Ends:
                 process.is_reaped = True
                 return True
         return False
+
+    def next_look_at(self) -> float | None:
+        """When to look again whether a process is gone, in monotonic seconds. None if a signal will tell.
+
+        The kernel says that a process has ended a moment before nothing is left of it. When its parent is the manager,
+        the manager learns of it later than that.
+        """
+        late = any(p.is_reaped and not p.is_child for p in self._farewells)
+        return time.monotonic() + _LOOK_S if late else None
 
     def take_gone(self) -> list[Farewell]:
         """Remove and return the farewells of the processes of which nothing is left."""

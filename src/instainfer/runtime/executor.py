@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 
 from ..wire.calls import Jailed, Prepare, Unloadable
 from ..wire.messages import Failure
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(fd, False)
     # Use a copy of the descriptor. The original stays open until the process has ended and its exit code is set,
     # whatever the interpreter closes at its end.
-    connection = Connection(socket.socket(fileno=os.dup(fd)))
+    connection = Connection(socket.socket(fileno=os.dup(fd)), fd)
     prepare: Prepare = connection.receive()
     isolation = jail.enter(prepare.function.folder, prepare.scratch, environment_folder())
     if not die_with(manager, signal.SIGKILL):  # a change of the user id has reset this
@@ -44,6 +45,11 @@ def serve(connection: Connection, prepare: Prepare) -> int:
     connection.folder = function.folder
     if prepare.learns:
         connection.learn()
+    if prepare.stands:
+        from .forksafe import ForkSafety
+        from .standing import stand
+
+        connection.stand = partial(stand, connection, ForkSafety())
     if function.style == "action":
         from . import action
 

@@ -15,6 +15,7 @@ from ..wire.bounds import MAX_ANSWER_BYTES
 from ..wire.calls import TO_PROCESS, Ask
 from ..wire.messages import Failure, Function, Run
 from .ends import Ends, Farewell
+from .function_templates import intruded, restless
 from .loading import Loading
 from .memory import tells_children
 from .process import Process, State
@@ -30,6 +31,8 @@ _PAUSE_S = 50e-6
 """Seconds of sleep between these repetitions, which leave the processor to the processes that are to exit."""
 _SHARE_FOR_TEMPLATE = 0.5
 """Share of the time for a load that the template's making may take. After it, the function is loaded from nothing."""
+_STOP_S = 0.1
+"""Seconds that the templates of other functions have to stop. They need a millisecond after a fork."""
 _GRACE_S = 2.0
 """Seconds that a load which is over its time limit may take to end."""
 
@@ -41,6 +44,8 @@ class Host(Protocol):
     watch: Watch
 
     def processes(self) -> list[Process]: ...
+
+    def fail(self, process: Process, failure: Failure) -> None: ...
 
     def end(self, farewell: Farewell) -> None: ...
 
@@ -59,7 +64,8 @@ class _Turn:
         self.template_until = now + function.timeout_s * _SHARE_FOR_TEMPLATE
         self.deadline_at = now + function.timeout_s
         """Until then its function must have been loaded, and no other function may be able to run any more."""
-        self.moments = [self.template_until, self.deadline_at, self.deadline_at + _GRACE_S]
+        self.stopped_by = now + _STOP_S
+        self.moments = [self.stopped_by, self.template_until, self.deadline_at, self.deadline_at + _GRACE_S]
         self.look_at: float | None = None
         """When to look again at whether other functions can still run. None when there is no need to look."""
         self.is_handed_over = False
@@ -169,6 +175,9 @@ class HandOver:
     def _may_go_on(self, turn: _Turn) -> bool:
         """Whether no other function can run any more, and the container's limit holds the memory they still have."""
         turn.look_at = None
+        if not self._templates_are_at_rest(turn):
+            turn.awaits = "the templates of other functions"
+            return False
         if self._host.ends.all_gone:
             return True  # the common case: no function had to be ended
         if not self._host.watch.has_room_for_what_ends():
@@ -179,6 +188,29 @@ class HandOver:
             turn.awaits = "the ends of other functions"
             turn.look_at = time.monotonic() + _LOOK_S
         return False
+
+    def _templates_are_at_rest(self, turn: _Turn) -> bool:
+        """Whether the templates of all other functions have been seen stopped and alone. Ends those that do not stop.
+
+        One that is still being made runs code of its function, so it is ended at once.
+        """
+        others = self._loading.function_templates.others(turn.function.key)
+        if not others:
+            return True
+        for template in others:
+            if template.state is State.LOADING:
+                self._host.end(Farewell(template, None))
+        others = self._loading.function_templates.others(turn.function.key)
+        residents = (*self._loading.residents.values(), *self._host.ends.processes())
+        if late := restless(others, residents):
+            if time.monotonic() >= turn.stopped_by:
+                for template in late:
+                    self._host.fail(template, Failure("crashed", "the function's template did not stop, and was ended"))
+            return False
+        found = intruded(others, residents)
+        for template, failure in found:
+            self._host.fail(template, failure)
+        return not found
 
     def _is_quiet(self, quiet: Quiet) -> bool:
         if not self._tells_children:

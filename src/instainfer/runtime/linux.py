@@ -110,3 +110,8 @@ def drop_capabilities() -> None:
         raise OSError("capset is not known for {}".format(os.uname().machine))
     bound_capabilities()
     syscall(number, struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
+
+
+def ptrace(request: int, pid: int, address: int, data: int) -> None:
+    """Raises OSError."""
+    _checked(_libc.ptrace(ctypes.c_long(request), ctypes.c_int(pid), ctypes.c_void_p(address), ctypes.c_void_p(data)))

@@ -1,24 +1,24 @@
-"""The loads of one container: of functions, and of the templates from which functions are forked."""
+"""The loads of one container: of functions, and of the templates of both kinds from which functions are forked."""
 
 from __future__ import annotations
 
 import os
-import time
 from itertools import count
 from typing import Any, Protocol
 
-from ..wire.calls import TO_PROCESS, Answered, Apart, Born, Imported, Jailed, Mapped, Prepared, Unloadable, Warm, Warmed
-from ..wire.forks import Made, Unfit
 from ..wire.framing import ProtocolError
-from ..wire.messages import Failure, Function, Loaded, Measured, Template
-from . import jail
-from .ends import Ends, Farewell
+from ..wire.messages import Failure, Function, Template
+from .ends import Ends
+from .function_process import FunctionProcess
+from .function_template import FunctionTemplate
+from .function_templates import FunctionTemplates
 from .loop import Loop
 from .priority import Priority
 from .process import Listening, Process, State
 from .removal import Remover
 from .resident import Resident
-from .templates import MOST_ATTEMPTS, TemplateProcess, Templates
+from .templates import TemplateProcess, Templates
+from .uids import Uids
 from .watch import Watch
 
 
@@ -32,29 +32,29 @@ class Host(Protocol):
     def is_serving(self) -> bool:
         """Whether a call waits or runs."""
 
-    def report(self, message: Any) -> None: ...
-
     def advance(self) -> None:
         """Take the steps that have become possible."""
 
-    def answered(self, resident: Resident, message: Answered) -> None: ...
+    def on_message(self, process: FunctionProcess, message: Any) -> None:
+        """A function's process, or its template's, has said something."""
+
+    def on_template_message(self, process: TemplateProcess, message: Any) -> None: ...
 
     def on_closed(self, process: Process, error: ProtocolError | None) -> None:
         """A process has closed its connection."""
 
     def fail(self, process: Process, failure: Failure) -> None: ...
 
-    def end(self, farewell: Farewell) -> None: ...
-
     def load_has_failed(self, key: str, failure: Failure, logs: list[str]) -> None: ...
 
 
 class Loading:
-    """Starts processes and handles their messages until they are loaded."""
+    """Starts the processes of functions and of templates. `Progress` hears what they say until they are loaded."""
 
     def __init__(self, loop: Loop, scratch: str, host: Host) -> None:
         self.residents: dict[str, Resident] = {}
         self.templates = Templates()
+        self.function_templates = FunctionTemplates()
         self.wanted: dict[str, Function] = {}
         """Loads that wait for a template, for the end of a run, or for the end of the function's earlier process."""
         self.wanted_templates: dict[str, Template] = {}
@@ -64,18 +64,22 @@ class Loading:
         self.priority = Priority()
         self.remover = Remover()
         self._numbers = count(1)
-        self._gives_uids = os.geteuid() == 0
-        """Whether forked processes are given user ids of their own."""
-        self._without_uid: set[str] = set()
-        """Functions that could not be given one. A failure of one function has no effect on the other functions."""
+        self.uids = Uids()
 
     def processes(self) -> list[Process]:
         """All processes, templates first."""
-        return [*self.templates.values(), *self.residents.values()]
+        return [*self.templates.values(), *self.function_templates.values(), *self.residents.values()]
 
     def spare(self) -> list[Process]:
-        """The templates from which no process is being forked now."""
-        used = {r.template for r in self.residents.values() if r.pid is None}
+        """The templates to be given up next: those of functions, then library templates.
+
+        A template from which a process is being forked now is not among them.
+        """
+        used: set[Process | None] = {r.template for r in self.residents.values() if r.pid is None}
+        spare: list[Process] = [template for template in self.function_templates.values() if template not in used]
+        if spare:
+            return spare
+        used |= {template.library_template for template in self.function_templates.values() if template.pid is None}
         return [template for template in self.templates.values() if template not in used]
 
     def want(self, function: Function) -> None:
@@ -90,12 +94,28 @@ class Loading:
 
     def want_no_more(self, key: str) -> bool:
         """Give up a load that has not begun. Returns whether there was one."""
-        return self.wanted.pop(key, None) is not None or self.wanted_templates.pop(key, None) is not None
+        if self.wanted.pop(key, None) is not None or self.wanted_templates.pop(key, None) is not None:
+            return True
+        return self.function_templates.want_no_more(key)
+
+    def wanted_of_others(self, function: str) -> list[str]:
+        """The loads of other functions and of their templates that have not begun, by their keys."""
+        templates = [key for name, (key, _) in self.function_templates.wanted.items() if name != function]
+        return [key for key in self.wanted if key != function] + templates
+
+    def find(self, key: str) -> Process | None:
+        """The process of a function or of a template of either kind, by its key."""
+        return self.templates.get(key) or self.residents.get(key) or self.function_templates.of(key)
+
+    def is_there(self, process: Process) -> bool:
+        return self.find(process.key) is process
 
     def forget(self, process: Process) -> None:
         """Remove a process that is being ended from the tables."""
         if isinstance(process, TemplateProcess):
             del self.templates[process.key]
+        elif isinstance(process, FunctionTemplate):
+            del self.function_templates[process.function.key]
         else:
             del self.residents[process.key]
 
@@ -116,9 +136,20 @@ class Loading:
             if function is not None and self.has_its_template(function, background=True):
                 del self.wanted[key]
                 self.load(function, background=True)
+        for name, (key, function) in list(self.function_templates.wanted.items()):
+            if key not in ending and self.has_library_template(function, background=True):
+                self.function_templates.wanted.pop(name, None)
+                self.make_function_template(key, function)
 
     def has_its_template(self, function: Function, background: bool) -> bool:
-        """Whether the load of a function need not wait for a template. Begins to make the template if it is missing."""
+        """Whether the load of a function need not wait for a template. Begins to make the library template if the
+        function has no template of its own and that one is missing."""
+        if self.function_templates.standing(function.key) is not None:
+            return True
+        return self.has_library_template(function, background)
+
+    def has_library_template(self, function: Function, background: bool) -> bool:
+        """The same for a load that cannot be forked from the function's own template."""
         if function.template is None or not self.templates.may_help(function):
             return True
         key = function.template.key
@@ -136,14 +167,18 @@ class Loading:
         return template.state is State.READY
 
     def load(self, function: Function, background: bool, from_nothing: bool = False) -> None:
-        template = None
-        if function.template is not None and not from_nothing and self.templates.may_help(function):
-            template = self.templates.get(function.template.key)
-        scratch = os.path.join(self._scratch if template is None else template.nursery, str(next(self._numbers)))
+        template: TemplateProcess | FunctionTemplate | None = None
+        if not from_nothing:
+            template = self.function_templates.standing(function.key) or self._library_template(function)
+        if isinstance(template, FunctionTemplate):
+            scratch = template.next_scratch()
+        else:
+            scratch = self._new_scratch(template)
         try:
-            os.mkdir(scratch, 0o700)
-            listening = Listening(self._loop, self.on_message, self._host.on_closed)
-            own_uid = self._may_have_uid(function.key)
+            if not isinstance(template, FunctionTemplate):
+                os.mkdir(scratch, 0o700)
+            listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
+            own_uid = self.uids.may_give(function.key)
             resident = Resident(function, scratch, listening, template=template, own_uid=own_uid)
         except OSError as error:
             self.remover.remove(scratch)
@@ -156,15 +191,35 @@ class Loading:
         self.residents[function.key] = resident
         self._begun(resident, background)
 
-    def _may_have_uid(self, key: str) -> bool:
-        return self._gives_uids and key not in self._without_uid
+    def _library_template(self, function: Function) -> TemplateProcess | None:
+        if function.template is None or not self.templates.may_help(function):
+            return None
+        return self.templates.get(function.template.key)
+
+    def _new_scratch(self, template: TemplateProcess | None) -> str:
+        return os.path.join(self._scratch if template is None else template.nursery, str(next(self._numbers)))
+
+    def make_function_template(self, key: str, function: Function, from_nothing: bool = False) -> None:
+        template = None if from_nothing else self._library_template(function)
+        scratch = self._new_scratch(template)
+        try:
+            os.mkdir(scratch, 0o700)
+            listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
+            own_uid = self.uids.may_give(function.key)
+            process = FunctionTemplate(key, function, scratch, listening, template=template, own_uid=own_uid)
+        except OSError as error:
+            self.remover.remove(scratch)
+            self._host.load_has_failed(key, _cannot_be_started(function.python, error), [])
+            return
+        self.function_templates[function.key] = process
+        self._begun(process, background=True)
 
     def make(self, template: Template, background: bool) -> None:
         nursery = os.path.join(self._scratch, str(next(self._numbers)))
         try:
             os.mkdir(nursery, 0o711)
             modules = self.templates.modules(template)
-            listening = Listening(self._loop, self.on_template_message, self._host.on_closed)
+            listening = Listening(self._loop, self._host.on_template_message, self._host.on_closed)
             process = TemplateProcess(template, modules, nursery, listening)
         except OSError as error:
             self.remover.remove(nursery)
@@ -183,174 +238,56 @@ class Loading:
     def bring_forward(self, process: Process) -> None:
         """Give a process that was started in the background its normal priority."""
         process.is_background = False
-        process.meter.find(self._host.watch.adopted(process.pid))
+        process.meter.find(self._host.watch.adopted(process.pid), {other.pid for other in self.processes()})
         self.priority.restore(process.meter.pids)
 
-    def on_message(self, resident: Resident, message: Any) -> None:
-        if isinstance(message, Born) and resident.pid is None:
-            self._born(resident, message.pid)
-        elif isinstance(message, Apart) and resident.awaits_uid:
-            resident.is_apart = True
-            if resident.pid is not None:
-                self._give_uid(resident, resident.pid)
-        elif isinstance(message, Answered) and resident.state is State.RUNNING:
-            self._host.answered(resident, message)
-        elif isinstance(message, Jailed) and resident.state is State.LOADING and resident.prepared is None:
-            resident.is_jailed(message)
-        elif isinstance(message, Imported) and resident.state is State.LOADING and resident.prepared is None:
-            resident.is_imported(message)
-        elif isinstance(message, Prepared) and resident.state is State.LOADING and resident.prepared is None:
-            resident.is_prepared(message)
-            if resident.is_background:
-                resident.channel.send(TO_PROCESS.encode(Warm()))
-            else:
-                self._loaded(resident, message)
-        elif isinstance(message, Warmed) and resident.state is State.LOADING and resident.prepared is not None:
-            self._loaded(resident, resident.prepared)
-        elif isinstance(message, Unloadable) and resident.state is State.LOADING:
-            self._host.fail(resident, message.failure)
-        else:
-            raise ProtocolError("{} while {}".format(type(message).__name__, resident.state.value))
-        self._host.advance()
-
-    def _born(self, resident: Resident, pid: int) -> None:
-        """A process has been forked. Its id is checked, because the manager will kill the process with this id."""
-        known = (*self.processes(), *self._host.ends.processes())
-        if not _leads_a_group_of_ours(pid) or any(pid == process.pid for process in known):
-            raise ProtocolError("process {} was not forked here, or has ended".format(pid))
-        resident.is_born(pid)
-        if resident.state is State.ENDING:
-            resident.end()
-            return
-        if resident.is_background:
-            self.priority.lower(pid)
-        if resident.is_apart:
-            self._give_uid(resident, pid)
-
-    def _give_uid(self, resident: Resident, pid: int) -> None:
-        uid = jail.own_uid(pid)
-        try:
-            # The group of the manager keeps its access to the folder until the process has become the owner and takes
-            # it away. If the process cannot change its id, it still has the old one and needs this access.
-            os.chown(resident.scratch, uid, -1)
-            os.chmod(resident.scratch, 0o770)
-            for ids in ("gid_map", "uid_map"):
-                with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:
-                    mapping.write("{0} {0} 1".format(uid))
-        except OSError:
-            # This host does not allow it. Without any id in its namespace the process can do nothing, so it is ended.
-            self._without_uid.add(resident.key)
-            self._host.end(Farewell(resident, None, again=True))
-        else:
-            resident.uid = uid
-            resident.channel.send(TO_PROCESS.encode(Mapped(uid)))
-
     def clear(self, process: Process) -> None:
-        """Close what the manager has open for a process that is gone, and remove its folder."""
+        """Close what the manager has open for a process that is gone, and remove its folder.
+
+        The folder of a function template holds those of its residents. It is removed with the last of them.
+        """
         process.clear()
+        if isinstance(process, FunctionTemplate):
+            process.is_cleared = True
+            if self._has_residents(process):
+                return
         self.remover.remove(process.scratch)
+        if isinstance(process, Resident) and isinstance(process.template, FunctionTemplate):
+            template = process.template
+            if template.is_cleared and not self._has_residents(template):
+                self.remover.remove(template.scratch)
+
+    def _has_residents(self, template: FunctionTemplate) -> bool:
+        processes = (*self.residents.values(), *self._host.ends.processes())
+        return any(isinstance(process, Resident) and process.template is template for process in processes)
 
     def start_again(self, process: Process) -> None:
         """Start a process once more, after it was ended for this purpose."""
         if isinstance(process, TemplateProcess):
             self.make(process.template, process.is_background)
+        elif isinstance(process, FunctionTemplate):
+            self.function_templates.want(process.key, process.function)
         elif isinstance(process, Resident):
             self.wanted[process.key] = process.function
 
     def not_born(self, process: Process) -> None:
-        """A process was not forked, because its template died or could not fork. Load its function from nothing."""
-        if isinstance(process, Resident):
+        """A process was not forked, because its template died or could not fork. Load its function in another way."""
+        if isinstance(process, FunctionTemplate):
+            del self.function_templates[process.function.key]
+            self.clear(process)
+            self.make_function_template(process.key, process.function, from_nothing=True)
+        elif isinstance(process, Resident):
             del self.residents[process.key]
             self.clear(process)
-            self.load(process.function, process.is_background, from_nothing=True)
-
-    def _loaded(self, resident: Resident, message: Prepared) -> None:
-        if resident.is_background:
-            self.bring_forward(resident)
-        resident.resident_bytes = resident.meter.measure()
-        if self._host.watch.is_over_limit(resident):
-            return
-        resident.state = State.READY
-        resident.deadline_at = None
-        if resident.template is not None:
-            self.sharing_has_changed(resident.template)
-        self._host.report(
-            Loaded(
-                resident.key,
-                resident.library_s,
-                resident.model_s,
-                resident.resident_bytes,
-                resident.isolation,
-                self._host.watch.total_bytes(),
-                forked=resident.template is not None,
-                modules=message.modules,
-            )
-        )
-
-    def sharing_has_changed(self, template: TemplateProcess) -> None:
-        """Measure anew a template and the processes forked from it, which share memory, since one has come or gone."""
-        family = [r for r in self.residents.values() if r.template is template and r.state is State.READY]
-        for process in (template, *family):
-            process.meter.doubt()
-        if template.state is State.READY and not self._host.is_serving:
-            template.resident_bytes = template.meter.measure()
-            self._host.report(Measured({template.key: template.resident_bytes}, self._host.watch.total_bytes()))
-        self._host.watch.hurry()
-
-    def on_template_message(self, process: TemplateProcess, message: Any) -> None:
-        if process.state is not State.LOADING:
-            raise ProtocolError("{} while {}".format(type(message).__name__, process.state.value))
-        if isinstance(message, Jailed) and not process.isolation:
-            process.isolation = message.isolation
-        elif isinstance(message, Made) and process.isolation:
-            self._made(process, message)
-        elif isinstance(message, Unfit):
-            self._is_unfit(process, message)
-        else:
-            raise ProtocolError("{} at a wrong time".format(type(message).__name__))
-        self._host.advance()
-
-    def _made(self, process: TemplateProcess, message: Made) -> None:
-        library_s = time.monotonic() - process.began_at
-        if process.is_background:
-            self.bring_forward(process)
-        process.resident_bytes = process.meter.measure()
-        if self._host.watch.is_over_limit(process):
-            return
-        process.state = State.READY
-        process.deadline_at = None
-        left_out = {**self.templates.left_out.get(process.key, {}), **message.skipped}
-        total_bytes = self._host.watch.total_bytes()
-        self._host.report(
-            Loaded(
-                process.key,
-                library_s,
-                0.0,
-                process.resident_bytes,
-                process.isolation,
-                total_bytes,
-                left_out=left_out,
-            )
-        )
-
-    def _is_unfit(self, process: TemplateProcess, message: Unfit) -> None:
-        """Make the template anew without a module that prevents forking, because an import cannot be undone."""
-        if self.templates.leave_out(process.template, message.module, message.reason):
-            self._host.end(Farewell(process, None, again=True))
-        else:
-            text = "the template is given up: {} modules cannot be forked, the last one is {}: {}".format(
-                MOST_ATTEMPTS, message.module, message.reason
-            )
-            self._host.fail(process, Failure("load_failed", text))
+            if not isinstance(process.template, FunctionTemplate):
+                self.load(process.function, process.is_background, from_nothing=True)
+            elif process.is_background:
+                self.wanted[process.key] = process.function
+            if isinstance(process.template, FunctionTemplate) and self.is_there(process.template):
+                text = "the template did not fork"
+                self._host.fail(process.template, Failure("crashed", text))
 
 
 def _cannot_be_started(python: str, error: OSError) -> Failure:
     text = "{} cannot be started: {}; build the function's environment anew".format(python, error)
     return Failure("load_failed", text)
-
-
-def _leads_a_group_of_ours(pid: int) -> bool:
-    try:
-        return os.getpgid(pid) == pid and os.getsid(pid) == os.getsid(0) != pid
-    except ProcessLookupError:
-        return False

@@ -33,6 +33,7 @@ from ..wire.messages import (
     Gone,
     Load,
     LoadFailed,
+    LoadFunctionTemplate,
     LoadTemplate,
     Offload,
     Ran,
@@ -42,12 +43,14 @@ from ..wire.messages import (
 )
 from . import jail
 from .ends import Ends, Farewell
+from .function_template import FunctionTemplate
 from .handover import HandOver
 from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
 from .memory import children
 from .process import Process, State, how_it_ended
+from .progress import Progress
 from .resident import Resident
 from .templates import TemplateProcess
 from .watch import Watch
@@ -67,6 +70,9 @@ class Manager:
         self._runs: deque[Run] = deque()
         """The runs that were asked for. The first one is being served."""
         self._loading = Loading(self._loop, scratch, self)
+        self._progress = Progress(self._loading, self)
+        self.on_message = self._progress.on_message
+        self.on_template_message = self._progress.on_template_message
         self.ends = Ends()
         self.watch = Watch(limit_bytes, self)
         self._hand_over = HandOver(self._loading, self)
@@ -90,6 +96,10 @@ class Manager:
     def spare(self) -> list[Process]:
         return self._loading.spare()
 
+    def template_of(self, process: Process) -> Process | None:
+        template = process.template if isinstance(process, Resident) else None
+        return template if isinstance(template, FunctionTemplate) and self._loading.is_there(template) else None
+
     @property
     def is_serving(self) -> bool:
         return bool(self._runs)
@@ -103,7 +113,7 @@ class Manager:
         if isinstance(command, Run):
             self._function(command.function)
             self._runs.append(command)
-            for key in [key for key in self._loading.wanted if key != command.function]:
+            for key in self._loading.wanted_of_others(command.function):
                 self._offload(key)  # a run cuts short the loads of other functions
         elif isinstance(command, Load):
             self._loading.want(self._function(command.function))
@@ -112,6 +122,8 @@ class Manager:
             return
         elif isinstance(command, LoadTemplate):
             self._loading.want_template(command.template)
+        elif isinstance(command, LoadFunctionTemplate):
+            self._loading.function_templates.want(command.template, self._function(command.function))
         elif isinstance(command, Forget):
             self._functions.pop(command.function, None)
             return
@@ -133,7 +145,7 @@ class Manager:
         ending = self.ends.of(key)
         if ending is not None and ending.again:
             self.ends.add(ending._replace(again=False))
-        process = self._loading.templates.get(key) or self._loading.residents.get(key)
+        process = self._loading.find(key)
         if process is None:
             return
         if self._runs and self._runs[0].function == key:
@@ -146,6 +158,7 @@ class Manager:
         self._runs.clear()
         self._loading.wanted.clear()
         self._loading.wanted_templates.clear()
+        self._loading.function_templates.wanted.clear()
         for process in self.processes():
             self.end(Farewell(process, None))
         self.advance()
@@ -230,7 +243,9 @@ class Manager:
         loading = process.state is State.LOADING
         if isinstance(process, TemplateProcess) and (loading or failure.kind == "out_of_memory"):
             self._loading.templates.is_hopeless(process.template)
-        self.end(Farewell(process, failure, load_failed=loading))
+        # A function template that was ended for want of memory may be made again when there is more.
+        wants_memory = isinstance(process, FunctionTemplate) and failure.kind == "out_of_memory"
+        self.end(Farewell(process, failure, load_failed=loading and not wants_memory))
 
     def end(self, farewell: Farewell) -> None:
         process = farewell.process
@@ -243,13 +258,25 @@ class Manager:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 break
             if pid == 0:
                 break
-            if not self.ends.note_reaped(pid):
+            if os.WIFSTOPPED(status):
+                self._progress.has_stopped(pid, status)
+            elif not self.ends.note_reaped(pid):
                 self._note_end(pid, status)
+        self._clear_up()
+
+    def has_exited(self, resident: Resident) -> None:
+        status = resident.take_wait_status()
+        if not resident.is_reaped:
+            self._has_ended(resident, status)
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        """Some processes have ended: end those that they have left behind, and report what is gone."""
         orphans = children(os.getpid())
         for process in [p for p in (*self.processes(), *self.ends.unborn()) if p.pid is None]:
             process.channel.read_rest()  # a forked process says so before it becomes a child of ours
@@ -259,8 +286,11 @@ class Manager:
 
     def _note_end(self, pid: int, status: int) -> None:
         process = next((p for p in self.processes() if p.pid == pid), None)
-        if process is None:
-            return
+        if process is not None:
+            self._has_ended(process, status)
+
+    def _has_ended(self, process: Process, status: int | None) -> None:
+        """A process has ended, with this wait status (None: the kernel does not tell)."""
         process.is_reaped = True
         process.channel.read_rest()  # its last message may say more than its exit code
         if process.state is not State.ENDING:
@@ -281,12 +311,7 @@ class Manager:
                 self.load_has_failed(process.key, failure, logs)
             else:
                 self.report(Gone(process.key, failure, self.watch.total_bytes()))
-            if (
-                isinstance(process, Resident)
-                and process.template is not None
-                and self._loading.templates.get(process.template.key) is process.template
-            ):
-                self._loading.sharing_has_changed(process.template)
+            self._progress.shares_no_more(process)
 
     def call_has_failed(self, resident: Resident | None, key: str, failure: Failure) -> None:
         """Report a call whose time limit has passed before its function got the request."""
@@ -307,6 +332,9 @@ class Manager:
     def _next_moment(self) -> float | None:
         processes = (*self.processes(), *self.ends.unborn())
         moments = [p.deadline_at for p in processes if p.deadline_at is not None]
+        moments += [r.born_by for r in self._loading.residents.values() if r.born_by is not None]
+        if (look_at := self.ends.next_look_at()) is not None:
+            moments.append(look_at)
         if self.watch.next_at is not None:
             moments.append(self.watch.next_at)
         if (turn_at := self._hand_over.next_moment()) is not None:
@@ -315,9 +343,14 @@ class Manager:
 
     def _on_moment(self) -> None:
         now = time.monotonic()
-        for process in (*self._loading.residents.values(), *self.ends.unborn(), *self._loading.templates.values()):
+        for process in (*self.processes(), *self.ends.unborn()):
             if process.deadline_at is not None and process.deadline_at <= now:
                 self._is_late(process)
+        for resident in list(self._loading.residents.values()):
+            if resident.born_by is not None and resident.born_by <= now:
+                self._is_late(resident)
+        if self.ends.next_look_at() is not None:
+            self._bury()
         self.watch.look(now)
         self._hand_over.on_moment(now)
         self.advance()
@@ -325,12 +358,14 @@ class Manager:
     def _is_late(self, process: Process) -> None:
         if isinstance(process, Resident) and process.pid is None and process.template is not None:
             # There is no process to be killed. When the template has ended, it is known that none will be forked.
-            process.deadline_at = None
+            process.deadline_at = process.born_by = None
             if process.template.state is State.READY:
-                text = "the template did not fork within {:g} seconds".format(process.time_limit_s)
+                text = "the template did not fork within {:g} seconds".format(process.fork_limit_s)
                 self.fail(process.template, Failure("crashed", text))
             return
         doing = "loaded" if process.state is State.LOADING else "answered"
+        if isinstance(process, FunctionTemplate) and process.prepared is not None:
+            doing = "warmed up and shown that it can be forked"
         text = "{} had not {} after {:g} seconds, its time limit, and was ended".format(
             process.whose, doing, process.time_limit_s
         )

@@ -10,7 +10,7 @@ becomes a process's own. Hence `Meter`: exact when it matters, corrected by what
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -71,16 +71,25 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int | None:
+    """The parent of a process. None when the process has ended."""
+    try:
+        with open("/proc/{}/stat".format(pid), "rb", buffering=0) as stat:
+            return int(stat.read(1024).rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
 def tells_children() -> bool:
     """Whether this kernel lists the children of a process."""
     return os.path.exists("/proc/self/task/{}/children".format(os.getpid()))
 
 
-def family(roots: Iterable[int]) -> list[int]:
-    """The processes given and all their descendants."""
+def family(roots: Iterable[int], without: Collection[int | None] = ()) -> list[int]:
+    """The processes given and all their descendants, except these processes and their descendants."""
     found = list(roots)
     for pid in found:  # grows while it is walked
-        found += children(pid)
+        found += [child for child in children(pid) if child not in without]
     return found
 
 
@@ -96,9 +105,10 @@ class Meter:
     def begin(self, pid: int) -> None:
         self.pids = [pid]
 
-    def find(self, adopted: Iterable[int] = ()) -> None:
-        """Find the processes that it has started. `adopted` are those of them whose parents have ended."""
-        self.pids = family((*self.pids[:1], *adopted))
+    def find(self, adopted: Iterable[int] = (), others: Collection[int | None] = ()) -> None:
+        """Find the processes that it has started. `adopted` are those of them whose parents have ended. `others` are
+        processes with meters of their own, which may have been forked from it."""
+        self.pids = family((*self.pids[:1], *adopted), others)
 
     def measure(self) -> int:
         """Measure the memory exactly, which takes milliseconds for a gigabyte."""
@@ -106,6 +116,13 @@ class Meter:
         self._anonymous_bytes = self._sum_anonymous()
         self._exact_bytes = sum(map(charged_bytes, self.pids))
         return self._exact_bytes
+
+    def assume(self, size_bytes: int) -> int:
+        """Take this size for the exact one, until the next exact measurement."""
+        self._is_doubtful = True
+        self._anonymous_bytes = self._sum_anonymous()
+        self._exact_bytes = size_bytes
+        return size_bytes
 
     def glance(self) -> int:
         """The last exact measurement, plus the growth of anonymous memory since then."""
@@ -119,10 +136,6 @@ class Meter:
     def is_stale(self) -> bool:
         """Whether to measure exactly again: after `doubt`, or when the memory has changed by more than a mebibyte."""
         return self._is_doubtful or abs(self._sum_anonymous() - self._anonymous_bytes) > _MIB
-
-    def exceeds(self, limit_bytes: int) -> bool:
-        """Whether it uses more than `limit_bytes`. Measures exactly only if a quick estimate is above the limit."""
-        return self.most() > limit_bytes and self.measure() > limit_bytes
 
     def most(self) -> int:
         """An upper bound of its memory, which costs microseconds."""

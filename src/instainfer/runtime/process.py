@@ -50,7 +50,7 @@ class Listening(NamedTuple):
 
 
 class Process:
-    """A process group. Its head is a child of the manager, and the group's id is that child's id.
+    """A process group. Its head is a child of the manager or of a function template. The group's id is the head's id.
 
     `pid` is None for a process that a template has been asked to fork and has not forked yet.
     """
@@ -72,6 +72,8 @@ class Process:
         self.deadline_at: float | None = None
         self.is_background = False
         self.is_reaped = False
+        self.is_child = True
+        """Whether its head is a child of the manager. Those of function templates are not; the kernel reaps them."""
         self.meter = Meter()
         self.resident_bytes = 0
         """Its memory as measured last. For a waiting resident, the invoker knows the same value."""
@@ -215,8 +217,13 @@ class Process:
         self.close_outputs()
 
 
-def how_it_ended(status: int, last_lines: list[str], whose: str) -> Failure:
-    """Describe a wait status in words, together with the last lines that the process wrote."""
+def how_it_ended(status: int | None, last_lines: list[str], whose: str) -> Failure:
+    """Describe a wait status in words, together with the last lines that the process wrote.
+
+    None is the status of a process of which the kernel does not tell how it ended.
+    """
+    if status is None:
+        return Failure("crashed", "\n".join(["{}'s process has ended".format(whose), *last_lines]))
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         text = "{}'s process ended by itself with exit code {}".format(whose, code)

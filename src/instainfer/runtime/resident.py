@@ -1,20 +1,24 @@
-"""One function's process, as the manager sees it. It is started from nothing or forked from a template."""
+"""One resident, as the manager sees it: a process that answers the calls of its function."""
 
 from __future__ import annotations
 
-import time
+import os
+from collections.abc import Callable
+from functools import partial
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Imported, Jailed, Prepare, Prepared
-from ..wire.framing import ProtocolError
 from ..wire.messages import Function
-from . import jail
-from .logs import Log
-from .process import Listening, Process, State
+from .exits import wait_status
+from .function_process import FunctionProcess
+from .function_template import FunctionTemplate
+from .process import Listening
 from .templates import TemplateProcess
 
+_FORK_LIMIT_S = 5.0
+"""Seconds that a function template may take to fork. It takes milliseconds; one that does not fork is ended."""
 
-class Resident(Process):
-    """The process group of a function."""
+
+class Resident(FunctionProcess):
+    """The process group of a function. It is started from nothing, or forked from a template of either kind."""
 
     whose = "the function"
 
@@ -24,85 +28,61 @@ class Resident(Process):
         scratch: str,
         listening: Listening,
         *,
-        template: TemplateProcess | None,
+        template: TemplateProcess | FunctionTemplate | None,
         own_uid: bool,
     ) -> None:
         """Start the process. Raises OSError when that is not possible (no such interpreter, no memory)."""
-        self.function = function
+        super().__init__(function.key, function, scratch, listening)
         self.template = template
         """The template that it is forked from. None: it is started from nothing."""
-        self.time_limit_s = function.timeout_s
-        self.limit_bytes = function.memory_bytes
-        self.prepared: Prepared | None = None
-        """Its message that it is loaded. None before that."""
-        self.library_s = 0.0
-        self.model_s = 0.0
-        self.isolation: list[str] = []
-        """The isolation that was applied to it, in words. Empty until it is known."""
-        self.uid: int | None = None
-        """The user id that the manager has given it. None if it was not forked, or has no id of its own."""
-        self._imported_at: float | None = None
-        self._own_uid = own_uid and template is not None
-        self.is_apart = False
-        """Whether it waits for a user id of its own. Its message may come before the one that it was forked."""
-        super().__init__(function.key, scratch, Log(function.logs_bytes), FROM_PROCESS, listening)
-        env = {**self.environment(), **function.env}
-        if template is None:
-            self.spawn("executor", function.python, env)
+        self.fork_limit_s = self.time_limit_s
+        self.born_by: float | None = None
+        """When its template must have forked it, in monotonic seconds. None when it has."""
+        self._pidfd: int | None = None
+        if isinstance(template, FunctionTemplate):
+            self.is_child = False
+            self.isolation = template.isolation  # everything that narrows the process was done there
+            self.fork_limit_s = min(self.time_limit_s, _FORK_LIMIT_S)
+            self.born_by = self.began_at + self.fork_limit_s
+            self.connect(partial(template.fork, scratch))
+            self.channel.expect(0)
         else:
-            self.connect(template.fork)
-        prepare = Prepare(
-            function._replace(template=None),
-            scratch,
-            env if template is not None else {},
-            learns=function.template is not None,
-            own_uid=own_uid,
-        )
-        self.channel.expect(0)  # it has no reason to send anything large before its first call
-        self.channel.send(TO_PROCESS.encode(prepare))
+            self.start(template, own_uid=own_uid, learns=function.template is not None)
 
     @property
-    def awaits_uid(self) -> bool:
-        """Whether it may ask for a user id of its own. It may ask once, if it was told that it can be given one."""
-        return self._own_uid and not self.is_apart and not self.isolation and self.state is State.LOADING
-
-    @property
-    def is_forked(self) -> bool:
-        return self.template is not None
-
-    def is_jailed(self, message: Jailed) -> None:
-        """Take its message that it is isolated now, and that no code of its function has run yet.
-
-        The environment's packages have run in the template of a forked process. They may have left code behind that
-        sends messages in the place of ours. So of the words of a forked process only those about its user id are
-        used, and "given" is believed only if the manager has given it an id. The rest comes from its template, which
-        was isolated before it imported anything; a forked process cannot undo that.
-        """
-        if self.isolation or not message.isolation or self._imported_at is not None:
-            raise ProtocolError("it says for a second time what it has given up, or nothing")
+    def source(self) -> str:
+        """What it was made from, a value of `core.model.Source`."""
         if self.template is None:
-            self.isolation = message.isolation
-            return
-        uid = message.isolation[0]
-        if jail.is_own_uid(uid) and self.uid is None:
-            uid = jail.FORKED_UID
-        self.isolation = [uid, *self.template.isolation[1:]]
+            return "nothing"
+        return "function" if isinstance(self.template, FunctionTemplate) else "libraries"
 
-    def is_imported(self, message: Imported) -> None:
-        """Take its message that its imports are done."""
-        if self._imported_at is not None or not self.isolation:
-            raise ProtocolError("it says at a wrong time that its imports are done")
-        self._imported_at = time.monotonic()
+    # -- its end, where it is a child of a template, which does not report it to the manager ---------------------------
 
-    def is_prepared(self, message: Prepared) -> None:
-        """Take its message that it is loaded.
+    def watch_end(self, pid: int, on_end: Callable[[Resident], None]) -> None:
+        """Have `on_end` called when the process has ended. Raises ProcessLookupError if it has already."""
+        self._pidfd = os.pidfd_open(pid)
+        self._loop.watch(self._pidfd, partial(on_end, self))
 
-        The manager measures the times itself. Only the border between imports and model comes from the process.
-        """
-        if not self.isolation:
-            raise ProtocolError("it is loaded before it has given up what it does not need")
-        now = time.monotonic()
-        imported_at = now if self._imported_at is None else self._imported_at
-        self.prepared = message
-        self.library_s = imported_at - self.began_at
-        self.model_s = now - imported_at
+    def take_wait_status(self) -> int | None:
+        """How the process has ended, once `on_end` was called. None if the kernel does not tell."""
+        assert self.pid is not None
+        assert self._pidfd is not None
+        status = wait_status(self.pid, self._pidfd)
+        self._close_pidfd()
+        return status
+
+    def _close_pidfd(self) -> None:
+        if self._pidfd is not None:
+            self._loop.forget(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+
+    def kill(self) -> None:
+        # The kernel may give the number of a process that its template has not reaped to another one. What is left of
+        # the group then are children of the manager, which finds and kills them as strays.
+        if self.is_child or not self.is_reaped:
+            super().kill()
+
+    def clear(self) -> None:
+        super().clear()
+        self._close_pidfd()

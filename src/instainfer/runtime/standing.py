@@ -18,9 +18,10 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Born, Fork, Prepared, Standing, Unfit
-from . import landlock
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Born, Fork, Prepared, Standing, Unfit, Unloadable
+from . import landlock, shim
 from .connection import Connection
+from .failures import failure_of
 from .fitness import unfit_reason
 from .forking import Requests
 from .forksafe import ForkSafety
@@ -28,11 +29,10 @@ from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, flush_c_output, prct
 from .renewal import OpenFile, open_files, renew, reopen
 
 
-def stand(connection: Connection, safety: ForkSafety, *, traceable: bool = False) -> None:
+def stand(connection: Connection, safety: ForkSafety) -> None:
     """Become a function template. Returns only in the processes that are forked from it, ready for their first request.
 
-    `safety` was made before the function was loaded. A process that cannot be forked says why and ends. `traceable`
-    leaves the memory of the template open to processes with its user id, which must not exist then except its own.
+    `safety` was made before the function was loaded. A process that cannot be forked says why and ends.
     """
     reason = unfit_reason(safety, connection.warm_up)
     if reason is not None:
@@ -44,7 +44,9 @@ def stand(connection: Connection, safety: ForkSafety, *, traceable: bool = False
     flush_c_output()
     files = open_files()
     prctl(PR_SET_CHILD_SUBREAPER, 0)  # orphans of a forked process must become children of the manager
-    if not traceable:
+    if not landlock.abi():
+        # Landlock keeps the forked processes from the memory of this one. Without it, nobody gets at this memory then,
+        # except root: a manager that is not root measures it less exactly.
         prctl(PR_SET_DUMPABLE, 0)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     # The kernel reaps the forked processes, because this process is stopped when they end.
@@ -55,6 +57,12 @@ def stand(connection: Connection, safety: ForkSafety, *, traceable: bool = False
     signal.signal(signal.SIGCHLD, signal.SIG_DFL if on_child is None else on_child)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     connection.send(Born(os.getpid()))
+    try:
+        shim.forked()
+    except Exception as error:
+        # Code of the function may fail in any way.
+        connection.send(Unloadable(failure_of(error, "load_failed", "a function given to instainfer.after_fork()")))
+        os._exit(1)
     connection.send(Prepared())
 
 

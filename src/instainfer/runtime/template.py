@@ -148,7 +148,7 @@ def _take_over(fds: list[int]) -> int:
 def _be_resident(channel: int, manager: int) -> int:
     """Do what `executor.main` does, in a process that was forked from a template."""
     between = os.getppid()
-    connection = Connection(socket.socket(fileno=os.dup(channel)))
+    connection = Connection(socket.socket(fileno=os.dup(channel)), channel)
     prepare: Prepare = connection.receive()
     os.environ.clear()
     os.environ.update(prepare.env)

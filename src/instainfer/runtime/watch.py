@@ -28,6 +28,9 @@ class Watched(Protocol):
     def spare(self) -> list[Process]:
         """The templates that can be given up: those from which no process is being forked."""
 
+    def template_of(self, process: Process) -> Process | None:
+        """The function template that a process was forked from, if that template is still there."""
+
     def ending_bytes(self) -> int: ...
 
     def fail(self, process: Process, failure: Failure) -> None:
@@ -71,9 +74,10 @@ class Watch:
         if self.next_at is None or self.next_at > now:
             return
         orphans = children(os.getpid())
+        heads = {process.pid for process in self._manager.processes()}
         idle: dict[str, int] = {}
         for process in self._manager.processes():
-            process.meter.find(_of_group(orphans, process.pid))
+            process.meter.find(_of_group(orphans, process.pid), heads)
             known_bytes = process.resident_bytes
             is_idle = process.state is State.READY
             if is_idle and process.meter.is_stale:
@@ -115,14 +119,24 @@ class Watch:
         return process not in self._manager.processes()
 
     def _ends_for_its_own_limit(self, process: Process) -> bool:
+        """Whether the process was ended because its function uses more than its limit.
+
+        A resident and the template that it was forked from are one function's. The template is ended first.
+        """
         limit_bytes = process.limit_bytes
-        if not limit_bytes or not process.meter.exceeds(limit_bytes):
+        template = self._manager.template_of(process)
+        if template is not None and limit_bytes and _exceed(limit_bytes, process, template):
+            self._fail_for_its_limit(template, process.meter.glance() + template.meter.glance())
+        if not limit_bytes or not _exceed(limit_bytes, process):
             return False
+        self._fail_for_its_limit(process, process.meter.glance())
+        return True
+
+    def _fail_for_its_limit(self, process: Process, took_bytes: int) -> None:
         text = "the function took {:.0f} MiB of memory, its limit is {:.0f} MiB; raise the limit".format(
-            process.meter.glance() / _MIB, limit_bytes / _MIB
+            took_bytes / _MIB, process.limit_bytes / _MIB
         )
         self._manager.fail(process, Failure("out_of_memory", text))
-        return True
 
     def _end_for_the_containers_limit(self, process: Process) -> None:
         text = "the functions of the container took more than its {:.0f} MiB; this one was ended for it".format(
@@ -149,6 +163,13 @@ class Watch:
         if not self._limit_bytes or sum(map(_at_most, processes)) <= self._limit_bytes:
             return False
         return sum(p.meter.glance() if _is_known(p) else p.meter.measure() for p in processes) > self._limit_bytes
+
+
+def _exceed(limit_bytes: int, *processes: Process) -> bool:
+    """Whether processes use more than this together. Measures exactly only if a quick estimate is above it."""
+    if sum(process.meter.most() for process in processes) <= limit_bytes:
+        return False
+    return sum(process.meter.measure() for process in processes) > limit_bytes
 
 
 def _is_known(process: Process) -> bool:

@@ -51,6 +51,8 @@ PID = integer(1, 1 << 22)
 """The kernel's own limit on process ids."""
 UID = integer(0, (1 << 32) - 2)
 
+SOURCE = choice("nothing", "libraries", "function")
+"""The values of `core.model.Source`."""
 LOAD_FAILURE = choice("load_failed", "out_of_memory")
 """Failures of a load that a function's process may report. It does not survive the other failures of a load."""
 RUN_FAILURE = choice("raised", "bad_answer", "crashed", "out_of_memory")

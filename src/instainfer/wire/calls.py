@@ -49,6 +49,8 @@ class Prepare(NamedTuple):
     """Whether `Prepared` is to list the modules of the environment that the process has imported."""
     own_uid: bool = False
     """For a forked process, whether the manager can give it a user id of its own (see `Apart`)."""
+    stands: bool = False
+    """Whether the process is to become a function template."""
 
 
 class Ask(NamedTuple):
@@ -134,7 +136,9 @@ class Answered(NamedTuple):
 
 TO_PROCESS = Vocabulary(
     {
-        "prepare": Fields(Prepare, function=FUNCTION, scratch=PATH, env=ENV, learns=boolean(), own_uid=boolean()),
+        "prepare": Fields(
+            Prepare, function=FUNCTION, scratch=PATH, env=ENV, learns=boolean(), own_uid=boolean(), stands=boolean()
+        ),
         "mapped": Fields(Mapped, uid=UID),
         "fork": Fields(Fork, scratch=PATH),
         "ask": Fields(Ask, "args", env=ENV),

@@ -29,6 +29,7 @@ from .bounds import (
     SECONDS,
     SIZE,
     SKIPPED,
+    SOURCE,
     WORD,
 )
 from .codec import Fields, Vocabulary, nested
@@ -88,6 +89,14 @@ class LoadTemplate(NamedTuple):
     template: Template
 
 
+class LoadFunctionTemplate(NamedTuple):
+    """Make a function template in the background: load the function and warm it up, then stop."""
+
+    function: str
+    template: str
+    """Key of the function template."""
+
+
 class Run(NamedTuple):
     """End all other functions, load this function if it is not loaded, and run it."""
 
@@ -134,8 +143,8 @@ class Loaded(NamedTuple):
     isolation: list[str]
     """Texts about the isolation that was in fact applied to this process."""
     total_bytes: int
-    forked: bool = False
-    """Whether the process was forked from a template."""
+    source: str = "nothing"
+    """What the process was made from, a value of `core.model.Source`."""
     modules: list[str] = []  # noqa: RUF012 - a default of a named tuple, never changed
     """Modules of the environment that this function imported itself. Its template should import them, in this order."""
     left_out: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
@@ -215,6 +224,7 @@ COMMANDS = Vocabulary(
         "define": Fields(Define, function=FUNCTION),
         "load": Fields(Load, function=KEY),
         "load_template": Fields(LoadTemplate, template=_TEMPLATE),
+        "load_function_template": Fields(LoadFunctionTemplate, function=KEY, template=KEY),
         "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV),
         "offload": Fields(Offload, function=KEY),
         "forget": Fields(Forget, function=KEY),
@@ -234,7 +244,7 @@ REPORTS = Vocabulary(
             model_s=SECONDS,
             resident_bytes=SIZE,
             isolation=ISOLATION,
-            forked=boolean(),
+            source=SOURCE,
             modules=MODULES,
             left_out=SKIPPED,
         ),

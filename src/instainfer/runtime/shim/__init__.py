@@ -1,4 +1,4 @@
-"""What a function gets from ``import instainfer``: `load`, `receive` and `reply`.
+"""What a function gets from ``import instainfer``: `load`, `receive`, `reply` and `after_fork`.
 
 Outside a container they work too, so that a function can be tried as it is: requests are read from standard input, a
 line of JSON each, answers are printed.
@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["load", "receive", "reply"]
+__all__ = ["after_fork", "load", "receive", "reply"]
+
+_Callback = TypeVar("_Callback", bound=Callable[[], Any])
 
 
 class Session:
@@ -31,6 +34,7 @@ class Session:
 
 
 _session = Session()
+_after_fork: list[Callable[[], Any]] = []
 
 
 def attach(session: Session) -> None:
@@ -65,6 +69,25 @@ def receive() -> Any:
 def reply(value: Any) -> None:
     """Answer the request that was received last, with a dict or a list."""
     _session.reply(value)
+
+
+def after_fork(function: _Callback) -> _Callback:
+    """Have `function`, which takes no arguments, called in each process that is forked from this one when it is loaded.
+
+    Such a process begins as a copy of the loaded one. What must not be the same in all copies is renewed here, such as
+    a seed of PyTorch's generator. Callbacks are called in the order of registration, before the first request. Where
+    the function is not forked, they are not called at all. Returns `function`, so it serves as a decorator, too.
+    """
+    if not callable(function):
+        raise TypeError("instainfer.after_fork() takes a function, not {!r}".format(function))
+    _after_fork.append(function)
+    return function
+
+
+def forked() -> None:
+    """Call what was given to `after_fork`. Raises what that raises."""
+    for function in _after_fork:
+        function()
 
 
 def can_map(path: Any, torch_load: Any) -> bool:

@@ -1,0 +1,105 @@
+"""One function's process while it loads, as the manager sees it: from nothing, or forked from a library template."""
+
+from __future__ import annotations
+
+import time
+
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Imported, Jailed, Prepare, Prepared
+from ..wire.framing import ProtocolError
+from ..wire.messages import Function
+from . import jail
+from .logs import Log
+from .process import Listening, Process, State
+from .templates import TemplateProcess
+
+
+class FunctionProcess(Process):
+    """The process group of a function, or of its template."""
+
+    def __init__(self, key: str, function: Function, scratch: str, listening: Listening) -> None:
+        self.function = function
+        self.time_limit_s = function.timeout_s
+        self.limit_bytes = function.memory_bytes
+        self.library_template: TemplateProcess | None = None
+        """The library template that it is forked from, if it is."""
+        self.prepared: Prepared | None = None
+        """Its message that it is loaded. None before that."""
+        self.library_s = 0.0
+        self.model_s = 0.0
+        self.isolation: list[str] = []
+        """The isolation that was applied to it, in words. Empty until it is known."""
+        self.uid: int | None = None
+        """The user id that the manager has given it. None if it was not forked, or has no id of its own."""
+        self.is_apart = False
+        """Whether it waits for a user id of its own. Its message may come before the one that it was forked."""
+        self._may_have_uid = False
+        self._imported_at: float | None = None
+        super().__init__(key, scratch, Log(function.logs_bytes), FROM_PROCESS, listening)
+
+    def start(
+        self, template: TemplateProcess | None, *, own_uid: bool, learns: bool = False, stands: bool = False
+    ) -> None:
+        """Start it, from a library template or (None) from nothing, and have it load its function.
+
+        `own_uid`: it can be given a user id of its own. `learns`: it is to say what it has imported. `stands`: it
+        becomes a function template. Raises OSError when it cannot be started (no such interpreter, no memory).
+        """
+        self.library_template = template
+        self._may_have_uid = own_uid and template is not None
+        env = {**self.environment(), **self.function.env}
+        if template is None:
+            self.spawn("executor", self.function.python, env)
+        else:
+            self.connect(template.fork)
+        prepare = Prepare(
+            self.function._replace(template=None),
+            self.scratch,
+            env if template is not None else {},
+            learns=learns,
+            own_uid=own_uid,
+            stands=stands,
+        )
+        self.channel.expect(0)  # it has no reason to send anything large before its first call
+        self.channel.send(TO_PROCESS.encode(prepare))
+
+    @property
+    def awaits_uid(self) -> bool:
+        """Whether it may ask for a user id of its own. It may ask once, if it was told that it can be given one."""
+        return self._may_have_uid and not self.is_apart and not self.isolation and self.state is State.LOADING
+
+    def is_jailed(self, message: Jailed) -> None:
+        """Take its message that it is isolated now, and that no code of its function has run yet.
+
+        The environment's packages have run in the template of a forked process. They may have left code behind that
+        sends messages in the place of ours. So of the words of a forked process only those about its user id are
+        used, and "given" is believed only if the manager has given it an id. The rest comes from its template, which
+        was isolated before it imported anything; a forked process cannot undo that.
+        """
+        if self.isolation or not message.isolation or self._imported_at is not None:
+            raise ProtocolError("it says for a second time what it has given up, or nothing")
+        if self.library_template is None:
+            self.isolation = message.isolation
+            return
+        uid = message.isolation[0]
+        if jail.is_own_uid(uid) and self.uid is None:
+            uid = jail.FORKED_UID
+        self.isolation = [uid, *self.library_template.isolation[1:]]
+
+    def is_imported(self, message: Imported) -> None:
+        """Take its message that its imports are done."""
+        if self._imported_at is not None or not self.isolation:
+            raise ProtocolError("it says at a wrong time that its imports are done")
+        self._imported_at = time.monotonic()
+
+    def is_prepared(self, message: Prepared) -> None:
+        """Take its message that it is loaded.
+
+        The manager measures the times itself. Only the border between imports and model comes from the process.
+        """
+        if not self.isolation:
+            raise ProtocolError("it is loaded before it has given up what it does not need")
+        now = time.monotonic()
+        imported_at = now if self._imported_at is None else self._imported_at
+        self.prepared = message
+        self.library_s = imported_at - self.began_at
+        self.model_s = now - imported_at

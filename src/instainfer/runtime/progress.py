@@ -1,0 +1,285 @@
+"""How far the loads of one container have come: takes what its processes say until they are loaded."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Protocol
+
+from ..wire import calls
+from ..wire.calls import (
+    TO_PROCESS,
+    Answered,
+    Apart,
+    Born,
+    Imported,
+    Jailed,
+    Prepared,
+    Standing,
+    Unloadable,
+    Warm,
+    Warmed,
+)
+from ..wire.forks import Made, Unfit
+from ..wire.framing import ProtocolError
+from ..wire.messages import Failure, Loaded, Measured
+from .ends import Ends, Farewell
+from .function_process import FunctionProcess
+from .function_template import FunctionTemplate
+from .loading import Loading
+from .memory import parent
+from .process import Process, State
+from .resident import Resident
+from .templates import MOST_ATTEMPTS, TemplateProcess
+from .watch import Watch
+
+
+class Host(Protocol):
+    """The parts of the manager that are told how loads go on."""
+
+    ends: Ends
+    watch: Watch
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether a call waits or runs."""
+
+    def report(self, message: Any) -> None: ...
+
+    def advance(self) -> None:
+        """Take the steps that have become possible."""
+
+    def answered(self, resident: Resident, message: Answered) -> None: ...
+
+    def fail(self, process: Process, failure: Failure) -> None: ...
+
+    def end(self, farewell: Farewell) -> None: ...
+
+    def has_exited(self, resident: Resident) -> None:
+        """A resident has ended that is no child of the manager."""
+
+
+class Progress:
+    """Handles the messages of processes of functions and of library templates until they are loaded."""
+
+    def __init__(self, loading: Loading, host: Host) -> None:
+        self._loading = loading
+        self._host = host
+
+    def on_message(self, process: FunctionProcess, message: Any) -> None:
+        loading = process.state is State.LOADING
+        if isinstance(message, Born) and process.pid is None:
+            self._born(process, message.pid)
+        elif isinstance(message, Apart) and process.awaits_uid:
+            process.is_apart = True
+            if process.pid is not None:
+                self._give_uid(process, process.pid)
+        elif isinstance(message, Answered) and isinstance(process, Resident) and process.state is State.RUNNING:
+            self._host.answered(process, message)
+        elif isinstance(message, Jailed) and loading and process.prepared is None:
+            process.is_jailed(message)
+        elif isinstance(message, Imported) and loading and process.prepared is None:
+            process.is_imported(message)
+        elif isinstance(message, Prepared) and loading and process.prepared is None:
+            process.is_prepared(message)
+            self._is_prepared(process)
+        elif isinstance(message, Warmed) and loading and process.prepared is not None:
+            self._is_warm(process)
+        elif isinstance(message, Unloadable) and loading:
+            self._host.fail(process, message.failure)
+        elif isinstance(process, FunctionTemplate) and loading and process.prepared is not None:
+            self._of_function_template(process, message)
+        else:
+            raise ProtocolError("{} while {}".format(type(message).__name__, process.state.value))
+        self._host.advance()
+
+    def _is_prepared(self, process: FunctionProcess) -> None:
+        if isinstance(process, FunctionTemplate):
+            process.expect_proof()
+        elif isinstance(process, Resident):
+            # One that was forked from a function template is warm already.
+            if process.is_background and not isinstance(process.template, FunctionTemplate):
+                process.channel.send(TO_PROCESS.encode(Warm()))
+            else:
+                self._loaded(process)
+
+    def _is_warm(self, process: FunctionProcess) -> None:
+        if not isinstance(process, Resident):
+            raise ProtocolError("Warmed from a template")
+        self._loaded(process)
+
+    def _of_function_template(self, process: FunctionTemplate, message: Any) -> None:
+        if isinstance(message, Standing) and not process.says_it_stands:
+            process.says_it_stands = True
+            self._stands_if_stopped(process)
+        elif isinstance(message, calls.Unfit) and not process.says_it_stands:
+            self._host.fail(process, Failure("load_failed", message.reason))
+        else:
+            raise ProtocolError("{} at a wrong time".format(type(message).__name__))
+
+    def has_stopped(self, pid: int, status: int) -> None:
+        """Take a wait status that says that a process has stopped. Only templates of functions may."""
+        template = next((each for each in self._loading.function_templates.values() if each.pid == pid), None)
+        if template is not None:
+            template.has_stopped(status)
+            template.channel.read_rest()  # what it has said before it stopped
+            self._stands_if_stopped(template)
+
+    def _stands_if_stopped(self, template: FunctionTemplate) -> None:
+        """A template that says that it stands, and is seen stopped, can be forked from now on."""
+        if not (template.says_it_stands and template.is_stopped and template.state is State.LOADING):
+            return
+        self._loading.bring_forward(template)
+        template.resident_bytes = template.meter.measure()
+        if self._host.watch.is_over_limit(template):
+            return
+        template.state = State.READY
+        template.deadline_at = None
+        if template.library_template is not None:
+            self.sharing_has_changed(template.library_template)
+        self._host.report(
+            Loaded(
+                template.key,
+                template.library_s,
+                template.model_s,
+                template.resident_bytes,
+                template.isolation,
+                self._host.watch.total_bytes(),
+                source="nothing" if template.library_template is None else "libraries",
+            )
+        )
+
+    def _born(self, process: FunctionProcess, pid: int) -> None:
+        """A process has been forked. Its id is checked, because the manager will kill the process with this id."""
+        known = (*self._loading.processes(), *self._host.ends.processes())
+        if not _leads_a_group_of_ours(pid) or any(pid == other.pid for other in known):
+            raise ProtocolError("process {} was not forked here, or has ended".format(pid))
+        if isinstance(process, Resident) and isinstance(process.template, FunctionTemplate):
+            if parent(pid) not in (process.template.pid, os.getpid()):
+                raise ProtocolError("process {} was not forked by its template".format(pid))
+            process.watch_end(pid, self._host.has_exited)
+            process.born_by = None
+        process.is_born(pid)
+        if process.state is State.ENDING:
+            process.end()
+            return
+        if isinstance(process, FunctionTemplate):
+            process.hold()
+        if process.is_background:
+            self._loading.priority.lower(pid)
+        if process.is_apart:
+            self._give_uid(process, pid)
+
+    def _give_uid(self, process: FunctionProcess, pid: int) -> None:
+        if not self._loading.uids.give(process, pid):
+            self._host.end(Farewell(process, None, again=True))
+
+    def _loaded(self, resident: Resident) -> None:
+        if resident.is_background:
+            self._loading.bring_forward(resident)
+        template = resident.template
+        if isinstance(template, FunctionTemplate) and template.forked_bytes:
+            resident.resident_bytes = resident.meter.assume(template.forked_bytes)  # measuring takes as long as forking
+        else:
+            resident.resident_bytes = resident.meter.measure()
+        if isinstance(template, FunctionTemplate):
+            template.forked_bytes = resident.resident_bytes
+        elif self._host.watch.is_over_limit(resident):
+            return
+        resident.state = State.READY
+        resident.deadline_at = None
+        if template is not None:
+            self.sharing_has_changed(template)
+        assert resident.prepared is not None
+        self._host.report(
+            Loaded(
+                resident.key,
+                resident.library_s,
+                resident.model_s,
+                resident.resident_bytes,
+                resident.isolation,
+                self._host.watch.total_bytes(),
+                source=resident.source,
+                modules=resident.prepared.modules,
+            )
+        )
+
+    def shares_no_more(self, process: Process) -> None:
+        """A process is gone. The template that it was forked from has its memory for itself again."""
+        if isinstance(process, Resident):
+            template: Process | None = process.template
+        elif isinstance(process, FunctionTemplate):
+            template = process.library_template
+        else:
+            return
+        if isinstance(template, (TemplateProcess, FunctionTemplate)) and self._loading.is_there(template):
+            self.sharing_has_changed(template)
+
+    def sharing_has_changed(self, template: TemplateProcess | FunctionTemplate) -> None:
+        """Measure anew a template and the processes forked from it, which share memory, since one has come or gone."""
+        for process in self._family(template):
+            process.meter.doubt()
+        # The pages of a function template are walked while the call that was forked from it is answered: not now.
+        if isinstance(template, TemplateProcess) and template.state is State.READY and not self._host.is_serving:
+            template.resident_bytes = template.meter.measure()
+            self._host.report(Measured({template.key: template.resident_bytes}, self._host.watch.total_bytes()))
+        self._host.watch.hurry()
+
+    def _family(self, template: TemplateProcess | FunctionTemplate) -> list[Process]:
+        """A template, and the processes forked from it that are loaded."""
+        forked: list[Process] = [r for r in self._loading.residents.values() if r.template is template]
+        forked += [each for each in self._loading.function_templates.values() if each.library_template is template]
+        return [template, *(process for process in forked if process.state is State.READY)]
+
+    def on_template_message(self, process: TemplateProcess, message: Any) -> None:
+        if process.state is not State.LOADING:
+            raise ProtocolError("{} while {}".format(type(message).__name__, process.state.value))
+        if isinstance(message, Jailed) and not process.isolation:
+            process.isolation = message.isolation
+        elif isinstance(message, Made) and process.isolation:
+            self._made(process, message)
+        elif isinstance(message, Unfit):
+            self._is_unfit(process, message)
+        else:
+            raise ProtocolError("{} at a wrong time".format(type(message).__name__))
+        self._host.advance()
+
+    def _made(self, process: TemplateProcess, message: Made) -> None:
+        library_s = time.monotonic() - process.began_at
+        if process.is_background:
+            self._loading.bring_forward(process)
+        process.resident_bytes = process.meter.measure()
+        if self._host.watch.is_over_limit(process):
+            return
+        process.state = State.READY
+        process.deadline_at = None
+        left_out = {**self._loading.templates.left_out.get(process.key, {}), **message.skipped}
+        total_bytes = self._host.watch.total_bytes()
+        self._host.report(
+            Loaded(
+                process.key,
+                library_s,
+                0.0,
+                process.resident_bytes,
+                process.isolation,
+                total_bytes,
+                left_out=left_out,
+            )
+        )
+
+    def _is_unfit(self, process: TemplateProcess, message: Unfit) -> None:
+        """Make the template anew without a module that prevents forking, because an import cannot be undone."""
+        if self._loading.templates.leave_out(process.template, message.module, message.reason):
+            self._host.end(Farewell(process, None, again=True))
+        else:
+            text = "the template is given up: {} modules cannot be forked, the last one is {}: {}".format(
+                MOST_ATTEMPTS, message.module, message.reason
+            )
+            self._host.fail(process, Failure("load_failed", text))
+
+
+def _leads_a_group_of_ours(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == pid and os.getsid(pid) == os.getsid(0) != pid
+    except ProcessLookupError:
+        return False
