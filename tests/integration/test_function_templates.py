@@ -69,6 +69,10 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def write(spec: FunctionSpec, name: str, text: str) -> None:
+    (spec.folder / name).write_text(text)
+
+
 def exists(path: str) -> bool:
     return os.path.exists(path)
 
@@ -169,6 +173,71 @@ async def test_one_that_cannot_be_forked_says_why_and_its_function_is_loaded_all
         finished, _ = await w.run(container, spec)
         assert finished.failure is None
         assert about(w, function_template_key(spec.key)) == ["LoadFailed"]
+
+
+@asynchronous
+async def test_when_it_proves_itself_forked_processes_answer_the_sample_as_it_does(tmp_path: Path) -> None:
+    code = """
+    import os
+    answered = []
+    def main(args):
+        answered.append(args["n"])
+        open(os.environ["TMPDIR"] + "/calls", "a").write("call")
+        return {"answered": answered}
+    """
+    async with world(tmp_path) as w:
+        container, spec = await w.container(), w.function(code)
+        write(spec, "sample.json", '{"n": 7}')
+        container.load_function_template(spec, proves=True)
+        await w.wait_for(LoadFinished)
+        assert about(w, function_template_key(spec.key)) == ["LoadFinished"]
+        _, result = await w.run(container, spec, "a1", {"n": 8})
+        assert result == {"answered": [8]}, "nothing of the sample is left"
+        assert loads(w, spec.key)[0].source is FROM_FUNCTION
+
+
+@asynchronous
+async def test_one_whose_forked_processes_answer_otherwise_is_unfit(tmp_path: Path) -> None:
+    code = """
+    import os
+    loaded_in = os.getpid()
+    def main(args): return {"here": os.getpid() == loaded_in}
+    """
+    async with world(tmp_path) as w:
+        container, spec = await w.container(), w.function(code)
+        write(spec, "sample.json", "{}")
+        container.load_function_template(spec, proves=True)
+        failed = await w.wait_for(LoadFailed)
+        assert "answers sample.json in another way" in failed.failure.message
+
+
+@asynchronous
+async def test_answers_that_are_never_the_same_prove_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        container, spec = await w.container(), w.function("import random\ndef main(args): return [random.random()]\n")
+        write(spec, "sample.json", "{}")
+        container.load_function_template(spec, proves=True)
+        await w.wait_for(LoadFinished)
+
+
+@asynchronous
+async def test_a_sample_that_hangs_in_a_forked_process_is_named(tmp_path: Path) -> None:
+    code = """
+    import os, time
+    from instainfer.runtime import fitness
+    fitness.SAMPLE_S = 0.2
+    loaded_in = os.getpid()
+    def main(args):
+        if os.getpid() != loaded_in:
+            time.sleep(1000)
+        return {}
+    """
+    async with world(tmp_path) as w:
+        container, spec = await w.container(), w.function(code)
+        write(spec, "sample.json", "{}")
+        container.load_function_template(spec, proves=True)
+        failed = await w.wait_for(LoadFailed)
+        assert "its sample.json does not end in a forked process" in failed.failure.message
 
 
 @asynchronous

@@ -182,11 +182,11 @@ class ProcessContainer(asyncio.Protocol):
         self._expected.load(template.key, None, self._clock.now())
         self._send(messages.LoadTemplate(_wire_template(template, self._modules(template))))
 
-    def load_function_template(self, function: FunctionSpec) -> None:
+    def load_function_template(self, function: FunctionSpec, *, proves: bool = False) -> None:
         key = function_template_key(function.key)
         self._define(function)
         self._expected.load(key, _template_key(function), self._clock.now())
-        self._send(messages.LoadFunctionTemplate(function.key, key))
+        self._send(messages.LoadFunctionTemplate(function.key, key, proves))
 
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._define(function)

@@ -25,6 +25,8 @@ from .failures import failure_of
 from .fast_init import FastInit, FastInitError
 from .session import ContainerSession
 
+_SAMPLE = "sample.json"
+"""A file in the function's folder: a request that it can answer."""
 _MAIN_NAME = "main__"
 """The module name under which ``__main__.py`` is imported."""
 
@@ -61,6 +63,9 @@ def serve(connection: Connection, function: Function) -> None:
     warmup = getattr(module, "warmup", None)
     if callable(warmup):
         connection.warm_up = partial(_warm_up, warmup)
+    sample = os.path.join(function.folder, _SAMPLE)
+    if os.path.isfile(sample):
+        connection.answer_sample = partial(_answer_sample, main, sample)
     session.model_ends()
     connection.prepared()
     while True:
@@ -120,6 +125,17 @@ def _warm_up(warmup: Any) -> None:
         # Code of the function may fail in any way. The function is loaded nevertheless.
         print("warmup() failed:", file=sys.stderr)  # noqa: T201 - into the function's log
         traceback.print_exc()
+
+
+def _answer_sample(main: Any, path: str) -> bytes:
+    """What `main` answers to the request in this file, or raises."""
+    try:
+        with open(path, "rb") as file:
+            answer, failure = encode_answer(main(json.loads(file.read())), "the answer to sample.json")
+    except Exception as error:
+        # Code of the function may fail in any way. Here it matters only whether it always fails in the same way.
+        return type(error).__name__.encode()
+    return answer if failure is None else failure.message.encode()
 
 
 def _answer(connection: Connection, main: Any, name: str) -> None:

@@ -39,6 +39,8 @@ class Connection:
         self._mapped: list[tuple[int, int]] = []
         self.warm_up: Callable[[], None] = lambda: None
         """What to do on a `Warm` message: the warm-up of the function."""
+        self.answer_sample: Callable[[], bytes] | None = None
+        """Answers the function's ``sample.json``. None for a function that has none, or that cannot be called here."""
         self.stand: Callable[[], None] | None = None
         """What to do when the function is loaded, in a process that is to become a function template."""
 

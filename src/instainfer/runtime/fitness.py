@@ -6,13 +6,16 @@ threads that it does not have. A fork makes other libraries (OpenBLAS) end their
 that forked processes write to as few shared pages as possible.
 
 Some libraries leave no trace that could be found, and hang all the same in a forked process: numba's parallel loops do.
-So a forked process has to go through the function's warm-up within a time limit.
+So a forked process has to go through the function's warm-up within a time limit. When a function is deployed, two
+forked processes also answer its ``sample.json``, and must answer it as the process does that they were forked from. Not
+later: the sample may have effects.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
 import os
 import select
 import signal
@@ -21,15 +24,19 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from .forksafe import ForkSafety
 from .memory import children
+from .renewal import renew
 
 _OPENMP = ("libgomp", "libiomp", "libomp")
 _PAUSE_HARD = 2
 """``omp_pause_hard`` of OpenMP 5.0: free everything that the runtime holds, its threads included."""
 TRIAL_LEAST_S = 5.0
 """Seconds that the forked process of a trial has at least."""
+SAMPLE_S = 60.0
+"""Seconds that a forked process has to answer the sample."""
 TRIAL_FACTOR = 10.0
 """A trial may take so many times as long as the same work took in the process that is forked."""
 
@@ -85,11 +92,15 @@ def _leftovers(safety: ForkSafety) -> str | None:
     return safety.offence("load()")
 
 
-def trial_failure(work: Callable[[], None], limit_s: float) -> str | None:
-    """Do some work in a forked process. Returns why that failed, or None if it did not."""
+def trial_failure(
+    work: Callable[[], None], limit_s: float, named: str = "warmup()", fd: int | None = None
+) -> str | None:
+    """Do some work in a forked process, which alone keeps `fd`. Returns why that failed, or None if it did not."""
     pid = os.fork()
     if pid == 0:
         _try(work)
+    if fd is not None:
+        os.close(fd)
     pidfd = os.pidfd_open(pid)
     try:
         in_time = bool(select.select([pidfd], [], [], limit_s)[0])
@@ -99,14 +110,43 @@ def trial_failure(work: Callable[[], None], limit_s: float) -> str | None:
     finally:
         os.close(pidfd)
     if not in_time:
-        return "warmup() does not end in a forked process ({:g} s); does a library keep threads of its own?".format(
-            limit_s
+        return "{} does not end in a forked process ({:g} s); does a library keep threads of its own?".format(
+            named, limit_s
         )
     if status == 0:
         return None
     code = os.waitstatus_to_exitcode(status)
     how = "ends with exit code {}".format(code) if code >= 0 else "is killed by signal {}".format(-code)
-    return "a forked process {} in warmup(); what it wrote is in the log".format(how)
+    return "a forked process {} in {}".format(how, named)
+
+
+def sample_failure(answer: Callable[[], bytes]) -> str | None:
+    """Why forked processes do not answer as this one does. None if they do, or if no two of them answer alike.
+
+    A function whose answers are random, or contain a time, says nothing about forking. This process has to end
+    afterwards, because it has answered a request.
+    """
+    forked = []
+    for _ in range(2):
+        reader, writer = os.pipe()
+        failure = trial_failure(partial(_answer_into, writer, answer), SAMPLE_S, "its sample.json", writer)
+        with os.fdopen(reader, "rb") as answers:
+            digest = answers.read()
+        if failure is not None:
+            return failure
+        forked.append(digest)
+    if forked[0] != forked[1] or forked[0] == _digest(answer):
+        return None
+    return "a forked process answers sample.json in another way than the process that loaded the function"
+
+
+def _answer_into(fd: int, answer: Callable[[], bytes]) -> None:
+    renew()
+    os.write(fd, _digest(answer))
+
+
+def _digest(answer: Callable[[], bytes]) -> bytes:
+    return hashlib.sha256(answer()).digest()
 
 
 def _try(work: Callable[[], None]) -> None:

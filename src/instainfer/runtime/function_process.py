@@ -37,12 +37,19 @@ class FunctionProcess(Process):
         super().__init__(key, scratch, Log(function.logs_bytes), FROM_PROCESS, listening)
 
     def start(
-        self, template: TemplateProcess | None, *, own_uid: bool, learns: bool = False, stands: bool = False
+        self,
+        template: TemplateProcess | None,
+        *,
+        own_uid: bool,
+        learns: bool = False,
+        stands: bool = False,
+        proves: bool = False,
     ) -> None:
         """Start it, from a library template or (None) from nothing, and have it load its function.
 
         `own_uid`: it can be given a user id of its own. `learns`: it is to say what it has imported. `stands`: it
-        becomes a function template. Raises OSError when it cannot be started (no such interpreter, no memory).
+        becomes a function template. `proves`: it answers the function's sample before that. Raises OSError when it
+        cannot be started (no such interpreter, no memory).
         """
         self.library_template = template
         self._may_have_uid = own_uid and template is not None
@@ -58,6 +65,7 @@ class FunctionProcess(Process):
             learns=learns,
             own_uid=own_uid,
             stands=stands,
+            proves=proves,
         )
         self.channel.expect(0)  # it has no reason to send anything large before its first call
         self.channel.send(TO_PROCESS.encode(prepare))

@@ -33,11 +33,16 @@ class FunctionTemplate(FunctionProcess):
         *,
         template: TemplateProcess | None,
         own_uid: bool,
+        proves: bool,
     ) -> None:
-        """Start the process. Raises OSError when that is not possible (no such interpreter, no memory)."""
+        """Start the process. `proves`: it has to answer the function's sample.
+
+        Raises OSError when that is not possible (no such interpreter, no memory).
+        """
         super().__init__(key, function, scratch, listening)
         self.time_limit_s = min(function.timeout_s, _MOST_MAKING_S)
         self.begin()
+        self.proves = proves
         self.forked_bytes = 0
         """Size of the resident that was forked from it first. 0 before that."""
         self.says_it_stands = False
@@ -49,7 +54,7 @@ class FunctionTemplate(FunctionProcess):
         self._is_checked = False
         """Whether its family has been looked at since it ran last."""
         self._count = 0
-        self.start(template, own_uid=own_uid, stands=True)
+        self.start(template, own_uid=own_uid, stands=True, proves=proves)
         if self.pid is not None:
             self.hold()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from ..wire.messages import Failure, Function
 from .function_template import FunctionTemplate
@@ -10,13 +11,22 @@ from .process import Process, State
 from .resident import Resident
 
 
+class Wanted(NamedTuple):
+    """A function template that is to be made."""
+
+    key: str
+    function: Function
+    proves: bool = False
+    """Whether it has to answer the function's sample."""
+
+
 class FunctionTemplates(dict[str, FunctionTemplate]):
     """The function templates that exist or are being made, by the keys of their functions."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wanted: dict[str, tuple[str, Function]] = {}
-        """Those to be made as soon as possible, by the keys of their functions: their own keys, and the functions."""
+        self.wanted: dict[str, Wanted] = {}
+        """Those to be made as soon as possible, by the keys of their functions."""
 
     def of(self, key: str) -> FunctionTemplate | None:
         """The function template with this key of its own."""
@@ -27,13 +37,13 @@ class FunctionTemplates(dict[str, FunctionTemplate]):
         template = self.get(function)
         return template if template is not None and template.state is State.READY else None
 
-    def want(self, key: str, function: Function) -> None:
-        if function.key not in self:
-            self.wanted[function.key] = (key, function)
+    def want(self, wanted: Wanted) -> None:
+        if wanted.function.key not in self:
+            self.wanted[wanted.function.key] = wanted
 
     def want_no_more(self, key: str) -> bool:
         """Give up one that is not being made yet. Returns whether it was wanted."""
-        functions = [function for function, (wanted, _) in self.wanted.items() if wanted == key]
+        functions = [function for function, wanted in self.wanted.items() if wanted.key == key]
         for function in functions:
             del self.wanted[function]
         return bool(functions)

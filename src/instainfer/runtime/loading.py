@@ -11,7 +11,7 @@ from ..wire.messages import Failure, Function, Template
 from .ends import Ends
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
-from .function_templates import FunctionTemplates
+from .function_templates import FunctionTemplates, Wanted
 from .loop import Loop
 from .priority import Priority
 from .process import Listening, Process, State
@@ -100,7 +100,7 @@ class Loading:
 
     def wanted_of_others(self, function: str) -> list[str]:
         """The loads of other functions and of their templates that have not begun, by their keys."""
-        templates = [key for name, (key, _) in self.function_templates.wanted.items() if name != function]
+        templates = [wanted.key for name, wanted in self.function_templates.wanted.items() if name != function]
         return [key for key in self.wanted if key != function] + templates
 
     def find(self, key: str) -> Process | None:
@@ -136,10 +136,10 @@ class Loading:
             if function is not None and self.has_its_template(function, background=True):
                 del self.wanted[key]
                 self.load(function, background=True)
-        for name, (key, function) in list(self.function_templates.wanted.items()):
-            if key not in ending and self.has_library_template(function, background=True):
+        for name, wanted in list(self.function_templates.wanted.items()):
+            if wanted.key not in ending and self.has_library_template(wanted.function, background=True):
                 self.function_templates.wanted.pop(name, None)
-                self.make_function_template(key, function)
+                self.make_function_template(wanted)
 
     def has_its_template(self, function: Function, background: bool) -> bool:
         """Whether the load of a function need not wait for a template. Begins to make the library template if the
@@ -199,14 +199,17 @@ class Loading:
     def _new_scratch(self, template: TemplateProcess | None) -> str:
         return os.path.join(self._scratch if template is None else template.nursery, str(next(self._numbers)))
 
-    def make_function_template(self, key: str, function: Function, from_nothing: bool = False) -> None:
+    def make_function_template(self, wanted: Wanted, from_nothing: bool = False) -> None:
+        key, function, proves = wanted
         template = None if from_nothing else self._library_template(function)
         scratch = self._new_scratch(template)
         try:
             os.mkdir(scratch, 0o700)
             listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
             own_uid = self.uids.may_give(function.key)
-            process = FunctionTemplate(key, function, scratch, listening, template=template, own_uid=own_uid)
+            process = FunctionTemplate(
+                key, function, scratch, listening, template=template, own_uid=own_uid, proves=proves
+            )
         except OSError as error:
             self.remover.remove(scratch)
             self._host.load_has_failed(key, _cannot_be_started(function.python, error), [])
@@ -266,7 +269,7 @@ class Loading:
         if isinstance(process, TemplateProcess):
             self.make(process.template, process.is_background)
         elif isinstance(process, FunctionTemplate):
-            self.function_templates.want(process.key, process.function)
+            self.function_templates.want(Wanted(process.key, process.function, process.proves))
         elif isinstance(process, Resident):
             self.wanted[process.key] = process.function
 
@@ -275,7 +278,7 @@ class Loading:
         if isinstance(process, FunctionTemplate):
             del self.function_templates[process.function.key]
             self.clear(process)
-            self.make_function_template(process.key, process.function, from_nothing=True)
+            self.make_function_template(Wanted(process.key, process.function, process.proves), from_nothing=True)
         elif isinstance(process, Resident):
             del self.residents[process.key]
             self.clear(process)

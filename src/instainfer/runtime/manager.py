@@ -44,6 +44,7 @@ from ..wire.messages import (
 from . import jail
 from .ends import Ends, Farewell
 from .function_template import FunctionTemplate
+from .function_templates import Wanted
 from .handover import HandOver
 from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
 from .loading import Loading
@@ -123,7 +124,8 @@ class Manager:
         elif isinstance(command, LoadTemplate):
             self._loading.want_template(command.template)
         elif isinstance(command, LoadFunctionTemplate):
-            self._loading.function_templates.want(command.template, self._function(command.function))
+            function = self._function(command.function)
+            self._loading.function_templates.want(Wanted(command.template, function, command.proves))
         elif isinstance(command, Forget):
             self._functions.pop(command.function, None)
             return

@@ -15,6 +15,7 @@ from ..wire.calls import (
     Imported,
     Jailed,
     Prepared,
+    Proven,
     Standing,
     Unloadable,
     Warm,
@@ -112,6 +113,9 @@ class Progress:
         if isinstance(message, Standing) and not process.says_it_stands:
             process.says_it_stands = True
             self._stands_if_stopped(process)
+        elif isinstance(message, Proven) and process.proves and not process.says_it_stands:
+            process.proves = False
+            self._host.end(Farewell(process, None, again=True))
         elif isinstance(message, calls.Unfit) and not process.says_it_stands:
             self._host.fail(process, Failure("load_failed", message.reason))
         else:

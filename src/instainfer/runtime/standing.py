@@ -18,25 +18,34 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Born, Fork, Prepared, Standing, Unfit, Unloadable
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Born, Fork, Prepared, Proven, Standing, Unfit, Unloadable
 from . import landlock, shim
 from .connection import Connection
 from .failures import failure_of
-from .fitness import unfit_reason
+from .fitness import sample_failure, unfit_reason
 from .forking import Requests
 from .forksafe import ForkSafety
 from .linux import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE, flush_c_output, prctl
 from .renewal import OpenFile, open_files, renew, reopen
 
+_MOST_CHARS = 300
+"""Limit on a reason (`wire.bounds.REASON`). Names in it may be of any length."""
 
-def stand(connection: Connection, safety: ForkSafety) -> None:
+
+def stand(connection: Connection, safety: ForkSafety, *, proves: bool = False) -> None:
     """Become a function template. Returns only in the processes that are forked from it, ready for their first request.
 
-    `safety` was made before the function was loaded. A process that cannot be forked says why and ends.
+    `safety` was made before the function was loaded. A process that cannot be forked says why and ends. `proves`: show
+    with the function's sample that forked processes answer as this one does, and end.
     """
     reason = unfit_reason(safety, connection.warm_up)
+    if reason is None and proves and connection.answer_sample is not None:
+        reason = sample_failure(connection.answer_sample)
+        if reason is None:
+            connection.send(Proven())
+            os._exit(0)
     if reason is not None:
-        connection.send(Unfit(reason))
+        connection.send(Unfit(reason[:_MOST_CHARS]))
         os._exit(0)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # the function's code may have closed or replaced it

@@ -4,8 +4,8 @@ The manager sends `Prepare`. The process sends `Jailed`, then `Imported` if ther
 or `Unloadable` if the load fails. From then on the manager sends one message at a time: an `Ask`, which the process
 answers with `Answered`, or a `Warm`, which it answers with `Warmed`.
 
-A function template (ADR 21) goes on by itself after `Prepared`. It sends `Standing` when it can be forked, or `Unfit`
-and ends. From then on the manager sends it `Fork` messages, each with three descriptors: the socket, stdout and stderr
+A function template (ADR 21) goes on by itself after `Prepared`. It sends `Standing` when it can be forked; or `Unfit`,
+or `Proven`, and ends. A standing one is sent `Fork` messages, each with three descriptors: the socket, stdout and stderr
 of the process to be forked. The template does not answer them. The forked process sends `Born` and `Prepared` over its
 own socket, and is sent an `Ask` like any other process.
 
@@ -51,6 +51,8 @@ class Prepare(NamedTuple):
     """For a forked process, whether the manager can give it a user id of its own (see `Apart`)."""
     stands: bool = False
     """Whether the process is to become a function template."""
+    proves: bool = False
+    """Whether it answers the function's ``sample.json`` first, and shows that forked processes answer alike."""
 
 
 class Ask(NamedTuple):
@@ -113,6 +115,13 @@ class Standing(NamedTuple):
     """The function is warmed up, and this process can be forked. It stops itself now."""
 
 
+class Proven(NamedTuple):
+    """The process and others that were forked from it have answered the function's sample alike.
+
+    The process ends: it is not as it was loaded any more. A template is made anew, which answers no sample.
+    """
+
+
 class Unfit(NamedTuple):
     """This process has loaded its function and cannot be forked. It ends."""
 
@@ -137,7 +146,14 @@ class Answered(NamedTuple):
 TO_PROCESS = Vocabulary(
     {
         "prepare": Fields(
-            Prepare, function=FUNCTION, scratch=PATH, env=ENV, learns=boolean(), own_uid=boolean(), stands=boolean()
+            Prepare,
+            function=FUNCTION,
+            scratch=PATH,
+            env=ENV,
+            learns=boolean(),
+            own_uid=boolean(),
+            stands=boolean(),
+            proves=boolean(),
         ),
         "mapped": Fields(Mapped, uid=UID),
         "fork": Fields(Fork, scratch=PATH),
@@ -158,6 +174,7 @@ FROM_PROCESS = Vocabulary(
         "unloadable": Fields(Unloadable, failure=nested(Fields(Failure, kind=LOAD_FAILURE, message=MESSAGE))),
         "warmed": Fields(Warmed),
         "standing": Fields(Standing),
+        "proven": Fields(Proven),
         "unfit": Fields(Unfit, reason=REASON),
         "answered": Fields(
             Answered,

@@ -95,6 +95,8 @@ class LoadFunctionTemplate(NamedTuple):
     function: str
     template: str
     """Key of the function template."""
+    proves: bool = False
+    """Whether it has to show with the function's ``sample.json`` that forked processes answer as it does itself."""
 
 
 class Run(NamedTuple):
@@ -224,7 +226,7 @@ COMMANDS = Vocabulary(
         "define": Fields(Define, function=FUNCTION),
         "load": Fields(Load, function=KEY),
         "load_template": Fields(LoadTemplate, template=_TEMPLATE),
-        "load_function_template": Fields(LoadFunctionTemplate, function=KEY, template=KEY),
+        "load_function_template": Fields(LoadFunctionTemplate, function=KEY, template=KEY, proves=boolean()),
         "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV),
         "offload": Fields(Offload, function=KEY),
         "forget": Fields(Forget, function=KEY),
