@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import Final
 
 from .decisions import Decision, Forget, Offload, Refuse, Reply, Run, StartContainer, StopContainer
 from .errors import InternalError
@@ -30,6 +31,10 @@ from .lifecycle import (
 from .model import (
     BY_CALL,
     BY_PRELOAD,
+    FORKED,
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
     PRELOADED,
     TEMPLATED,
     ActivationId,
@@ -40,8 +45,11 @@ from .model import (
     FunctionKey,
     Origin,
     ResidentKey,
+    Source,
     StartKind,
+    is_function_template,
     is_template,
+    templated_function,
 )
 from .plan_scope import PlanScope
 from .pool import Container, Pool, Resident
@@ -58,6 +66,9 @@ LOSS_VALID_S = 5.0
 #: Seconds that making a template may take in all. The runtime may make it several times, each time without one more
 #: module that does not survive a fork.
 TEMPLATE_LIMIT_S = 300.0
+
+_SOURCES: Final = {TEMPLATED: FROM_LIBRARIES, FORKED: FROM_FUNCTION}
+"""What the function of a call is loaded from, by the call's start kind, where that kind says it."""
 
 
 @value(frozen=True, slots=True)
@@ -82,6 +93,8 @@ class NodeSettings:
     ended, their memory is kept for the request that claimed them."""
     templates: bool = True
     """Whether residents are forked from templates of their environments."""
+    function_templates: bool = False
+    """Whether function templates are made, and residents forked from them."""
     replace: bool = False
     """Whether a function gets a new container, ahead of its next call, when another function's call took its container.
     False: functions share the containers that exist, which takes least memory. True: each function has its own
@@ -119,7 +132,7 @@ class Claim:
 
 @value(frozen=True, slots=True)
 class Promise:
-    """A pre-load that waits until residents of its container have ended and made room for it."""
+    """A pre-load or a function template that waits until residents of its container have ended and made room for it."""
 
     function: ResidentKey
     reason: str
@@ -140,6 +153,7 @@ class Books:
             guess_load_s=settings.guess_load_s,
             history=settings.history,
             templates=settings.templates,
+            function_templates=settings.function_templates,
         )
         self.queue = RequestQueue()
         self.requests: dict[ActivationId, Request] = {}
@@ -149,7 +163,7 @@ class Books:
         self.timers = Timers()
         self.plan_scope = PlanScope()
         self.promises: dict[ContainerId, Promise] = {}
-        """The pre-loads that wait for room, by the idle container in which it is being made."""
+        """The loads that wait for room, by the idle container in which it is being made."""
         self.prewarm_at: dict[FunctionKey, float] = {}
         """When a new container is to be created for a function, ahead of its next call."""
         self.claims: dict[ContainerId, Claim] = {}
@@ -210,6 +224,8 @@ class Books:
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand a request to a container. All other functions in it end before user code sees the request."""
         others = self._make_way(container, request.function)
+        if self.settings.function_templates:
+            self._end_makings(container, request.function)
         if container.state is IDLE and container.owner not in (None, request.function):
             self.guard.evicted(container.as_kept())
             if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
@@ -222,13 +238,15 @@ class Books:
             request.placed_at = self.at
         request.state, request.container, request.run_at = RUNNING, container.id, self.at
         request.start_kind = start_kind
-        request.from_template = start_kind is TEMPLATED
+        request.source = _SOURCES.get(start_kind, FROM_NOTHING)
         resident = container.residents.get(request.function)
         if resident is None:
+            if self.settings.function_templates:
+                self._make_room_for(container, request.function)
             resident = self.add_resident(container, request.function, BY_CALL, "called")
         if resident.state is LOADING:
             request.loaded = False
-            self._note_miss(request.function)
+            self._note_miss(request.function, start_kind)
         else:
             self.pool.set_resident_state(resident, IN_USE)
         self.expect_answer(request, container)
@@ -237,11 +255,16 @@ class Books:
         resident.served = True
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
 
-    def _note_miss(self, key: FunctionKey) -> None:
-        """Count a call that has to load its function, for the worth of the function's template."""
-        template = self.functions[key].template
-        if template is not None:
-            self.functions.templates[template].missed(self.at)
+    def _note_miss(self, key: FunctionKey, start_kind: StartKind) -> None:
+        """Count a call that has to load its function, for the worth of the templates that it may be forked from.
+
+        The library template is of no use to a call that is forked from its function template.
+        """
+        record = self.functions[key]
+        if record.template is not None and start_kind is not FORKED:
+            self.functions.templates[record.template].missed(self.at)
+        if record.own_template is not None:
+            self.functions.templates[record.own_template].missed(self.at)
 
     # -- overdue reports -----------------------------------------------------------------------------------------------
 
@@ -304,6 +327,34 @@ class Books:
                 self.unload(other)
         return tuple([other.function for other in others])
 
+    def _end_makings(self, container: Container, key: FunctionKey) -> None:
+        """End the function templates of other functions that are being made in a container, before a call of `key`.
+
+        Until such a template stands stopped, it runs its function's code.
+        """
+        for resident in list(container.residents.values()):
+            making = resident.is_function_template and resident.state is LOADING
+            if making and templated_function(resident.function) != key:
+                self.offload(resident, f"it is not made yet, and {key} runs here")
+
+    def _make_room_for(self, container: Container, key: FunctionKey) -> None:
+        """End function templates, those that are worth least first, until a load of `key` fits beside the others.
+
+        The template that the load is forked from stays.
+        """
+        lacks_bytes = self.estimate_in(container, key) - self.pool.ledger.free_in(container.id)
+        if lacks_bytes > 0:
+            lacks_bytes -= self.pool.freeing_in(container)
+        if lacks_bytes <= 0:
+            return
+        own = self.functions[key].own_template
+        ending = [r for r in container.residents.values() if r.is_function_template and r.state is LOADED]
+        ending.sort(key=lambda r: (self.template_worth_s(r.function), r.function))
+        for resident in ending:
+            if lacks_bytes > 0 and resident.function != own:
+                lacks_bytes -= self.pool.ledger.charged(container.id, resident.function)
+                self.offload(resident, f"room for {key}")
+
     def reply(self, request: Request, compute_s: float, failure: Failure | None) -> None:
         self._answered(request)
         if request.container is None or request.start_kind is None:
@@ -340,7 +391,7 @@ class Books:
         owner = self.functions.get(container.owner) if container.owner is not None else None
         cost_s = self.container_start_s
         if owner is not None:
-            cost_s += self.functions.load_s(owner.function.key, forked=False)
+            cost_s += self.functions.load_s(owner.function.key)
         use = Use(self.at, container.id, container.owner, after_call, container.limit_bytes, cost_s)
         idle = self.guard.idle(use)
         container.expires_at, container.shared_at = idle.expires_at, idle.shared_at
@@ -370,6 +421,8 @@ class Books:
         functions = list(container.residents)
         for resident in container.residents.values():
             self._count_end(resident)
+            if resident.is_function_template and resident.state is LOADED and container.state is STOPPING:
+                self.functions.template_taken(resident.function)
         self.pool.set_container_state(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
         self.claims.pop(container.id, None)
@@ -392,8 +445,27 @@ class Books:
 
     def estimate_in(self, container: Container, key: ResidentKey) -> int:
         """Bytes that a load is expected to add to a container."""
-        template = None if is_template(key) else self.functions[key].template
-        return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
+        return self.functions.estimate_bytes(key, FROM_NOTHING if is_template(key) else self.source_in(container, key))
+
+    def source_in(self, container: Container, key: FunctionKey) -> Source:
+        """What a load of a function in a container would be made from."""
+        record = self.functions[key]
+        return self.pool.source_in(container, record.own_template, record.template)
+
+    def measured(self, resident: Resident, size_bytes: int) -> None:
+        """Note the measured size of a loaded resident in the ledger and in the profile that it belongs to."""
+        key, functions = resident.function, self.functions
+        self.pool.charge(self.pool.containers[resident.container], key, size_bytes)
+        if resident.is_template:
+            template = functions.templates[key]
+            template.profile = template.profile.with_bytes(size_bytes, forked=False)
+            return
+        record = functions[key]
+        if resident.source is not FROM_FUNCTION:
+            record.profile = record.profile.with_bytes(size_bytes, forked=resident.source is FROM_LIBRARIES)
+        elif record.own_template is not None:
+            template = functions.templates[record.own_template]
+            template.profile = template.profile.with_bytes(size_bytes, forked=True)
 
     def unload(self, resident: Resident) -> None:
         """Note that the end of a resident was asked for or has begun."""
@@ -407,7 +479,8 @@ class Books:
     def shrink(self, container: Container) -> None:
         """End the residents that are worth least until a container is within its limit again.
 
-        Measurements can show that residents are larger than estimated. At least one resident stays.
+        Measurements can show that residents are larger than estimated. At least one resident stays. Function templates
+        go first: what was learned of the container's room is that there is none for them.
         """
         excess = -self.pool.ledger.free_in(container.id)
         if excess > 0:
@@ -415,12 +488,17 @@ class Books:
         if excess <= 0:
             return
         kept = [r for r in container.residents.values() if r.state is not UNLOADING]
-        used = {self.functions[r.function].template for r in kept if r.forked and not r.is_template}
-        kept.sort(key=lambda r: (_shrinks(r, used), self.worth_s(r.function), r.function))
+        used = {self.functions[r.function].template for r in kept if r.source is FROM_LIBRARIES and not r.is_template}
+        kept.sort(key=lambda r: (_shrinks(r, used), self._spared_s(r), r.function))
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
                 self.offload(resident, "measured memory is above the container's limit")
+
+    def _spared_s(self, resident: Resident) -> float:
+        """What residents of one rank are compared by when memory is short."""
+        key = resident.function
+        return self.template_worth_s(key) if resident.is_function_template else self.worth_s(key)
 
     def end(self, container: Container, resident: Resident) -> None:
         """Remove a resident whose processes have ended; its memory is free."""
@@ -456,11 +534,20 @@ class Books:
         for name in ("due", "prewarm"):
             self.timers.disarm(f"{name} {key}")
         self.out.append(Forget(key))
-        if record.template is not None and self.functions.unused_template(record.template):
-            for _, resident in list(self.pool.residents_of(record.template)):
-                if resident.state in (LOADING, LOADED):
-                    self.offload(resident, "no function is forked from it any longer")
-            self.forget_if_unused(record.template)
+        for template in (record.template, record.own_template):
+            if template is not None:
+                self.end_if_unused(template)
+
+    def end_if_unused(self, template: ResidentKey) -> None:
+        """End and forget a template if no function can be forked from it any longer."""
+        if self.functions.unused_template(template):
+            self.end_templates(template, "no function is forked from it any longer")
+            self.forget_if_unused(template)
+
+    def end_templates(self, template: ResidentKey, reason: str) -> None:
+        for _, resident in list(self.pool.residents_of(template)):
+            if resident.state in (LOADING, LOADED):
+                self.offload(resident, reason)
 
     def worth_s(self, key: ResidentKey) -> float:
         """Expected seconds that a resident saves, as the pre-loading policy sees it. 0 for a template."""
@@ -505,20 +592,25 @@ class Books:
         return container.takeover_loss_s
 
     def template_worth_s(self, key: ResidentKey) -> float:
-        """Expected seconds of importing that calls have to wait for if one copy of a template is lost.
+        """Expected seconds of loading that calls have to wait for if one copy of a template is lost.
 
         With several copies on the node, each is worth an equal part of that.
         """
         template = self.functions.templates[key]
-        return template.profile.library_s * template.chance(self.at) / max(1, self.pool.copies.get(key, 0))
+        saves_s = template.profile.library_s
+        if is_function_template(key):
+            saves_s = sum(self.functions.saves_s(user, self.pool) for user in template.users)
+        return saves_s * template.chance(self.at) / max(1, self.pool.copies.get(key, 0))
 
 
 def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:
     """Sort key for ending residents when memory is short, lowest first.
 
-    0: pre-loaded functions, which are guesses. 1: templates that no resident there was forked from. 2: functions that
-    calls left there. 3: templates that residents there were forked from.
+    0: function templates. 1: pre-loaded functions, which are guesses. 2: library templates that no resident there was
+    forked from. 3: functions that calls left there. 4: library templates that residents there were forked from.
     """
+    if resident.is_function_template:
+        return 0
     if resident.is_template:
-        return 3 if resident.function in used else 1
-    return 0 if resident.origin is BY_PRELOAD else 2
+        return 4 if resident.function in used else 2
+    return 1 if resident.origin is BY_PRELOAD else 3

@@ -30,24 +30,28 @@ from .lifecycle import (
 from .model import (
     BY_CALL,
     BY_PRELOAD,
+    FROM_FUNCTION,
     FROM_LIBRARIES,
     ContainerId,
     Failure,
     FailureKind,
     FunctionKey,
     Profile,
-    ResidentKey,
     StartKind,
+    function_template_key,
+    is_function_template,
     is_template,
     template_key,
+    templated_function,
 )
 from .placement import drain_queue, place
 from .pool import Container, Resident
 from .ports import Policies
-from .preloading import preload
+from .preloading import loads_may_begin, preload
 from .registry import FunctionRecord, TemplateRecord
 from .requests import Request
 from .story import Story
+from .templating import make_templates
 
 __all__ = ["NodeSettings", "NodeState"]
 
@@ -114,8 +118,7 @@ class NodeState:
             books.retry_queue = False
             if books.queue:
                 drain_queue(books)
-        if books.opportunity:
-            preload(books)
+        _begin_loads(books)
         if (when := books.timers.ask()) is not None:
             books.out.append(WakeAt(when))
         self.story.append(event, books.out, books.notes)
@@ -126,14 +129,10 @@ class NodeState:
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
         self.books.functions.register(event.function, event.profile, event.at)
         # The process of a template may read only the folders of the functions that it was made for.
-        self._end_templates(event.function.template, "a function has come that it does not know")
+        self.books.end_templates(event.function.template, "a function has come that it does not know")
+        self.books.end_if_unused(function_template_key(event.function.key))  # the function may not have one any longer
         self.books.plan_scope.thorough_at = event.at
         self.books.opportunity = True
-
-    def _end_templates(self, template: ResidentKey, reason: str) -> None:
-        for _, resident in list(self.books.pool.residents_of(template)):
-            if resident.state in (LOADING, LOADED):
-                self.books.offload(resident, reason)
 
     def _on_function_removed(self, event: events.FunctionRemoved) -> None:
         record = self.books.functions.get(event.function)
@@ -143,6 +142,8 @@ class NodeState:
         for container, resident in list(self.books.pool.residents_of(event.function)):
             if container.state is IDLE and resident.state is not UNLOADING:
                 self.books.offload(resident, "the function was removed")
+        if record.own_template is not None:
+            self.books.end_templates(record.own_template, "the function was removed")
         self.books.forget_if_unused(event.function)
 
     # -- requests ------------------------------------------------------------------------------------------------------
@@ -219,12 +220,15 @@ class NodeState:
         container, resident = self._resident(event, LOADING, UNLOADING)
         books = self.books
         record = books.functions[event.function]
-        record.profile = record.profile.with_load(
-            event.library_s, event.model_s, event.resident_bytes, forked=event.source is FROM_LIBRARIES
-        )
         record.load_failure = None
-        resident.forked = event.source is FROM_LIBRARIES
-        books.out.append(Remember(event.function, record.profile))
+        resident.source = event.source
+        if event.source is FROM_FUNCTION:
+            self._forked(record, event)
+        else:
+            record.profile = record.profile.with_load(
+                event.library_s, event.model_s, event.resident_bytes, forked=event.source is FROM_LIBRARIES
+            )
+            books.out.append(Remember(event.function, record.profile))
         books.pool.charge(container, event.function, event.resident_bytes)
         books.opportunity = True
         if resident.state is UNLOADING:
@@ -242,17 +246,28 @@ class NodeState:
                 books.retry_queue = books.retry_queue or books.queue.count(event.function) > 0
                 books.shrink(container)
 
+    def _forked(self, record: FunctionRecord, event: events.LoadFinished) -> None:
+        """Measure a function template by a resident that was forked from it."""
+        if record.own_template is not None:
+            template = self.books.functions.templates[record.own_template]
+            template.profile = template.profile.with_fork(event.library_s + event.model_s, event.resident_bytes)
+
     def _template_loaded(self, event: events.LoadFinished) -> None:
         container = self._container(event)
         books = self.books
-        if not event.function.startswith(template_key(container.namespace, "")):
-            raise self._illegal(event, f"it is none of the templates of {container.namespace}")
         resident = container.residents.get(event.function)
+        if is_function_template(event.function):
+            if resident is None:
+                if self._is_too_late(event):
+                    return
+                raise self._illegal(event, "nobody asked for this function template")
+        elif not event.function.startswith(template_key(container.namespace, "")):
+            raise self._illegal(event, f"it is none of the templates of {container.namespace}")
         if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
         # The record may be gone: the last function that used the template may have been removed meanwhile.
         record = books.functions.templates.setdefault(event.function, TemplateRecord(container.namespace))
-        record.profile = record.profile.with_load(event.library_s, 0.0, event.resident_bytes)
+        record.profile = record.profile.with_load(event.library_s, event.model_s, event.resident_bytes)
         record.load_failure = None
         if resident is None:
             # The container made it in order to fork a function from it.
@@ -262,7 +277,7 @@ class NodeState:
         books.pool.charge(container, event.function, event.resident_bytes)
         for other in container.residents.values():
             # Functions that are loading there are forked from it now, and take less memory than estimated before.
-            if other.state is LOADING and not other.is_template:
+            if other.state is LOADING and not other.is_template and not resident.is_function_template:
                 books.pool.charge(container, other.function, books.estimate_in(container, other.function))
         if container.running is not None:
             request = books.requests[container.running]
@@ -345,8 +360,7 @@ class NodeState:
         else:
             self.books.pool.set_resident_state(resident, LOADED)
             resident.origin = BY_CALL
-            self.books.pool.charge(container, request.function, event.resident_bytes)
-            record.profile = record.profile.with_bytes(event.resident_bytes, forked=resident.forked)
+            self.books.measured(resident, event.resident_bytes)
             self.books.fall_idle(container)
 
     def _on_memory_measured(self, event: events.MemoryMeasured) -> None:
@@ -355,9 +369,7 @@ class NodeState:
             resident = container.residents.get(key)
             if resident is None:
                 continue
-            self.books.pool.charge(container, key, measured_bytes)
-            record = self.books.functions.templates[key] if resident.is_template else self.books.functions[key]
-            record.profile = record.profile.with_bytes(measured_bytes, forked=resident.forked)
+            self.books.measured(resident, measured_bytes)
         if container.state is IDLE:
             self.books.shrink(container)
 
@@ -440,6 +452,11 @@ class NodeState:
             users = [user for user in template.users if books.functions.get(user) is None]
             if users or (not template.users and key not in books.pool.by_function):
                 raise InternalError(f"{key} is there for {users}, which are not")
+            if is_function_template(key) and template.users not in ((), (templated_function(key),)):
+                raise InternalError(f"{key} is there for {template.users}")
+        for key in books.functions.without_template:
+            if books.functions[key].own_template is None:
+                raise InternalError(f"{key} is to get a function template, and never has one")
         stale = books.guard.stale_memory(set(books.functions), set(books.pool.containers))
         if stale is not None:
             raise InternalError(stale)
@@ -456,6 +473,11 @@ class NodeState:
             running = container.running
             if running is not None and self.books.requests[running].container != container.id:
                 raise InternalError(f"{running} is in {container.id} and believes to be elsewhere")
+            making = [r for r in container.residents.values() if r.is_function_template and r.state is LOADING]
+            if running is not None and container.state is BUSY:
+                calls = self.books.requests[running].function
+                if any(templated_function(resident.function) != calls for resident in making):
+                    raise InternalError(f"{calls} runs in {container.id} beside {making}, which run code there")
             functions = [key for key in container.residents if not is_template(key)]
             if any(self.books.functions.get(key) is None for key in functions):
                 raise InternalError(f"container {container.id} holds a function that nobody knows")
@@ -490,3 +512,14 @@ class NodeState:
 
     def _illegal(self, event: events.Event, why: str) -> IllegalEvent:
         return IllegalEvent(f"{event}: {why}. What happened before:\n{self.story.tail()}")
+
+
+def _begin_loads(books: Books) -> None:
+    """Begin the loads that no call asks for, as far as calls allow: pre-loads, then function templates."""
+    plans = books.opportunity and books.guard.preloading_active
+    makes = books.settings.function_templates and bool(books.pool.unlooked)
+    if (plans or makes) and loads_may_begin(books):
+        if plans:
+            preload(books)
+        if makes:
+            make_templates(books)

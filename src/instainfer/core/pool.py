@@ -29,7 +29,21 @@ from .lifecycle import (
     ContainerState,
     ResidentState,
 )
-from .model import BY_PRELOAD, MIB, ActivationId, ContainerId, FunctionKey, Origin, ResidentKey, is_template
+from .model import (
+    BY_PRELOAD,
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    MIB,
+    ActivationId,
+    ContainerId,
+    FunctionKey,
+    Origin,
+    ResidentKey,
+    Source,
+    is_function_template,
+    is_template,
+)
 from .ports import ContainerView, KeptContainer
 
 #: A smaller change of a resident's size is no reason for a new pre-load plan.
@@ -50,14 +64,16 @@ class Resident:
     """Why it was loaded, in words for people."""
     served: bool = False
     """Whether a call has used it."""
-    forked: bool = False
-    """Whether it was forked from a template. Known only once it is loaded."""
+    source: Source | None = None
+    """What its process was made from. Known only once it is loaded."""
     due_at: float = math.inf
     """The moment by which its container must have reported the end of its load or, when it is being ended, its end."""
     is_template: bool = field(init=False)
+    is_function_template: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.is_template = is_template(self.function)
+        self.is_function_template = self.is_template and is_function_template(self.function)
 
 
 @dataclass(slots=True, eq=False)
@@ -129,12 +145,16 @@ class Pool:
         """Containers that are being created ahead of any call, by the function that they are created for."""
         self.changed: dict[ContainerId, None] = {}
         """Containers whose contents have changed since a pre-load plan looked at them."""
+        self.unlooked: dict[ContainerId, None] = {}
+        """Containers whose contents have changed since `templating` looked at them. Unused without function
+        templates."""
         self.new_candidates: dict[FunctionKey, None] = {}
         """Functions that lost a resident, or whose forecast fell due, since a pre-load plan looked at them."""
         self.busy = 0
         """Number of containers that serve calls."""
         self.loading = 0
-        """Number of pre-loads under way. Loads that a call waits for from their beginning are not counted."""
+        """Number of pre-loads under way, with the function templates that are being made. Loads that a call waits for
+        from their beginning are not counted."""
         self.stopping_bytes = 0
         """Sum of the limits of containers that are being stopped."""
 
@@ -183,10 +203,12 @@ class Pool:
             self.ledger.close(container.id, at)
             del self.containers[container.id]
             self.changed.pop(container.id, None)
+            self.unlooked.pop(container.id, None)
 
     def _enter_idle(self, container: Container) -> None:
         self.idle[container.id] = container
-        self.changed[container.id] = None  # needed for an empty container, where no resident changes its state
+        # This is needed for an empty container, where no resident changes its state.
+        self.changed[container.id] = self.unlooked[container.id] = None
         if container.owner is not None:
             self.owned.setdefault(container.owner, {})[container.id] = container
         else:
@@ -272,7 +294,7 @@ class Pool:
     def _note_change(self, container: Container) -> None:
         container.view = None
         container.loss_valid_until = -math.inf
-        self.changed[container.id] = None
+        self.changed[container.id] = self.unlooked[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
         for container, resident in self.by_function.get(function, {}).items():
@@ -282,6 +304,12 @@ class Pool:
         """Whether a container holds this template, loaded. False for None."""
         resident = container.residents.get(template) if template is not None else None
         return resident is not None and resident.state is LOADED
+
+    def source_in(self, container: Container, own_template: ResidentKey | None, library: ResidentKey | None) -> Source:
+        """What a load is made from in a container, given the keys of the templates that it may use."""
+        if self.template_in(container, own_template):
+            return FROM_FUNCTION
+        return FROM_LIBRARIES if self.template_in(container, library) else FROM_NOTHING
 
     def freeing_in(self, container: Container) -> int:
         """Bytes of the residents that are being ended."""
