@@ -280,10 +280,12 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         return max(0.0, self.load_s(key, without) - self.load_s(key, FROM_FUNCTION))
 
     def calls_per_s(self, key: FunctionKey, at: float) -> float:
-        """The mean rate of the remembered calls of a function. The call that has just come counts as one second old, so
-        that a single call is no rate without bound."""
+        """The rate at which calls have come since the earliest remembered one. One call alone is no sign of others.
+
+        Calls within one second count as if they had taken that long, so that two of them are no rate without bound.
+        """
         arrivals = self[key].arrivals
-        return len(arrivals) / max(1.0, at - arrivals[0]) if arrivals else 0.0
+        return (len(arrivals) - 1) / max(1.0, at - arrivals[0]) if arrivals else 0.0
 
     def source_for(self, record: FunctionRecord, pool: Pool) -> Source:
         """What a load of a function is made from where all that the node has is at hand."""

@@ -15,16 +15,17 @@ at the functions called last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from .books import Books, Promise
 from .lifecycle import LOADED
-from .model import BY_CALL, BY_PRELOAD, FunctionKey, function_template_key, templated_function
+from .model import BY_CALL, BY_PRELOAD, Function, FunctionKey, ResidentKey, function_template_key, templated_function
 from .pool import Container, Resident
 from .preloading import begin_load, keep_promises
-from .registry import FunctionRecord
+from .values import value
 
 CHANGED: Final = 3
 """Changed containers at one look, the earliest changed first. The others wait for the next look."""
@@ -37,6 +38,34 @@ DISPLACES: Final = 2.0
 is displaced costs a load when it is made again."""
 
 
+@value(frozen=True, slots=True)
+class _Wanted:
+    """A function template that may be made."""
+
+    function: Function
+    template: ResidentKey
+    size_bytes: int
+    gain: float
+    """Seconds that one more copy of it is expected to save in a second."""
+    density: float
+    """`gain` per byte."""
+
+
+@value(frozen=True, slots=True)
+class _Victim:
+    """A resident that a function template may displace."""
+
+    resident: Resident
+    size_bytes: int
+    gain: float
+    """Seconds that it is expected to save in a second."""
+    density: float
+
+
+_MOST_FIRST: Final = attrgetter("density", "template")
+_LEAST_FIRST: Final = attrgetter("density", "resident.function")
+
+
 def make_templates(books: Books) -> None:
     """Begin to make function templates where it is worthwhile.
 
@@ -44,13 +73,12 @@ def make_templates(books: Books) -> None:
     """
     if books.promises:
         keep_promises(books)
-    changed: list[Container] = []
-    for id_ in list(books.pool.unlooked):
-        if len(changed) == CHANGED or _slots(books) <= 0:
-            break
-        del books.pool.unlooked[id_]
-        container = books.pool.idle.get(id_)
-        if container is not None:
+    unlooked, changed = books.pool.unlooked, list[Container]()
+    while unlooked and len(changed) < CHANGED and _slots(books) > 0:
+        id_ = next(iter(unlooked))
+        del unlooked[id_]
+        # A container that is busy is entered again when it falls idle.
+        if (container := books.pool.idle.get(id_)) is not None:
             changed.append(container)
             _where_called(books, container)
     if changed:
@@ -65,14 +93,21 @@ def _slots(books: Books) -> int:
 
 def _where_called(books: Books, container: Container) -> None:
     """Make templates of the functions that calls have loaded in this container."""
-    keys = [
-        resident.function
+    wanted = [
+        _wanted(books, resident.function)
         for resident in container.residents.values()
-        if resident.origin is BY_CALL and resident.state is LOADED and not resident.is_template
+        if resident.origin is BY_CALL
+        and resident.state is LOADED
+        and not resident.is_template
+        and function_template_key(resident.function) not in container.residents
+        and _wants_template(books, resident.function)
     ]
-    for key in _most_wanted_first(books, [key for key in keys if _wants_template(books, key)]):
-        if _slots(books) > 0 and function_template_key(key) not in container.residents:
-            _make(books, container, key, "a call has loaded its function here", displaces=True)
+    if not wanted or container.id in books.promises:
+        return
+    victims = _victims(books, container)
+    for each in sorted(wanted, key=_MOST_FIRST, reverse=True):
+        if _slots(books) > 0:
+            _make(books, container, each, "a call has loaded its function here", victims)
 
 
 def _ahead_of_calls(books: Books, changed: list[Container]) -> None:
@@ -83,17 +118,20 @@ def _ahead_of_calls(books: Books, changed: list[Container]) -> None:
         if function_template_key(key) in pool.copies or not _wants_template(books, key):
             del functions.without_template[key]  # its next call enters it again
         else:
-            absent.append(key)
+            absent.append(_wanted(books, key))
     if not absent:
         return
-    others = [container for container in islice(pool.idle.values(), OTHERS) if container not in changed]
-    for key in _most_wanted_first(books, absent):
+    places = [(container, _victims(books, container)) for container in changed]
+    places += [(container, []) for container in islice(pool.idle.values(), OTHERS) if container not in changed]
+    for each in sorted(absent, key=_MOST_FIRST, reverse=True):
         if _slots(books) <= 0:
             return
-        reason = f"{len(functions[key].arrivals)} calls are remembered, and the node has no template of it"
-        _ = any(_make(books, each, key, reason, displaces=True) for each in changed) or any(
-            _make(books, each, key, reason, displaces=False) for each in others
+        reason = (
+            f"{len(functions[each.function.key].arrivals)} calls are remembered, and the node has no template of it"
         )
+        for container, victims in places:
+            if _make(books, container, each, reason, victims):
+                break
 
 
 def _wants_template(books: Books, key: FunctionKey) -> bool:
@@ -107,16 +145,11 @@ def _wants_template(books: Books, key: FunctionKey) -> bool:
     return record.arrivals[-1] > template.begun_at and books.functions.saves_s(key, books.pool) > 0.0
 
 
-def _most_wanted_first(books: Books, keys: list[FunctionKey]) -> Iterable[FunctionKey]:
-    if len(keys) < 2:
-        return keys
-
-    def rank(key: FunctionKey) -> tuple[float, FunctionKey]:
-        template = function_template_key(key)
-        size_bytes = books.functions.estimate_bytes(template) or 1
-        return -_gain(books, key, books.pool.copies.get(template, 0) + 1) / size_bytes, key
-
-    return sorted(keys, key=rank)
+def _wanted(books: Books, key: FunctionKey) -> _Wanted:
+    template = function_template_key(key)
+    size_bytes = books.functions.estimate_bytes(template)
+    gain = _gain(books, key, books.pool.copies.get(template, 0) + 1)
+    return _Wanted(books.functions[key].function, template, size_bytes, gain, gain / (size_bytes or 1))
 
 
 def _gain(books: Books, key: FunctionKey, copies: int) -> float:
@@ -125,63 +158,42 @@ def _gain(books: Books, key: FunctionKey, copies: int) -> float:
     return functions.calls_per_s(key, books.at) * functions.saves_s(key, books.pool) / copies
 
 
-def _make(books: Books, container: Container, key: FunctionKey, reason: str, *, displaces: bool) -> bool:
-    """Begin to make the template of a function in an idle container, or make room for it. Returns whether it was
-    possible."""
-    record = books.functions[key]
-    if not _may_be_in(record, container) or container.id in books.promises:
+def _make(books: Books, container: Container, wanted: _Wanted, reason: str, victims: Sequence[_Victim]) -> bool:
+    """Begin to make a template in an idle container, or make room for it there. Returns whether that was possible."""
+    function = wanted.function
+    if container.limit_bytes < function.memory_bytes or container.namespace != function.namespace:
         return False
-    template = function_template_key(key)
-    lacks_bytes = books.estimate_in(container, template) - books.pool.ledger.free_in(container.id)
+    lacks_bytes = wanted.size_bytes - books.pool.ledger.free_in(container.id)
+    if lacks_bytes > 0 and not victims:
+        return False
+    if container.id in books.promises or wanted.template in container.residents:
+        return False
     if lacks_bytes <= 0:
-        begin_load(books, container, template, reason)
+        begin_load(books, container, wanted.template, reason)
         return True
-    if not displaces:
-        return False
     lacks_bytes -= books.pool.freeing_in(container)
-    victims = _victims(books, container, key, lacks_bytes)
-    if victims is None:
-        return False
-    for victim in victims:
-        books.offload(victim, f"displaced by {template}: {reason}")
-    books.promises[container.id] = Promise(template, reason)
-    return True
-
-
-def _may_be_in(record: FunctionRecord, container: Container) -> bool:
-    function = record.function
-    return (
-        container.namespace == function.namespace
-        and container.limit_bytes >= function.memory_bytes
-        and record.own_template not in container.residents
-    )
-
-
-def _victims(books: Books, container: Container, key: FunctionKey, lacks_bytes: int) -> list[Resident] | None:
-    """What may be displaced in a container so that `lacks_bytes` more become free. None if that is not worthwhile."""
     if lacks_bytes <= 0:
-        return []
-    ranked: list[tuple[float, str, float, int, Resident]] = []
+        return False  # the room is free in a moment, and this container is looked at again then
+    ending = _displaced(victims, lacks_bytes, wanted.gain)
+    for each in ending:
+        books.offload(each.resident, f"displaced by {wanted.template}: {reason}")
+    if ending:
+        books.promises[container.id] = Promise(wanted.template, reason)
+    return bool(ending)
+
+
+def _victims(books: Books, container: Container) -> list[_Victim]:
+    """The residents of a container that a function template may displace, those of the least gain per byte first."""
+    victims: list[_Victim] = []
     for resident in container.residents.values():
-        if resident.state is LOADED and (
-            resident.is_function_template
-            or (resident.origin is BY_PRELOAD and not resident.served and not resident.is_template)
-        ):
+        if resident.state is not LOADED:
+            continue
+        unused = resident.origin is BY_PRELOAD and not resident.served
+        if resident.is_function_template or (unused and not resident.is_template):
             size_bytes = books.pool.ledger.charged(container.id, resident.function)
             gain = _gain_of(books, container, resident)
-            ranked.append((gain / (size_bytes or 1), resident.function, gain, size_bytes, resident))
-    ranked.sort(key=lambda each: each[:2])
-    budget = _gain(books, key, books.pool.copies.get(function_template_key(key), 0) + 1) / DISPLACES
-    victims: list[Resident] = []
-    for _, _, gain, size_bytes, resident in ranked:
-        budget -= gain
-        if budget < 0.0:
-            return None
-        victims.append(resident)
-        lacks_bytes -= size_bytes
-        if lacks_bytes <= 0:
-            return victims
-    return None
+            victims.append(_Victim(resident, size_bytes, gain, gain / (size_bytes or 1)))
+    return sorted(victims, key=_LEAST_FIRST)
 
 
 def _gain_of(books: Books, container: Container, resident: Resident) -> float:
@@ -191,3 +203,17 @@ def _gain_of(books: Books, container: Container, resident: Resident) -> float:
         return _gain(books, templated_function(resident.function), copies)
     key, functions = resident.function, books.functions
     return functions.calls_per_s(key, books.at) * functions.load_s(key, books.source_in(container, key)) / copies
+
+
+def _displaced(victims: Sequence[_Victim], lacks_bytes: int, gain: float) -> list[_Victim]:
+    """The victims to end so that `lacks_bytes` more become free. Empty if that is not possible or not worthwhile."""
+    ending: list[_Victim] = []
+    for victim in victims:
+        gain -= DISPLACES * victim.gain
+        if gain <= 0.0:
+            return []
+        ending.append(victim)
+        lacks_bytes -= victim.size_bytes
+        if lacks_bytes <= 0:
+            return ending
+    return []

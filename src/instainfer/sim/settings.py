@@ -26,7 +26,7 @@ class Settings:
     """False: a function's process ends with its call (the paper's stateless baseline)."""
     templates: bool = True
     function_templates: bool = False
-    """Off unless asked for, because the cost sets that are built in do not say what a function template costs."""
+    """Off unless asked for: the built-in cost sets only assume what a fork from a function template costs."""
     fast_init: bool = True
     replace: bool = False
     """Same meaning as ``node.replace``."""
