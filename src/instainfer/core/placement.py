@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from . import options
-from .books import Books, Claim
+from .books import Books
 from .lifecycle import BUSY
 from .model import (
     FROM_FUNCTION,
@@ -23,6 +23,7 @@ from .model import (
 from .pool import Container
 from .registry import FunctionRecord
 from .requests import Request
+from .state import Claim
 
 
 def place(books: Books, request: Request, *, ahead: int, starved: Request | None, may_wait: bool = True) -> bool:

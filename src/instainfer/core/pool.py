@@ -7,7 +7,6 @@ transitions of the tables in `lifecycle`, and they update the ledger and the ind
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,7 +17,6 @@ from .lifecycle import (
     CONTAINER_GONE,
     CONTAINER_TRANSITIONS,
     IDLE,
-    IN_USE,
     LOADED,
     LOADING,
     RESIDENT_GONE,
@@ -318,87 +316,6 @@ class Pool:
             if resident.state is UNLOADING:
                 freeing_bytes += self.ledger.charged(container.id, resident.function)
         return freeing_bytes
-
-    def check(self) -> None:
-        """Raise `InternalError` unless the ledger, the indexes and the counts agree with the containers."""
-        self.ledger.check()
-        entries = self.ledger.entries()
-        if entries.keys() != self.containers.keys():
-            raise InternalError("ledger and pool know different containers")
-        for container in self.containers.values():
-            self._check_container(container, *entries[container.id])
-        for what, counted, kept in (
-            (
-                "idle containers",
-                {c.id for c in self.containers.values() if c.state is IDLE},
-                set(self.idle),
-            ),
-            ("busy containers", sum(c.state is BUSY for c in self.containers.values()), self.busy),
-            ("pre-loads", self._preloads(), self.loading),
-            (
-                "stopping bytes",
-                sum(c.limit_bytes for c in self.containers.values() if c.state is STOPPING),
-                self.stopping_bytes,
-            ),
-            (
-                "residents",
-                {(c.id, f) for c in self.containers.values() for f in c.residents},
-                {(c, f) for f, places in self.by_function.items() for c in places},
-            ),
-            ("copies", self._copies(), self.copies),
-            (
-                "owned containers",
-                {(c.owner, c.id) for c in self.idle.values() if c.owner is not None},
-                {(f, c) for f, places in self.owned.items() for c in places},
-            ),
-            (
-                "containers being pre-warmed",
-                {(c.owner, c.id) for c in self.containers.values() if c.state is STARTING and c.running is None},
-                {(f, c) for f, places in self.prewarming.items() for c in places},
-            ),
-            (
-                "unowned containers",
-                {(c.namespace, c.id) for c in self.idle.values() if c.owner is None},
-                {(n, c) for n, places in self.unowned.items() for c in places},
-            ),
-            (
-                "templates to fork from",
-                {(r.function, c.id) for c in self.idle.values() for r in c.residents.values() if _forkable(r)},
-                {(t, c) for t, places in self.forkable.items() for c in places},
-            ),
-        ):
-            if counted != kept:
-                raise InternalError(f"{what}: counted {counted}, kept {kept}")
-
-    def _check_container(self, container: Container, limit_bytes: int, charges: dict[ResidentKey, int]) -> None:
-        if limit_bytes != container.limit_bytes or charges.keys() != container.residents.keys():
-            raise InternalError(f"ledger and container {container.id} differ")
-        states = [r.state for r in container.residents.values()]
-        in_use = states.count(IN_USE)
-        if in_use > 1 or (in_use and container.state not in (BUSY, STOPPING)):
-            raise InternalError(f"container {container.id} is {container.state} with {in_use} residents in use")
-        if container.state is STARTING and states:
-            raise InternalError(f"container {container.id} has residents before it has started")
-        if container.running is not None and container.state not in (STARTING, BUSY):
-            raise InternalError(f"container {container.id} is {container.state} and runs {container.running}")
-        kept = [charges[r.function] for r in container.residents.values() if r.state is not UNLOADING]
-        if sum(kept) > limit_bytes and len(kept) > 1 and container.state is IDLE:
-            raise InternalError(f"container {container.id} keeps {sum(kept)} bytes above its limit of {limit_bytes}")
-
-    def _copies(self) -> dict[ResidentKey, int]:
-        staying = (r for c in self.containers.values() for r in c.residents.values())
-        return dict(Counter(r.function for r in staying if r.state is not UNLOADING))
-
-    def _preloads(self) -> int:
-        return sum(_preloading(r) for c in self.containers.values() for r in c.residents.values())
-
-
-def _preloading(resident: Resident) -> bool:
-    return resident.state is LOADING and resident.origin is BY_PRELOAD
-
-
-def _forkable(resident: Resident) -> bool:
-    return resident.is_template and resident.state is LOADED
 
 
 def _remove(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:

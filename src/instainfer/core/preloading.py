@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from .books import Books, Promise
+from .books import Books
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
 from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_function_template, is_template
 from .pool import Container
 from .ports import SuggestLoad, SuggestOffload
+from .state import Promise
 
 RETRY_S: Final = 10.0
 """Seconds until the policy is asked again at the latest, after it gave no plan."""

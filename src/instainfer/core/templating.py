@@ -20,11 +20,12 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from .books import Books, Promise
+from .books import Books
 from .lifecycle import LOADED
 from .model import BY_CALL, BY_PRELOAD, Function, FunctionKey, ResidentKey, function_template_key, templated_function
 from .pool import Container, Resident
 from .preloading import begin_load, keep_promises
+from .state import Promise
 from .values import value
 
 CHANGED: Final = 3
