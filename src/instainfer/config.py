@@ -103,6 +103,11 @@ class NodeConfig(_Part):
     templates: bool = Field(
         True, description="fork functions from templates: processes with an environment's libraries imported"
     )
+    function_templates: bool = Field(
+        True,
+        description="keep function templates, processes with a function's model loaded and warmed up, from which calls "
+        "that were not foreseen are forked in milliseconds; they take memory that is free anyway",
+    )
     fast_init: bool = Field(
         True, description="honour fast_init of functions; false: build every model as it is written"
     )

@@ -68,6 +68,7 @@ def node_state(config: Config, at: float) -> NodeState:
         calls_beside=config.preload.calls_beside_loads(len(os.sched_getaffinity(0))),
         retain=node.retain,
         templates=node.templates and node.retain,
+        function_templates=node.function_templates and node.retain,
         replace=node.replace,
         answer_grace_s=node.answer_grace_s,
     )

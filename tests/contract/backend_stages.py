@@ -47,6 +47,7 @@ class Does(Enum):
     FAIL_TO_LOAD = "cannot be imported"
     RAISE = "main raises"
     CRASH = "its process ends during a run"
+    LEAVE_A_THREAD = "starts a thread when it is imported, and so cannot have a function template"
 
 
 C = TypeVar("C", bound=Container)
@@ -166,6 +167,7 @@ class MemoryStage(Stage[MemoryContainer]):
     """Everything happens when `until` moves the clock."""
 
     _LONG_S = 1000.0
+    _UNFIT = Failure(FailureKind.LOAD_FAILED, "a thread is left after warmup()")
     _BOOM = Failure(FailureKind.LOAD_FAILED, "handler.py raised ImportError")
 
     def __init__(self, **how_it_ends: Any) -> None:
@@ -185,6 +187,7 @@ class MemoryStage(Stage[MemoryContainer]):
             Does.FAIL_TO_LOAD: replace(usual, load_failure=self._BOOM),
             Does.RAISE: replace(usual, run_failure=raised),
             Does.CRASH: replace(usual, run_failure=crashed, survives=False),
+            Does.LEAVE_A_THREAD: replace(usual, unfit=self._UNFIT),
         }
         self.backend.costs[key] = costs[does]
         return FunctionSpec(key, Path("/nonexistent"), Path(sys.executable), "handler")
@@ -222,6 +225,11 @@ _CODE = {
     Does.FAIL_TO_LOAD: "import nowhere\n",
     Does.RAISE: "def main(args): raise ValueError('no')\n",
     Does.CRASH: "import os\ndef main(args): os._exit(3)\n",
+    Does.LEAVE_A_THREAD: (
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(1000.0,), daemon=True).start()\n"
+        "def main(args): return {'got': args}\n"
+    ),
 }
 
 

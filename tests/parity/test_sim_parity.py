@@ -19,7 +19,7 @@ from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core.decisions import Load, Offload, Refuse, Run, StopContainer
 from instainfer.core.events import LoadFinished
-from instainfer.core.model import FROM_NOTHING, MIB, StartKind, is_template
+from instainfer.core.model import FROM_NOTHING, MIB, StartKind, is_function_template, is_template
 from instainfer.core.story import Entry, dump_entry
 from instainfer.invoker.driver import Invoker
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
@@ -87,6 +87,10 @@ SCENARIOS = {
     "templates": replace(PLAIN, templates=True),
     "pre-loading and templates": replace(PLAIN, preload=PreloadConfig(max_loads=2), templates=True),
     "pre-loading and templates in little room": Settings(memory_bytes=1024 * MIB),
+    "function templates": replace(PLAIN, function_templates=True),
+    "both kinds of templates": replace(PLAIN, templates=True, function_templates=True),
+    "function templates in little room": Settings(memory_bytes=1024 * MIB, function_templates=True),
+    "everything": Settings(preload=PreloadConfig(max_loads=2), memory_bytes=2048 * MIB, function_templates=True),
 }
 
 
@@ -150,3 +154,8 @@ def test_the_scenarios_show_what_they_are_there_for() -> None:
     told = [entry.event for entry in stories["templates"]]
     assert any(isinstance(e, LoadFinished) and e.source is not FROM_NOTHING for e in told)
     assert StartKind.TEMPLATED in kinds("templates")
+    assert StartKind.FORKED in kinds("function templates")
+    assert {StartKind.FORKED, StartKind.TEMPLATED} <= kinds("both kinds of templates")
+    assert StartKind.FORKED in kinds("everything")
+    own = [d for d in decided["function templates in little room"] if is_function_template(getattr(d, "function", ""))]
+    assert {Load, Offload} <= {type(d) for d in own}

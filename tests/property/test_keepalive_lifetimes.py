@@ -388,7 +388,7 @@ def test_the_cost_of_a_cold_start_is_known_once_template_and_model_have_been_mea
     node.started(0.4, "node-c1")
     node.tell(e.LoadFinished(1.4, "node-c1", TEMPLATE, 1.0, 0.0, 60 * MIB))
     node.tell(e.LoadFinished(1.9, "node-c1", A, 0.1, 0.4, 100 * MIB, source=FROM_LIBRARIES))
-    assert node.node.books.functions.load_s(A, forked=False) == pytest.approx(1.4)
+    assert node.node.books.functions.load_s(A) == pytest.approx(1.4)
 
 
 def test_a_request_does_not_wait_for_what_is_no_longer_there() -> None:

@@ -9,7 +9,7 @@ from support.world import DIED, World, WorldContainer
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, Function, is_template
+from instainfer.core.model import MIB, Function, is_function_template, is_template
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
@@ -26,9 +26,19 @@ def function(key: str, memory_mib: int = 512) -> Function:
     return Function(key, key.split("/", maxsplit=1)[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
 
 
-def new_node(*, retain: bool, preload: bool, templates: bool, replace: bool, budget_mib: int) -> NodeState:
+def new_node(
+    *, retain: bool, preload: bool, templates: bool, function_templates: bool, replace: bool, budget_mib: int
+) -> NodeState:
     return NodeState(
-        NodeSettings(budget_mib * MIB, max_queue=5, max_loads=2, retain=retain, templates=templates, replace=replace),
+        NodeSettings(
+            budget_mib * MIB,
+            max_queue=5,
+            max_loads=2,
+            retain=retain,
+            templates=templates,
+            function_templates=function_templates,
+            replace=replace,
+        ),
         Policies(Fixed(30.0), Poisson(), Opportunistic(horizon_s=30.0) if preload else NoPreloading()),
     )
 
@@ -38,15 +48,26 @@ class NodeMachine(RuleBasedStateMachine):
         retain=st.booleans(),
         preload=st.booleans(),
         templates=st.booleans(),
+        function_templates=st.booleans(),
         replace=st.booleans(),
         budget_mib=st.sampled_from([512, 1100, 2048, 4096]),
     )
-    def begin(self, *, retain: bool, preload: bool, templates: bool, replace: bool, budget_mib: int) -> None:
+    def begin(
+        self,
+        *,
+        retain: bool,
+        preload: bool,
+        templates: bool,
+        function_templates: bool,
+        replace: bool,
+        budget_mib: int,
+    ) -> None:
         self.templates = templates
         self.recipe = {
             "retain": retain,
             "preload": preload,
             "templates": templates,
+            "function_templates": function_templates,
             "replace": replace,
             "budget_mib": budget_mib,
         }
@@ -65,6 +86,13 @@ class NodeMachine(RuleBasedStateMachine):
     def call(self, name: str) -> None:
         self.calls += 1
         self.world.call(f"a{self.calls}", name)
+
+    @rule(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3))
+    def serve(self, names: list[str]) -> None:
+        """For once everything goes well for a while, so that what is rare otherwise comes about: standing templates."""
+        for name in names:
+            self.call(name)
+            self.world.run_until_quiet()
 
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.5, 2.0, 10.0, 40.0]))
     def time(self, seconds: float) -> None:
@@ -125,6 +153,20 @@ class NodeMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def template_dies(self, data: st.DataObject) -> None:
         container, key = data.draw(st.sampled_from(self.idle_templates()))
+        self.world.kill_resident(self.world.containers[container], key)
+
+    def makings(self) -> list[tuple[str, str]]:
+        return sorted(
+            (c.id, key)
+            for c in self.alive()
+            for key, loaded in c.residents.items()
+            if not loaded and is_function_template(key)
+        )
+
+    @precondition(lambda self: bool(self.makings()))
+    @rule(data=st.data())
+    def making_dies(self, data: st.DataObject) -> None:
+        container, key = data.draw(st.sampled_from(self.makings()))
         self.world.kill_resident(self.world.containers[container], key)
 
     @precondition(lambda self: any(c.dying for c in self.alive()))

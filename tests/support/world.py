@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, Failure, FailureKind, is_template, template_key
+from instainfer.core.model import (
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    MIB,
+    Failure,
+    FailureKind,
+    function_template_key,
+    is_function_template,
+    is_template,
+    template_key,
+    templated_function,
+)
 from instainfer.core.node import NodeState
 from instainfer.core.story import Entry
 
@@ -46,10 +58,16 @@ class World:
         self.entries: list[Entry] = []
         self.seen_by_user_code: list[tuple[str, str, set[str]]] = []
         self.forgotten: list[str] = []
+        self.unfit: set[str] = set()
+        """Function templates that could not be made, since their functions were registered last."""
 
     # -- the node's side -------------------------------------------------------------------------------------------
 
     def feed(self, event: e.Event) -> list[d.Decision]:
+        if isinstance(event, e.LoadFailed) and is_function_template(event.function):
+            self.unfit.add(event.function)
+        elif isinstance(event, e.FunctionRegistered):
+            self.unfit.discard(function_template_key(event.function.key))
         decisions = self.node.handle(event)
         self.entries.append(self.node.story.last)
         self.node.check()
@@ -59,6 +77,8 @@ class World:
                     assert decision.container not in self.containers
                     self.containers[decision.container] = WorldContainer(decision.container)
                 case d.Load() | d.Offload() | d.Run() | d.StopContainer():
+                    if isinstance(decision, d.Load):
+                        assert decision.function not in self.unfit, "an unfit function template is never made again"
                     self.containers[decision.container].commands.append(decision)
                 case d.Reply() | d.Refuse():
                     assert decision.activation not in self.answered, "answered twice"
@@ -112,6 +132,9 @@ class World:
                 for other in [key for key in container.residents if key != function and not is_template(key)]:
                     del container.residents[other]
                     container.dying.append(other)
+                for key, loaded in container.residents.items():
+                    if is_function_template(key) and not loaded:
+                        assert templated_function(key) == function, "it would run its function's code beside the call"
                 container.residents.setdefault(function, False)
                 container.running = (activation, function)
             case d.StopContainer():
@@ -133,7 +156,10 @@ class World:
         self, container: WorldContainer, function: str, *, size_mib: int, ok: bool, template: bool = False
     ) -> None:
         """`template`: a template is made on the way, if there is none."""
-        key = template_key(function.split("/", maxsplit=1)[0], "env")
+        key = template_key(templated_function(function).split("/", maxsplit=1)[0], "env")
+        if is_function_template(function):
+            self._end_making(container, function, size_mib=size_mib, ok=ok)
+            return
         forked = container.residents.get(key, False) and not is_template(function)
         if template and ok and key not in container.residents and not is_template(function):
             container.residents[key] = forked = True
@@ -141,11 +167,10 @@ class World:
         waiting = container.running is not None and container.running[1] == function
         if ok:
             container.residents[function] = True
-            container.reports.append(
-                e.LoadFinished(
-                    0, container.id, function, 1.0, 0.5, size_mib * MIB, FROM_LIBRARIES if forked else FROM_NOTHING
-                )
-            )
+            source = FROM_LIBRARIES if forked else FROM_NOTHING
+            if container.residents.get(function_template_key(function), False):
+                source = FROM_FUNCTION
+            container.reports.append(e.LoadFinished(0, container.id, function, 1.0, 0.5, size_mib * MIB, source))
             return
         del container.residents[function]
         failure = Failure(FailureKind.LOAD_FAILED, "ImportError")
@@ -154,6 +179,16 @@ class World:
             assert container.running is not None
             container.reports.append(e.RunFinished(0, container.id, container.running[0], 0.0, 0, failure, alive=False))
             container.running = None
+
+    def _end_making(self, container: WorldContainer, key: str, *, size_mib: int, ok: bool) -> None:
+        """A function template stands, or is unfit."""
+        if ok:
+            container.residents[key] = True
+            container.reports.append(e.LoadFinished(0, container.id, key, 1.0, 0.5, size_mib * MIB))
+        else:
+            del container.residents[key]
+            failure = Failure(FailureKind.LOAD_FAILED, "a thread is left after warmup()")
+            container.reports.append(e.LoadFailed(0, container.id, key, failure))
 
     def end_run(self, container: WorldContainer, *, size_mib: int, ok: bool) -> None:
         assert container.running is not None

@@ -8,9 +8,9 @@ from test_node_choices import Scripted
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.books import TEMPLATE_LIMIT_S
 from instainfer.core.model import MIB, FailureKind, template_key
 from instainfer.core.ports import SuggestLoad, SuggestOffload
+from instainfer.core.residents import TEMPLATE_LIMIT_S
 
 LIMIT_S, GRACE_S = 60.0, 15.0
 """Of the functions, and of the node, in these tests."""

@@ -136,7 +136,11 @@ class Script:
     """In the place of a node: decides what it is given, and remembers what it is told."""
 
     def __init__(self) -> None:
-        self.books = SimpleNamespace(functions=SimpleNamespace(template_of=lambda function: function.template))
+        self.books = SimpleNamespace(
+            functions=SimpleNamespace(
+                template_of=lambda function: function.template, own_template_of=lambda function: None
+            )
+        )
         self.decisions: list[Decision] = []
         self.told: list[Event] = []
 

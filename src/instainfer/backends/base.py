@@ -15,6 +15,9 @@ inside a command, and in the order in which things happened in that container. F
                    function that was resident or loading; it may come at any time, even after `RunFinished` (see below)
 ``load_template``  the same as ``load``, with the template's key; ``library_s`` is the time of the template's imports,
                    and ``model_s`` is 0
+``load_function_`` the same as ``load``, with the key ``loaded:FUNCTION``. A template that was made and is unfit reports
+``template``       `LoadFailed` with the reason, which is final. A ``run`` of another function while it is being made
+                   cuts it short: only `ResidentGone`
 ``offload``        exactly one `ResidentGone` (nothing when the function is not there)
 ``stop``           exactly one `ContainerGone`, after which nothing more is reported. Work in progress ends without
                    any other report
@@ -33,6 +36,12 @@ Templates. A function with a `FunctionSpec.template` is forked from that templat
 the container makes the template first, and the template's `LoadFinished` comes before the function's. If the template
 reports `LoadFailed`, the function is loaded from nothing. While the modules to import are not known, no template is
 made and nothing is reported about it. A ``run`` does not end templates.
+
+Function templates. `Container.load_function_template` makes a process that has loaded the function and warmed it up,
+and that stands stopped from then on. It is forked from the function's library template, which is made first if the
+function has one. Once it stands, a ``load`` or a ``run`` of the function forks the resident from it, and says so in
+`LoadFinished.source`; while it is being made, they load the function in the other ways. No ``run`` ends a standing
+function template, and a resident that was forked from it lives on when it ends.
 
 A backend also reports without a command: `ResidentGone` with a failure (a resident died while idle, or a template was
 given up because memory was short), `MemoryMeasured`, and `ContainerGone` with a failure (the container died, and
@@ -142,6 +151,8 @@ class Container(Protocol):
     def load(self, function: FunctionSpec) -> None: ...
 
     def load_template(self, template: TemplateSpec) -> None: ...
+
+    def load_function_template(self, function: FunctionSpec) -> None: ...
 
     def run(self, function: FunctionSpec, call: Call) -> None: ...
 

@@ -10,7 +10,7 @@ behaviour of each function is described by a `Costs`, by function key::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.events import (
     ContainerGone,
@@ -22,7 +22,20 @@ from ..core.events import (
     ResidentGone,
     RunFinished,
 )
-from ..core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, ContainerId, Failure, ResidentKey, is_template
+from ..core.model import (
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    MIB,
+    ContainerId,
+    Failure,
+    ResidentKey,
+    Source,
+    function_template_key,
+    is_function_template,
+    is_template,
+    templated_function,
+)
 from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
 
 
@@ -40,6 +53,12 @@ class Costs:
     result: bytes = b"{}"
     logs: Sequence[str] = ()
     load_failure: Failure | None = None
+    forked_s: float = 0.005
+    """Replaces all of the load when the function is forked from its function template."""
+    forked_bytes: int = 8 * MIB
+    """Replaces `resident_bytes` then."""
+    unfit: Failure | None = None
+    """Why the function cannot have a function template."""
     run_failure: Failure | None = None
     survives: bool = True
     """Whether the process outlives `run_failure`."""
@@ -49,7 +68,10 @@ class Costs:
 class _Resident:
     key: ResidentKey
     template: ResidentKey | None = None
-    """The template from which the resident is forked once that is loaded."""
+    """The library template from which the resident is forked once that is loaded."""
+    library: TemplateSpec | None = None
+    source: Source = FROM_NOTHING
+    """What it is made from; known once its load has begun."""
     loaded: bool = False
     cancel: Callable[[], None] | None = None
 
@@ -87,7 +109,13 @@ class MemoryBackend:
         return container
 
     def costs_of(self, function: ResidentKey) -> Costs:
-        return self.costs.get(function, Costs())
+        """The costs of a function or template. A function template costs what its function does, unless it has costs of
+        its own."""
+        costs = self.costs.get(function)
+        if costs is None and is_function_template(function):
+            its = self.costs_of(templated_function(function))
+            return replace(its, load_failure=its.load_failure or its.unfit)
+        return costs or Costs()
 
     def isolation(self) -> Sequence[str]:
         return ("memory backend: nothing is run, hence nothing is isolated",)
@@ -112,7 +140,7 @@ class MemoryContainer:
         self._backend = backend
         self._report = report
         self._residents: dict[ResidentKey, _Resident] = {}
-        self._ending: dict[ResidentKey, Callable[[], None]] = {}
+        self._ending: dict[ResidentKey, _Resident] = {}
         self._run: _Run | None = None
         self._alive = True
         self.spec = spec
@@ -124,18 +152,33 @@ class MemoryContainer:
         return self.spec.id
 
     def used_bytes(self) -> int:
-        return sum(self._backend.costs_of(key).resident_bytes for key in (*self._residents, *self._ending))
+        return sum(self._size_of(resident) for resident in (*self._residents.values(), *self._ending.values()))
+
+    def _size_of(self, resident: _Resident) -> int:
+        costs = self._backend.costs_of(resident.key)
+        return costs.forked_bytes if resident.source is FROM_FUNCTION else costs.resident_bytes
 
     # -- commands --------------------------------------------------------------------------------------------------
 
     def load(self, function: FunctionSpec) -> None:
-        if function.key in self._residents:
+        self._load(function.key, function)
+
+    def load_function_template(self, function: FunctionSpec) -> None:
+        self._load(function_template_key(function.key), function)
+
+    def _load(self, key: ResidentKey, function: FunctionSpec) -> None:
+        if key in self._residents:
             return
         template = function.template.key if function.template is not None else None
-        resident = self._residents[function.key] = _Resident(function.key, template)
-        if function.template is not None and template not in self._residents:
+        resident = self._residents[key] = _Resident(key, template, function.template)
+        if function.template is not None and template not in self._residents and not self._stands(key):
             self.load_template(function.template)
         self._begin(resident)
+
+    def _stands(self, key: ResidentKey) -> bool:
+        """Whether the function template of this function is there, loaded. False for the key of a template."""
+        template = self._residents.get(function_template_key(key))
+        return template is not None and template.loaded
 
     def load_template(self, template: TemplateSpec) -> None:
         if template.key not in self._residents:
@@ -147,19 +190,31 @@ class MemoryContainer:
         if resident.key in self._ending:
             return
         costs = self._backend.costs_of(resident.key)
-        if resident.template is None:
-            seconds = costs.library_s + costs.model_s
+        if self._stands(resident.key):
+            resident.source, seconds = FROM_FUNCTION, costs.forked_s
+        elif resident.template is None:
+            resident.source, seconds = FROM_NOTHING, costs.library_s + costs.model_s
+        elif resident.library is not None and resident.template not in self._residents:
+            self.load_template(resident.library)
+            return
         elif self._residents[resident.template].loaded:
-            seconds = costs.fork_s + costs.model_s
+            resident.source, seconds = FROM_LIBRARIES, costs.fork_s + costs.model_s
         else:
             return
         resident.cancel = self._after(seconds, lambda: self._load_ended(resident))
 
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._run = _Run(function, call)
-        for key in [key for key in self._residents if key != function.key and not is_template(key)]:
-            self._end(key)
+        for resident in list(self._residents.values()):
+            if resident.key != function.key and not self._stays(resident, function.key):
+                self._end(resident.key)
         self._continue_run()
+
+    def _stays(self, resident: _Resident, runs: ResidentKey) -> bool:
+        """Whether a resident is left as it is by a run of another function or of the same one."""
+        if not is_function_template(resident.key):
+            return is_template(resident.key)
+        return resident.loaded or templated_function(resident.key) == runs
 
     def offload(self, function: ResidentKey) -> None:
         if function in self._residents:
@@ -236,7 +291,8 @@ class MemoryContainer:
         if resident.cancel is not None:
             resident.cancel()
             self._timers.discard(resident.cancel)
-        self._ending[key] = self._after(self._backend.end_s, lambda: self._ended(key))
+        self._ending[key] = resident
+        self._after(self._backend.end_s, lambda: self._ended(key))
 
     def _ended(self, key: ResidentKey) -> None:
         del self._ending[key]
@@ -254,10 +310,11 @@ class MemoryContainer:
         resident.cancel = None
         if costs.load_failure is None:
             resident.loaded = True
-            forked = resident.template is not None
-            library_s = costs.fork_s if forked else costs.library_s
-            source = FROM_LIBRARIES if forked else FROM_NOTHING
-            self._tell(LoadFinished(now, self.id, key, library_s, costs.model_s, costs.resident_bytes, source))
+            source, model_s = resident.source, costs.model_s
+            library_s = costs.library_s if source is FROM_NOTHING else costs.fork_s
+            if source is FROM_FUNCTION:
+                library_s, model_s = costs.forked_s, 0.0
+            self._tell(LoadFinished(now, self.id, key, library_s, model_s, self._size_of(resident), source))
             self._begin_waiting(key)
             self._continue_run()
             return
@@ -296,6 +353,7 @@ class MemoryContainer:
         key, now = run.function.key, self._backend.clock.now()
         alive = costs.run_failure is None or costs.survives
         self._run = None
+        size_bytes = self._size_of(self._residents[key])
         if not alive:
             del self._residents[key]
         self._tell(
@@ -304,7 +362,7 @@ class MemoryContainer:
                 self.id,
                 run.call.activation,
                 costs.compute_s,
-                costs.resident_bytes if alive else 0,
+                size_bytes if alive else 0,
                 costs.run_failure,
                 alive,
             ),

@@ -1,175 +1,47 @@
-"""Everything that a node knows, and the basic changes to it.
+"""The basic changes to what a node knows.
 
 `Books` holds the pool, the functions, the requests and the queue. Each method makes one change, keeps these parts
-consistent with each other, and records the decision that belongs to the change. The modules `placement`, `preloading`
-and `node` decide when to make which change.
+consistent with each other, and records the decision that belongs to the change. The modules `placement`, `preloading`,
+`templating`, `deadlines` and `node` decide when to make which change.
+
+The books have layers, each of which knows only those below it: `State`, `Worth`, `Residents` and `Books`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Set
-from dataclasses import dataclass
+from typing import Final
 
-from .decisions import Decision, Forget, Offload, Refuse, Reply, Run, StartContainer, StopContainer
+from .decisions import Forget, Refuse, Reply, Run, StartContainer, StopContainer
 from .errors import InternalError
-from .guard import Guard, plain_forecast
-from .ledger import Ledger
-from .lifecycle import (
-    BUSY,
-    CONTAINER_GONE,
-    IDLE,
-    IN_USE,
-    LOADED,
-    LOADING,
-    RESIDENT_GONE,
-    STARTING,
-    STOPPING,
-    UNLOADING,
-)
+from .lifecycle import BUSY, CONTAINER_GONE, IDLE, IN_USE, LOADED, LOADING, RESIDENT_GONE, STARTING, STOPPING
 from .model import (
     BY_CALL,
     BY_PRELOAD,
+    FORKED,
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
     PRELOADED,
     TEMPLATED,
-    ActivationId,
-    ContainerId,
     Failure,
-    FailureKind,
     Function,
     FunctionKey,
-    Origin,
     ResidentKey,
     StartKind,
     is_template,
 )
-from .plan_scope import PlanScope
-from .pool import Container, Pool, Resident
-from .ports import Policies, Use
-from .queue import RequestQueue
-from .registry import FunctionRecord, Registry
+from .pool import Container, Resident
+from .ports import Use
 from .requests import CREATING, QUEUED, RUNNING, Request
-from .timers import Timers
-from .values import value
+from .residents import Residents
 
-#: Seconds for which a computed loss of a container is used again. What a resident is worth changes slowly while its
-#: function is not called, and computing it anew for every call would cost too much.
-LOSS_VALID_S = 5.0
-#: Seconds that making a template may take in all. The runtime may make it several times, each time without one more
-#: module that does not survive a fork.
-TEMPLATE_LIMIT_S = 300.0
+_SOURCES: Final = {TEMPLATED: FROM_LIBRARIES, FORKED: FROM_FUNCTION}
+"""What the function of a call is loaded from, by the call's start kind, where that kind says it."""
 
 
-@value(frozen=True, slots=True)
-class NodeSettings:
-    """The part of the configuration that the core needs."""
-
-    budget_bytes: int
-    """The most that the limits of all containers may add up to."""
-    max_queue: int = 10_000
-    """Requests that may wait in the queue; more are refused."""
-    max_loads: int = 1
-    """Pre-loads under way at a time."""
-    calls_beside: int | None = None
-    """Pre-loads begin only while at most this many calls are running. Even at low priority, a load slows down calls
-    when they use all processors. None: no such limit."""
-    put_off_s: float = 2.0
-    """Seconds after which a pre-load begins although `calls_beside` forbids it, since a busy node always runs calls."""
-    retain: bool = True
-    """Keep a function resident after its call. False: its process ends with the call, as in the paper's baseline."""
-    overtake_s: float = 5.0
-    """Seconds that a request waits for memory before it claims busy containers. When the calls in all of them have
-    ended, their memory is kept for the request that claimed them."""
-    templates: bool = True
-    """Whether residents are forked from templates of their environments."""
-    replace: bool = False
-    """Whether a function gets a new container, ahead of its next call, when another function's call took its container.
-    False: functions share the containers that exist, which takes least memory. True: each function has its own
-    container, as under keep-alive alone, which gives the least latency."""
-    guess_load_s: float = 1.0
-    """Seconds that loading is assumed to take for a function that has never been loaded."""
-    history: int = 64
-    """Number of calls whose times are remembered for each function."""
-    answer_grace_s: float = 15.0
-    """Grace in seconds for a container's reports. A container is given up, and its call answered, when it has not
-    reported the end of a call this long after the call's time limit, or of a resident this long after asking."""
-
-
-@dataclass(slots=True)
-class PreloadCounts:
-    """What became of the pre-loads since the node started."""
-
-    started: int = 0
-    finished: int = 0
-    failed: int = 0
-    hits: int = 0
-    """Pre-loaded residents that a call has used or waited for."""
-    wasted: int = 0
-    """Pre-loaded residents that ended without being used by a call."""
-
-
-@value(frozen=True, slots=True)
-class Claim:
-    """A container whose memory a request will get that has waited too long for it."""
-
-    request: ActivationId
-    after: ActivationId
-    """The call that ran in the container when it was claimed."""
-
-
-@value(frozen=True, slots=True)
-class Promise:
-    """A pre-load that waits until residents of its container have ended and made room for it."""
-
-    function: ResidentKey
-    reason: str
-
-
-class Books:
-    """The whole state of a node, except for its story."""
-
-    def __init__(self, settings: NodeSettings, policies: Policies, name: str, at: float) -> None:
-        self.settings = settings
-        self.name = name
-        self.at = at
-        """Time of the event that is being handled, or of the latest one."""
-        self.pool = Pool(Ledger(settings.budget_bytes, at))
-        self.guard = Guard(policies, self._note)
-        self.functions = Registry(
-            self.guard.forecast,
-            guess_load_s=settings.guess_load_s,
-            history=settings.history,
-            templates=settings.templates,
-        )
-        self.queue = RequestQueue()
-        self.requests: dict[ActivationId, Request] = {}
-        """Every accepted request that has not been answered."""
-        self.draining = False
-        self.preloads = PreloadCounts()
-        self.timers = Timers()
-        self.plan_scope = PlanScope()
-        self.promises: dict[ContainerId, Promise] = {}
-        """The pre-loads that wait for room, by the idle container in which it is being made."""
-        self.prewarm_at: dict[FunctionKey, float] = {}
-        """When a new container is to be created for a function, ahead of its next call."""
-        self.claims: dict[ContainerId, Claim] = {}
-        """The containers that a request which has waited too long for memory will get, busy when they were claimed."""
-        self.container_start_s = 0.5
-        """Mean seconds that creating a container takes. A guess until the first container has started."""
-        self.out: list[Decision] = []
-        """Decisions made on the event that is being handled."""
-        self.notes: list[str] = []
-        """Notes for the story: why suggestions were not followed, and which policies failed."""
-        self.retry_queue = False
-        """Something has changed so that queued requests may be placed now."""
-        self.opportunity = False
-        """Something has changed that a pre-load plan depends on."""
-        self.put_off_until: float | None = None
-        """When pre-loads begin although `NodeSettings.calls_beside` forbids it. None while it does not forbid them."""
-        self._created = 0
-
-    def _note(self, text: str) -> None:
-        self.notes.append(text)
+class Books(Residents):
+    """The state of a node with all changes to it. They concern requests and containers here, and residents below."""
 
     def create(self, function: Function, request: Request | None, reason: str) -> None:
         """Begin to create a container, for a request or (if that is None) ahead of any call."""
@@ -210,6 +82,8 @@ class Books:
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand a request to a container. All other functions in it end before user code sees the request."""
         others = self._make_way(container, request.function)
+        if self.settings.function_templates:
+            self._end_makings(container, request.function)
         if container.state is IDLE and container.owner not in (None, request.function):
             self.guard.evicted(container.as_kept())
             if self.settings.replace and container.owner is not None and start_kind is not PRELOADED:
@@ -222,13 +96,15 @@ class Books:
             request.placed_at = self.at
         request.state, request.container, request.run_at = RUNNING, container.id, self.at
         request.start_kind = start_kind
-        request.from_template = start_kind is TEMPLATED
+        request.source = _SOURCES.get(start_kind, FROM_NOTHING)
         resident = container.residents.get(request.function)
         if resident is None:
+            if self.settings.function_templates:
+                self._make_room_for(container, request.function)
             resident = self.add_resident(container, request.function, BY_CALL, "called")
         if resident.state is LOADING:
             request.loaded = False
-            self._note_miss(request.function)
+            self._note_miss(request.function, start_kind)
         else:
             self.pool.set_resident_state(resident, IN_USE)
         self.expect_answer(request, container)
@@ -237,72 +113,18 @@ class Books:
         resident.served = True
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
 
-    def _note_miss(self, key: FunctionKey) -> None:
-        """Count a call that has to load its function, for the worth of the function's template."""
-        template = self.functions[key].template
-        if template is not None:
-            self.functions.templates[template].missed(self.at)
+    def _note_miss(self, key: FunctionKey, start_kind: StartKind) -> None:
+        """Count a call that has to load its function, for the worth of the templates that it may be forked from.
 
-    # -- overdue reports -----------------------------------------------------------------------------------------------
-
-    def expect_answer(self, request: Request, container: Container) -> None:
-        """Start the time limit of a call. If its function has to be loaded first, the limit counts twice: for the load
-        and for the run."""
-        limit_s = self.functions[request.function].function.timeout_s
-        request.answer_by = self.at + (limit_s if request.loaded else 2 * limit_s) + self.settings.answer_grace_s
-        self.timers.arm(request.answer_by, container.answer_timer)
-
-    def _expect(self, resident: Resident, limit_s: float) -> None:
-        """Start the time within which a container has to report the end of a resident's load, or its end."""
-        resident.due_at = self.at + limit_s + self.settings.answer_grace_s
-        self.timers.arm(resident.due_at, f"answer {resident.container}")
-
-    def _expect_load(self, resident: Resident) -> None:
-        if resident.is_template:
-            self._expect(resident, TEMPLATE_LIMIT_S)
-        else:
-            self._expect(resident, self.functions[resident.function].function.timeout_s)
-
-    def answer_due_at(self, container: Container) -> float:
-        """When the next report of a container is due. ``inf`` if it has nothing to report."""
-        request = self.requests.get(container.running) if container.running is not None else None
-        due_at = math.inf if request is None else request.answer_by
-        for resident in container.residents.values():
-            # The limit of a call includes the loads that it waits for.
-            if resident.state is UNLOADING or (resident.state is LOADING and request is None):
-                due_at = min(due_at, resident.due_at)
-        return due_at
-
-    def check_answer_overdue(self, container: Container) -> None:
-        """Give up a container whose report is overdue, since its manager is stuck.
-
-        Its call is answered now. Its memory becomes free only when its end is reported, as always.
+        The library template is of no use to a call that is forked from its function template.
         """
-        if container.state not in (IDLE, BUSY):
-            return
-        due_at = self.answer_due_at(container)
-        if due_at > self.at:
-            if due_at < math.inf:
-                self.timers.arm(due_at, container.answer_timer)
-            return
-        text = f"its container gave no sign for {self.settings.answer_grace_s:g} s beyond the time limit and was ended"
-        if container.running is not None:
-            request = self.requests[container.running]
-            container.running = None
-            self.reply(request, 0.0, Failure(FailureKind.CONTAINER_LOST, f"the activation was given up: {text}"))
-        self.stop(container, text)
+        record = self.functions[key]
+        if record.template is not None and start_kind is not FORKED:
+            self.functions.templates[record.template].missed(self.at)
+        if record.own_template is not None:
+            self.functions.templates[record.own_template].missed(self.at)
 
-    # -- making way ----------------------------------------------------------------------------------------------------
-
-    def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
-        """End all functions of a container but one. Returns the others, with those that are being ended already."""
-        others = [r for r in container.residents.values() if not r.is_template and r.function != key]
-        if not others:
-            return ()
-        for other in others:
-            if other.state is not UNLOADING:
-                self.unload(other)
-        return tuple([other.function for other in others])
+    # -- answers -------------------------------------------------------------------------------------------------------
 
     def reply(self, request: Request, compute_s: float, failure: Failure | None) -> None:
         self._answered(request)
@@ -320,6 +142,8 @@ class Books:
     def _answered(self, request: Request) -> None:
         del self.requests[request.activation]
         self.functions[request.function].concurrency.answered()
+
+    # -- containers ----------------------------------------------------------------------------------------------------
 
     def fall_idle(self, container: Container, *, after_call: bool = True) -> None:
         container.running = None
@@ -340,7 +164,7 @@ class Books:
         owner = self.functions.get(container.owner) if container.owner is not None else None
         cost_s = self.container_start_s
         if owner is not None:
-            cost_s += self.functions.load_s(owner.function.key, forked=False)
+            cost_s += self.functions.load_s(owner.function.key)
         use = Use(self.at, container.id, container.owner, after_call, container.limit_bytes, cost_s)
         idle = self.guard.idle(use)
         container.expires_at, container.shared_at = idle.expires_at, idle.shared_at
@@ -370,6 +194,8 @@ class Books:
         functions = list(container.residents)
         for resident in container.residents.values():
             self._count_end(resident)
+            if resident.is_function_template and resident.state is LOADED and container.state is STOPPING:
+                self.functions.template_taken(resident.function)
         self.pool.set_container_state(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
         self.claims.pop(container.id, None)
@@ -384,44 +210,6 @@ class Books:
         for key in functions:
             self.forget_if_unused(key)
 
-    def add_resident(self, container: Container, key: ResidentKey, origin: Origin, reason: str) -> Resident:
-        resident = Resident(key, container.id, LOADING, origin, self.at, reason)
-        self.pool.add(resident, self.estimate_in(container, key))
-        self._expect_load(resident)
-        return resident
-
-    def estimate_in(self, container: Container, key: ResidentKey) -> int:
-        """Bytes that a load is expected to add to a container."""
-        template = None if is_template(key) else self.functions[key].template
-        return self.functions.estimate_bytes(key, forked=self.pool.template_in(container, template))
-
-    def unload(self, resident: Resident) -> None:
-        """Note that the end of a resident was asked for or has begun."""
-        self.pool.set_resident_state(resident, UNLOADING)
-        self._expect(resident, 0.0)
-
-    def offload(self, resident: Resident, reason: str) -> None:
-        self.unload(resident)
-        self.out.append(Offload(resident.container, resident.function, reason))
-
-    def shrink(self, container: Container) -> None:
-        """End the residents that are worth least until a container is within its limit again.
-
-        Measurements can show that residents are larger than estimated. At least one resident stays.
-        """
-        excess = -self.pool.ledger.free_in(container.id)
-        if excess > 0:
-            excess -= self.pool.freeing_in(container)
-        if excess <= 0:
-            return
-        kept = [r for r in container.residents.values() if r.state is not UNLOADING]
-        used = {self.functions[r.function].template for r in kept if r.forked and not r.is_template}
-        kept.sort(key=lambda r: (_shrinks(r, used), self.worth_s(r.function), r.function))
-        for resident in kept[:-1]:
-            if excess > 0:
-                excess -= self.pool.ledger.charged(container.id, resident.function)
-                self.offload(resident, "measured memory is above the container's limit")
-
     def end(self, container: Container, resident: Resident) -> None:
         """Remove a resident whose processes have ended; its memory is free."""
         self._count_end(resident)
@@ -433,9 +221,7 @@ class Books:
             self.fall_idle(container)
         self.forget_if_unused(resident.function)
 
-    def _count_end(self, resident: Resident) -> None:
-        if resident.origin is BY_PRELOAD and not resident.served and not resident.is_template:
-            self.preloads.wasted += 1
+    # -- what is forgotten ---------------------------------------------------------------------------------------------
 
     def forget_if_unused(self, key: ResidentKey) -> None:
         """Forget a removed function, or a template without functions, if nothing of it is left on the node."""
@@ -456,69 +242,12 @@ class Books:
         for name in ("due", "prewarm"):
             self.timers.disarm(f"{name} {key}")
         self.out.append(Forget(key))
-        if record.template is not None and self.functions.unused_template(record.template):
-            for _, resident in list(self.pool.residents_of(record.template)):
-                if resident.state in (LOADING, LOADED):
-                    self.offload(resident, "no function is forked from it any longer")
-            self.forget_if_unused(record.template)
+        for template in (record.template, record.own_template):
+            if template is not None:
+                self.end_if_unused(template)
 
-    def worth_s(self, key: ResidentKey) -> float:
-        """Expected seconds that a resident saves, as the pre-loading policy sees it. 0 for a template."""
-        if is_template(key) or not self.guard.preloading_active:
-            return 0.0
-        record = self.functions[key]
-        worth_s = self.guard.worth(self.functions.view_of(record, key, self.pool), self.at)
-        if worth_s is None:
-            self.mend_forecast(record)
-            return 0.0
-        return worth_s
-
-    def rate_of(self, record: FunctionRecord) -> float | None:
-        """Expected calls per second of a function now. None without a forecast, or when the forecast fails."""
-        return None if record.forecast is None else self.guard.rate(record.forecast, self.at)
-
-    def mend_forecast(self, record: FunctionRecord) -> None:
-        """Replace the forecast of a function if it is broken, after something that used it has failed."""
-        forecast = record.forecast
-        if forecast is not None and not self.guard.is_sound(forecast, self.at):
-            record.forecast = plain_forecast(record.arrivals)
-
-    def takeover_loss_s(self, container: Container) -> float:
-        """Expected seconds that the residents of an idle container lose when a call of another function takes it.
-
-        The result is used again for `LOSS_VALID_S`, as long as the contents of the container do not change.
-        """
-        if self.at >= container.loss_valid_until:
-            lost_s = templates_s = 0.0
-            templates_bytes = 0
-            for resident in container.residents.values():
-                if resident.state is UNLOADING:
-                    continue
-                if resident.is_template:
-                    templates_s += self.template_worth_s(resident.function)
-                    templates_bytes += self.pool.ledger.charged(container.id, resident.function)
-                else:
-                    lost_s += self.worth_s(resident.function)
-            container.takeover_loss_s = lost_s
-            container.templates_worth_s, container.templates_bytes = templates_s, templates_bytes
-            container.loss_valid_until = self.at + LOSS_VALID_S
-        return container.takeover_loss_s
-
-    def template_worth_s(self, key: ResidentKey) -> float:
-        """Expected seconds of importing that calls have to wait for if one copy of a template is lost.
-
-        With several copies on the node, each is worth an equal part of that.
-        """
-        template = self.functions.templates[key]
-        return template.profile.library_s * template.chance(self.at) / max(1, self.pool.copies.get(key, 0))
-
-
-def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:
-    """Sort key for ending residents when memory is short, lowest first.
-
-    0: pre-loaded functions, which are guesses. 1: templates that no resident there was forked from. 2: functions that
-    calls left there. 3: templates that residents there were forked from.
-    """
-    if resident.is_template:
-        return 3 if resident.function in used else 1
-    return 0 if resident.origin is BY_PRELOAD else 2
+    def end_if_unused(self, template: ResidentKey) -> None:
+        """End and forget a template if no function can be forked from it any longer."""
+        if self.functions.unused_template(template):
+            self.end_templates(template, "no function is forked from it any longer")
+            self.forget_if_unused(template)

@@ -189,7 +189,8 @@ class Profile:
     """What has been measured of a function or a template. Times are exponentially weighted means in seconds.
 
     There are three separate costs of a start: importing the libraries from nothing, getting them from a template, and
-    loading the model.
+    loading the model. In the profile of a template, `fork_s` and `forked_bytes` are those of the residents that were
+    forked from it; only function templates have them.
     """
 
     WEIGHT: ClassVar[float] = 0.3
@@ -253,6 +254,21 @@ class Profile:
             self.model_s,
             self.runs + 1,
             _mix(self.compute_s, compute_s, self.runs),
+        )
+
+    def with_fork(self, fork_s: float, size_bytes: int) -> Profile:
+        """The profile of a function template from which a resident was forked: that resident took `fork_s` in all."""
+        return Profile(
+            self.loads,
+            self.library_s,
+            self.resident_bytes,
+            self.forks + 1,
+            _mix(self.fork_s, fork_s, self.forks),
+            _slowly_down(self.forked_bytes, size_bytes),
+            self.models,
+            self.model_s,
+            self.runs,
+            self.compute_s,
         )
 
     def with_bytes(self, size_bytes: int, *, forked: bool) -> Profile:

@@ -7,55 +7,43 @@ the decisions out and report the outcomes as new events; they never decide anyth
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from . import events
-from .books import Books, NodeSettings
-from .decisions import Decision, Refuse, Remember, WakeAt
-from .errors import IllegalEvent, InternalError
+from .books import Books
+from .checks import check
+from .deadlines import deadlines_passed
+from .decisions import Decision, Refuse, WakeAt
+from .errors import IllegalEvent
 from .lifecycle import (
-    BUSY,
     IDLE,
-    IN_USE,
-    LOADED,
-    LOADING,
-    RESIDENT_GONE,
     STARTING,
     STOPPING,
     UNLOADING,
-    ResidentState,
 )
 from .model import (
-    BY_CALL,
-    BY_PRELOAD,
-    FROM_LIBRARIES,
-    ContainerId,
     Failure,
     FailureKind,
     FunctionKey,
     Profile,
-    ResidentKey,
     StartKind,
-    is_template,
-    template_key,
+    function_template_key,
 )
 from .placement import drain_queue, place
-from .pool import Container, Resident
 from .ports import Policies
-from .preloading import preload
-from .registry import FunctionRecord, TemplateRecord
+from .preloading import loads_may_begin, preload
+from .registry import FunctionRecord
+from .reports import Reports
 from .requests import Request
+from .settings import NodeSettings
 from .story import Story
+from .templating import make_templates
 
 __all__ = ["NodeSettings", "NodeState"]
 
 
-_ANY_STATE: Final = tuple(ResidentState)
-
-
-class NodeState:
+class NodeState(Reports):
     """One node. `at` is the time when it starts, in seconds of the clock that all events use."""
 
     def __init__(
@@ -67,9 +55,7 @@ class NodeState:
         *,
         story: Story | None = None,
     ) -> None:
-        self.books = Books(settings, policies, name, at)
-        """For reading only; `handle` changes it."""
-        self.story = Story() if story is None else story
+        super().__init__(Books(settings, policies, name, at), Story() if story is None else story)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.FunctionRegistered: self._on_function_registered,
             events.FunctionRemoved: self._on_function_removed,
@@ -114,8 +100,7 @@ class NodeState:
             books.retry_queue = False
             if books.queue:
                 drain_queue(books)
-        if books.opportunity:
-            preload(books)
+        _begin_loads(books)
         if (when := books.timers.ask()) is not None:
             books.out.append(WakeAt(when))
         self.story.append(event, books.out, books.notes)
@@ -126,14 +111,10 @@ class NodeState:
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
         self.books.functions.register(event.function, event.profile, event.at)
         # The process of a template may read only the folders of the functions that it was made for.
-        self._end_templates(event.function.template, "a function has come that it does not know")
+        self.books.end_templates(event.function.template, "a function has come that it does not know")
+        self.books.end_if_unused(function_template_key(event.function.key))  # the function may not have one any longer
         self.books.plan_scope.thorough_at = event.at
         self.books.opportunity = True
-
-    def _end_templates(self, template: ResidentKey, reason: str) -> None:
-        for _, resident in list(self.books.pool.residents_of(template)):
-            if resident.state in (LOADING, LOADED):
-                self.books.offload(resident, reason)
 
     def _on_function_removed(self, event: events.FunctionRemoved) -> None:
         record = self.books.functions.get(event.function)
@@ -143,6 +124,8 @@ class NodeState:
         for container, resident in list(self.books.pool.residents_of(event.function)):
             if container.state is IDLE and resident.state is not UNLOADING:
                 self.books.offload(resident, "the function was removed")
+        if record.own_template is not None:
+            self.books.end_templates(record.own_template, "the function was removed")
         self.books.forget_if_unused(event.function)
 
     # -- requests ------------------------------------------------------------------------------------------------------
@@ -208,211 +191,10 @@ class NodeState:
         container = self._container(event)
         self.books.lose(container, event.failure or Failure(FailureKind.CONTAINER_LOST, "it was stopped"))
 
-    # -- residents -----------------------------------------------------------------------------------------------------
-
-    def _on_load_finished(self, event: events.LoadFinished) -> None:
-        if is_template(event.function):
-            self._template_loaded(event)
-            return
-        if self._is_too_late(event):
-            return
-        container, resident = self._resident(event, LOADING, UNLOADING)
-        books = self.books
-        record = books.functions[event.function]
-        record.profile = record.profile.with_load(
-            event.library_s, event.model_s, event.resident_bytes, forked=event.source is FROM_LIBRARIES
-        )
-        record.load_failure = None
-        resident.forked = event.source is FROM_LIBRARIES
-        books.out.append(Remember(event.function, record.profile))
-        books.pool.charge(container, event.function, event.resident_bytes)
-        books.opportunity = True
-        if resident.state is UNLOADING:
-            return
-        if container.running is not None:
-            books.pool.set_resident_state(resident, IN_USE)
-            request = books.requests[container.running]
-            request.waited_for_load(event.at, event.library_s, event.model_s)
-            books.expect_answer(request, container)
-        else:
-            books.pool.set_resident_state(resident, LOADED)
-            books.preloads.finished += 1
-            if container.state is IDLE:
-                # Only queued calls of this function, which wait for a busy container, have reason to look again.
-                books.retry_queue = books.retry_queue or books.queue.count(event.function) > 0
-                books.shrink(container)
-
-    def _template_loaded(self, event: events.LoadFinished) -> None:
-        container = self._container(event)
-        books = self.books
-        if not event.function.startswith(template_key(container.namespace, "")):
-            raise self._illegal(event, f"it is none of the templates of {container.namespace}")
-        resident = container.residents.get(event.function)
-        if resident is not None and resident.state not in (LOADING, UNLOADING):
-            raise self._illegal(event, "it is there already")
-        # The record may be gone: the last function that used the template may have been removed meanwhile.
-        record = books.functions.templates.setdefault(event.function, TemplateRecord(container.namespace))
-        record.profile = record.profile.with_load(event.library_s, 0.0, event.resident_bytes)
-        record.load_failure = None
-        if resident is None:
-            # The container made it in order to fork a function from it.
-            resident = books.add_resident(container, event.function, BY_CALL, "made for a load")
-        if resident.state is LOADING:
-            books.pool.set_resident_state(resident, LOADED)
-        books.pool.charge(container, event.function, event.resident_bytes)
-        for other in container.residents.values():
-            # Functions that are loading there are forked from it now, and take less memory than estimated before.
-            if other.state is LOADING and not other.is_template:
-                books.pool.charge(container, other.function, books.estimate_in(container, other.function))
-        if container.running is not None:
-            request = books.requests[container.running]
-            if not request.loaded and books.functions[request.function].template == event.function:
-                request.template_made(event.at, event.library_s)
-        if container.state is IDLE:
-            books.shrink(container)
-        if not record.users and resident.state is LOADED:
-            books.offload(resident, "no function is forked from it any longer")
-        books.opportunity = True
-
-    def _on_load_failed(self, event: events.LoadFailed) -> None:
-        if is_template(event.function):
-            self._template_failed(event)
-            return
-        if self._is_too_late(event):
-            return
-        container, resident = self._resident(event, LOADING, UNLOADING)
-        self.books.functions[event.function].load_failure = event.failure
-        if resident.origin is BY_PRELOAD:
-            self.books.preloads.failed += 1
-        self.books.opportunity = True
-        # If a call waits for this load, the container goes on with the call: it fails too, or, if the failed load was a
-        # pre-load, the function is loaded once more.
-        if container.running is None or resident.state is UNLOADING:
-            self.books.end(container, resident)
-        else:
-            self.books.requests[container.running].load_failed(event.at)
-
-    def _template_failed(self, event: events.LoadFailed) -> None:
-        container = self._container(event)
-        record = self.books.functions.templates.get(event.function)
-        if record is not None:
-            record.load_failure = event.failure
-        if (resident := container.residents.get(event.function)) is not None:
-            self.books.end(container, resident)
-
-    def _on_resident_gone(self, event: events.ResidentGone) -> None:
-        if self._is_too_late(event):
-            return
-        container, resident = self._resident(event, *_ANY_STATE)
-        asked = resident.state is UNLOADING or container.state is STOPPING
-        if not asked and event.failure is None:
-            raise self._illegal(event, f"nobody asked for its end; it is {resident.state}")
-        if not asked and container.running is not None and not resident.is_template:
-            # The process died while a call for it was on its way to the container. The call loads the function anew.
-            request = self.books.requests[container.running]
-            request.loaded, request.start_kind = False, StartKind.PREWARMED
-            self.books.pool.set_resident_state(resident, RESIDENT_GONE)
-            self.books.add_resident(container, event.function, BY_CALL, "called, after its process had died")
-            self.books.expect_answer(request, container)
-            return
-        self.books.end(container, resident)
-
-    def _on_run_finished(self, event: events.RunFinished) -> None:
-        container = self._container(event)
-        if container.state is STOPPING and container.running is None:
-            return  # the container was given up before, and its call was answered then
-        if container.state is not BUSY or container.running != event.activation:
-            raise self._illegal(event, f"the container is {container.state} and runs {container.running}")
-        request = self.books.requests[event.activation]
-        resident = container.residents[request.function]
-        if resident.state is LOADING and event.alive:
-            raise self._illegal(event, "its function has not been loaded")
-        record = self.books.functions[request.function]
-        if event.failure is None:
-            record.profile = record.profile.with_run(event.compute_s)
-            if record.profile.runs % 100 == 1:
-                self.books.out.append(Remember(request.function, record.profile))
-        self.books.reply(request, event.compute_s, event.failure)
-        container.running = None
-        if resident.state is LOADING:
-            self.books.end(container, resident)
-        elif not event.alive:
-            self.books.unload(resident)
-        elif record.removed or not self.books.settings.retain:
-            self.books.offload(
-                resident, "the function was removed" if record.removed else "its process ends with its call"
-            )
-        else:
-            self.books.pool.set_resident_state(resident, LOADED)
-            resident.origin = BY_CALL
-            self.books.pool.charge(container, request.function, event.resident_bytes)
-            record.profile = record.profile.with_bytes(event.resident_bytes, forked=resident.forked)
-            self.books.fall_idle(container)
-
-    def _on_memory_measured(self, event: events.MemoryMeasured) -> None:
-        container = self._container(event)
-        for key, measured_bytes in event.resident_bytes:
-            resident = container.residents.get(key)
-            if resident is None:
-                continue
-            self.books.pool.charge(container, key, measured_bytes)
-            record = self.books.functions.templates[key] if resident.is_template else self.books.functions[key]
-            record.profile = record.profile.with_bytes(measured_bytes, forked=resident.forked)
-        if container.state is IDLE:
-            self.books.shrink(container)
-
     # -- time and end --------------------------------------------------------------------------------------------------
 
     def _on_timer_fired(self, event: events.TimerFired) -> None:
-        books = self.books
-        for name in books.timers.fired(event.at):
-            what, _, key = name.partition(" ")
-            if what == "request":
-                books.retry_queue = books.retry_queue or key in books.requests
-            elif what == "claim":
-                books.retry_queue = True
-            elif what == "answer":
-                if key in books.pool.containers:
-                    books.check_answer_overdue(books.pool.containers[key])
-            elif what == "due":
-                if key in books.functions:
-                    books.pool.new_candidates[key] = None
-                    books.opportunity = True
-            elif what == "prewarm":
-                self._prewarm(key, event.at)
-            elif what == "loads":
-                pass  # `books.opportunity` is still set, so a plan follows below
-            elif (container := books.pool.idle.get(key)) is not None:
-                self._look_at_idle(container, event.at)
-        if books.timers.plan_at is not None and books.timers.plan_at <= event.at:
-            books.timers.plan_at = None
-            books.opportunity = True
-
-    def _look_at_idle(self, container: Container, at: float) -> None:
-        """Stop or share an idle container if the time that keep-alive set for that has come."""
-        if container.expires_at <= at:
-            self.books.stop(container, "it was idle for as long as keep-alive allows")
-            return
-        if container.owner is not None and container.shared_at <= at:
-            self.books.share(container)
-        due = container.expires_at if container.owner is None else min(container.expires_at, container.shared_at)
-        if due < math.inf:
-            self.books.timers.arm(due, f"container {container.id}")
-
-    def _prewarm(self, key: FunctionKey, at: float) -> None:
-        """Create a container for a function ahead of its next call, unless it has one or there is no free memory."""
-        books = self.books
-        due = books.prewarm_at.get(key)
-        if due is not None and due > at:
-            books.timers.arm(due, f"prewarm {key}")
-            return
-        books.prewarm_at.pop(key, None)
-        record = books.functions.get(key)
-        if record is None or record.removed or books.draining or books.queue:
-            return
-        has_one = any(c.owner == key and c.state is not STOPPING for c in books.pool.containers.values())
-        if not has_one and record.function.memory_bytes <= books.pool.ledger.free_bytes:
-            books.create(record.function, None, f"pre-warmed for {key}")
+        deadlines_passed(self.books, event.at)
 
     def _on_drain_asked(self, event: events.DrainAsked) -> None:
         self.books.draining = True
@@ -432,61 +214,15 @@ class NodeState:
 
     def check(self) -> None:
         """Raise `InternalError` unless all books agree and each accepted request is in exactly one place."""
-        books = self.books
-        books.pool.check()
-        if any(books.pool.containers[id_].state not in (BUSY, IDLE) for id_ in books.claims):
-            raise InternalError(f"claimed containers {sorted(books.claims)} are not all busy or idle")
-        for key, template in books.functions.templates.items():
-            users = [user for user in template.users if books.functions.get(user) is None]
-            if users or (not template.users and key not in books.pool.by_function):
-                raise InternalError(f"{key} is there for {users}, which are not")
-        stale = books.guard.stale_memory(set(books.functions), set(books.pool.containers))
-        if stale is not None:
-            raise InternalError(stale)
-        for container in books.pool.containers.values():
-            if books.answer_due_at(container) < books.at and container.state in (IDLE, BUSY):
-                raise InternalError(f"container {container.id} owes an answer and nobody looks")
-        queued = [r.activation for r in self.books.queue]
-        placed = [c.running for c in self.books.pool.containers.values() if c.running is not None]
-        if sorted(queued + placed) != sorted(self.books.requests):
-            raise InternalError(
-                f"requests {sorted(self.books.requests)} are not those queued {queued} or placed {placed}"
-            )
-        for container in self.books.pool.containers.values():
-            running = container.running
-            if running is not None and self.books.requests[running].container != container.id:
-                raise InternalError(f"{running} is in {container.id} and believes to be elsewhere")
-            functions = [key for key in container.residents if not is_template(key)]
-            if any(self.books.functions.get(key) is None for key in functions):
-                raise InternalError(f"container {container.id} holds a function that nobody knows")
-            namespaces = {self.books.functions[key].function.namespace for key in functions}
-            namespaces |= {self.books.functions.templates[k].namespace for k in container.residents if is_template(k)}
-            if namespaces - {container.namespace}:
-                raise InternalError(
-                    f"container {container.id} of {container.namespace} holds functions of {namespaces}"
-                )
+        check(self.books)
 
-    def _container(self, event: Any) -> Container:
-        container: ContainerId = event.container
-        if container not in self.books.pool.containers:
-            raise self._illegal(event, "there is no such container")
-        return self.books.pool.containers[container]
 
-    def _is_too_late(self, event: Any) -> bool:
-        """Whether this is about a resident that is not there any longer, in a container that is being stopped.
-
-        A container that was given up may still have said what it did before it was told to stop.
-        """
-        container = self._container(event)
-        return container.state is STOPPING and event.function not in container.residents
-
-    def _resident(self, event: Any, *states: ResidentState) -> tuple[Container, Resident]:
-        container = self._container(event)
-        resident = container.residents.get(event.function)
-        if resident is None or resident.state not in states:
-            where = "not there" if resident is None else resident.state.value
-            raise self._illegal(event, f"the resident is {where}")
-        return container, resident
-
-    def _illegal(self, event: events.Event, why: str) -> IllegalEvent:
-        return IllegalEvent(f"{event}: {why}. What happened before:\n{self.story.tail()}")
+def _begin_loads(books: Books) -> None:
+    """Begin the loads that no call asks for, as far as calls allow: pre-loads, then function templates."""
+    plans = books.opportunity and books.guard.preloading_active
+    makes = books.settings.function_templates and bool(books.pool.unlooked)
+    if (plans or makes) and loads_may_begin(books):
+        if plans:
+            preload(books)
+        if makes:
+            make_templates(books)

@@ -3,9 +3,10 @@
 The choices, best first (start kinds in brackets):
 
 1. An idle container in which the function is loaded (*warm*, *preloaded*) or is being loaded (*joined*).
-2. An idle container that holds a *template* of the function's environment, so that only the function's own part has to
-   be loaded (*templated*). A container of another function is taken only if its residents lose less than the template
-   saves. If the function does not fit beside the other templates of a container, these count as lost too (ADR 17).
+2. An idle container that holds a template: the function's own, which has everything loaded (*forked*), or else the
+   library template of its environment, so that only the function's own part has to be loaded (*templated*). A container
+   of another function is taken only if its residents lose less than the template saves. If the function does not fit
+   beside the other templates of a container, these count as lost too (ADR 17).
 3. The function's own idle container, or one that is being created for it (*prewarmed*).
 4. An idle container that is kept for no function (*prewarmed*).
 5. A new container (*cold*).
@@ -13,8 +14,8 @@ The choices, best first (start kinds in brackets):
 7. Idle containers are stopped to make room for a new one. If that is not enough, the request waits.
 
 Unless the function's own container is idle and warm, its request may wait for a busy container instead, if that is
-expected to be sooner: for one that has the function, or for one that has its template. A second copy of a model costs
-seconds and memory, while waiting for a running call often costs milliseconds.
+expected to be sooner: for one that has the function, or for one that has a template of it. A second copy of a model
+costs seconds and memory, while waiting for a running call often costs milliseconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from typing import TypeAlias
 from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
 from .model import (
     BY_CALL,
+    FORKED,
+    FROM_FUNCTION,
     JOINED,
     PRELOADED,
     PREWARMED,
@@ -35,6 +38,7 @@ from .model import (
     FunctionKey,
     Origin,
     ResidentKey,
+    Source,
     StartKind,
 )
 from .pool import Container, Pool
@@ -128,19 +132,29 @@ def own(pool: Pool, function: Function) -> Take | None:
 
 @value(frozen=True, slots=True)
 class Fork:
-    """The template that a function may be forked from, and what that saves."""
+    """A template that a function may be forked from, and what that saves."""
 
     template: ResidentKey
+    source: Source
+    """Which kind of template it is."""
     saves_s: float
-    """Seconds of importing that forking saves."""
+    """Seconds of loading that forking saves."""
     fork_bytes: int
     """Expected size of the function beside its template."""
     template_worth_s: float
     """What one copy of this template is worth; a part of `Container.templates_worth_s`."""
 
+    @property
+    def start_kind(self) -> StartKind:
+        return FORKED if self.source is FROM_FUNCTION else TEMPLATED
 
-def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float) -> Take | None:
-    """An idle container with the function's template: one of its own, or else the one whose residents lose least.
+
+#: The templates that a function may be forked from, its own first.
+Forks: TypeAlias = Sequence[Fork]
+
+
+def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float) -> Take | None:
+    """An idle container with this template: one of the function's own, or else the one whose residents lose least.
 
     A container of another function is taken only if its residents lose less than the template saves.
     """
@@ -149,7 +163,7 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
         return None
     mine = [c for c in pool.owned.get(function.key, {}).values() if c.id in places and usable(c, function)]
     if mine:
-        return Take(min(mine, key=lambda container: _cost_s(container, loss, fork)), TEMPLATED)
+        return Take(min(mine, key=lambda container: _cost_s(container, loss, (fork,))), fork.start_kind)
     best: Container | None = None
     least_s = fork.saves_s
     key, needs_bytes = function.key, function.memory_bytes
@@ -165,7 +179,7 @@ def templated(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float)
             best, least_s = container, lost_s
             if lost_s <= 0.0:
                 break
-    return None if best is None else Take(best, TEMPLATED)
+    return None if best is None else Take(best, fork.start_kind)
 
 
 def elsewhere(
@@ -173,7 +187,7 @@ def elsewhere(
     function: Function,
     loss: Loss,
     order: Callable[[Sequence[KeptContainer]], Sequence[KeptContainer]],
-    fork: Fork | None,
+    forks: Forks,
 ) -> Choice:
     """The last choices: a container kept for no function, a new one, another function's, or room for a new one.
 
@@ -182,14 +196,14 @@ def elsewhere(
     if _is_leaving(pool, function):
         return Wait()
     if free := kept_for_nobody(pool, function):
-        return _take(pool, free, fork)
+        return _take(free, forks)
     if pool.ledger.free_bytes >= function.memory_bytes:
         return Create()
     kept = order([container.as_kept() for container in pool.idle.values()])
     takeable = list(islice((c for c in _idle(pool, kept) if usable(c, function)), COMPARED))
     if takeable:
         # Of equal containers, min() takes the first. So the policy's order decides between them.
-        return _take(pool, min(takeable, key=lambda container: _cost_s(container, loss, fork)), fork)
+        return _take(min(takeable, key=lambda container: _cost_s(container, loss, forks)), forks)
     return make_room(pool, function, _idle(pool, kept))
 
 
@@ -210,13 +224,20 @@ def kept_for_nobody(pool: Pool, function: Function) -> Container | None:
     return next((c for c in unowned.values() if usable(c, function)), None)
 
 
-def _cost_s(container: Container, loss: Loss, fork: Fork | None) -> float:
+def _fork_in(container: Container, forks: Forks) -> Fork | None:
+    """The first of the templates that stands in a container."""
+    for fork in forks:
+        template = container.residents.get(fork.template)
+        if template is not None and template.state is LOADED:
+            return fork
+    return None
+
+
+def _cost_s(container: Container, loss: Loss, forks: Forks) -> float:
     """Seconds that a container's residents lose when it is taken, minus the seconds that its template saves."""
     cost_s = loss(container)
+    fork = _fork_in(container, forks)
     if fork is None:
-        return cost_s
-    template = container.residents.get(fork.template)
-    if template is None or template.state is not LOADED:
         return cost_s
     if container.templates_bytes + fork.fork_bytes > container.limit_bytes:
         cost_s += container.templates_worth_s - fork.template_worth_s  # there is no room for the other templates
@@ -234,9 +255,9 @@ def _is_leaving(pool: Pool, function: Function) -> bool:
     )
 
 
-def _take(pool: Pool, container: Container, fork: Fork | None) -> Take:
-    forks = fork is not None and pool.template_in(container, fork.template)
-    return Take(container, TEMPLATED if forks else PREWARMED)
+def _take(container: Container, forks: Forks) -> Take:
+    fork = _fork_in(container, forks)
+    return Take(container, PREWARMED if fork is None else fork.start_kind)
 
 
 def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:

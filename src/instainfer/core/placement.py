@@ -7,12 +7,23 @@ from collections.abc import Iterator
 from itertools import islice
 
 from . import options
-from .books import Books, Claim
+from .books import Books
 from .lifecycle import BUSY
-from .model import JOINED, ContainerId, Function, FunctionKey
+from .model import (
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    JOINED,
+    ContainerId,
+    Function,
+    FunctionKey,
+    ResidentKey,
+    Source,
+)
 from .pool import Container
 from .registry import FunctionRecord
 from .requests import Request
+from .state import Claim
 
 
 def place(books: Books, request: Request, *, ahead: int, starved: Request | None, may_wait: bool = True) -> bool:
@@ -54,12 +65,16 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
             return options.Wait()
         if _take_cost_s(books, take, function.key) >= _turn_in_s(books, request, 0):
             return options.Wait()
-    fork = None
+    forks: options.Forks = ()
     if take is None or take.start_kind is JOINED:
-        fork = _fork(books, record)
-    take, costs_s = _soonest(books, record, take, fork)
+        forks = _forks(books, record)
+    take, costs_s = _soonest(books, record, take, forks)
     if waits:
-        if take is None and request.waits_for_template and _template_free_in_s(books, record, fork) < math.inf:
+        if (
+            take is None
+            and request.waits_for_template
+            and any(_template_free_in_s(books, record, fork) < math.inf for fork in forks)
+        ):
             return options.Wait()
         request.patient_until = books.at  # the wait is over: its container is free, or waiting no longer pays
     if (
@@ -67,7 +82,7 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
         and request.patient_until == 0.0
         and (
             _waits_for_resident(books, request, ahead, costs_s)
-            or (take is None and _waits_for_template(books, request, record, costs_s, fork))
+            or (take is None and _waits_for_template(books, request, record, costs_s, forks))
         )
     ):
         return options.Wait()
@@ -79,7 +94,7 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
         return options.Await(container)
     if starved is not None:
         return options.Create() if _starved_can_spare(books, function, starved) else options.Wait()
-    choice = options.elsewhere(pool, function, books.takeover_loss_s, books.guard.eviction_order, fork)
+    choice = options.elsewhere(pool, function, books.takeover_loss_s, books.guard.eviction_order, forks)
     return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
 
 
@@ -97,35 +112,44 @@ def _starved_can_spare(books: Books, function: Function, starved: Request) -> bo
 
 
 def _soonest(
-    books: Books, record: FunctionRecord, take: options.Take | None, fork: options.Fork | None
+    books: Books, record: FunctionRecord, take: options.Take | None, forks: options.Forks
 ) -> tuple[options.Take | None, float]:
-    """Choose between an idle container that has the function (`take`) and one that has its template.
+    """Choose between an idle container that has the function (`take`) and one that has a template of it.
 
     Returns the better one and the seconds that it is expected to cost. If there is neither, it returns None and the
     seconds of a start without a template.
     """
     costs_s = math.inf if take is None else _take_cost_s(books, take, record.function.key)
-    forks = None
-    if fork is not None:
-        forks = options.templated(books.pool, record.function, books.takeover_loss_s, fork, books.at)
-    if forks is None:
-        return take, _start_s(books, record, forked=False) if take is None else costs_s
-    # The load of a joined call may be one without a template. Forking elsewhere is often done sooner than such a load.
-    start_s = _start_s(books, record, forked=True)
-    if take is None or start_s + books.takeover_loss_s(forks.container) < costs_s:
-        return forks, start_s
-    return take, costs_s
+    for fork in forks:
+        there = options.with_template(books.pool, record.function, books.takeover_loss_s, fork, books.at)
+        if there is None:
+            continue
+        # The load of a joined call may be one without a template. Forking elsewhere is often done sooner than that.
+        start_s = _start_s(books, record, fork.source)
+        if take is None or start_s + books.takeover_loss_s(there.container) < costs_s:
+            return there, start_s
+    return take, _start_s(books, record, FROM_NOTHING) if take is None else costs_s
 
 
-def _fork(books: Books, record: FunctionRecord) -> options.Fork | None:
-    if record.template is None:
-        return None
-    return options.Fork(
-        record.template,
-        books.functions.templates[record.template].profile.library_s,
-        books.functions.estimate_bytes(record.function.key, forked=True),
-        books.template_worth_s(record.template),
-    )
+def _forks(books: Books, record: FunctionRecord) -> options.Forks:
+    """The templates that a function may be forked from, its own first."""
+    forks: list[options.Fork] = []
+    key, functions = record.function.key, books.functions
+    own, library = record.own_template, record.template
+    if own is not None and own in books.pool.copies:
+        # Where a library template is at hand, that is the next best choice.
+        otherwise = FROM_NOTHING if library is None or library not in books.pool.forkable else FROM_LIBRARIES
+        saves_s = functions.load_s(key, otherwise) - functions.load_s(key, FROM_FUNCTION)
+        forks.append(_fork(books, key, own, FROM_FUNCTION, max(0.0, saves_s)))
+    if library is not None:
+        saves_s = functions.templates[library].profile.library_s
+        forks.append(_fork(books, key, library, FROM_LIBRARIES, saves_s))
+    return forks
+
+
+def _fork(books: Books, key: FunctionKey, template: ResidentKey, source: Source, saves_s: float) -> options.Fork:
+    fork_bytes = books.functions.estimate_bytes(key, source)
+    return options.Fork(template, source, saves_s, fork_bytes, books.template_worth_s(template))
 
 
 def drain_queue(books: Books) -> None:
@@ -200,10 +224,10 @@ def _serving(books: Books) -> Iterator[tuple[Container, Request]]:
             yield container, books.requests[container.running]
 
 
-def _start_s(books: Books, record: FunctionRecord, *, forked: bool) -> float:
+def _start_s(books: Books, record: FunctionRecord, source: Source) -> float:
     """Expected seconds of a start that loads the function, including the creation of a container if one is needed."""
-    start_s = books.functions.load_s(record.function.key, forked=forked)
-    if not forked and _would_create(books, record.function):
+    start_s = books.functions.load_s(record.function.key, source)
+    if source is FROM_NOTHING and _would_create(books, record.function):
         start_s += books.container_start_s
     return start_s
 
@@ -223,9 +247,8 @@ def _take_cost_s(books: Books, take: options.Take, key: FunctionKey) -> float:
     container = take.container
     costs_s = options.neighbours_worth_s(container, key, books.worth_s)
     if take.start_kind is JOINED:
-        forked = books.pool.template_in(container, books.functions[key].template)
         took_s = books.at - container.residents[key].since
-        costs_s += max(0.0, books.functions.load_s(key, forked=forked) - took_s)
+        costs_s += max(0.0, books.functions.load_s(key, books.source_in(container, key)) - took_s)
     return costs_s
 
 
@@ -254,43 +277,44 @@ def _wait_at_most(books: Books, request: Request, seconds: float) -> None:
 
 def _done_in_s(books: Books, running: Request) -> float:
     """Expected seconds until the call of a container is answered."""
-    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, forked=running.from_template)
+    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, running.source)
     expected_s = load_s + books.functions[running.function].profile.compute_s
     return max(0.0, running.run_at + expected_s - books.at)
 
 
 def _waits_for_template(
-    books: Books, request: Request, record: FunctionRecord, start_s: float, fork: options.Fork | None
+    books: Books, request: Request, record: FunctionRecord, start_s: float, forks: options.Forks
 ) -> bool:
-    """Let the request wait for a busy container with its template, if forking there is expected to be sooner than a
-    start in a new container (`start_s`). Returns whether the request waits.
+    """Let the request wait for a busy container with a template of its function, if forking there is expected to be
+    sooner than a start in a new container (`start_s`). Returns whether the request waits.
 
     It waits only if otherwise a container would be created, all containers with the template are busy, and no other
     request waits. When several requests wait, the node needs more containers.
     """
-    if fork is None or fork.template in books.pool.forkable or books.queue:
+    if not forks or books.queue or not _would_create(books, record.function):
         return False
-    if not _would_create(books, record.function):
-        return False
-    free_s = _template_free_in_s(books, record, fork)
-    if free_s + books.functions.load_s(record.function.key, forked=True) >= start_s:
-        return False
-    request.waits_for_template = True
-    _wait_at_most(books, request, start_s)
-    return True
+    for fork in forks:
+        if fork.template in books.pool.forkable:
+            continue
+        free_s = _template_free_in_s(books, record, fork)
+        if free_s + books.functions.load_s(record.function.key, fork.source) < start_s:
+            request.waits_for_template = True
+            _wait_at_most(books, request, start_s)
+            return True
+    return False
 
 
-def _template_free_in_s(books: Books, record: FunctionRecord, fork: options.Fork | None) -> float:
-    """Expected seconds until a busy container with the function's template is free; ``inf`` if there is none.
+def _template_free_in_s(books: Books, record: FunctionRecord, fork: options.Fork) -> float:
+    """Expected seconds until a busy container with this template is free; ``inf`` if there is none.
 
     It counts only containers whose own function is worth less than the template saves.
     """
     soonest_s = math.inf
-    if fork is None:
-        return soonest_s
     for id_ in islice(books.pool.by_function.get(fork.template, ()), options.COMPARED):
         container = books.pool.containers[id_]
         if container.state is not BUSY or not container.running:
+            continue
+        if fork.source is FROM_FUNCTION and not books.pool.template_in(container, fork.template):
             continue
         running = books.requests[container.running]
         if container.limit_bytes >= record.function.memory_bytes and books.worth_s(running.function) < fork.saves_s:

@@ -7,7 +7,6 @@ transitions of the tables in `lifecycle`, and they update the ledger and the ind
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,7 +17,6 @@ from .lifecycle import (
     CONTAINER_GONE,
     CONTAINER_TRANSITIONS,
     IDLE,
-    IN_USE,
     LOADED,
     LOADING,
     RESIDENT_GONE,
@@ -29,7 +27,21 @@ from .lifecycle import (
     ContainerState,
     ResidentState,
 )
-from .model import BY_PRELOAD, MIB, ActivationId, ContainerId, FunctionKey, Origin, ResidentKey, is_template
+from .model import (
+    BY_PRELOAD,
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    MIB,
+    ActivationId,
+    ContainerId,
+    FunctionKey,
+    Origin,
+    ResidentKey,
+    Source,
+    is_function_template,
+    is_template,
+)
 from .ports import ContainerView, KeptContainer
 
 #: A smaller change of a resident's size is no reason for a new pre-load plan.
@@ -50,14 +62,16 @@ class Resident:
     """Why it was loaded, in words for people."""
     served: bool = False
     """Whether a call has used it."""
-    forked: bool = False
-    """Whether it was forked from a template. Known only once it is loaded."""
+    source: Source | None = None
+    """What its process was made from. Known only once it is loaded."""
     due_at: float = math.inf
     """The moment by which its container must have reported the end of its load or, when it is being ended, its end."""
     is_template: bool = field(init=False)
+    is_function_template: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.is_template = is_template(self.function)
+        self.is_function_template = self.is_template and is_function_template(self.function)
 
 
 @dataclass(slots=True, eq=False)
@@ -129,12 +143,16 @@ class Pool:
         """Containers that are being created ahead of any call, by the function that they are created for."""
         self.changed: dict[ContainerId, None] = {}
         """Containers whose contents have changed since a pre-load plan looked at them."""
+        self.unlooked: dict[ContainerId, None] = {}
+        """Containers whose contents have changed since `templating` looked at them. Unused without function
+        templates."""
         self.new_candidates: dict[FunctionKey, None] = {}
         """Functions that lost a resident, or whose forecast fell due, since a pre-load plan looked at them."""
         self.busy = 0
         """Number of containers that serve calls."""
         self.loading = 0
-        """Number of pre-loads under way. Loads that a call waits for from their beginning are not counted."""
+        """Number of pre-loads under way, with the function templates that are being made. Loads that a call waits for
+        from their beginning are not counted."""
         self.stopping_bytes = 0
         """Sum of the limits of containers that are being stopped."""
 
@@ -183,10 +201,12 @@ class Pool:
             self.ledger.close(container.id, at)
             del self.containers[container.id]
             self.changed.pop(container.id, None)
+            self.unlooked.pop(container.id, None)
 
     def _enter_idle(self, container: Container) -> None:
         self.idle[container.id] = container
-        self.changed[container.id] = None  # needed for an empty container, where no resident changes its state
+        # This is needed for an empty container, where no resident changes its state.
+        self.changed[container.id] = self.unlooked[container.id] = None
         if container.owner is not None:
             self.owned.setdefault(container.owner, {})[container.id] = container
         else:
@@ -272,7 +292,7 @@ class Pool:
     def _note_change(self, container: Container) -> None:
         container.view = None
         container.loss_valid_until = -math.inf
-        self.changed[container.id] = None
+        self.changed[container.id] = self.unlooked[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
         for container, resident in self.by_function.get(function, {}).items():
@@ -283,6 +303,12 @@ class Pool:
         resident = container.residents.get(template) if template is not None else None
         return resident is not None and resident.state is LOADED
 
+    def source_in(self, container: Container, own_template: ResidentKey | None, library: ResidentKey | None) -> Source:
+        """What a load is made from in a container, given the keys of the templates that it may use."""
+        if self.template_in(container, own_template):
+            return FROM_FUNCTION
+        return FROM_LIBRARIES if self.template_in(container, library) else FROM_NOTHING
+
     def freeing_in(self, container: Container) -> int:
         """Bytes of the residents that are being ended."""
         freeing_bytes = 0
@@ -290,87 +316,6 @@ class Pool:
             if resident.state is UNLOADING:
                 freeing_bytes += self.ledger.charged(container.id, resident.function)
         return freeing_bytes
-
-    def check(self) -> None:
-        """Raise `InternalError` unless the ledger, the indexes and the counts agree with the containers."""
-        self.ledger.check()
-        entries = self.ledger.entries()
-        if entries.keys() != self.containers.keys():
-            raise InternalError("ledger and pool know different containers")
-        for container in self.containers.values():
-            self._check_container(container, *entries[container.id])
-        for what, counted, kept in (
-            (
-                "idle containers",
-                {c.id for c in self.containers.values() if c.state is IDLE},
-                set(self.idle),
-            ),
-            ("busy containers", sum(c.state is BUSY for c in self.containers.values()), self.busy),
-            ("pre-loads", self._preloads(), self.loading),
-            (
-                "stopping bytes",
-                sum(c.limit_bytes for c in self.containers.values() if c.state is STOPPING),
-                self.stopping_bytes,
-            ),
-            (
-                "residents",
-                {(c.id, f) for c in self.containers.values() for f in c.residents},
-                {(c, f) for f, places in self.by_function.items() for c in places},
-            ),
-            ("copies", self._copies(), self.copies),
-            (
-                "owned containers",
-                {(c.owner, c.id) for c in self.idle.values() if c.owner is not None},
-                {(f, c) for f, places in self.owned.items() for c in places},
-            ),
-            (
-                "containers being pre-warmed",
-                {(c.owner, c.id) for c in self.containers.values() if c.state is STARTING and c.running is None},
-                {(f, c) for f, places in self.prewarming.items() for c in places},
-            ),
-            (
-                "unowned containers",
-                {(c.namespace, c.id) for c in self.idle.values() if c.owner is None},
-                {(n, c) for n, places in self.unowned.items() for c in places},
-            ),
-            (
-                "templates to fork from",
-                {(r.function, c.id) for c in self.idle.values() for r in c.residents.values() if _forkable(r)},
-                {(t, c) for t, places in self.forkable.items() for c in places},
-            ),
-        ):
-            if counted != kept:
-                raise InternalError(f"{what}: counted {counted}, kept {kept}")
-
-    def _check_container(self, container: Container, limit_bytes: int, charges: dict[ResidentKey, int]) -> None:
-        if limit_bytes != container.limit_bytes or charges.keys() != container.residents.keys():
-            raise InternalError(f"ledger and container {container.id} differ")
-        states = [r.state for r in container.residents.values()]
-        in_use = states.count(IN_USE)
-        if in_use > 1 or (in_use and container.state not in (BUSY, STOPPING)):
-            raise InternalError(f"container {container.id} is {container.state} with {in_use} residents in use")
-        if container.state is STARTING and states:
-            raise InternalError(f"container {container.id} has residents before it has started")
-        if container.running is not None and container.state not in (STARTING, BUSY):
-            raise InternalError(f"container {container.id} is {container.state} and runs {container.running}")
-        kept = [charges[r.function] for r in container.residents.values() if r.state is not UNLOADING]
-        if sum(kept) > limit_bytes and len(kept) > 1 and container.state is IDLE:
-            raise InternalError(f"container {container.id} keeps {sum(kept)} bytes above its limit of {limit_bytes}")
-
-    def _copies(self) -> dict[ResidentKey, int]:
-        staying = (r for c in self.containers.values() for r in c.residents.values())
-        return dict(Counter(r.function for r in staying if r.state is not UNLOADING))
-
-    def _preloads(self) -> int:
-        return sum(_preloading(r) for c in self.containers.values() for r in c.residents.values())
-
-
-def _preloading(resident: Resident) -> bool:
-    return resident.state is LOADING and resident.origin is BY_PRELOAD
-
-
-def _forkable(resident: Resident) -> bool:
-    return resident.is_template and resident.state is LOADED
 
 
 def _remove(index: dict[str, dict[ContainerId, Container]], key: str, container: Container) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from .books import Books, Promise
+from .books import Books
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
-from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_template
+from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_function_template, is_template
 from .pool import Container
 from .ports import SuggestLoad, SuggestOffload
+from .state import Promise
 
 RETRY_S: Final = 10.0
 """Seconds until the policy is asked again at the latest, after it gave no plan."""
@@ -18,16 +19,11 @@ RETRY_S: Final = 10.0
 def preload(books: Books) -> None:
     """Ask the policy which residents should be where, and follow its suggestions if the books allow it.
 
-    Pre-loading must not slow down calls. So no load begins while a request waits for memory. While many calls run, a
-    load is put off for a short time. In these cases, and while the allowed number of loads is under way,
-    `Books.opportunity` stays set, so that this function is called again after the next event.
+    While the allowed number of loads is under way, `Books.opportunity` stays set, so that this function is called again
+    after the next event. The same holds while `loads_may_begin` forbids loads.
     """
-    if not books.guard.preloading_active or books.draining or (books.queue and books.starved is not None):
-        return
-    if books.settings.calls_beside is not None and _put_off(books, books.settings.calls_beside):
-        return
     if books.promises:
-        _keep_promises(books)
+        keep_promises(books)
     slots = books.settings.max_loads - books.pool.loading - len(books.promises)
     if slots <= 0:
         return
@@ -60,6 +56,17 @@ def preload(books: Books) -> None:
         books.timers.arm(when, f"due {key}")
 
 
+def loads_may_begin(books: Books) -> bool:
+    """Whether loads that no call asks for may begin now.
+
+    They must not slow down calls. So none begins while a request waits for memory, and while many calls run, they are
+    put off for a short time.
+    """
+    if books.draining or (books.queue and books.starved is not None):
+        return False
+    return books.settings.calls_beside is None or not _put_off(books, books.settings.calls_beside)
+
+
 def _put_off(books: Books, calls_beside: int) -> bool:
     """Whether pre-loads are put off now, because more than `calls_beside` calls are running.
 
@@ -77,7 +84,7 @@ def _put_off(books: Books, calls_beside: int) -> bool:
     return True
 
 
-def _keep_promises(books: Books) -> None:
+def keep_promises(books: Books) -> None:
     """Begin the loads whose room is free now. A call that takes the container meanwhile cancels the load (`Books.run`).
 
     The policy is not asked again. With the room free, it might prefer the function that has just been ended there, and
@@ -91,14 +98,17 @@ def _keep_promises(books: Books) -> None:
         elif books.pool.ledger.free_in(id_) >= books.estimate_in(container, promise.function):
             del books.promises[id_]
             if promise.function not in container.residents:
-                _load(books, container, promise.function, promise.reason)
+                begin_load(books, container, promise.function, promise.reason)
         elif books.pool.freeing_in(container) == 0:
             del books.promises[id_]  # the victims have ended and freed less memory than needed
 
 
-def _load(books: Books, container: Container, key: ResidentKey, reason: str) -> None:
+def begin_load(books: Books, container: Container, key: ResidentKey, reason: str) -> None:
     books.add_resident(container, key, BY_PRELOAD, reason)
-    books.preloads.started += 1
+    if is_function_template(key):
+        books.functions.template_begun(key, books.at)
+    else:
+        books.preloads.started += 1
     books.out.append(Load(container.id, key, reason))
 
 
@@ -129,7 +139,7 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
         return f"not loaded: the room is made for {books.promises[container.id].function}"
     need_bytes = books.estimate_in(container, suggestion.function)
     if books.pool.ledger.free_in(container.id) >= need_bytes:
-        _load(books, container, suggestion.function, suggestion.reason)
+        begin_load(books, container, suggestion.function, suggestion.reason)
         return None
     victims = [container.residents.get(key) for key in suggestion.victims]
     going = [v for v in victims if v is not None and v.state is LOADED]
@@ -150,6 +160,12 @@ def _namespace_of(books: Books, key: ResidentKey) -> str | None:
     """The namespace of a function or a template. None if it can no longer be loaded."""
     if is_template(key):
         template = books.functions.templates.get(key)
-        return template.namespace if template is not None and template.users else None
+        if template is None or not template.users:
+            return None
+        if is_function_template(key) and (
+            template.load_failure is not None or books.functions[template.users[0]].removed
+        ):
+            return None
+        return template.namespace
     record = books.functions.get(key)
     return None if record is None or record.removed else record.function.namespace

@@ -11,7 +11,22 @@ from typing import TypeAlias
 
 from .concurrency import Concurrency
 from .first_calls import FirstCallRate
-from .model import Failure, Function, FunctionKey, Profile, ResidentKey, is_template
+from .model import (
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    MIB,
+    Failure,
+    Function,
+    FunctionKey,
+    Profile,
+    ResidentKey,
+    Source,
+    function_template_key,
+    is_function_template,
+    is_template,
+    templated_function,
+)
 from .pool import Pool
 from .ports import Forecast, FunctionView
 
@@ -28,36 +43,51 @@ NEEDS_MORE_SHARE = 0.1
 MISSES_S, MISS_HORIZON_S = 300.0, 60.0
 
 
+#: What forking a resident from a function template is assumed to take, and to add in memory, until one was measured.
+GUESS_FORK_S, GUESS_FORKED_BYTES = 0.005, 8 * MIB
+
+#: A function template is made ahead of calls, where its function was not loaded, once this many calls are remembered.
+CALLS_AHEAD = 2
+
+
 @dataclass(slots=True)
 class FunctionRecord:
     function: Function
     profile: Profile
     arrivals: deque[float]
     template: ResidentKey | None = None
-    """Key of the template that it may be forked from. None if it never uses a template."""
+    """Key of the library template that it may be forked from. None if it never uses one."""
+    own_template: ResidentKey | None = None
+    """Key of its function template. None if it never has one."""
     forecast: Forecast | None = None
     load_failure: Failure | None = None
     """Why its latest load failed. It is not pre-loaded until a call has loaded it again."""
     registered_at: float = 0.0
     concurrency: Concurrency = field(default_factory=Concurrency)
     removed: bool = False
-    cached_view: tuple[Profile, bool, FunctionView] | None = None
-    """Its latest view, with the profile it was made from, and whether it was made for loads from a template."""
+    cached_view: tuple[Profile, Profile | None, Source, FunctionView] | None = None
+    """Its latest view, with the profiles of the function and of its function template that it was made from, and what
+    loads are made from in it."""
 
 
 @dataclass(slots=True)
 class TemplateRecord:
-    """One kind of template. Only making it shows whether it can be made, so at first nothing is known of it."""
+    """A template. Only making it shows whether it can be made, so at first nothing is known of it."""
 
     namespace: str
     profile: Profile = field(default_factory=Profile)
     load_failure: Failure | None = None
+    """Why it could not be made. A function template that is unfit is never made again."""
     users: tuple[FunctionKey, ...] = ()
-    """Functions that may be forked from it, in the order of registration. A change makes a new tuple."""
+    """Functions that may be forked from it, in the order of registration. A change makes a new tuple. A function
+    template has one."""
     misses: float = 0.0
     """Number of calls that had to load one of its functions. Older calls count less (see `MISSES_S`)."""
     missed_at: float = 0.0
     """When `misses` was updated last."""
+    begun_at: float = -math.inf
+    """When a function template was begun last. It is not begun again before the next call of its function, so that one
+    which dies, is given up or is cut short again and again costs no more than that call's load."""
 
     def missed(self, at: float) -> None:
         """Count a call that has to load one of its functions."""
@@ -74,20 +104,27 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     """The functions by their keys. Only its own methods change it.
 
     `guess_load_s` is the assumed duration of a load of a function that was never loaded. `history` is the number of
-    calls whose times are remembered for each function. `templates` tells whether templates are used at all.
+    calls whose times are remembered for each function. `templates` tells whether library templates are used at all, and
+    `function_templates` the same of function templates.
     """
 
-    def __init__(self, forecast: Predict, *, guess_load_s: float, history: int, templates: bool) -> None:
+    def __init__(
+        self, forecast: Predict, *, guess_load_s: float, history: int, templates: bool, function_templates: bool = False
+    ) -> None:
         super().__init__()
         self.templates: dict[ResidentKey, TemplateRecord] = {}
         self.first_calls = FirstCallRate()
         self._called: dict[FunctionKey, None] = {}
         """Functions that have been called, the one called last at the end."""
         self._uncalled: dict[FunctionKey, None] = {}
+        self.without_template: dict[FunctionKey, None] = {}
+        """Functions that were called `CALLS_AHEAD` times, and again since their function template was begun last. The
+        one called last is at the end."""
         self._forecast = forecast
         self._guess_load_s = guess_load_s
         self._history = history
         self._use_templates = templates
+        self._use_function_templates = function_templates
 
     def register(self, function: Function, profile: Profile | None, at: float) -> None:
         record = self.get(function.key)
@@ -103,10 +140,25 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             template = self.templates.setdefault(key, TemplateRecord(function.namespace))
             if function.key not in template.users:
                 template.users = (*template.users, function.key)
+        self._register_own(self[function.key])
+
+    def _register_own(self, record: FunctionRecord) -> None:
+        function, before = record.function, record.own_template
+        record.own_template = key = self.own_template_of(function)
+        if key is not None:
+            template = self.templates.setdefault(key, TemplateRecord(function.namespace))
+            template.users, template.load_failure = (function.key,), None
+        elif before is not None:
+            self.templates[before].users = ()
+            self.without_template.pop(function.key, None)
 
     def template_of(self, function: Function) -> ResidentKey | None:
-        """Key of the template that a function may be forked from. None if it never uses a template."""
+        """Key of the library template that a function may be forked from. None if it never uses one."""
         return function.template if self._use_templates and function.templated else None
+
+    def own_template_of(self, function: Function) -> ResidentKey | None:
+        """Key of a function's own template. None if it never has one."""
+        return function_template_key(function.key) if self._use_function_templates and function.forkable else None
 
     def forget(self, key: FunctionKey, at: float) -> None:
         """Forget a removed function."""
@@ -118,6 +170,9 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         if record.template is not None:
             template = self.templates[record.template]
             template.users = tuple(user for user in template.users if user != key)
+        if record.own_template is not None:
+            self.templates[record.own_template].users = ()
+            self.without_template.pop(key, None)
 
     def unused_template(self, key: ResidentKey) -> bool:
         """Whether this template is known, and no function that could be forked from it exists any longer."""
@@ -134,6 +189,22 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             self.first_calls.called(record.registered_at, at)
         self._called.pop(key, None)
         self._called[key] = None
+        if record.own_template is not None and len(record.arrivals) >= CALLS_AHEAD:
+            self.without_template.pop(key, None)
+            self.without_template[key] = None
+
+    def template_begun(self, key: ResidentKey, at: float) -> None:
+        """A function template is being made."""
+        self.templates[key].begun_at = at
+        self.without_template.pop(templated_function(key), None)
+
+    def template_taken(self, key: ResidentKey) -> None:
+        """A function template ended with its container, and by no fault of its own: it may be made anew at once."""
+        template = self.templates[key]
+        template.begun_at = -math.inf
+        for user in template.users:
+            if len(self[user].arrivals) >= CALLS_AHEAD:
+                self.without_template[user] = None
 
     def absent(self, pool: Pool) -> Iterator[FunctionKey]:
         """Candidates for a load: functions without a resident, and functions that need one more.
@@ -170,10 +241,14 @@ class Registry(dict[FunctionKey, FunctionRecord]):
 
     # -- costs ---------------------------------------------------------------------------------------------------------
 
-    def load_s(self, key: FunctionKey, *, forked: bool) -> float:
-        """Seconds that loading a function takes, measured or guessed. `forked`: from a template."""
+    def load_s(self, key: FunctionKey, source: Source = FROM_NOTHING) -> float:
+        """Seconds that loading a function from this source takes, measured or guessed."""
         record = self[key]
+        if source is FROM_FUNCTION and record.own_template is not None:
+            own = self.templates[record.own_template].profile
+            return own.fork_s if own.forks else GUESS_FORK_S
         profile = record.profile
+        forked = source is not FROM_NOTHING
         if forked and profile.forks:
             return profile.load_s(forked=True)
         if forked and profile.loads:
@@ -185,13 +260,39 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             return self.templates[record.template].profile.library_s + profile.model_s
         return self._guess_load_s / 2 if forked else self._guess_load_s
 
-    def estimate_bytes(self, key: ResidentKey, *, forked: bool = False) -> int:
-        """Expected size of a resident or a template before it is measured. `forked`: from a template."""
+    def estimate_bytes(self, key: ResidentKey, source: Source = FROM_NOTHING) -> int:
+        """Expected size of a resident made from this source, or of a template, before it is measured."""
         if is_template(key):
-            return self.templates[key].profile.resident_bytes
+            measured_bytes = self.templates[key].profile.resident_bytes
+            if measured_bytes or not is_function_template(key):
+                return measured_bytes
+            return self.estimate_bytes(templated_function(key))
         record = self[key]
         plain_bytes = record.profile.resident_bytes or record.function.estimate_bytes
-        return (record.profile.forked_bytes or plain_bytes) if forked else plain_bytes
+        if source is FROM_FUNCTION and record.own_template is not None:
+            return self.templates[record.own_template].profile.forked_bytes or GUESS_FORKED_BYTES
+        return plain_bytes if source is FROM_NOTHING else (record.profile.forked_bytes or plain_bytes)
+
+    def saves_s(self, key: FunctionKey, pool: Pool) -> float:
+        """Seconds that a load of this function saves if its function template stands, and nothing else changes."""
+        template = self[key].template
+        without = FROM_NOTHING if template is None or template not in pool.by_function else FROM_LIBRARIES
+        return max(0.0, self.load_s(key, without) - self.load_s(key, FROM_FUNCTION))
+
+    def calls_per_s(self, key: FunctionKey, at: float) -> float:
+        """The rate at which calls have come since the earliest remembered one. One call alone is no sign of others.
+
+        Calls within one second count as if they had taken that long, so that two of them are no rate without bound.
+        """
+        arrivals = self[key].arrivals
+        return (len(arrivals) - 1) / max(1.0, at - arrivals[0]) if arrivals else 0.0
+
+    def source_for(self, record: FunctionRecord, pool: Pool) -> Source:
+        """What a load of a function is made from where all that the node has is at hand."""
+        if record.own_template is not None and record.own_template in pool.copies:
+            return FROM_FUNCTION
+        forked = record.template is not None and record.template in pool.by_function
+        return FROM_LIBRARIES if forked else FROM_NOTHING
 
     # -- views ---------------------------------------------------------------------------------------------------------
 
@@ -201,29 +302,31 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     def view_of(self, record: FunctionRecord, key: FunctionKey, pool: Pool) -> FunctionView:
         """The view of a function whose record is known. The same object as long as nothing in it changes."""
         copies = pool.copies.get(key, 0)
-        forked = record.template is not None and record.template in pool.by_function
+        source = self.source_for(record, pool)
+        own_template = record.own_template if source is FROM_FUNCTION else None
+        own_profile = None if own_template is None else self.templates[own_template].profile
         if record.cached_view is not None:
-            profile, was_forked, view = record.cached_view
+            profile, was_own, was_from, view = record.cached_view
             if (
                 profile is record.profile
-                and was_forked is forked
+                and was_own is own_profile
+                and was_from is source
                 and view.forecast is record.forecast
                 and view.copies == copies
             ):
                 return view
-        plain_bytes = record.profile.resident_bytes or record.function.estimate_bytes
         view = FunctionView(
             key,
             record.function.namespace,
-            load_s=self.load_s(key, forked=forked),
-            resident_bytes=plain_bytes,
-            forked_bytes=record.profile.forked_bytes or plain_bytes,
+            load_s=self.load_s(key, source),
+            resident_bytes=self.estimate_bytes(key),
+            forked_bytes=self.estimate_bytes(key, FROM_LIBRARIES if own_template is None else FROM_FUNCTION),
             forecast=record.forecast,
             copies=copies,
-            template=record.template,
+            template=record.template if own_template is None else own_template,
             busy_s=record.profile.compute_s,
             needs=record.concurrency.found(copies - 1) if copies > 1 else 1.0,
             lacks=record.concurrency.found(copies) if copies > 0 else 1.0,
         )
-        record.cached_view = (record.profile, forked, view)
+        record.cached_view = (record.profile, own_profile, source, view)
         return view

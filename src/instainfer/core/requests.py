@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from .model import ActivationId, ContainerId, FunctionKey, Phases, StartKind
+from .model import FROM_LIBRARIES, FROM_NOTHING, ActivationId, ContainerId, FunctionKey, Phases, Source, StartKind
 
 
 class RequestState(StrEnum):
@@ -44,19 +44,19 @@ class Request:
     """The part of `library_s` in which a template was made."""
     loaded: bool = True
     """False while its function is still being loaded."""
-    from_template: bool = False
-    """Whether its function is forked from a template."""
+    source: Source = FROM_NOTHING
+    """What its function is loaded from, as far as is known."""
     patient_until: float = 0.0
     """While it is queued: until this moment it waits for a particular busy container instead of a new start."""
     answer_by: float = math.inf
     """While it runs: its container must have reported how it ended by this moment."""
     waits_for_template: bool = False
-    """The busy container that it waits for holds only the template of its environment, not its function."""
+    """The busy container that it waits for holds only a template of its function, not the function."""
 
     def template_made(self, at: float, library_s: float) -> None:
         """A template was made for this request in `library_s` seconds; it waited for at most that long."""
         self.template_s = min(library_s, max(0.0, at - self.run_at))
-        self.from_template = True
+        self.source = FROM_LIBRARIES
 
     def waited_for_load(self, at: float, library_s: float, model_s: float) -> None:
         """A load took `library_s` + `model_s` seconds. The request waited only for the part of it after `run_at`."""

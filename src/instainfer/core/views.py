@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .model import FunctionKey, ResidentKey
+from .model import FunctionKey, ResidentKey, is_function_template
 from .pool import Container, Pool
 from .ports import ContainerView, FunctionView, NodeView, ResidentView, TemplateView
 from .registry import Registry, TemplateRecord
@@ -34,27 +34,35 @@ class Views(Mapping[FunctionKey, FunctionView]):
 
 
 class TemplateViews(Mapping[ResidentKey, TemplateView]):
-    """The views of all templates that can be made. A view is created when it is asked for."""
+    """The views of all library templates that can be made. A view is created when it is asked for.
+
+    Function templates are left out: `templating` makes them by a rule of its own.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def __getitem__(self, key: ResidentKey) -> TemplateView:
         record = self._registry.templates[key]
-        if not _can_be_made(record):
+        if not _can_be_made(key, record):
             raise KeyError(key)
         return TemplateView(key, record.namespace, record.profile.library_s, record.profile.resident_bytes)
 
     def __iter__(self) -> Iterator[ResidentKey]:
-        return (key for key, record in self._registry.templates.items() if _can_be_made(record))
+        return (key for key, record in self._registry.templates.items() if _can_be_made(key, record))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
-def _can_be_made(template: TemplateRecord) -> bool:
-    """Whether a template has been made before, its last load did not fail, and some function can be forked from it."""
-    return bool(template.profile.loads and template.users) and template.load_failure is None
+def _can_be_made(key: ResidentKey, template: TemplateRecord) -> bool:
+    """Whether a library template has been made before, its last load did not fail, and some function can be forked from
+    it."""
+    return (
+        bool(template.profile.loads and template.users)
+        and template.load_failure is None
+        and not (is_function_template(key))
+    )
 
 
 def node_view(

@@ -16,7 +16,7 @@ from ..report.tables import ms
 from .platform import Books
 from .replay import PlannedCall, Watcher
 
-_KIND_STYLES = dict(zip(START_KINDS, ("red", "yellow", "bright_blue", "magenta", "green", "cyan"), strict=True))
+_KIND_STYLES = dict(zip(START_KINDS, ("red", "yellow", "bright_blue", "magenta", "blue", "green", "cyan"), strict=True))
 _GIB = 1024**3
 _LINE_EVERY_S = 10.0
 

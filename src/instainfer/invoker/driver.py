@@ -39,7 +39,17 @@ from ..core.events import (
     RunFinished,
     TimerFired,
 )
-from ..core.model import ActivationId, ContainerId, Function, FunctionKey, Profile, ResidentKey, is_template
+from ..core.model import (
+    ActivationId,
+    ContainerId,
+    Function,
+    FunctionKey,
+    Profile,
+    ResidentKey,
+    is_function_template,
+    is_template,
+    templated_function,
+)
 from ..core.node import NodeState
 from ..core.story import Entry
 from .outcome import Outcome
@@ -206,7 +216,9 @@ class Invoker:
 
     def _load(self, decision: Load) -> None:
         container = self._containers[decision.container]
-        if is_template(decision.function):
+        if is_function_template(decision.function):
+            container.load_function_template(self._spec(templated_function(decision.function)))
+        elif is_template(decision.function):
             container.load_template(self._template_spec(decision.function))
         else:
             container.load(self._spec(decision.function))

@@ -3,8 +3,9 @@
 ``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
 requests, draining, containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s,
 residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits,
-wasted}, functions: [{function, profile, calls_per_s, load_failure}], policy_failures: [{role, policy, count, last}]}``.
-`policy_failures` are the policies that failed, so that a default answered in their place (see `core.guard`).
+wasted}, functions: [{function, profile, calls_per_s, load_failure, unfit}], policy_failures: [{role, policy, count,
+last}]}``. `unfit` says why a function cannot have a function template. `policy_failures` are the policies that failed,
+so that a default answered in their place (see `core.guard`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..core.lifecycle import ContainerState
 from ..core.model import GIB
 from ..core.node import NodeState
 from ..core.pool import Container
+from ..core.registry import FunctionRecord
 
 
 def snapshot(state: NodeState, at: float) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def snapshot(state: NodeState, at: float) -> dict[str, Any]:
                 "profile": asdict(record.profile),
                 "calls_per_s": books.rate_of(record),
                 "load_failure": record.load_failure.message if record.load_failure is not None else None,
+                "unfit": _unfit(books, record),
             }
             for key, record in books.functions.items()
         ],
@@ -49,6 +52,12 @@ def snapshot(state: NodeState, at: float) -> dict[str, Any]:
             for role, failure in books.guard.failures.items()
         ],
     }
+
+
+def _unfit(books: Books, record: FunctionRecord) -> str | None:
+    """Why a function cannot have a function template. None if it has one, may get one, or never uses one."""
+    template = books.functions.templates.get(record.own_template) if record.own_template is not None else None
+    return None if template is None or template.load_failure is None else template.load_failure.message
 
 
 def _container(books: Books, container: Container, at: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ START_KINDS = (
     StartKind.PREWARMED,
     StartKind.TEMPLATED,
     StartKind.JOINED,
+    StartKind.FORKED,
     StartKind.PRELOADED,
     StartKind.WARM,
 )

@@ -23,7 +23,12 @@ TEMPLATES_NOTE = (
 
 _NOTHING = "–"
 _RATE = "(number of calls; rate: found pre-loaded)"
-_HYPHENATED = {"prewarmed": "pre-\nwarmed", "templated": "tem-\nplated", "preloaded": "pre-\nloaded"}
+_HYPHENATED = {
+    "prewarmed": "pre-\nwarmed",
+    "templated": "tem-\nplated",
+    "forked": "for-\nked",
+    "preloaded": "pre-\nloaded",
+}
 
 
 def ms(value: float) -> str:
@@ -113,7 +118,10 @@ def _beginnings(title: str, groups: Sequence[_Group]) -> Table:
     table = plain(title, "")
     table.caption, table.caption_justify = _without_success(groups), "left"
     columns: dict[str, Callable[[Summary], str]] = {"calls": lambda summary: str(summary.calls)}
-    columns |= {_HYPHENATED.get(kind, kind): _count(kind) for kind in START_KINDS}
+    # Most platforms fork nothing from function templates, and the table is as wide as a terminal without that column.
+    forked = any(StartKind.FORKED in summary.start_kinds for _, rows in groups for _, summary in rows)
+    kinds = [kind for kind in START_KINDS if forked or kind is not StartKind.FORKED]
+    columns |= {_HYPHENATED.get(kind, kind): _count(kind) for kind in kinds}
     columns["rate"] = lambda summary: f"{summary.preload_rate:.0%}"
     for name in columns:
         table.add_column(name, justify="right")

@@ -98,6 +98,10 @@ class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beside_call: Times | None = None
     """None: two calls get equal shares of the processors and lose nothing beyond that."""
     beside_load: Times = 1.0
+    function_fork_s: Seconds = 0.005
+    """Forking a resident from the function's own template, which is warmed up."""
+    function_fork_bytes: Bytes = 8 * MIB
+    """What such a resident adds to its template."""
 
     def model(self, *, fast: bool) -> float:
         """Return the seconds for the model; `fast` tells whether the platform honours ``fast_init``."""

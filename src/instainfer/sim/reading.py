@@ -30,6 +30,7 @@ from ..core.events import (
     RunFinished,
 )
 from ..core.model import (
+    FROM_FUNCTION,
     FROM_LIBRARIES,
     READY_KINDS,
     ContainerId,
@@ -37,6 +38,7 @@ from ..core.model import (
     FunctionKey,
     ResidentKey,
     StartKind,
+    is_function_template,
     is_template,
 )
 from ..core.story import Entry
@@ -67,6 +69,8 @@ class _Resident:
     size_bytes: int = 0
     added_bytes: int | None = None
     """For a forked resident: what it added to its template, measured when nothing else was forked from that."""
+    own: bool = False
+    """Whether it was forked from its function template. Then it tells nothing of the costs of other residents."""
     alone_bytes: int = 0
     """For a template: its size before anything was forked from it."""
 
@@ -158,6 +162,8 @@ class Reading:
         resident = _Resident((event.source is FROM_LIBRARIES), event.resident_bytes)
         container.residents[event.function] = resident
         asked_at = container.loads.pop(event.function, None)
+        if is_function_template(event.function):
+            return  # the cost sets have no place for what a function template costs to make
         if is_template(event.function):
             resident.alone_bytes = event.resident_bytes
             sample(name, "template library", event.library_s)
@@ -165,6 +171,9 @@ class Reading:
             for key in container.loads:
                 container.loads[key] = event.at  # a load that forks from this template waited for it
             container.free_at = event.at
+            return
+        resident.own = event.source is FROM_FUNCTION
+        if resident.own:
             return
         sample(name, "fork" if (event.source is FROM_LIBRARIES) else "library", event.library_s)
         sample(name, self._model, event.model_s)
@@ -183,14 +192,14 @@ class Reading:
         asked_at = container.ends.pop(event.function, None)
         if resident is not None:
             self._note_size(event.function, resident)
-            if asked_at is not None:
+            if asked_at is not None and not resident.own and not is_function_template(event.function):
                 self._sink.ended(short_name(event.function), event.at - asked_at, resident.forked, resident.size_bytes)
 
     def _on_ran(self, event: RunFinished) -> None:
         container = self._containers[event.container]
         run = container.run
         resident = container.residents.get(run.function) if run is not None else None
-        if run is None or resident is None or event.failure is not None:
+        if run is None or resident is None or resident.own or event.failure is not None:
             return
         self._sink.sample(short_name(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
         resident.size_bytes = event.resident_bytes
@@ -228,7 +237,7 @@ class Reading:
 
     def _note_size(self, key: ResidentKey, resident: _Resident) -> None:
         """Sample the size with which the resident was booked last."""
-        if is_template(key):
+        if is_template(key) or resident.own:
             return
         name, sample = short_name(key), self._sink.sample
         sample(name, "forked" if resident.forked else "resident", resident.size_bytes)

@@ -25,6 +25,8 @@ class Settings:
     retain: bool = True
     """False: a function's process ends with its call (the paper's stateless baseline)."""
     templates: bool = True
+    function_templates: bool = False
+    """Off unless asked for: the built-in cost sets only assume what a fork from a function template costs."""
     fast_init: bool = True
     replace: bool = False
     """Same meaning as ``node.replace``."""
@@ -50,6 +52,7 @@ class Settings:
             calls_beside=self.preload.calls_beside_loads(processors) if processors else self.preload.calls_beside,
             retain=self.retain,
             templates=self.templates and self.retain,
+            function_templates=self.function_templates and self.retain,
             replace=self.replace,
         )
         return NodeState(node, self.policies(), name, story=Story(_STORY_EVENTS))

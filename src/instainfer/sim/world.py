@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,19 @@ from ..core.events import (
     RunFinished,
     TimerFired,
 )
-from ..core.model import FROM_LIBRARIES, FROM_NOTHING, GIB, ActivationId, ContainerId, Function, Profile, ResidentKey
+from ..core.model import (
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    GIB,
+    ActivationId,
+    ContainerId,
+    Function,
+    Profile,
+    ResidentKey,
+    Source,
+    function_template_key,
+)
 from ..core.node import NodeState
 from ..core.story import Entry
 from ..core.values import value
@@ -86,7 +99,9 @@ class _Loadable:
     company: Company = UNDISTURBED
     """How fast a call is beside other work."""
     template: ResidentKey | None = None
-    """The template from which it is forked; None if it is loaded without one."""
+    """The library template from which it is forked; None if it is loaded without one."""
+    source: Source = FROM_NOTHING
+    """What it is made from."""
     is_template: bool = False
 
 
@@ -152,6 +167,8 @@ class World:
         self._cpu: Processors = Cores(engine, costs.cores) if costs.cores else Plenty(engine)
         self._end_cores = min(END_CORES, costs.cores)
         self._loadables: dict[ResidentKey, _Loadable] = {}
+        self._forkables: dict[ResidentKey, _Loadable] = {}
+        """Functions as they are forked from their own templates."""
         self._containers: dict[ContainerId, _Container] = {}
         self._alarm: Timer | None = None
         self._used_bytes = 0
@@ -190,8 +207,27 @@ class World:
             costs.compute_cores,
             Company(costs.crowded(self._costs.cores), 1.0 / costs.beside_load) if self._costs.cores else UNDISTURBED,
             template,
+            FROM_NOTHING if template is None else FROM_LIBRARIES,
         )
+        own_template = self.state.books.functions.own_template_of(function)
+        if own_template is not None:
+            self._register_own(own_template, function, costs)
         self.feed(FunctionRegistered(self._engine.now, function, profile))
+
+    def _register_own(self, key: ResidentKey, function: Function, costs: FunctionCosts) -> None:
+        """A function template is loaded and warmed up as its function is, and what is forked from it is warm."""
+        each = self._loadables[function.key]
+        self._loadables[key] = replace(each, is_template=True)
+        self._forkables[function.key] = replace(
+            each,
+            library_s=costs.function_fork_s,
+            model_s=0.0,
+            size_bytes=costs.function_fork_bytes,
+            warmup_s=None,
+            first_s=each.compute_s,
+            template=None,
+            source=FROM_FUNCTION,
+        )
 
     def feed(self, event: Event) -> None:
         """Let the state handle one event, and schedule the effects of what it decides."""
@@ -247,6 +283,7 @@ class World:
 
     def _forget(self, decision: Forget) -> None:
         self._loadables.pop(decision.function, None)
+        self._forkables.pop(decision.function, None)
 
     def _wake_at(self, decision: WakeAt) -> None:
         if self._alarm is not None:
@@ -272,7 +309,8 @@ class World:
 
     def _begin(self, container: _Container, key: ResidentKey) -> None:
         """Start to load a function or template; if the template of a function is missing, load that first."""
-        loadable = self._loadables[key]
+        own = container.residents.get(function_template_key(key)) if self._forkables else None
+        loadable = self._loadables[key] if own is None or not own.loaded else self._forkables[key]
         resident = container.residents[key] = _Resident(key, loadable, background=container.run is None)
         self._add_used(loadable.size_bytes)
         resident.library_s = self._duration(loadable.library_s)
@@ -327,7 +365,7 @@ class World:
                 resident.library_s,
                 resident.model_s,
                 loadable.size_bytes,
-                FROM_NOTHING if loadable.template is None else FROM_LIBRARIES,
+                loadable.source,
             )
         )
         if loadable.is_template and container.alive:

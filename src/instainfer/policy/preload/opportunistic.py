@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ...core.lifecycle import LOADED, UNLOADING
-from ...core.model import ContainerId, FunctionKey, ResidentKey
+from ...core.model import ContainerId, FunctionKey, ResidentKey, is_function_template
 from ...core.ports import (
     ContainerView,
     FunctionView,
@@ -292,7 +292,7 @@ class Opportunistic:
                     saves = saves_s(function, function.copies - 1)
                     rates += each
                     weight += each * saves
-            if resident.state is LOADED:
+            if resident.state is LOADED and not is_function_template(resident.function):
                 staying.append((resident, each, saves))
         g = until_first_call_s(rates, self.horizon_s)
         loaded: list[Resident] = []

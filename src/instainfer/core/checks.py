@@ -1,0 +1,138 @@
+"""Checks that the parts of a node's books agree. Tests call this after every event."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .books import Books
+from .errors import InternalError
+from .lifecycle import BUSY, IDLE, IN_USE, LOADED, LOADING, STARTING, STOPPING, UNLOADING
+from .model import BY_PRELOAD, ResidentKey, is_function_template, is_template, templated_function
+from .pool import Container, Pool, Resident
+
+
+def check(books: Books) -> None:
+    """Raise `InternalError` unless all books agree and each accepted request is in exactly one place."""
+    _check_pool(books.pool)
+    if any(books.pool.containers[id_].state not in (BUSY, IDLE) for id_ in books.claims):
+        raise InternalError(f"claimed containers {sorted(books.claims)} are not all busy or idle")
+    for key, template in books.functions.templates.items():
+        users = [user for user in template.users if books.functions.get(user) is None]
+        if users or (not template.users and key not in books.pool.by_function):
+            raise InternalError(f"{key} is there for {users}, which are not")
+        if is_function_template(key) and template.users not in ((), (templated_function(key),)):
+            raise InternalError(f"{key} is there for {template.users}")
+    for key in books.functions.without_template:
+        if books.functions[key].own_template is None:
+            raise InternalError(f"{key} is to get a function template, and never has one")
+    stale = books.guard.stale_memory(set(books.functions), set(books.pool.containers))
+    if stale is not None:
+        raise InternalError(stale)
+    for container in books.pool.containers.values():
+        if books.answer_due_at(container) < books.at and container.state in (IDLE, BUSY):
+            raise InternalError(f"container {container.id} owes an answer and nobody looks")
+    queued = [r.activation for r in books.queue]
+    placed = [c.running for c in books.pool.containers.values() if c.running is not None]
+    if sorted(queued + placed) != sorted(books.requests):
+        raise InternalError(f"requests {sorted(books.requests)} are not those queued {queued} or placed {placed}")
+    for container in books.pool.containers.values():
+        running = container.running
+        if running is not None and books.requests[running].container != container.id:
+            raise InternalError(f"{running} is in {container.id} and believes to be elsewhere")
+        making = [r for r in container.residents.values() if r.is_function_template and r.state is LOADING]
+        if running is not None and container.state is BUSY:
+            calls = books.requests[running].function
+            if any(templated_function(resident.function) != calls for resident in making):
+                raise InternalError(f"{calls} runs in {container.id} beside {making}, which run code there")
+        functions = [key for key in container.residents if not is_template(key)]
+        if any(books.functions.get(key) is None for key in functions):
+            raise InternalError(f"container {container.id} holds a function that nobody knows")
+        namespaces = {books.functions[key].function.namespace for key in functions}
+        namespaces |= {books.functions.templates[k].namespace for k in container.residents if is_template(k)}
+        if namespaces - {container.namespace}:
+            raise InternalError(f"container {container.id} of {container.namespace} holds functions of {namespaces}")
+
+
+def _check_pool(pool: Pool) -> None:
+    """Raise `InternalError` unless the ledger, the indexes and the counts agree with the containers."""
+    pool.ledger.check()
+    entries = pool.ledger.entries()
+    if entries.keys() != pool.containers.keys():
+        raise InternalError("ledger and pool know different containers")
+    for container in pool.containers.values():
+        _check_container(container, *entries[container.id])
+    for what, counted, kept in (
+        (
+            "idle containers",
+            {c.id for c in pool.containers.values() if c.state is IDLE},
+            set(pool.idle),
+        ),
+        ("busy containers", sum(c.state is BUSY for c in pool.containers.values()), pool.busy),
+        ("pre-loads", _preloads(pool), pool.loading),
+        (
+            "stopping bytes",
+            sum(c.limit_bytes for c in pool.containers.values() if c.state is STOPPING),
+            pool.stopping_bytes,
+        ),
+        (
+            "residents",
+            {(c.id, f) for c in pool.containers.values() for f in c.residents},
+            {(c, f) for f, places in pool.by_function.items() for c in places},
+        ),
+        ("copies", _copies(pool), pool.copies),
+        (
+            "owned containers",
+            {(c.owner, c.id) for c in pool.idle.values() if c.owner is not None},
+            {(f, c) for f, places in pool.owned.items() for c in places},
+        ),
+        (
+            "containers being pre-warmed",
+            {(c.owner, c.id) for c in pool.containers.values() if c.state is STARTING and c.running is None},
+            {(f, c) for f, places in pool.prewarming.items() for c in places},
+        ),
+        (
+            "unowned containers",
+            {(c.namespace, c.id) for c in pool.idle.values() if c.owner is None},
+            {(n, c) for n, places in pool.unowned.items() for c in places},
+        ),
+        (
+            "templates to fork from",
+            {(r.function, c.id) for c in pool.idle.values() for r in c.residents.values() if _forkable(r)},
+            {(t, c) for t, places in pool.forkable.items() for c in places},
+        ),
+    ):
+        if counted != kept:
+            raise InternalError(f"{what}: counted {counted}, kept {kept}")
+
+
+def _check_container(container: Container, limit_bytes: int, charges: dict[ResidentKey, int]) -> None:
+    if limit_bytes != container.limit_bytes or charges.keys() != container.residents.keys():
+        raise InternalError(f"ledger and container {container.id} differ")
+    states = [r.state for r in container.residents.values()]
+    in_use = states.count(IN_USE)
+    if in_use > 1 or (in_use and container.state not in (BUSY, STOPPING)):
+        raise InternalError(f"container {container.id} is {container.state} with {in_use} residents in use")
+    if container.state is STARTING and states:
+        raise InternalError(f"container {container.id} has residents before it has started")
+    if container.running is not None and container.state not in (STARTING, BUSY):
+        raise InternalError(f"container {container.id} is {container.state} and runs {container.running}")
+    kept = [charges[r.function] for r in container.residents.values() if r.state is not UNLOADING]
+    if sum(kept) > limit_bytes and len(kept) > 1 and container.state is IDLE:
+        raise InternalError(f"container {container.id} keeps {sum(kept)} bytes above its limit of {limit_bytes}")
+
+
+def _copies(pool: Pool) -> dict[ResidentKey, int]:
+    staying = (r for c in pool.containers.values() for r in c.residents.values())
+    return dict(Counter(r.function for r in staying if r.state is not UNLOADING))
+
+
+def _preloads(pool: Pool) -> int:
+    return sum(_preloading(r) for c in pool.containers.values() for r in c.residents.values())
+
+
+def _preloading(resident: Resident) -> bool:
+    return resident.state is LOADING and resident.origin is BY_PRELOAD
+
+
+def _forkable(resident: Resident) -> bool:
+    return resident.is_template and resident.state is LOADED

@@ -1,0 +1,153 @@
+"""The beginning and the end of residents, which of them end when memory is short, and when containers must report.
+
+`Residents` is the third layer of a node's `Books`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set
+
+from .decisions import Offload
+from .lifecycle import LOADED, LOADING, UNLOADING
+from .model import BY_PRELOAD, FROM_LIBRARIES, FunctionKey, Origin, ResidentKey, templated_function
+from .pool import Container, Resident
+from .requests import Request
+from .worth import Worth
+
+#: Seconds that making a template may take in all. The runtime may make it several times, each time without one more
+#: module that does not survive a fork.
+TEMPLATE_LIMIT_S = 300.0
+
+
+class Residents(Worth):
+    def add_resident(self, container: Container, key: ResidentKey, origin: Origin, reason: str) -> Resident:
+        resident = Resident(key, container.id, LOADING, origin, self.at, reason)
+        self.pool.add(resident, self.estimate_in(container, key))
+        self._expect_load(resident)
+        return resident
+
+    def unload(self, resident: Resident) -> None:
+        """Note that the end of a resident was asked for or has begun."""
+        self.pool.set_resident_state(resident, UNLOADING)
+        self._expect(resident, 0.0)
+
+    def offload(self, resident: Resident, reason: str) -> None:
+        self.unload(resident)
+        self.out.append(Offload(resident.container, resident.function, reason))
+
+    def _count_end(self, resident: Resident) -> None:
+        if resident.origin is BY_PRELOAD and not resident.served and not resident.is_template:
+            self.preloads.wasted += 1
+
+    def end_templates(self, template: ResidentKey, reason: str) -> None:
+        for _, resident in list(self.pool.residents_of(template)):
+            if resident.state in (LOADING, LOADED):
+                self.offload(resident, reason)
+
+    # -- making way ----------------------------------------------------------------------------------------------------
+
+    def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
+        """End all functions of a container but one. Returns the others, with those that are being ended already."""
+        others = [r for r in container.residents.values() if not r.is_template and r.function != key]
+        if not others:
+            return ()
+        for other in others:
+            if other.state is not UNLOADING:
+                self.unload(other)
+        return tuple([other.function for other in others])
+
+    def _end_makings(self, container: Container, key: FunctionKey) -> None:
+        """End the function templates of other functions that are being made in a container, before a call of `key`.
+
+        Until such a template stands stopped, it runs its function's code.
+        """
+        for resident in list(container.residents.values()):
+            making = resident.is_function_template and resident.state is LOADING
+            if making and templated_function(resident.function) != key:
+                self.offload(resident, f"it is not made yet, and {key} runs here")
+
+    def _make_room_for(self, container: Container, key: FunctionKey) -> None:
+        """End function templates, those that are worth least first, until a load of `key` fits beside the others.
+
+        The template that the load is forked from stays.
+        """
+        lacks_bytes = self.estimate_in(container, key) - self.pool.ledger.free_in(container.id)
+        if lacks_bytes > 0:
+            lacks_bytes -= self.pool.freeing_in(container)
+        if lacks_bytes <= 0:
+            return
+        own = self.functions[key].own_template
+        ending = [r for r in container.residents.values() if r.is_function_template and r.state is LOADED]
+        ending.sort(key=lambda r: (self.template_worth_s(r.function), r.function))
+        for resident in ending:
+            if lacks_bytes > 0 and resident.function != own:
+                lacks_bytes -= self.pool.ledger.charged(container.id, resident.function)
+                self.offload(resident, f"room for {key}")
+
+    def shrink(self, container: Container) -> None:
+        """End the residents that are worth least until a container is within its limit again.
+
+        Measurements can show that residents are larger than estimated. At least one resident stays. Function templates
+        go first: what was learned of the container's room is that there is none for them.
+        """
+        excess = -self.pool.ledger.free_in(container.id)
+        if excess > 0:
+            excess -= self.pool.freeing_in(container)
+        if excess <= 0:
+            return
+        kept = [r for r in container.residents.values() if r.state is not UNLOADING]
+        used = {self.functions[r.function].template for r in kept if r.source is FROM_LIBRARIES and not r.is_template}
+        kept.sort(key=lambda r: (_shrinks(r, used), self._spared_s(r), r.function))
+        for resident in kept[:-1]:
+            if excess > 0:
+                excess -= self.pool.ledger.charged(container.id, resident.function)
+                self.offload(resident, "measured memory is above the container's limit")
+
+    def _spared_s(self, resident: Resident) -> float:
+        """What residents of one rank are compared by when memory is short."""
+        key = resident.function
+        return self.template_worth_s(key) if resident.is_function_template else self.worth_s(key)
+
+    # -- what containers owe -------------------------------------------------------------------------------------------
+
+    def expect_answer(self, request: Request, container: Container) -> None:
+        """Start the time limit of a call. If its function has to be loaded first, the limit counts twice: for the load
+        and for the run."""
+        limit_s = self.functions[request.function].function.timeout_s
+        request.answer_by = self.at + (limit_s if request.loaded else 2 * limit_s) + self.settings.answer_grace_s
+        self.timers.arm(request.answer_by, container.answer_timer)
+
+    def _expect(self, resident: Resident, limit_s: float) -> None:
+        """Start the time within which a container has to report the end of a resident's load, or its end."""
+        resident.due_at = self.at + limit_s + self.settings.answer_grace_s
+        self.timers.arm(resident.due_at, f"answer {resident.container}")
+
+    def _expect_load(self, resident: Resident) -> None:
+        if resident.is_template:
+            self._expect(resident, TEMPLATE_LIMIT_S)
+        else:
+            self._expect(resident, self.functions[resident.function].function.timeout_s)
+
+    def answer_due_at(self, container: Container) -> float:
+        """When the next report of a container is due. ``inf`` if it has nothing to report."""
+        request = self.requests.get(container.running) if container.running is not None else None
+        due_at = math.inf if request is None else request.answer_by
+        for resident in container.residents.values():
+            # The limit of a call includes the loads that it waits for.
+            if resident.state is UNLOADING or (resident.state is LOADING and request is None):
+                due_at = min(due_at, resident.due_at)
+        return due_at
+
+
+def _shrinks(resident: Resident, used: Set[ResidentKey | None]) -> int:
+    """Sort key for ending residents when memory is short, lowest first.
+
+    0: function templates. 1: pre-loaded functions, which are guesses. 2: library templates that no resident there was
+    forked from. 3: functions that calls left there. 4: library templates that residents there were forked from.
+    """
+    if resident.is_function_template:
+        return 0
+    if resident.is_template:
+        return 4 if resident.function in used else 2
+    return 1 if resident.origin is BY_PRELOAD else 3
