@@ -5,9 +5,9 @@ or `Unloadable` if the load fails. From then on the manager sends one message at
 answers with `Answered`, or a `Warm`, which it answers with `Warmed`.
 
 A function template (ADR 21) goes on by itself after `Prepared`. It sends `Standing` when it can be forked; or `Unfit`,
-or `Proven`, and ends. A standing one is sent `Fork` messages, each with three descriptors: the socket, stdout and stderr
-of the process to be forked. The template does not answer them. The forked process sends `Born` and `Prepared` over its
-own socket, and is sent an `Ask` like any other process.
+or `Proven`, and ends. A standing one is sent `Fork` messages, each with three descriptors: the socket, stdout and
+stderr of the process to be forked. The template does not answer them. The forked process sends `Born` and `Prepared`
+over its own socket, and is sent an `Ask` like any other process.
 
 The process sends nothing that the manager can measure itself. So every duration is the time between two messages on
 the manager's clock.
