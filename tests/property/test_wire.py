@@ -62,6 +62,8 @@ functions = st.builds(
     template=st.none() | templates,
 )
 
+sources = st.sampled_from(["nothing", "libraries", "function"])
+
 SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
     (
         messages.COMMANDS,
@@ -69,6 +71,7 @@ SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
             st.builds(messages.Define, functions),
             st.builds(messages.Load, keys),
             st.builds(messages.LoadTemplate, templates),
+            st.builds(messages.LoadFunctionTemplate, keys, keys, st.booleans()),
             st.builds(messages.Run, keys, keys, env, bodies),
             st.builds(messages.Offload, keys),
             st.just(messages.Stop()),
@@ -78,7 +81,7 @@ SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
         messages.REPORTS,
         st.one_of(
             st.builds(messages.Ready, pids, words, sizes),
-            st.builds(messages.Loaded, keys, seconds, seconds, sizes, words, sizes, st.booleans(), modules, reasons),
+            st.builds(messages.Loaded, keys, seconds, seconds, sizes, words, sizes, sources, modules, reasons),
             st.builds(messages.LoadFailed, keys, failure, sizes),
             st.builds(messages.Gone, keys, maybe_failure, sizes),
             st.builds(

@@ -51,7 +51,7 @@ class FunctionProcess(Process):
         becomes a function template. `proves`: it answers the function's sample before that. Raises OSError when it
         cannot be started (no such interpreter, no memory).
         """
-        self.library_template = template
+        self.library_template = self.forked_from = template
         self._may_have_uid = own_uid and template is not None
         env = {**self.environment(), **self.function.env}
         if template is None:

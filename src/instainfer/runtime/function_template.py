@@ -15,6 +15,7 @@ from .memory import children
 from .process import Listening, State
 from .templates import TemplateProcess
 
+GUESS_FORKED_BYTES = 4 * 1024 * 1024
 _MOST_MAKING_S = 120.0
 """Limit in seconds on the load, and again on the warm-up and the proof that it can be forked."""
 
@@ -43,8 +44,8 @@ class FunctionTemplate(FunctionProcess):
         self.time_limit_s = min(function.timeout_s, _MOST_MAKING_S)
         self.begin()
         self.proves = proves
-        self.forked_bytes = 0
-        """Size of the resident that was forked from it first. 0 before that."""
+        self.forked_bytes = GUESS_FORKED_BYTES
+        """Size of a resident that is forked from it: as measured of the latest one, a guess before that."""
         self.says_it_stands = False
         self.is_stopped = False
         self.is_cleared = False

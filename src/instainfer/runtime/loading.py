@@ -98,6 +98,33 @@ class Loading:
             return True
         return self.function_templates.want_no_more(key)
 
+    def measure(self, process: Process) -> int:
+        """Measure the memory of a process exactly, and return it."""
+        heirs = self._heirs(process)
+        if heirs:
+            # They share pages of which they are charged nothing. Everything that is not their own is its.
+            shared_bytes = sum(each.meter.shared() for each in (process, *heirs))
+            return process.meter.assume(max(0, shared_bytes - sum(heir.resident_bytes for heir in heirs)))
+        size_bytes = process.meter.measure()
+        if isinstance(process, Resident) and isinstance(process.template, FunctionTemplate):
+            process.template.forked_bytes = size_bytes
+        return size_bytes
+
+    def _heirs(self, process: Process) -> list[Process]:
+        """The processes that were forked from this one, and what was forked from them."""
+        heirs: list[Process] = []
+        for other in self.processes():  # templates come before what is forked from them
+            if other.forked_from is not None and other.forked_from in (process, *heirs) and other.pid is not None:
+                heirs.append(other)
+        return heirs
+
+    def has_left(self, process: Process) -> None:
+        """A process is gone. What it shared with the processes that were forked from it is theirs now."""
+        for other in self.processes():
+            if other.forked_from is process:
+                other.meter.is_orphaned()
+                self._host.watch.hurry()
+
     def wanted_of_others(self, function: str) -> list[str]:
         """The loads of other functions and of their templates that have not begun, by their keys."""
         templates = [wanted.key for name, wanted in self.function_templates.wanted.items() if name != function]

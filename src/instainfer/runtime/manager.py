@@ -97,6 +97,9 @@ class Manager:
     def spare(self) -> list[Process]:
         return self._loading.spare()
 
+    def measure(self, process: Process) -> int:
+        return self._loading.measure(process)
+
     def template_of(self, process: Process) -> Process | None:
         template = process.template if isinstance(process, Resident) else None
         return template if isinstance(template, FunctionTemplate) and self._loading.is_there(template) else None
@@ -313,7 +316,7 @@ class Manager:
                 self.load_has_failed(process.key, failure, logs)
             else:
                 self.report(Gone(process.key, failure, self.watch.total_bytes()))
-            self._progress.shares_no_more(process)
+            self._loading.has_left(process)
 
     def call_has_failed(self, resident: Resident | None, key: str, failure: Failure) -> None:
         """Report a call whose time limit has passed before its function got the request."""

@@ -1,10 +1,16 @@
 """Measures the memory of a function's processes: the memory that only their end would free.
 
 That is their anonymous and shared memory. Clean pages of files, such as mapped weights and libraries, are the kernel's
-cache, which all containers share and which gives way. A page that n processes share, as a template and what was forked
-from it do, counts as 1/n (PSS), so that sums are true; the kernel walks the page tables for it, milliseconds for a
-gigabyte. The size of the resident set costs microseconds and is never below it, but does not tell when a shared page
-becomes a process's own. Hence `Meter`: exact when it matters, corrected by what can be had cheaply since then.
+cache, which all containers share and which gives way.
+
+A process shares the pages of the template that it was forked from until it writes to them. These pages are the
+template's: it stands still, so its size stays as it was measured when it was made. Of the forked process only its own
+pages count. Where several processes share pages that are no template's, each has a page for 1/n (PSS), so that sums are
+true.
+
+The kernel walks the page tables for an exact measurement, milliseconds for a gigabyte. The size of the resident set
+costs microseconds and is never below it, but does not tell when a shared page becomes a process's own. Hence `Meter`:
+exact when it matters, corrected by what can be had cheaply since then.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from typing import NamedTuple
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MIB = 1024 * 1024
 _CHARGED = (b"Pss_Anon:", b"Pss_Shmem:")
+_OWN = b"Private_Dirty:"
 
 
 class _Rss(NamedTuple):
@@ -43,18 +50,30 @@ def _rss(pid: int) -> _Rss:
 
 def charged_bytes(pid: int) -> int:
     """The memory that a process is charged. 0 when it has ended. RSS on kernels that do not report the parts of PSS."""
+    told = _rollup(pid)
+    if all(name in told for name in _CHARGED):
+        return sum(told[name] for name in _CHARGED)
+    return told.get(b"Pss:", _rss(pid).total_bytes)
+
+
+def own_bytes(pid: int) -> int:
+    """The pages that a process shares with no other. `charged_bytes` on kernels that do not report them."""
+    own = _rollup(pid).get(_OWN)
+    return charged_bytes(pid) if own is None else own
+
+
+def _rollup(pid: int) -> dict[bytes, int]:
+    """The sums over the memory of a process, in bytes by the kernel's names. Empty when they cannot be had."""
     told: dict[bytes, int] = {}
     try:
         with open("/proc/{}/smaps_rollup".format(pid), "rb") as rollup:
             for line in rollup:
-                if line.startswith(b"Pss"):
+                if line.startswith((b"Pss", b"Private")):
                     name, kib, _ = line.split()
                     told[name] = int(kib) * 1024
     except OSError:
         pass
-    if all(name in told for name in _CHARGED):
-        return sum(told[name] for name in _CHARGED)
-    return told.get(b"Pss:", _rss(pid).total_bytes)
+    return told
 
 
 def children(pid: int) -> list[int]:
@@ -101,9 +120,13 @@ class Meter:
         self._exact_bytes = 0
         self._anonymous_bytes = 0
         self._is_doubtful = False
+        self._is_forked = False
+        self._is_fixed = False
 
-    def begin(self, pid: int) -> None:
+    def begin(self, pid: int, *, is_forked: bool = False) -> None:
+        """`is_forked`: from a template, which is charged for the pages that they share."""
         self.pids = [pid]
+        self._is_forked = is_forked
 
     def find(self, adopted: Iterable[int] = (), others: Collection[int | None] = ()) -> None:
         """Find the processes that it has started. `adopted` are those of them whose parents have ended. `others` are
@@ -112,33 +135,55 @@ class Meter:
 
     def measure(self) -> int:
         """Measure the memory exactly, which takes milliseconds for a gigabyte."""
-        self._is_doubtful = False
-        self._anonymous_bytes = self._sum_anonymous()
-        self._exact_bytes = sum(map(charged_bytes, self.pids))
-        return self._exact_bytes
+        # Pages that a forked process shares with processes that it has started are nobody's own.
+        alone = self._is_forked and len(self.pids) == 1
+        return self.assume(own_bytes(self.pids[0]) if alone else self.shared())
+
+    def shared(self) -> int:
+        """The memory with the due part of all pages that others share, whoever is charged for those."""
+        return sum(map(charged_bytes, self.pids))
 
     def assume(self, size_bytes: int) -> int:
-        """Take this size for the exact one, until the next exact measurement."""
-        self._is_doubtful = True
+        """Take this size for the exact one."""
+        self._is_doubtful = False
         self._anonymous_bytes = self._sum_anonymous()
         self._exact_bytes = size_bytes
         return size_bytes
 
     def glance(self) -> int:
         """The last exact measurement, plus the growth of anonymous memory since then."""
+        if self._is_fixed:
+            return self._exact_bytes
         return max(0, self._exact_bytes + self._sum_anonymous() - self._anonymous_bytes)
 
+    def exact(self) -> int:
+        """Measure the memory exactly, unless it is known to be as it was."""
+        return self._exact_bytes if self._is_fixed and not self._is_doubtful else self.measure()
+
     def doubt(self) -> None:
-        """Note that another number of processes may share its pages now."""
+        """Note that the exact measurement may hold no longer."""
         self._is_doubtful = True
+
+    def is_orphaned(self) -> None:
+        """The template that it was forked from has ended. What they shared is charged here from now on."""
+        self._is_forked = False
+        self._is_doubtful = True
+
+    def fix(self) -> None:
+        """It stands still from now on, as a template does: its size changes only when `is_orphaned` is called."""
+        self._is_fixed = True
 
     @property
     def is_stale(self) -> bool:
         """Whether to measure exactly again: after `doubt`, or when the memory has changed by more than a mebibyte."""
-        return self._is_doubtful or abs(self._sum_anonymous() - self._anonymous_bytes) > _MIB
+        if self._is_doubtful or self._is_fixed:
+            return self._is_doubtful
+        return abs(self._sum_anonymous() - self._anonymous_bytes) > _MIB
 
     def most(self) -> int:
         """An upper bound of its memory, which costs microseconds."""
+        if self._is_fixed and not self._is_doubtful:
+            return self._exact_bytes
         return sum(_rss(pid).total_bytes for pid in self.pids)
 
     def _sum_anonymous(self) -> int:

@@ -74,6 +74,8 @@ class Process:
         self.is_reaped = False
         self.is_child = True
         """Whether its head is a child of the manager. Those of function templates are not; the kernel reaps them."""
+        self.forked_from: Process | None = None
+        """The template that it is forked from, whether that still exists or not."""
         self.meter = Meter()
         self.resident_bytes = 0
         """Its memory as measured last. For a waiting resident, the invoker knows the same value."""
@@ -140,7 +142,7 @@ class Process:
 
     def is_born(self, pid: int) -> None:
         self.pid = pid
-        self.meter.begin(pid)
+        self.meter.begin(pid, is_forked=self.forked_from is not None)
 
     def begin(self) -> None:
         """Start its time limit now."""

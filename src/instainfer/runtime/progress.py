@@ -23,7 +23,7 @@ from ..wire.calls import (
 )
 from ..wire.forks import Made, Unfit
 from ..wire.framing import ProtocolError
-from ..wire.messages import Failure, Loaded, Measured
+from ..wire.messages import Failure, Loaded
 from .ends import Ends, Farewell
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
@@ -137,10 +137,9 @@ class Progress:
         template.resident_bytes = template.meter.measure()
         if self._host.watch.is_over_limit(template):
             return
+        template.meter.fix()
         template.state = State.READY
         template.deadline_at = None
-        if template.library_template is not None:
-            self.sharing_has_changed(template.library_template)
         self._host.report(
             Loaded(
                 template.key,
@@ -182,18 +181,17 @@ class Progress:
         if resident.is_background:
             self._loading.bring_forward(resident)
         template = resident.template
-        if isinstance(template, FunctionTemplate) and template.forked_bytes:
-            resident.resident_bytes = resident.meter.assume(template.forked_bytes)  # measuring takes as long as forking
+        if isinstance(template, FunctionTemplate):
+            # It is measured soon: that takes as long as forking, and a call may wait.
+            resident.resident_bytes = resident.meter.assume(template.forked_bytes)
+            resident.meter.doubt()
+            self._host.watch.hurry()
         else:
             resident.resident_bytes = resident.meter.measure()
-        if isinstance(template, FunctionTemplate):
-            template.forked_bytes = resident.resident_bytes
-        elif self._host.watch.is_over_limit(resident):
-            return
+            if self._host.watch.is_over_limit(resident):
+                return
         resident.state = State.READY
         resident.deadline_at = None
-        if template is not None:
-            self.sharing_has_changed(template)
         assert resident.prepared is not None
         self._host.report(
             Loaded(
@@ -207,33 +205,6 @@ class Progress:
                 modules=resident.prepared.modules,
             )
         )
-
-    def shares_no_more(self, process: Process) -> None:
-        """A process is gone. The template that it was forked from has its memory for itself again."""
-        if isinstance(process, Resident):
-            template: Process | None = process.template
-        elif isinstance(process, FunctionTemplate):
-            template = process.library_template
-        else:
-            return
-        if isinstance(template, (TemplateProcess, FunctionTemplate)) and self._loading.is_there(template):
-            self.sharing_has_changed(template)
-
-    def sharing_has_changed(self, template: TemplateProcess | FunctionTemplate) -> None:
-        """Measure anew a template and the processes forked from it, which share memory, since one has come or gone."""
-        for process in self._family(template):
-            process.meter.doubt()
-        # The pages of a function template are walked while the call that was forked from it is answered: not now.
-        if isinstance(template, TemplateProcess) and template.state is State.READY and not self._host.is_serving:
-            template.resident_bytes = template.meter.measure()
-            self._host.report(Measured({template.key: template.resident_bytes}, self._host.watch.total_bytes()))
-        self._host.watch.hurry()
-
-    def _family(self, template: TemplateProcess | FunctionTemplate) -> list[Process]:
-        """A template, and the processes forked from it that are loaded."""
-        forked: list[Process] = [r for r in self._loading.residents.values() if r.template is template]
-        forked += [each for each in self._loading.function_templates.values() if each.library_template is template]
-        return [template, *(process for process in forked if process.state is State.READY)]
 
     def on_template_message(self, process: TemplateProcess, message: Any) -> None:
         if process.state is not State.LOADING:
@@ -255,6 +226,7 @@ class Progress:
         process.resident_bytes = process.meter.measure()
         if self._host.watch.is_over_limit(process):
             return
+        process.meter.fix()
         process.state = State.READY
         process.deadline_at = None
         left_out = {**self._loading.templates.left_out.get(process.key, {}), **message.skipped}

@@ -33,7 +33,7 @@ class Resident(FunctionProcess):
     ) -> None:
         """Start the process. Raises OSError when that is not possible (no such interpreter, no memory)."""
         super().__init__(function.key, function, scratch, listening)
-        self.template = template
+        self.template = self.forked_from = template
         """The template that it is forked from. None: it is started from nothing."""
         self.fork_limit_s = self.time_limit_s
         self.born_by: float | None = None

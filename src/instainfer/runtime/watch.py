@@ -31,6 +31,9 @@ class Watched(Protocol):
     def template_of(self, process: Process) -> Process | None:
         """The function template that a process was forked from, if that template is still there."""
 
+    def measure(self, process: Process) -> int:
+        """Measure the memory of a process exactly."""
+
     def ending_bytes(self) -> int: ...
 
     def fail(self, process: Process, failure: Failure) -> None:
@@ -81,7 +84,7 @@ class Watch:
             known_bytes = process.resident_bytes
             is_idle = process.state is State.READY
             if is_idle and process.meter.is_stale:
-                process.meter.measure()
+                self._manager.measure(process)
             process.resident_bytes = process.meter.glance()
             if is_idle and abs(process.resident_bytes - known_bytes) > _WORTH_TELLING_BYTES:
                 idle[process.key] = process.resident_bytes
@@ -162,14 +165,14 @@ class Watch:
         processes = self._manager.processes()
         if not self._limit_bytes or sum(map(_at_most, processes)) <= self._limit_bytes:
             return False
-        return sum(p.meter.glance() if _is_known(p) else p.meter.measure() for p in processes) > self._limit_bytes
+        return sum(p.meter.glance() if _is_known(p) else p.meter.exact() for p in processes) > self._limit_bytes
 
 
 def _exceed(limit_bytes: int, *processes: Process) -> bool:
     """Whether processes use more than this together. Measures exactly only if a quick estimate is above it."""
     if sum(process.meter.most() for process in processes) <= limit_bytes:
         return False
-    return sum(process.meter.measure() for process in processes) > limit_bytes
+    return sum(process.meter.exact() for process in processes) > limit_bytes
 
 
 def _is_known(process: Process) -> bool:
