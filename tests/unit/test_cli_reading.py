@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from cli_harness import ACTION, AT, ID, NOW_MS, Platform, Run, record, runner
 
+from instainfer.cli.views import resident_name
+from instainfer.core.model import function_template_key
+
 MIB = 1024 * 1024
 
 SUMMARY = {key: value for key, value in record({}).items() if key not in ("response", "logs")} | {"statusCode": 0}
@@ -239,6 +242,11 @@ def test_status_says_what_is_resident_where_and_why(
         *ISOLATION,
     ):
         assert part in words
+
+
+def test_a_function_template_is_not_shown_as_its_function() -> None:
+    assert resident_name("guest/resnet50@0.0.1") == "resnet50"
+    assert resident_name(function_template_key("guest/resnet50@0.0.1")) == "template of resnet50"
 
 
 def test_status_of_an_empty_node(run: Run, platform: Platform) -> None:

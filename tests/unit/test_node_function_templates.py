@@ -19,8 +19,10 @@ from instainfer.core.model import (
     function_template_key,
     template_key,
 )
+from instainfer.core.ports import FunctionView, NodeView, PreloadPlan, SuggestLoad
 from instainfer.core.registry import GUESS_FORK_S, GUESS_FORKED_BYTES
 from instainfer.invoker.snapshot import snapshot
+from instainfer.policy.memoryless import Memoryless
 
 OWN, OTHER = function_template_key(A), function_template_key(B)
 UNFIT = Failure(FailureKind.LOAD_FAILED, "a thread is left after warmup()")
@@ -244,3 +246,32 @@ def test_pre_loading_sees_that_only_the_fork_is_saved_where_a_template_stands() 
     assert view.resident_bytes == 100 * MIB
     other = books.functions.view(B, books.pool)
     assert (other.template, other.load_s) == (template_key("t", "env"), pytest.approx(1.5))
+
+
+class Once(Memoryless):
+    """Suggests one load when it is told to."""
+
+    active = True
+
+    def __init__(self) -> None:
+        self.suggestion: SuggestLoad | None = None
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        return 0.0
+
+    def plan(self, view: NodeView) -> PreloadPlan:
+        suggestion, self.suggestion = self.suggestion, None
+        return PreloadPlan(() if suggestion is None else (suggestion,))
+
+
+def test_a_fork_elsewhere_is_sooner_than_the_rest_of_a_load() -> None:
+    policy = Once()
+    node = new_node(1024, preloader=policy, max_loads=2)
+    node.serve(0.0, "node-c1", "a1", A)
+    stands(node, 4.0)
+    node.serve(5.0, "node-c2", "b1", B)
+    policy.suggestion = SuggestLoad("node-c2", A, 100 * MIB, 1.0, (), "why not")
+    gone = node.tell(e.ResidentGone(8.0, "node-c1", A, Failure(FailureKind.CRASHED, "killed")))
+    assert [(x.container, x.function) for x in gone if isinstance(x, d.Load)] == [("node-c2", A)]
+    run = only(node.call(8.1, "a2", A), d.Run)
+    assert (run.container, run.start_kind) == ("node-c1", StartKind.FORKED)

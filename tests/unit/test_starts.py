@@ -89,6 +89,7 @@ def test_preloaded_is_what_a_call_would_find_loaded() -> None:
     assert not is_preloaded(status(ready, state="busy"), "f")
     assert not is_preloaded(status(resident("f")), "f")
     assert not is_preloaded(status(ready, resident("template:guest/env", "loading")), "f")
+    assert not is_preloaded(status(ready | {"function": "loaded:guest/f@0.0.1"}), "f")
 
 
 def test_residents_are_counted_until_nothing_changes() -> None:

@@ -142,9 +142,9 @@ class _Layout:
 
 
 def _cells(resident: Shape) -> tuple[str, ...]:
-    worth = resident["value"]
+    worth, key = resident["value"], resident["function"]
     return (
-        short_name(resident["function"]),
+        resident_name(key),
         resident["state"].replace("_", " "),
         _ORIGINS[resident["origin"]],
         size(resident["bytes"]),
@@ -165,6 +165,11 @@ def _doing(container: Shape) -> str:
 def short_name(key: str) -> str:
     """The name of a function without namespace and version: ``resnet50`` for ``guest/resnet50@0.0.1``."""
     return key.partition("/")[2].rpartition("@")[0] or key
+
+
+def resident_name(key: str) -> str:
+    """The name of a resident. A function template, ``loaded:guest/resnet50@0.0.1``, is named after its function."""
+    return f"template of {short_name(key)}" if key.startswith("loaded:") else short_name(key)
 
 
 def _share(part: float, whole: float, width: int) -> int:

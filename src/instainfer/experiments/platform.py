@@ -162,6 +162,8 @@ def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> d
         "INSTAINFER_NODE__MEMORY_MB": str(memory_mb),
         "INSTAINFER_NODE__RETAIN": str(setting.retain).lower(),
         "INSTAINFER_NODE__TEMPLATES": str(setting.templates).lower(),
+        # The experiments compare starts without them; a simulated platform has none either, unless asked.
+        "INSTAINFER_NODE__FUNCTION_TEMPLATES": "false",
         "INSTAINFER_NODE__FAST_INIT": str(setting.templates).lower(),
         **policies,
     }

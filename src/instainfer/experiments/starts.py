@@ -164,6 +164,7 @@ def is_preloaded(status: Status, function: str) -> bool:
         return False
     return any(
         short_name(resident["function"]) == function
+        and not is_template(resident["function"])
         and resident["state"] == "loaded"
         and resident["origin"] == "preload"
         for container in _containers(status)
@@ -204,7 +205,9 @@ def _start(client: Client, function: str, args: Mapping[str, Any]) -> Start:
         resident["bytes"]
         for container in _containers(client.status())
         for resident in container["residents"]
-        if short_name(resident["function"]) == function and resident["state"] == "loaded"
+        if short_name(resident["function"]) == function
+        and resident["state"] == "loaded"
+        and not is_template(resident["function"])
     ]
     return Start(function, kind, phases, max(sizes, default=None))
 

@@ -125,7 +125,10 @@ def _parse(path: Path, number: int, line: str) -> Mapping[str, Any]:
 
 
 def short_name(key: str) -> str:
-    """Shorten ``namespace/name@version`` to ``name``, and ``template:namespace/environment`` to ``environment``."""
+    """Shorten ``namespace/name@version`` to ``name``, and ``template:namespace/environment`` to ``environment``.
+
+    A function template, ``loaded:namespace/name@version``, has the name of its function.
+    """
     return key.rpartition("/")[2].partition("@")[0]
 
 
