@@ -25,7 +25,7 @@ from instainfer.core.model import (
 
 Play: TypeAlias = Callable[[Callable[[Stage[Any]], Awaitable[None]]], None]
 
-MAKES_THEM: Final = ("memory", "memory, slow ends", "memory, ends awaited")
+MAKES_THEM: Final = ("memory", "memory, slow ends", "memory, ends awaited", "process")
 """The stages of the backends that make function templates. A backend joins with its name in `STAGES`."""
 
 

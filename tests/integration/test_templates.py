@@ -370,14 +370,14 @@ def test_shared_memory_is_charged_once(tmp_path: Path, environment: Environment)
             for spec in specs:
                 sizes[spec.key] = (await loaded(w, container, spec)).resident_bytes
 
-            def is_shared(event: MemoryMeasured) -> bool:
-                sizes.update(event.resident_bytes)
-                # One that could not be read in this round counts as nothing: wait for a round in which all were.
-                return min(sizes.values()) > 0 and max(sizes.values()) < 30 * MIB and sum(sizes.values()) < 90 * MIB
-
-            await w.wait_for(MemoryMeasured, is_shared)
-            assert sum(sizes.values()) > 60 * MIB
+            assert max(sizes[spec.key] for spec in specs) < 10 * MIB, "of a forked process only its own pages count"
             assert 60 * MIB < w.backend.used_bytes() < 110 * MIB
+            await offloaded(w, container, KEY)
+            measured = await w.wait_for(
+                MemoryMeasured, lambda event: sum(dict(event.resident_bytes).values()) > 60 * MIB
+            )
+            assert set(dict(measured.resident_bytes)) == {spec.key for spec in specs}, "the pages are theirs now"
+            assert w.backend.used_bytes() < 110 * MIB
 
     asyncio.run(scenario())
 

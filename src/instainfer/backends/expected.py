@@ -52,6 +52,8 @@ class Expected:
         self._runs[activation] = (function, now)
         self._will_be_loaded(function, template, now)
         self._ends.update(key for key in (*self._loaded, *self._loads) if key != function and not is_template(key))
+        own = function_template_key(function)
+        self._ends.update(key for key in self._loads if key != own and is_function_template(key))
 
     def offload(self, key: ResidentKey) -> None:
         self._ends.add(key)
