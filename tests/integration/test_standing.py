@@ -35,7 +35,7 @@ safety = ForkSafety()
 {load}
 connection.warm_up = warm_up
 connection.prepared()
-stand(connection, safety)
+stand(connection, safety, folder)
 while True:
     ask = connection.receive_ask()
     connection.answer(json.dumps(main(json.loads(ask.args))).encode(), None)
@@ -85,7 +85,7 @@ class Template(Peer):
         """A forked process that waits for its first request, and its id."""
         ours, theirs = socket.socketpair()
         self.peers.append(Peer(ours))
-        message = TO_PROCESS.encode(Fork(str(self.folder / str(len(self.peers)))))
+        message = TO_PROCESS.encode(Fork())
         with theirs, open(os.devnull, "wb") as nowhere:
             socket.send_fds(self.sock, [message], [theirs.fileno(), nowhere.fileno(), nowhere.fileno()])
         self.wake()
@@ -158,7 +158,7 @@ def test_calls_are_answered_by_forked_processes_which_share_nothing_but_what_was
         assert [answer["calls"] for answer in answers] == [["warm-up", "call"]] * 2
         for name in ("random", "home", "temporary"):
             assert answers[0][name] != answers[1][name], name
-        assert answers[0]["home"] == answers[0]["temporary"] == str(tmp_path / "1")
+        assert answers[0]["home"] == answers[0]["temporary"] == str(tmp_path / "resident-1")
 
 
 def test_forked_processes_have_offsets_of_their_own_in_open_files(tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ class Connection:
         flush_c_output()
         self._sock.sendall(FROM_PROCESS.encode(message))
 
+    def send_at_once(self, message: Any) -> None:
+        """Send a message from a process in which no code of the function has written anything yet."""
+        self._sock.sendall(FROM_PROCESS.encode(message))
+
     def prepared(self) -> None:
         """Tell the manager that the function is loaded."""
         modules = imported.of_environment(self._known_modules) if self._learns else []

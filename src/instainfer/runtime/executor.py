@@ -49,7 +49,7 @@ def serve(connection: Connection, prepare: Prepare) -> int:
         from .forksafe import ForkSafety
         from .standing import stand
 
-        connection.stand = partial(stand, connection, ForkSafety(), proves=prepare.proves)
+        connection.stand = partial(stand, connection, ForkSafety(), prepare.scratch, proves=prepare.proves)
     if function.style == "action":
         from . import action
 

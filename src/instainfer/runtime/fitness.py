@@ -27,6 +27,7 @@ from contextlib import suppress
 from functools import partial
 
 from .forksafe import ForkSafety
+from .hugepages import gather
 from .memory import children
 from .renewal import renew
 
@@ -63,6 +64,7 @@ def _make_fit() -> None:
     gc.freeze()  # otherwise the collector of a forked process would write into every shared object
     with suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
+    gather()
 
 
 def pause_openmp() -> None:

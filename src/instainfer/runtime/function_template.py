@@ -7,7 +7,7 @@ import signal
 import time
 from contextlib import suppress
 
-from ..wire.calls import TO_PROCESS, Fork
+from ..wire.calls import RESIDENT_FOLDER, TO_PROCESS, Fork
 from ..wire.messages import Function
 from . import tracing
 from .function_process import FunctionProcess
@@ -15,7 +15,6 @@ from .memory import children
 from .process import Listening, State
 from .templates import TemplateProcess
 
-GUESS_FORKED_BYTES = 4 * 1024 * 1024
 _MOST_MAKING_S = 120.0
 """Limit in seconds on the load, and again on the warm-up and the proof that it can be forked."""
 
@@ -44,8 +43,8 @@ class FunctionTemplate(FunctionProcess):
         self.time_limit_s = min(function.timeout_s, _MOST_MAKING_S)
         self.begin()
         self.proves = proves
-        self.forked_bytes = GUESS_FORKED_BYTES
-        """Size of a resident that is forked from it: as measured of the latest one, a guess before that."""
+        self.forked_bytes = 0
+        """Size of the first resident that was forked from it, when that had just been forked. 0 before that."""
         self.says_it_stands = False
         self.is_stopped = False
         self.is_cleared = False
@@ -82,13 +81,13 @@ class FunctionTemplate(FunctionProcess):
             self._wake()
 
     def next_scratch(self) -> str:
-        """A folder for the next resident that is forked from it, which creates the folder itself."""
-        self._count += 1
-        return os.path.join(self.scratch, "resident-{}".format(self._count))
+        """The folder that the next resident forked from it will have. The template creates it."""
+        return os.path.join(self.scratch, RESIDENT_FOLDER.format(self._count + 1))
 
-    def fork(self, scratch: str, sock: int, stdout: int, stderr: int) -> None:
+    def fork(self, sock: int, stdout: int, stderr: int) -> None:
         """Ask it to fork a process that gets these descriptors. The forked process reports itself. Raises OSError."""
-        self.channel.send(TO_PROCESS.encode(Fork(scratch)), (sock, stdout, stderr))
+        self.channel.send(TO_PROCESS.encode(Fork()), (sock, stdout, stderr))
+        self._count += 1
         if self.is_stopped:
             self._wake()
         else:

@@ -105,10 +105,7 @@ class Loading:
             # They share pages of which they are charged nothing. Everything that is not their own is its.
             shared_bytes = sum(each.meter.shared() for each in (process, *heirs))
             return process.meter.assume(max(0, shared_bytes - sum(heir.resident_bytes for heir in heirs)))
-        size_bytes = process.meter.measure()
-        if isinstance(process, Resident) and isinstance(process.template, FunctionTemplate):
-            process.template.forked_bytes = size_bytes
-        return size_bytes
+        return process.meter.measure()
 
     def _heirs(self, process: Process) -> list[Process]:
         """The processes that were forked from this one, and what was forked from them."""

@@ -182,7 +182,8 @@ class Progress:
             self._loading.bring_forward(resident)
         template = resident.template
         if isinstance(template, FunctionTemplate):
-            # It is measured soon: that takes as long as forking, and a call may wait.
+            # Measuring takes as long as forking, and a call may wait. So the first size is taken for all at first.
+            template.forked_bytes = template.forked_bytes or resident.meter.measure()
             resident.resident_bytes = resident.meter.assume(template.forked_bytes)
             resident.meter.doubt()
             self._host.watch.hurry()

@@ -44,7 +44,7 @@ class Resident(FunctionProcess):
             self.isolation = template.isolation  # everything that narrows the process was done there
             self.fork_limit_s = min(self.time_limit_s, _FORK_LIMIT_S)
             self.born_by = self.began_at + self.fork_limit_s
-            self.connect(partial(template.fork, scratch))
+            self.connect(template.fork)
             self.channel.expect(0)
         else:
             self.start(template, own_uid=own_uid, learns=function.template is not None)

@@ -16,9 +16,20 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from itertools import count
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Born, Fork, Prepared, Proven, Standing, Unfit, Unloadable
+from ..wire.calls import (
+    FROM_PROCESS,
+    RESIDENT_FOLDER,
+    TO_PROCESS,
+    Born,
+    Fork,
+    Prepared,
+    Proven,
+    Standing,
+    Unfit,
+    Unloadable,
+)
 from . import landlock, shim
 from .connection import Connection
 from .failures import failure_of
@@ -32,11 +43,12 @@ _MOST_CHARS = 300
 """Limit on a reason (`wire.bounds.REASON`). Names in it may be of any length."""
 
 
-def stand(connection: Connection, safety: ForkSafety, *, proves: bool = False) -> None:
+def stand(connection: Connection, safety: ForkSafety, scratch: str, *, proves: bool = False) -> None:
     """Become a function template. Returns only in the processes that are forked from it, ready for their first request.
 
-    `safety` was made before the function was loaded. A process that cannot be forked says why and ends. `proves`: show
-    with the function's sample that forked processes answer as this one does, and end.
+    `safety` was made before the function was loaded. `scratch` is the process's own folder. A process that cannot be
+    forked says why and ends. `proves`: show with the function's sample that forked processes answer as this one does,
+    and end.
     """
     reason = unfit_reason(safety, connection.warm_up)
     if reason is None and proves and connection.answer_sample is not None:
@@ -61,39 +73,51 @@ def stand(connection: Connection, safety: ForkSafety, *, proves: bool = False) -
     # The kernel reaps the forked processes, because this process is stopped when they end.
     on_child = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     connection.send(Standing())
-    sock, fork = _wait_for_fork(connection)
-    _begin(connection, sock, fork, files)
+    sock, folder = _wait_for_fork(connection, scratch)
+    # From here on this is a forked process, and a call waits for it.
+    os.setpgid(0, 0)
+    connection.attach(sock)
+    connection.send_at_once(Born(os.getpid()))
+    _become_its_own(folder, files)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL if on_child is None else on_child)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    connection.send(Born(os.getpid()))
     try:
         shim.forked()
     except Exception as error:
         # Code of the function may fail in any way.
         connection.send(Unloadable(failure_of(error, "load_failed", "a function given to instainfer.after_fork()")))
         os._exit(1)
-    connection.send(Prepared())
+    connection.send_at_once(Prepared())
 
 
-def _wait_for_fork(connection: Connection) -> tuple[socket.socket, Fork]:
-    """Stop, and fork when that is asked for. Returns in a forked process, with its socket and the request."""
+def _wait_for_fork(connection: Connection, scratch: str) -> tuple[socket.socket, str]:
+    """Stop, and fork when that is asked for. Returns in a forked process, with its socket and its folder."""
     with connection.detach() as own:
         requests = Requests(own, TO_PROCESS, FROM_PROCESS)
-        while True:
-            os.kill(os.getpid(), signal.SIGSTOP)
-            fork: Any = requests.look()
-            if not isinstance(fork, Fork):
-                continue
-            fds = requests.take_fds()
+        for number in count(1):
+            # Everything that can be done before the request is.
+            folder = os.path.join(scratch, RESIDENT_FOLDER.format(number))
+            with suppress(OSError):  # a full disk: the function will see that itself
+                os.mkdir(folder, 0o700)
+            fds = _wait_for_request(requests)
             try:
                 pid = os.fork()
             except OSError as error:
                 print("cannot fork: {}".format(error), file=sys.stderr)  # noqa: T201 - the manager sees it closed
                 pid = -1
             if pid == 0:
-                return _take_over(fds), fork
+                return _take_over(fds), folder
             for fd in fds:
                 os.close(fd)
+    raise AssertionError("counting has no end")
+
+
+def _wait_for_request(requests: Requests) -> list[int]:
+    """Stop until a request to fork has come. Returns its descriptors."""
+    while True:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if isinstance(requests.look(), Fork):
+            return requests.take_fds()
 
 
 def _take_over(fds: list[int]) -> socket.socket:
@@ -106,13 +130,10 @@ def _take_over(fds: list[int]) -> socket.socket:
     return socket.socket(fileno=channel)
 
 
-def _begin(connection: Connection, sock: socket.socket, fork: Fork, files: list[OpenFile]) -> None:
-    """Make this forked process one of its own."""
-    os.setpgid(0, 0)
+def _become_its_own(folder: str, files: list[OpenFile]) -> None:
+    """Separate this forked process from its template, and renew what they must not share."""
     prctl(PR_SET_DUMPABLE, 1)
     landlock.separate()
-    os.mkdir(fork.scratch, 0o700)
-    os.environ.update(HOME=fork.scratch, TMPDIR=fork.scratch)
+    os.environ.update(HOME=folder, TMPDIR=folder)
     renew()
     reopen(files)
-    connection.attach(sock)

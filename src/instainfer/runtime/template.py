@@ -30,6 +30,7 @@ from .connection import Connection
 from .executor import enter_environment, environment_folder, serve
 from .forking import Requests
 from .forksafe import ForkSafety
+from .hugepages import gather
 from .linux import die_with, flush_c_output
 from .renewal import renew
 
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> int:
         return 0
     gc.collect()
     gc.freeze()  # otherwise the collector would write into every shared object
+    gather()
     requests.send(Made(skipped))
     while isinstance(requests.receive(), Fork):
         channel = _fork(requests.take_fds())

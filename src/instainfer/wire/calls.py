@@ -37,6 +37,9 @@ from .codec import Fields, Vocabulary, nested
 from .messages import FUNCTION, Failure, Function
 from .schema import boolean, optional
 
+RESIDENT_FOLDER = "resident-{}"
+"""Name of the folder of a process forked from a function template. The processes are numbered from 1."""
+
 
 class Prepare(NamedTuple):
     """Load this function. `scratch` is a private folder of the process."""
@@ -130,10 +133,7 @@ class Unfit(NamedTuple):
 
 
 class Fork(NamedTuple):
-    """Fork a process that answers requests."""
-
-    scratch: str
-    """A folder that the forked process creates for itself, in the folder of the template."""
+    """Fork a process that answers requests. Its folder is the next `RESIDENT_FOLDER` in that of the template."""
 
 
 class Answered(NamedTuple):
@@ -156,7 +156,7 @@ TO_PROCESS = Vocabulary(
             proves=boolean(),
         ),
         "mapped": Fields(Mapped, uid=UID),
-        "fork": Fields(Fork, scratch=PATH),
+        "fork": Fields(Fork),
         "ask": Fields(Ask, "args", env=ENV),
         "warm": Fields(Warm),
     },
