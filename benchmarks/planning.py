@@ -82,7 +82,7 @@ def from_nothing(functions: int, containers: int) -> list[float]:
 
 
 def in_use(functions: int, containers: int, calls: int) -> dict[bool, list[float]]:
-    settings = TimedSettings(memory_bytes=containers * 2 * GIB)
+    settings = TimedSettings(memory_bytes=containers * 2 * GIB, function_templates=False)
     run_simulation(workload(functions, calls), load("paper"), settings)
     return settings.timed[-1].took_s
 

@@ -1,7 +1,7 @@
 """How fast the simulator is: calls simulated in a second on one core, by number of functions, with pre-loading on.
 
     python benchmarks/simulator.py [--functions 100,400,1000] [--calls N] [--preload on|off] [--templates on|off]
-                                   [--predictor P] [--profile] [--json FILE]
+                                   [--function-templates on|off] [--predictor P] [--profile] [--json FILE]
 
 The workload is made up: all three classes of arrivals, rates spread evenly (in logarithm) between one call in 50
 minutes and ten a minute, memory for containers of a quarter of the functions, the paper's costs. Each size is run
@@ -47,6 +47,7 @@ def simulate(trace: Counts, options: argparse.Namespace) -> Outcome:
             policy="opportunistic" if options.preload == "on" else "none", predictor=options.predictor
         ),
         templates=options.templates == "on",
+        function_templates=options.function_templates == "on",
         memory_bytes=max(1, len(trace.functions) // 4) * 2 * GIB,
     )
     return run_simulation(trace, load("paper"), settings)
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--preload", choices=("on", "off"), default="on")
     parser.add_argument("--templates", choices=("on", "off"), default="on")
+    parser.add_argument("--function-templates", choices=("on", "off"), default="off")
     parser.add_argument("--predictor", default=PreloadConfig().predictor, metavar="P")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--json", type=Path, dest="json_file")

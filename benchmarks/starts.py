@@ -2,9 +2,10 @@
 
     python benchmarks/starts.py [--functions NAME ...] [--repeat N] [--weights DIR] [--json FILE]
 
-Builds environments and weights as the demo does, then provokes cold, prewarmed, templated, preloaded and warm starts
-on platforms of its own (how: `instainfer.experiments.starts`), times each function without a platform, and counts how
-many functions pre-loading brings into one idle container. All eight, five times each, take about ten minutes.
+Builds environments and weights as the demo does, then provokes cold, prewarmed, templated, forked, preloaded and warm
+starts on platforms of its own (how: `instainfer.experiments.starts`), times each function without a platform, and
+counts how many functions pre-loading brings into one idle container. All eight, five times each, take about a quarter
+of an hour.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ COSTS = CostSet(
 )
 #: So quick that containers come and go all the time.
 QUICK = {"ttl_s": 17.0, "bin_s": 2.0, "range_s": 60.0, "zygote_s": 5.0, "lifetime_s": 21.0}
-OFF = Settings(preload=PreloadConfig(policy="none"), templates=False)
+OFF = Settings(preload=PreloadConfig(policy="none"), templates=False, function_templates=False)
 APART = replace(OFF, memory_bytes=FUNCTIONS * GIB, owners_apart=True)
 CROWDED = replace(APART, memory_bytes=4 * GIB)
 CONDITIONS = {

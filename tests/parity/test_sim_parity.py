@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.specs import spec
 
@@ -19,10 +20,17 @@ from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core.decisions import Load, Offload, Refuse, Run, StopContainer
 from instainfer.core.events import LoadFinished
-from instainfer.core.model import FROM_NOTHING, MIB, StartKind, is_function_template, is_template
+from instainfer.core.model import (
+    FROM_NOTHING,
+    MIB,
+    StartKind,
+    function_template_key,
+    is_function_template,
+    is_template,
+)
 from instainfer.core.story import Entry, dump_entry
 from instainfer.invoker.driver import Invoker
-from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
+from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts, FunctionTemplateCosts
 from instainfer.sim.run import Watchers, run_simulation, simulated
 from instainfer.sim.settings import Settings
 from instainfer.traces.workload import Arrival, Row
@@ -42,6 +50,17 @@ COSTS = CostSet(
         "a": FunctionCosts("torch", 1024 * MIB, 1.37, 0.021, 0.53, 0.083, 300 * MIB, 300 * MIB),
         "b": FunctionCosts("torch", 1024 * MIB, 1.39, 0.023, 2.09, 0.217, 500 * MIB, 500 * MIB),
         "c": FunctionCosts("onnx", 512 * MIB, 0.29, 0.013, 0.11, 0.031, 200 * MIB, 200 * MIB),
+    },
+)
+"""Function c is unfit for a function template."""
+OWN = {
+    "a": FunctionTemplateCosts(bytes=290 * MIB, fork_s=0.0053, forked_bytes=7 * MIB),
+    "b": FunctionTemplateCosts(bytes=510 * MIB, fork_s=0.0047, forked_bytes=9 * MIB),
+}
+COSTS = msgspec.structs.replace(
+    COSTS,
+    functions={
+        name: msgspec.structs.replace(each, function_template=OWN.get(name)) for name, each in COSTS.functions.items()
     },
 )
 
@@ -75,7 +94,9 @@ def busy() -> Script:
     return Script(calls)
 
 
-PLAIN = Settings(preload=PreloadConfig(policy="none"), templates=False, memory_bytes=2048 * MIB)
+PLAIN = Settings(
+    preload=PreloadConfig(policy="none"), templates=False, function_templates=False, memory_bytes=2048 * MIB
+)
 SCENARIOS = {
     "keep-alive": PLAIN,
     "short keep-alive": replace(PLAIN, keepalive=KeepAliveConfig(ttl_s=7.3)),
@@ -86,7 +107,7 @@ SCENARIOS = {
     "pre-loading, impatient": replace(PLAIN, preload=PreloadConfig(patient=False)),
     "templates": replace(PLAIN, templates=True),
     "pre-loading and templates": replace(PLAIN, preload=PreloadConfig(max_loads=2), templates=True),
-    "pre-loading and templates in little room": Settings(memory_bytes=1024 * MIB),
+    "pre-loading and templates in little room": Settings(memory_bytes=1024 * MIB, function_templates=False),
     "function templates": replace(PLAIN, function_templates=True),
     "both kinds of templates": replace(PLAIN, templates=True, function_templates=True),
     "function templates in little room": Settings(memory_bytes=1024 * MIB, function_templates=True),
@@ -105,9 +126,11 @@ def live(script: Script, settings: Settings) -> list[Entry]:
         functions = {each.name: each.function for each in simulated(script, COSTS, settings, ())}
         for name, function in functions.items():
             each, environment = COSTS.functions[name], COSTS.environments[function.environment]
-            backend.costs[function.key] = Costs(
-                each.library_s, each.fork_s, each.model_s, each.compute_s, each.resident_bytes
-            )
+            costs = Costs(each.library_s, each.fork_s, each.model_s, each.compute_s, each.resident_bytes)
+            backend.costs[function.key] = costs
+            if (own := each.function_template) is not None:
+                backend.costs[function.key] = replace(costs, forked_s=own.fork_s, forked_bytes=own.forked_bytes)
+                backend.costs[function_template_key(function.key)] = replace(costs, resident_bytes=own.bytes)
             backend.costs[function.template] = Costs(environment.library_s, resident_bytes=environment.template_bytes)
             template = TemplateSpec(function.template, Path("python"))
             invoker.register(function, replace(spec(function.key), template=template))

@@ -17,7 +17,7 @@ from instainfer.config import PreloadConfig
 from instainfer.core import decisions as d
 from instainfer.core.model import MIB
 from instainfer.core.story import Entry
-from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
+from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts, FunctionTemplateCosts
 from instainfer.sim.run import Watchers, run_simulation
 from instainfer.sim.settings import Settings
 from instainfer.traces.workload import Arrival, Row
@@ -44,7 +44,17 @@ class Calls:
 
 
 def function(size_mib: int, model_s: float, environment: str) -> FunctionCosts:
-    return FunctionCosts(environment, 512 * MIB, 1.0, 0.02, model_s, 0.2, (size_mib + 120) * MIB, size_mib * MIB)
+    return FunctionCosts(
+        environment,
+        512 * MIB,
+        1.0,
+        0.02,
+        model_s,
+        0.2,
+        (size_mib + 120) * MIB,
+        size_mib * MIB,
+        function_template=FunctionTemplateCosts(size_mib * MIB // 2, 0.005, 4 * MIB, make_s=0.1),
+    )
 
 
 functions = st.builds(function, st.integers(5, 300), st.sampled_from([0.01, 0.05, 0.3, 2.0]), st.sampled_from("xy"))
@@ -52,9 +62,15 @@ calls = st.lists(st.tuples(st.floats(0.0, BUSY_S), st.integers(0, len(NAMES) - 1
 
 
 @hypothesis_settings(max_examples=600, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(calls, st.lists(functions, min_size=len(NAMES), max_size=len(NAMES)), st.booleans(), st.integers(1, 4))
+@given(
+    calls,
+    st.lists(functions, min_size=len(NAMES), max_size=len(NAMES)),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 4),
+)
 def test_it_does_not_go_on_loading_when_nobody_is_called(
-    listed: list[tuple[float, int]], costs: list[FunctionCosts], templates: bool, containers: int
+    listed: list[tuple[float, int]], costs: list[FunctionCosts], templates: bool, own: bool, containers: int
 ) -> None:
     loads = 0
 
@@ -65,7 +81,8 @@ def test_it_does_not_go_on_loading_when_nobody_is_called(
 
     environments = {name: EnvironmentCosts(1.0, 120 * MIB) for name in "xy"}
     cost_set = CostSet("drawn", 0.2, dict(zip(NAMES, costs, strict=True)), environments, end_s=0.01)
-    settings = Settings(preload=PreloadConfig(), templates=templates, memory_bytes=containers * 512 * MIB)
+    memory_bytes = containers * 512 * MIB
+    settings = Settings(preload=PreloadConfig(), templates=templates, function_templates=own, memory_bytes=memory_bytes)
     run_simulation(Calls(listed), cost_set, settings, Watchers(entry=count))
     # Rates fall, at a pace of their own each, so some change places; none goes to and fro.
     assert loads <= 4 * len(NAMES)

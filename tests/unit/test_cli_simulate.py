@@ -10,6 +10,7 @@ from cli_harness import Platform, Run, runner
 
 from instainfer.config import KeepAliveConfig
 from instainfer.errors import BadInput
+from instainfer.sim.costs import dump, load
 
 
 @pytest.fixture
@@ -42,6 +43,26 @@ def test_models_are_loaded_fast_where_templates_are_used_unless_it_is_said(run: 
     assert startup_ms("--templates", "off") == startup_ms("--templates", "off", "--fast-init", "off")
     assert startup_ms("--templates", "off") > startup_ms("--templates", "off", "--fast-init", "on")
     assert startup_ms() == startup_ms("--fast-init", "on")
+
+
+def test_functions_are_forked_from_templates_of_their_own_where_templates_are_used_and_the_costs_know_them(
+    run: Run, tmp_path: Path
+) -> None:
+    def start_kinds(*options: str) -> set[str]:
+        assert run("simulate", "t.csv", "--preload", "off", "--json", "r.json", *options).exit_code == 0
+        [figures] = json.loads((tmp_path / "r.json").read_text())["runs"]
+        assert figures["function_templates"] == ("off" not in options)
+        return set(figures["start_kinds"])
+
+    assert "forked" in start_kinds()
+    assert "forked" not in start_kinds("--function-templates", "off")
+    assert "forked" not in start_kinds("--templates", "off")
+    assert "forked" in start_kinds("--function-templates", "on", "--memory-gb", "6")
+    costs = json.loads(dump(load("paper")))
+    for each in costs["functions"].values():
+        del each["function_template"]
+    (tmp_path / "unfit.json").write_text(json.dumps(costs))
+    assert "forked" not in start_kinds("--costs", "unfit.json")
 
 
 def test_a_simulation_for_people(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from instainfer.errors import BadInput, NotFound
 from instainfer.experiments import scenario as scenarios
 from instainfer.experiments.reporting import check
 from instainfer.experiments.runs import Run, runs
-from instainfer.experiments.scenario import Drawn, Generated, Group, TraceFile
+from instainfer.experiments.scenario import Drawn, Generated, Group, Setup, TraceFile
 from instainfer.experiments.sources import mix, source
 
 TEXT = """
@@ -67,6 +68,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def setup_with(run: Run, **changes: object) -> Setup:
+    return run.setup.model_copy(update={"system": run.setup.system.model_copy(update=changes)})
+
+
 def laid_out(text: str, folder: Path) -> list[Run]:
     return list(runs(scenarios.parse(text, "s.toml"), folder))
 
@@ -81,6 +86,10 @@ def test_what_a_scenario_says_is_what_a_run_gets(folder: Path) -> None:
     ours = next(run for run in found if run.system == "ours" and run.point["preload.window"] == 10)
     assert (ours.settings.keepalive.policy, ours.settings.preload.policy) == ("pagurus", "opportunistic")
     assert (ours.settings.preload.p_load, ours.settings.preload.window, ours.settings.fast_init) == (0.1, 10, True)
+    assert not ours.settings.function_templates, "the paper has none"
+    own = replace(ours, setup=setup_with(ours, function_templates=True))
+    assert own.settings.function_templates
+    assert own.id != ours.id
     assert ours.name == "ours, Normal, preload.window = 10, memory_gb = 4, seed 1"
 
 

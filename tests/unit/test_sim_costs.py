@@ -42,6 +42,19 @@ def test_a_forked_process_computes_as_was_measured_of_it() -> None:
     assert msgspec.structs.replace(slower, forked_first_compute_s=0.5).first_compute(forked=True) == 0.5
 
 
+def test_a_function_template_adds_what_it_cannot_share() -> None:
+    for name, each in costs.load("paper").functions.items():
+        assert each.function_template is not None
+        assert each.function_template.bytes < each.forked_bytes, f"{name}: the weights are mapped files"
+        assert (each.function_template.fork_s, each.function_template.forked_bytes) == (0.005, 8 * MIB)
+    document = paper()
+    del document["functions"]["vgg19"]["function_template"]
+    document["functions"]["alexnet"]["function_template"] = {"bytes": 1, "fork_s": 0.1, "forked_bytes": 2}
+    functions = costs.parse(json.dumps(document).encode(), "here").functions
+    assert functions["vgg19"].function_template is None
+    assert functions["alexnet"].function_template == costs.FunctionTemplateCosts(1, 0.1, 2, 0.0, None)
+
+
 def test_two_calls_at_once_take_as_long_as_was_measured() -> None:
     each = msgspec.structs.replace(costs.load("paper").functions["vgg19"], compute_cores=1.6, beside_call=2.0)
     assert 2.0 / (2 * 1.6) * each.crowded(2.0) == pytest.approx(1 / 2.0), "equal parts, and what is lost besides"
@@ -67,6 +80,12 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         (lambda d: d["functions"]["vgg19"].update(model_s="quick"), "functions"),
         (lambda d: d["functions"]["vgg19"].update(beside_load=0.9), "beside_load"),
         (lambda d: d["functions"]["vgg19"].update(environment="jax"), "vgg19 names the environment 'jax'"),
+        (lambda d: d["functions"]["vgg19"]["function_template"].pop("fork_s"), "fork_s"),
+        (lambda d: d["functions"]["vgg19"]["function_template"].update(spoon_s=1), "spoon_s"),
+        (
+            lambda d: d["functions"]["vgg19"]["function_template"].update(bytes=3 * GIB),
+            "the function template of vgg19 is larger than its memory limit",
+        ),
         (lambda d: d["functions"]["vgg19"].update(memory_bytes=MIB), "vgg19 is larger than its memory limit"),
     ],
 )

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import msgspec
 import pytest
 
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core import decisions, events
-from instainfer.core.model import FROM_LIBRARIES, GIB, MIB, Failure, FailureKind, Function, Phases, StartKind
+from instainfer.core.model import (
+    FROM_FUNCTION,
+    FROM_LIBRARIES,
+    GIB,
+    MIB,
+    Failure,
+    FailureKind,
+    Function,
+    Phases,
+    StartKind,
+    function_template_key,
+)
 from instainfer.core.story import Entry
 from instainfer.errors import BadInput
-from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
+from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts, FunctionTemplateCosts
 from instainfer.sim.observed import FunctionFacts, Observer
 from instainfer.sim.run import Watchers, run_simulation
 from instainfer.sim.settings import Settings
@@ -55,6 +67,9 @@ COSTS = CostSet(
             compute_cores=2.0,
             beside_call=2.2,
             beside_load=1.4,
+            function_template=FunctionTemplateCosts(
+                bytes=130 * MIB, fork_s=0.006, forked_bytes=9 * MIB, make_s=0.17, first_compute_s=0.1
+            ),
         ),
         "b": FunctionCosts(
             environment="onnx",
@@ -81,10 +96,12 @@ FROM_NOTHING = Settings(
     preload=PreloadConfig(policy="none"),
     keepalive=KeepAliveConfig(ttl_s=50.0),
     templates=False,
+    function_templates=False,
     fast_init=False,
     memory_bytes=GIB,
 )
 FROM_TEMPLATES = replace(FROM_NOTHING, templates=True, fast_init=True)
+FORKED = replace(FROM_TEMPLATES, function_templates=True)
 PRELOADING = replace(FROM_TEMPLATES, preload=PreloadConfig())
 
 
@@ -106,7 +123,7 @@ def observed(stories: Sequence[tuple[Settings, bool]], costs: CostSet = COSTS) -
     return observer.costs(KNOWN, name=COSTS.name, source=COSTS.source, cores=8.0)
 
 
-ALL = ((FROM_NOTHING, False), (FROM_TEMPLATES, True), (PRELOADING, True))
+ALL = ((FROM_NOTHING, False), (FROM_TEMPLATES, True), (FORKED, True), (PRELOADING, True))
 
 
 def numbers(value: object, where: str = "") -> Iterator[tuple[str, object]]:
@@ -143,6 +160,7 @@ def test_a_template_that_was_never_made_is_none_to_count_on() -> None:
     assert found.functions["a"].fork_s == found.functions["a"].library_s == pytest.approx(1.37)
     assert found.functions["a"].forked_bytes == 300 * MIB
     assert found.functions["a"].fast_model_s is None
+    assert found.functions["a"].function_template is None
     assert found.environments["torch"] == EnvironmentCosts(library_s=1.37, template_bytes=0)
 
 
@@ -184,6 +202,51 @@ def test_a_forked_resident_is_charged_with_what_it_adds() -> None:
     # From the moment its template was there.
     assert costs.warmup_s == pytest.approx(0.2)
     assert found.end_s == pytest.approx(0.01)
+
+
+def test_what_a_function_template_and_its_residents_add_is_the_growth_of_the_sum() -> None:
+    """Shared pages are charged in parts, and measured a moment after the load: the libraries have 150, the function's
+    template adds 60 and what is forked from it 7."""
+    function = Function("guest/f@0.0.1", "guest", "env", GIB, 60.0, GIB)
+    key, library, own = function.key, function.template, function_template_key(function.key)
+    other = Function("guest/g@0.0.1", "guest", "another", GIB, 60.0, GIB)
+    replies = [decisions.Reply(str(n), key, "c1", StartKind.FORKED, Phases(compute=0.1)) for n in range(3)]
+
+    def measured(at: float, *sizes: tuple[str, int]) -> Entry:
+        return Entry(events.MemoryMeasured(at, "c1", tuple((each, size * MIB) for each, size in sizes)), ())
+
+    def loaded(at: float, which: str, size: int, **more: Any) -> Entry:
+        return Entry(events.LoadFinished(at, "c1", which, 0.1, 0.2, size * MIB, **more), ())
+
+    run, forked = (decisions.Run("c1", str(n), key, kind) for n, kind in ((0, StartKind.COLD), (1, StartKind.FORKED)))
+    between = decisions.Run("c1", "2", other.key, StartKind.PREWARMED, (key,))
+    entries = [
+        Entry(events.FunctionRegistered(0.0, other), ()),
+        Entry(events.FunctionRegistered(0.0, function), (decisions.StartContainer("c1", "guest", GIB, ""),)),
+        Entry(events.ContainerStarted(1.0, "c1"), (run,)),
+        loaded(2.0, library, 150),
+        measured(2.4, (library, 80)),
+        loaded(2.5, key, 120, source=FROM_LIBRARIES),
+        Entry(events.RunFinished(3.0, "c1", "0", 0.1, 120 * MIB), (replies[0], decisions.Load("c1", own, ""))),
+        loaded(4.0, own, 110, source=FROM_LIBRARIES),
+        measured(4.2, (library, 60), (key, 100), (own, 100)),
+        Entry(events.TimerFired(5.0), (between,)),
+        Entry(events.ResidentGone(5.0, "c1", key), ()),
+        measured(5.1, (library, 80), (own, 130)),
+        Entry(events.RunFinished(5.2, "c1", "2", 0.1, MIB), (replies[2],)),
+        Entry(events.TimerFired(6.0), (forked,)),
+        loaded(6.1, key, 70, source=FROM_FUNCTION),
+        Entry(events.RunFinished(6.2, "c1", "1", 0.125, 75 * MIB), (replies[1],)),
+        measured(6.5, (library, 55), (own, 85), (key, 77)),
+        Entry(events.TimerFired(7.0), (between,)),
+    ]
+    observer = Observer()
+    observer.read(entries, fast=False)
+    for whose, what in (("", "handoff"), ("f", "forked")):  # from another platform; here the first one shares
+        observer.sample(whose, what, 0.0)
+    found = observer.costs({"f": FunctionFacts(GIB)}, name="", source="").functions["f"].function_template
+    wanted = FunctionTemplateCosts(60 * MIB, 0.3, 7 * MIB, make_s=0.7, first_compute_s=0.125)
+    assert found == wanted
 
 
 def test_a_container_that_is_lost_tells_nothing_of_ends() -> None:

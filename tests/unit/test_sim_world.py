@@ -13,11 +13,11 @@ import pytest
 from instainfer.config import PreloadConfig
 from instainfer.core.decisions import Decision, Load, Offload, Run, StartContainer, StopContainer
 from instainfer.core.events import Event, LoadFinished, ResidentGone, TimerFired
-from instainfer.core.model import GIB, MIB, Function, StartKind
+from instainfer.core.model import FROM_FUNCTION, GIB, MIB, Function, StartKind, function_template_key
 from instainfer.core.node import NodeState
 from instainfer.core.story import Entry
 from instainfer.report.records import CallRecord
-from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
+from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts, FunctionTemplateCosts
 from instainfer.sim.cpu import BACKGROUND_SHARE
 from instainfer.sim.engine import Engine
 from instainfer.sim.run import Watchers, run_simulation
@@ -130,6 +130,57 @@ def test_loads_that_are_slowed_down_say_so() -> None:
     records, entries = simulate(replace(PLAIN, memory_bytes=2 * GIB), (10.0, "a"), (10.0, "b"), costs=costs)
     assert [(event.library_s, event.model_s) for event in loads(entries)] == [(8.0, 4.0)] * 2
     assert [record.phases.libraries for record in records] == [8.0, 8.0]
+
+
+OWN = FunctionTemplateCosts(bytes=200 * MIB, fork_s=0.25, forked_bytes=8 * MIB, make_s=3.0, first_compute_s=1.125)
+TEMPLATES = replace(PLAIN, templates=True)
+
+
+def test_what_is_forked_from_a_function_template_takes_a_fork_and_is_warm() -> None:
+    records, entries = simulate(
+        TEMPLATES, (10.0, "a"), (40.0, "b"), (70.0, "a"), (100.0, "a"), costs=with_function(function_template=OWN)
+    )
+    assert [record.start_kind for record in records] == [
+        *(StartKind.COLD, StartKind.TEMPLATED, StartKind.FORKED, StartKind.WARM)
+    ]
+    assert records[2].startup_s == pytest.approx(0.25)
+    assert [record.phases.compute for record in records] == [1.25, 1.25, 1.125, 1.0]
+    made = next(event for event in loads(entries) if event.function == function_template_key("guest/a@0.0.1"))
+    # The first call ends at 18.25 s; then the template is forked, loaded and made fit.
+    assert made.at == pytest.approx(10.0 + 0.5 + 4.0 + 0.5 + 2.0 + 1.25 + 0.5 + 2.0 + 3.0)
+    assert (made.library_s, made.model_s, made.resident_bytes) == (0.5, 2.0, 200 * MIB)
+    forked = next(event for event in loads(entries) if event.source is FROM_FUNCTION)
+    assert (forked.library_s, forked.model_s, forked.resident_bytes) == (0.25, 0.0, 8 * MIB)
+
+
+def test_the_first_call_after_a_fork_is_like_any_unless_it_is_said() -> None:
+    own = msgspec.structs.replace(OWN, first_compute_s=None, make_s=0.0)
+    calls = ((10.0, "a"), (40.0, "b"), (70.0, "a"))
+    records, _ = simulate(TEMPLATES, *calls, costs=with_function(function_template=own, forked_compute_s=1.0625))
+    assert (records[2].start_kind, records[2].phases.compute) == (StartKind.FORKED, 1.0625)
+
+
+def test_a_call_of_another_function_cuts_the_making_of_a_template() -> None:
+    costs = with_function(function_template=OWN)
+    records, entries = simulate(TEMPLATES, (10.0, "a"), (19.0, "b"), (60.0, "a"), costs=costs)
+    template = function_template_key("guest/a@0.0.1")
+    gone = [entry.event.at for entry in entries if getattr(entry.event, "function", "") == template]
+    assert gone[0] == 19.0
+    assert records[1].startup_s == pytest.approx(0.5 + 2.0), "the call waits for nothing of it"
+
+
+def test_without_a_library_template_the_libraries_are_in_the_function_template() -> None:
+    _, entries = simulate(PLAIN, (10.0, "a"), costs=with_function(function_template=OWN))
+    made = loads(entries)[-1]
+    assert made.function == function_template_key("guest/a@0.0.1")
+    assert (made.library_s, made.resident_bytes) == (4.0, (200 + 512 - 256) * MIB)
+
+
+@pytest.mark.parametrize("settings", [TEMPLATES, replace(TEMPLATES, function_templates=False)])
+def test_a_function_whose_costs_are_not_known_is_not_forked_nor_any_if_that_is_off(settings: Settings) -> None:
+    costs = COSTS if settings.function_templates else with_function(function_template=OWN)
+    records, _ = simulate(settings, (10.0, "a"), (40.0, "b"), (70.0, "a"), costs=costs)
+    assert [record.start_kind for record in records] == [StartKind.COLD, StartKind.TEMPLATED, StartKind.TEMPLATED]
 
 
 class Script:

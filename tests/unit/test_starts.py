@@ -12,16 +12,33 @@ from instainfer.client import Client
 from instainfer.core.model import Phases, StartKind
 from instainfer.errors import BadFunction
 from instainfer.experiments.platform import Setting
-from instainfer.experiments.starts import OTHER, PROBES, Probe, is_preloaded, most_residents, provoke
+from instainfer.experiments.starts import (
+    OTHER,
+    PROBES,
+    Probe,
+    has_template,
+    is_preloaded,
+    is_unfit,
+    most_residents,
+    provoke,
+)
 from instainfer.report.starts import KINDS, DirectCall, Start, document, tables
 
 SETTING = Setting("test", retain=True, preload="none", templates=False)
 
 
 class OneContainer:
-    """One container that keeps the function called last, and after so many calls has a template."""
+    """One container that keeps the function called last, and after so many calls has a template.
 
-    def __init__(self, templated_after: int | None = None, *, works: bool = True) -> None:
+    With `forks` it has the template of every function but `OTHER`, once that was called and looked at; if it is not fit
+    for that, it says so.
+    """
+
+    def __init__(
+        self, templated_after: int | None = None, *, works: bool = True, forks: bool = False, fit: bool = True
+    ) -> None:
+        self.forks, self.fit = forks, fit
+        self.standing: set[str] = set()
         self.held = ""
         self.calls: list[str] = []
         self.templated_after = templated_after
@@ -31,6 +48,8 @@ class OneContainer:
         kind = "warm" if name == self.held else "prewarmed"
         if self.templated_after is not None and len(self.calls) >= self.templated_after and kind == "prewarmed":
             kind = "templated"
+        if kind == "prewarmed" and name in self.standing:
+            kind = "forked"
         self.held = name
         self.calls.append(name)
         phases = {"model": 1.0, "handoff": 0.25, "compute": args.get("compute", 0.0)}
@@ -38,7 +57,12 @@ class OneContainer:
         return {"response": {"success": self.works, "result": {"error": "no"}}, "annotations": annotations}
 
     def status(self) -> dict[str, Any]:
-        return status(resident(self.held))
+        found = status(resident(self.held), *(resident(f"loaded:guest/{name}@0.0.1") for name in self.standing))
+        if self.forks and self.fit:
+            self.standing |= {self.held} - {OTHER}
+        unfit = None if self.fit else "it has threads"
+        found["nodes"][0]["functions"] = [{"function": "guest/f@0.0.1", "unfit": unfit}]
+        return found
 
     @property
     def client(self) -> Client:
@@ -46,7 +70,7 @@ class OneContainer:
 
 
 def resident(name: str, state: str = "loaded", origin: str = "call") -> dict[str, Any]:
-    key = name if name.startswith("template:") else f"guest/{name}@0.0.1"
+    key = name if name.startswith(("template:", "loaded:")) else f"guest/{name}@0.0.1"
     return {"function": key, "state": state, "origin": origin, "bytes": 100}
 
 
@@ -56,7 +80,8 @@ def status(*residents: dict[str, Any], state: str = "idle") -> dict[str, Any]:
 
 def test_every_kind_has_its_probe() -> None:
     assert [kind for probe in PROBES for kind in probe.kinds] == [
-        *(StartKind.COLD, StartKind.PREWARMED, StartKind.WARM, StartKind.TEMPLATED, StartKind.PRELOADED),
+        *(StartKind.COLD, StartKind.PREWARMED, StartKind.WARM),
+        *(StartKind.TEMPLATED, StartKind.FORKED, StartKind.PRELOADED),
     ]
 
 
@@ -75,6 +100,31 @@ def test_starts_of_another_kind_than_wanted_are_not_used() -> None:
     assert [start.kind for start in provoke(late.client, "f", b"{}", probe, 3)] == ["templated"] * 3
     never = OneContainer()
     assert provoke(never.client, "f", b"{}", probe, 3) == []
+
+
+def test_forked_starts_come_when_the_template_stands_and_another_call_has_ended_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("instainfer.experiments.starts.PAUSE_S", 0.0)
+    platform = OneContainer(forks=True)
+    starts = provoke(platform.client, "f", b"{}", Probe(SETTING, (StartKind.FORKED,)), 2)
+    assert [(start.kind, start.resident_bytes) for start in starts] == [("forked", 100)] * 2
+    assert platform.calls == ["f", OTHER, "f"] * 2
+    unfit = OneContainer(forks=True, fit=False)
+    assert provoke(unfit.client, "f", b"{}", Probe(SETTING, (StartKind.FORKED,)), 2) == []
+    assert set(unfit.calls) == {"f"}, "there is nothing to wait for"
+
+
+def test_a_template_of_a_function_is_not_the_function() -> None:
+    template = resident("loaded:guest/f@0.0.1", origin="preload")
+    assert has_template(status(template), "f")
+    assert not has_template(status(template, state="busy"), "f")
+    assert not has_template(status({**template, "state": "loading"}), "f")
+    assert not has_template(status(resident("f"), resident("loaded:guest/g@0.0.1")), "f")
+    assert not is_preloaded(status(template), "f")
+    told = {"nodes": [{"functions": [{"function": "guest/f@0.0.1", "unfit": "why"}], "containers": []}]}
+    assert is_unfit(told, "f")
+    assert not is_unfit(told, "g")
 
 
 def test_a_call_that_fails_is_an_error() -> None:
@@ -116,6 +166,8 @@ STARTS = [
     start("resnet50", StartKind.PREWARMED, 1.0, 1000),
     start("resnet50", StartKind.PREWARMED, 1.5, None),
     start("resnet50", StartKind.TEMPLATED, 0.1),
+    start("resnet50", StartKind.FORKED, 0.02, 64 << 20),
+    start("resnet50", StartKind.WARM, 0.0),
     start("resnet50", StartKind.PRELOADED, 0.004),
     start("vgg19", StartKind.PREWARMED, 3.0),
     start("vgg19", StartKind.TEMPLATED, 0.1),
@@ -134,11 +186,13 @@ def test_a_document_holds_medians_and_says_what_is_missing() -> None:
     assert prewarmed["phases_ms"]["model"] == pytest.approx(1500.0)
     assert list(found["functions"]["bert_base"]) == ["prewarmed"]
     assert ["bert_base", "templated"] in found["missing"]
-    assert len(found["missing"]) == len(NAMES) * len(KINDS) - 7
+    assert len(found["missing"]) == len(NAMES) * len(KINDS) - 9
     summary = found["summary"]
     # 15 for resnet50, 30 for vgg19; bert_base has no templated start.
     assert summary["templated_vs_prewarmed_speedup_median"] == pytest.approx(22.5)
     assert summary["resnet50_templated_ms"] == pytest.approx(100.0)
+    # 120 ms over 100 ms.
+    assert (summary["forked_vs_warm"], summary["forked_mb"]) == (pytest.approx(1.2), 64.0)
     assert summary["preloaded_p50_ms"] == pytest.approx(5.0)
     # 104 ms over 100 ms; bert_base has no preloaded start.
     assert summary["preloaded_vs_direct"] == pytest.approx(1.04)
@@ -150,7 +204,7 @@ def test_what_did_not_occur_is_missing_and_never_made_up() -> None:
     found = document(["alexnet"], [start("alexnet", StartKind.COLD, 2.0)], {}, {}, {})
     assert [value for value in found["summary"].values() if value] == []
     text = shown(found)
-    assert text.count("missing") == 5
+    assert text.count("missing") == 7
     assert "2,000" in text
 
 

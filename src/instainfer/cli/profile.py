@@ -62,7 +62,7 @@ def profile(
 
 
 def _show(costs: CostSet) -> None:
-    columns = ("libraries", "forked", "model", "fast", "compute", "resident", "forked adds")
+    columns = ("libraries", "forked", "model", "fast", "compute", "resident", "forked adds", "own fork")
     rows = [(name, *_cells(each)) for name, each in costs.functions.items()]
     end_s = costs.end_s + costs.end_s_per_gib / 4
     show(
@@ -76,4 +76,6 @@ def _show(costs: CostSet) -> None:
 def _cells(each: FunctionCosts) -> tuple[str, ...]:
     fast = seconds(each.fast_model_s) if each.fast_model_s is not None else "–"
     times = (seconds(value) for value in (each.library_s, each.fork_s, each.model_s))
-    return (*times, fast, seconds(each.compute_s), size(each.resident_bytes), size(each.forked_bytes))
+    sizes = (size(value) for value in (each.resident_bytes, each.forked_bytes))
+    own = seconds(each.function_template.fork_s) if each.function_template is not None else "–"
+    return (*times, fast, seconds(each.compute_s), *sizes, own)

@@ -28,6 +28,7 @@ START_COLOURS = {
     "prewarmed": "yellow",
     "templated": "blue",
     "joined": "magenta",
+    "forked": "bright_blue",
     "preloaded": "green",
     "warm": "cyan",
 }

@@ -54,6 +54,14 @@ def simulate(
     ] = Baseline.FAIR,
     preload: Annotated[Switch, typer.Option(metavar="on|off", help="Load functions into idle containers.")] = Switch.ON,
     templates: Annotated[Switch, typer.Option(metavar="on|off", help="Fork functions from templates.")] = Switch.ON,
+    function_templates: Annotated[
+        Switch | None,
+        typer.Option(
+            metavar="on|off",
+            help="Fork functions from processes that have loaded them too, where the costs say what that takes; "
+            "default: as --templates.",
+        ),
+    ] = None,
     fast_init: Annotated[
         Switch | None,
         typer.Option(
@@ -121,6 +129,7 @@ def simulate(
         preload=config.preload.model_copy(update=chosen),
         retain=baseline is Baseline.FAIR,
         templates=templates is Switch.ON,
+        function_templates=(function_templates or templates) is Switch.ON,
         fast_init=(fast_init or templates) is Switch.ON,
         replace=replace is Switch.ON,
         memory_bytes=int(memory_gb * GIB),

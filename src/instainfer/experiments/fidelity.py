@@ -67,6 +67,7 @@ def simulated(scene: Scene, setting: Setting, costs: CostSet, *, seed: int = 1) 
         preload=config.preload.model_copy(update={"policy": setting.preload}),
         retain=setting.retain,
         templates=setting.templates,
+        function_templates=setting.function_templates,
         fast_init=setting.templates,
         memory_bytes=scene.memory_mb * MIB,
         max_queue=config.node.max_queue,

@@ -80,6 +80,7 @@ def _make(run: Run, folder: Path, prepared: Mapping[str, Prepared], cache: Path,
         retain=system.baseline == "fair",
         preload=system.preload.policy,
         templates=system.templates,
+        function_templates=system.function_templates,
         policies=PolicySettings(system.keepalive, system.preload, system.replace),
     )
     made = source(run.setup.workload, run.seed, run.folder)

@@ -64,4 +64,5 @@ def measure(
         books.committed_gb_s,
         books.used_gb_s,
         books.preloads,
+        setting.function_templates,
     )

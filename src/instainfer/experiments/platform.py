@@ -54,6 +54,8 @@ class Setting:
     loaded completely every time, as on other platforms."""
     ttl_s: float = _KEEP_ALIVE_TTL_S
     """How long idle containers are kept, in seconds."""
+    function_templates: bool = False
+    """Same meaning as ``node.function_templates``."""
     policies: PolicySettings | None = None
     """If given, replaces `preload`, `ttl_s` and whatever the user has configured for the policies."""
 
@@ -66,10 +68,10 @@ COMPARISON = (
     Setting("stateless", retain=False, preload="none", templates=False),
     Setting("keep-alive", retain=True, preload="none", templates=False),
     Setting("instainfer", retain=True, preload="opportunistic", templates=False),
-    Setting("instainfer+templates", retain=True, preload="opportunistic", templates=True),
+    Setting("instainfer+templates", retain=True, preload="opportunistic", templates=True, function_templates=True),
 )
-"""The paper's baseline; the fair baseline; the fair one with pre-loading; and that with templates, which is the default
-configuration. All have the same keep-alive policy."""
+"""The paper's baseline; the fair baseline; the fair one with pre-loading; and that with both kinds of templates, which
+is the default configuration. All have the same keep-alive policy."""
 
 
 def chosen(labels: Sequence[str]) -> tuple[Setting, ...]:
@@ -162,8 +164,7 @@ def _environment(setting: Setting, home: Path, cache: Path, memory_mb: int) -> d
         "INSTAINFER_NODE__MEMORY_MB": str(memory_mb),
         "INSTAINFER_NODE__RETAIN": str(setting.retain).lower(),
         "INSTAINFER_NODE__TEMPLATES": str(setting.templates).lower(),
-        # The experiments compare starts without them; a simulated platform has none either, unless asked.
-        "INSTAINFER_NODE__FUNCTION_TEMPLATES": "false",
+        "INSTAINFER_NODE__FUNCTION_TEMPLATES": str(setting.function_templates).lower(),
         "INSTAINFER_NODE__FAST_INIT": str(setting.templates).lower(),
         **policies,
     }

@@ -77,6 +77,7 @@ class Run:
             preload=system.preload,
             retain=system.baseline == "fair",
             templates=system.templates,
+            function_templates=system.function_templates,
             fast_init=system.templates if system.fast_init is None else system.fast_init,
             replace=system.replace,
             memory_bytes=int(self.setup.memory_gb * GIB),

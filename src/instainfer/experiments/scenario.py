@@ -118,6 +118,9 @@ class System(_Part):
     keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
     preload: PreloadConfig = Field(default_factory=PreloadConfig)
     templates: bool = True
+    function_templates: bool = False
+    """Whether functions are forked from function templates, where the costs say what theirs cost. Off unless asked for,
+    unlike in the configuration: most systems here have the paper's mechanisms only."""
     fast_init: bool | None = None
     """None: same as `templates`."""
     replace: bool = False
@@ -247,6 +250,7 @@ PARAMETERS: tuple[str, ...] = (
     *(f"preload.{name}" for name in PreloadConfig.model_fields),
     "baseline",
     "templates",
+    "function_templates",
     "fast_init",
     "replace",
     "memory_gb",

@@ -9,6 +9,8 @@ cold       short keep-alive        the call comes after the container has gone
 prewarmed  no pre-loading          a call of another function has just ended this function's process
 warm       same as prewarmed       the call follows a call of the same function
 templated  with templates          as prewarmed, but the template has outlived the other function's call
+forked     with both kinds of      as prewarmed, but a template of the function has outlived the other function's
+           templates               call
 preloaded  default                 as prewarmed, and then pre-loading has loaded the function
 =========  ======================  ==========================================================================
 
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ..client import Client
-from ..core.model import Phases, StartKind, is_template
+from ..core.model import Phases, StartKind, is_function_template, is_template
 from ..deployment import deploy
 from ..errors import BadFunction, HostError
 from ..report.records import PHASES
@@ -67,6 +69,10 @@ PROBES = (
     Probe(Setting("cold", retain=True, preload="none", templates=False, ttl_s=0.5), (StartKind.COLD,)),
     Probe(Setting("kept", retain=True, preload="none", templates=False), (StartKind.PREWARMED, StartKind.WARM)),
     Probe(Setting("templates", retain=True, preload="none", templates=True), (StartKind.TEMPLATED,)),
+    Probe(
+        Setting("function-templates", retain=True, preload="none", templates=True, function_templates=True),
+        (StartKind.FORKED,),
+    ),
     Probe(Setting("default", retain=True, preload="opportunistic", templates=True), (StartKind.PRELOADED,)),
 )
 
@@ -138,7 +144,7 @@ def provoke(client: Client, function: str, request: bytes, probe: Probe, repeat:
     for _ in range(repeat + _MORE_TRIES):
         if all(len(starts) >= repeat for starts in found.values()):
             break
-        if not _set_up(client, function, probe):
+        if not _set_up(client, function, args, probe):
             continue
         for _ in range(2 if StartKind.WARM in probe.kinds else 1):
             time.sleep(PAUSE_S)
@@ -148,8 +154,14 @@ def provoke(client: Client, function: str, request: bytes, probe: Probe, repeat:
     return [start for starts in found.values() for start in starts]
 
 
-def _set_up(client: Client, function: str, probe: Probe) -> bool:
+def _set_up(client: Client, function: str, args: Mapping[str, Any], probe: Probe) -> bool:
     """Bring the platform into the state in which a call is of the wanted kind; return False when that fails."""
+    if StartKind.FORKED in probe.kinds:
+        call(client, function, args)
+        _wait_until(client, lambda status: has_template(status, function) or is_unfit(status, function))
+        if not has_template(client.status(), function):
+            return False
+        time.sleep(PAUSE_S)  # the platform measures sizes again when a process shares memory with another
     if StartKind.COLD in probe.kinds:
         return _wait_until(client, lambda status: not any(_containers(status)))
     call(client, OTHER, {})
@@ -163,14 +175,37 @@ def is_preloaded(status: Status, function: str) -> bool:
     if any(resident["state"] == "loading" for c in _containers(status) for resident in c["residents"]):
         return False
     return any(
-        short_name(resident["function"]) == function
-        and not is_template(resident["function"])
-        and resident["state"] == "loaded"
-        and resident["origin"] == "preload"
+        _is(resident, function) and resident["state"] == "loaded" and resident["origin"] == "preload"
         for container in _containers(status)
         if container["state"] == "idle"
         for resident in container["residents"]
     )
+
+
+def has_template(status: Status, function: str) -> bool:
+    """Return whether a template of the function stands in an idle container."""
+    return any(
+        is_function_template(resident["function"])
+        and short_name(resident["function"]) == function
+        and resident["state"] == "loaded"
+        for container in _containers(status)
+        if container["state"] == "idle"
+        for resident in container["residents"]
+    )
+
+
+def is_unfit(status: Status, function: str) -> bool:
+    """Return whether the platform says that the function cannot have a template of its own."""
+    return any(
+        short_name(each["function"]) == function and each.get("unfit")
+        for node in status["nodes"]
+        for each in node["functions"]
+    )
+
+
+def _is(resident: Mapping[str, Any], function: str) -> bool:
+    """Return whether this is a resident of the function, and not the function's template."""
+    return not is_template(resident["function"]) and short_name(resident["function"]) == function
 
 
 def most_residents(looks: Iterator[tuple[float, Status]], settled_s: float) -> int:
@@ -205,9 +240,7 @@ def _start(client: Client, function: str, args: Mapping[str, Any]) -> Start:
         resident["bytes"]
         for container in _containers(client.status())
         for resident in container["residents"]
-        if short_name(resident["function"]) == function
-        and resident["state"] == "loaded"
-        and not is_template(resident["function"])
+        if _is(resident, function) and resident["state"] == "loaded"
     ]
     return Start(function, kind, phases, max(sizes, default=None))
 

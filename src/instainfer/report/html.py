@@ -42,8 +42,9 @@ _RUNS = {
     "stateless": "the container stays after a call, the function's process ends with it (the paper's baseline)",
     "keep-alive": "a warm container keeps its last function resident (the fair baseline)",
     "instainfer": "as keep-alive, and idle containers are filled with functions that are likely to be called next",
-    "instainfer+templates": "as instainfer, with functions forked from processes that have imported the libraries, "
-    "and models built without initialising weights that are loaded anyway; the default configuration",
+    "instainfer+templates": "as instainfer, with functions forked from processes that have imported the libraries or "
+    "loaded the function itself, and models built without initialising weights that are loaded anyway; the default "
+    "configuration",
 }
 
 

@@ -32,6 +32,8 @@ class Run:
     """Measured memory, integrated over time."""
     loads: Mapping[str, int]
     """Number of pre-loads by outcome: started, finished, failed, hits."""
+    function_templates: bool | None = None
+    """Whether functions are forked from function templates; None: not known."""
 
 
 def to_json(runs: Sequence[Run], seed: int, machine: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -54,6 +56,7 @@ def _run(run: Run) -> dict[str, Any]:
         "keepalive": run.keepalive,
         "preload": run.preload,
         "templates": run.templates,
+        "function_templates": run.function_templates,
         "memory_gb_s": run.memory_gb_s,
         "used_gb_s": run.used_gb_s,
         "preloads": dict(run.loads),

@@ -16,7 +16,14 @@ from ..core.model import MIB, Phases, StartKind
 from .records import PHASES, quantile
 from .tables import ms, plain
 
-KINDS = (StartKind.COLD, StartKind.PREWARMED, StartKind.TEMPLATED, StartKind.PRELOADED, StartKind.WARM)
+KINDS = (
+    StartKind.COLD,
+    StartKind.PREWARMED,
+    StartKind.TEMPLATED,
+    StartKind.FORKED,
+    StartKind.PRELOADED,
+    StartKind.WARM,
+)
 """The kinds that can be provoked; a `joined` start is one of them in which the load has already begun."""
 
 _NOTHING = "–"
@@ -62,6 +69,8 @@ def document(
         "summary": {
             "templated_vs_prewarmed_speedup_median": _median(_speedups(measured)),
             "resnet50_templated_ms": _p50(measured, "resnet50", StartKind.TEMPLATED),
+            "forked_vs_warm": _median(_ratios(measured, StartKind.FORKED, StartKind.WARM)),
+            "forked_mb": _median(_sizes_mb(measured, StartKind.FORKED)),
             **_preloaded(starts),
             "preloaded_vs_direct": _median(_over_direct(groups, direct)),
             **{f"residents_in_{mb}MB": dict(counts) for mb, counts in residents.items()},
@@ -99,6 +108,8 @@ def _summary(summary: Mapping[str, Any]) -> Table:
             summary["templated_vs_prewarmed_speedup_median"], "x"
         ),
         "templated start-up of resnet50, p50": _with(summary["resnet50_templated_ms"], " ms"),
+        "first answer after a fork over a warm call, median over functions": _with(summary["forked_vs_warm"], "x"),
+        "memory of a forked resident, median over functions": _with(summary["forked_mb"], " MB"),
         "preloaded start-up, p50": _with(summary["preloaded_p50_ms"], " ms"),
         "preloaded start-up, p99": _with(summary["preloaded_p99_ms"], " ms"),
         "preloaded call over direct call, median over functions": _with(summary["preloaded_vs_direct"], "x"),
@@ -161,6 +172,19 @@ def _speedups(measured: Mapping[str, Mapping[StartKind, Any]]) -> Iterable[float
         templated, prewarmed = (_p50(measured, name, kind) for kind in (StartKind.TEMPLATED, StartKind.PREWARMED))
         if templated and prewarmed:
             yield prewarmed / templated
+
+
+def _ratios(measured: Mapping[str, Mapping[StartKind, Any]], kind: StartKind, other: StartKind) -> Iterable[float]:
+    """Yield, for each function, the end-to-end time of one kind over that of the other."""
+    for kinds in measured.values():
+        if kind in kinds and other in kinds:
+            yield kinds[kind]["e2e_ms"]["p50"] / kinds[other]["e2e_ms"]["p50"]
+
+
+def _sizes_mb(measured: Mapping[str, Mapping[StartKind, Any]], kind: StartKind) -> Iterable[float]:
+    for kinds in measured.values():
+        if kind in kinds and kinds[kind]["resident_bytes"] is not None:
+            yield kinds[kind]["resident_bytes"] / MIB
 
 
 def _over_direct(groups: _Groups, direct: Mapping[str, DirectCall]) -> Iterable[float]:

@@ -17,8 +17,8 @@ BASELINES = ("stateless", "keep-alive")
 FIGURES = ("mean", "p50", "p95", "p99")
 
 TEMPLATES_NOTE = (
-    "Runs without templates load libraries and models from nothing, as any platform would (node.templates and\n"
-    "node.fast_init are off); instainfer+templates is the default configuration, with both on."
+    "Runs without templates load libraries and models from nothing, as any platform would (node.templates,\n"
+    "node.function_templates and node.fast_init are off); instainfer+templates is the default, with all on."
 )
 
 _NOTHING = "–"

@@ -39,7 +39,14 @@ that lacks a required one. The example shows every member. `instainfer profile` 
           "compute_cores": 2.0,        how many processors a call keeps busy
           "beside_call": 2.3,          how many times as long a call takes beside another call of the same function
                                        when processors are short; absent: equal shares decide
-          "beside_load": 1.4           how many times as long a call takes beside a background load; absent: 1.0
+          "beside_load": 1.4,          how many times as long a call takes beside a background load; absent: 1.0
+          "function_template": {       absent or null: the function is unfit for a function template
+            "bytes": 46000000,         what it adds to the library template that it is forked from
+            "fork_s": 0.005,           fork a resident from it
+            "forked_bytes": 8000000,   what that resident adds
+            "make_s": 0.3,             optional: make it fit and prove that, after the load; absent: 0.0
+            "first_compute_s": 0.09    optional: the first call in a process that was forked from it; absent: as any
+          }                            other call
         }
       }
     }
@@ -66,6 +73,21 @@ Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Cores: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Times: TypeAlias = Annotated[float, msgspec.Meta(ge=1)]
+
+
+class FunctionTemplateCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a function template of one function costs, beyond a load of the function."""
+
+    bytes: Bytes
+    """If there is no library template, the libraries come on top of this."""
+    fork_s: Seconds
+    """Forking a resident from it. That resident is warmed up."""
+    forked_bytes: Bytes
+    """What such a resident adds to it."""
+    make_s: Seconds = 0.0
+    """Making it fit for forking and proving that, with its warm-up, after libraries and model are loaded."""
+    first_compute_s: Seconds | None = None
+    """The first call in a process that was forked from it. None: the same as any other call."""
 
 
 class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,10 +120,8 @@ class FunctionCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beside_call: Times | None = None
     """None: two calls get equal shares of the processors and lose nothing beyond that."""
     beside_load: Times = 1.0
-    function_fork_s: Seconds = 0.005
-    """Forking a resident from the function's own template, which is warmed up."""
-    function_fork_bytes: Bytes = 8 * MIB
-    """What such a resident adds to its template."""
+    function_template: FunctionTemplateCosts | None = None
+    """None: the function is unfit for a function template."""
 
     def model(self, *, fast: bool) -> float:
         """Return the seconds for the model; `fast` tells whether the platform honours ``fast_init``."""
@@ -156,6 +176,9 @@ class CostSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return f"{name} names the environment {function.environment!r}; describe it under `environments`"
             if max(function.resident_bytes, function.forked_bytes) > function.memory_bytes:
                 return f"{name} is larger than its memory limit; raise its `memory_bytes`"
+            own = function.function_template
+            if own is not None and max(own.bytes, own.forked_bytes) > function.memory_bytes:
+                return f"the function template of {name} is larger than its memory limit; raise its `memory_bytes`"
         return None
 
 
@@ -223,6 +246,21 @@ _FAST_SHARE = {
     "googlenet": 0.56,
     "bert_base": 0.023,
 }
+# Neither has it function templates. They add the footprint less what is shared: the libraries, which are those of the
+# library template, and the weights, which are mapped files (in MB, four bytes for each parameter). Time and size of a
+# fork are as measured on our machine (docs/adr/0021-function-templates.md).
+_WEIGHTS_MB = {
+    "alexnet": 244,
+    "vgg19": 575,
+    "inception_v3": 109,
+    "resnet18": 47,
+    "resnet50": 102,
+    "resnet152": 241,
+    "googlenet": 26,
+    "bert_base": 438,
+}
+_FUNCTION_FORK_S = 0.005
+_FUNCTION_FORKED_BYTES = 8 * MIB
 
 
 def _paper() -> CostSet:
@@ -237,6 +275,11 @@ def _paper() -> CostSet:
             compute_s=compute_ms / 1000,
             resident_bytes=footprint_mb * MIB,
             forked_bytes=(footprint_mb - _TEMPLATE_MB[environment]) * MIB,
+            function_template=FunctionTemplateCosts(
+                bytes=(footprint_mb - _TEMPLATE_MB[environment] - _WEIGHTS_MB[name]) * MIB,
+                fork_s=_FUNCTION_FORK_S,
+                forked_bytes=_FUNCTION_FORKED_BYTES,
+            ),
         )
         for name, (environment, model_ms, compute_ms, footprint_mb) in _PAPER_FUNCTIONS.items()
     }
@@ -247,7 +290,8 @@ def _paper() -> CostSet:
     # The paper's manager takes 2 to 11 ms to end the other residents, and its scheduler up to 3 ms to pass a call on.
     return CostSet(
         name="paper",
-        source="InstaInfer, SoCC 2024: Fig. 3, Fig. 14, the model table of its code; templates and fast_init: ours",
+        source="InstaInfer, SoCC 2024: Fig. 3, Fig. 14, the model table of its code; templates of libraries and of "
+        "functions, and fast_init: ours",
         container_s=0.53,
         end_s=0.0065,
         handoff_s=0.003,

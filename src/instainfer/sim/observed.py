@@ -24,7 +24,7 @@ from ..core.model import GIB, Function
 from ..core.story import Entry
 from ..errors import BadInput
 from ..report.timeline import short_name
-from .costs import CostSet, EnvironmentCosts, FunctionCosts
+from .costs import CostSet, EnvironmentCosts, FunctionCosts, FunctionTemplateCosts
 from .reading import Reading
 
 _NOTABLE_S = 0.005
@@ -165,6 +165,7 @@ class Observer:
             compute_cores=known.compute_cores,
             beside_call=known.beside_call,
             beside_load=known.beside_load,
+            function_template=_function_template(samples),
         )
 
     def _environment(self, environment: str, functions: Mapping[str, FunctionCosts]) -> EnvironmentCosts:
@@ -214,7 +215,23 @@ class Observer:
         return statistics.median(spreads) if spreads else 0.0
 
 
-_NO_DURATIONS = frozenset({"resident", "forked", "added", "template bytes", "handoff", "load handoff", "warm-up"})
+def _function_template(samples: _Samples) -> FunctionTemplateCosts | None:
+    """Return the costs of a function template. None if none was seen to stand, and a resident to be forked from it."""
+    of = samples.median
+    size_bytes, fork_s, forked_bytes = of("own bytes"), of("own fork"), of("own added", "own forked")
+    if size_bytes is None or fork_s is None or forked_bytes is None:
+        return None
+    return FunctionTemplateCosts(
+        bytes=int(size_bytes),
+        fork_s=_round(fork_s),
+        forked_bytes=int(forked_bytes),
+        make_s=_round(of("own make") or 0.0),
+        first_compute_s=_maybe(of("own first")),
+    )
+
+
+_SIZES = ("resident", "forked", "added", "template bytes", "own bytes", "own forked", "own added")
+_NO_DURATIONS = frozenset({*_SIZES, "handoff", "load handoff", "warm-up", "own make"})
 """Samples that are sizes, or remainders after other durations were subtracted."""
 
 

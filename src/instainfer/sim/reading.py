@@ -9,6 +9,7 @@ for the template of an environment          template library, template bytes
 for a function                              library, fork, model, fast model, warm-up; compute, forked compute,
                                             preloaded compute, joined compute, first, forked first; resident,
                                             forked, added
+for a function template, by its function    own make, own bytes, own fork, own forked, own added, own first
 ==========================================  =========================================================================
 """
 
@@ -38,8 +39,10 @@ from ..core.model import (
     FunctionKey,
     ResidentKey,
     StartKind,
+    function_template_key,
     is_function_template,
     is_template,
+    templated_function,
 )
 from ..core.story import Entry
 from ..report.timeline import short_name
@@ -71,6 +74,8 @@ class _Resident:
     """For a forked resident: what it added to its template, measured when nothing else was forked from that."""
     own: bool = False
     """Whether it was forked from its function template. Then it tells nothing of the costs of other residents."""
+    shares: bool = False
+    """Whether it has stood beside its function template. Then its size is only its part of what both share."""
     alone_bytes: int = 0
     """For a template: its size before anything was forked from it."""
 
@@ -86,6 +91,8 @@ class _Container:
     free_at: float = 0.0
     """When the run's own load could begin: the time of the run, or the time when the template was ready."""
     stopped_at: float | None = None
+    before: dict[FunctionKey, int] = field(default_factory=dict)
+    """For a resident that is forked from its function template: the bytes of both templates before it came."""
 
 
 class Reading:
@@ -125,6 +132,7 @@ class Reading:
                 case Run():
                     container = self._containers[decision.container]
                     container.run, container.free_at = decision, event.at
+                    self._measure_own(container, decision)
                     for key in decision.ends:
                         self._end(container, key, event.at)
                 case Reply():
@@ -163,7 +171,8 @@ class Reading:
         container.residents[event.function] = resident
         asked_at = container.loads.pop(event.function, None)
         if is_function_template(event.function):
-            return  # the cost sets have no place for what a function template costs to make
+            self._on_function_template(container, event, asked_at)
+            return
         if is_template(event.function):
             resident.alone_bytes = event.resident_bytes
             sample(name, "template library", event.library_s)
@@ -174,6 +183,8 @@ class Reading:
             return
         resident.own = event.source is FROM_FUNCTION
         if resident.own:
+            sample(name, "own fork", event.library_s + event.model_s)
+            sample(name, "own forked", event.resident_bytes)
             return
         sample(name, "fork" if (event.source is FROM_LIBRARIES) else "library", event.library_s)
         sample(name, self._model, event.model_s)
@@ -182,6 +193,14 @@ class Reading:
         elif asked_at is None and container.run is not None and container.run.function == event.function:
             sample("", "load handoff", max(0.0, event.at - container.free_at - event.library_s - event.model_s))
         self._measure_added(container)
+
+    def _on_function_template(self, container: _Container, event: LoadFinished, asked_at: float | None) -> None:
+        function = templated_function(event.function)
+        if function in container.residents:
+            container.residents[function].shares = True
+        if asked_at is not None:
+            made_s = event.at - asked_at - event.library_s - event.model_s
+            self._sink.sample(short_name(function), "own make", max(0.0, made_s))
 
     def _on_not_loaded(self, event: LoadFailed) -> None:
         self._containers[event.container].loads.pop(event.function, None)
@@ -199,7 +218,12 @@ class Reading:
         container = self._containers[event.container]
         run = container.run
         resident = container.residents.get(run.function) if run is not None else None
-        if run is None or resident is None or resident.own or event.failure is not None:
+        if run is None or resident is None or event.failure is not None:
+            return
+        if resident.own:
+            resident.size_bytes = event.resident_bytes
+            if run.start_kind is StartKind.FORKED:
+                self._sink.sample(short_name(run.function), "own first", event.compute_s)
             return
         self._sink.sample(short_name(run.function), _compute(run.start_kind, forked=resident.forked), event.compute_s)
         resident.size_bytes = event.resident_bytes
@@ -235,9 +259,31 @@ class Reading:
             added_bytes = template.size_bytes + resident.size_bytes - template.alone_bytes
             resident.added_bytes = max(0, added_bytes)
 
+    def _measure_own(self, container: _Container, run: Run) -> None:
+        """Set what a function template or a resident forked from it has added, before a run changes that.
+
+        They share memory with each other and with the library template, and each is charged with a part of it, so only
+        the sum tells. It is taken as late as possible, because sizes are measured anew a moment after a load.
+        """
+        for key in run.ends:
+            before_bytes = container.before.pop(key, None)
+            if before_bytes is not None and key in container.residents:
+                added_bytes = self._kin_bytes(container, key) - before_bytes
+                self._sink.sample(short_name(key), "own added", max(0, added_bytes))
+        if run.start_kind is StartKind.FORKED:
+            both_bytes = container.before[run.function] = self._kin_bytes(container, run.function)
+            library = container.residents.get(self._functions[run.function].template)
+            alone_bytes = library.alone_bytes if library is not None else 0
+            self._sink.sample(short_name(run.function), "own bytes", max(0, both_bytes - alone_bytes))
+
+    def _kin_bytes(self, container: _Container, key: FunctionKey) -> int:
+        """The size of a function, its function template and its library template together, as far as they are there."""
+        kin = (key, function_template_key(key), self._functions[key].template)
+        return sum(container.residents[each].size_bytes for each in kin if each in container.residents)
+
     def _note_size(self, key: ResidentKey, resident: _Resident) -> None:
         """Sample the size with which the resident was booked last."""
-        if is_template(key) or resident.own:
+        if is_template(key) or resident.own or resident.shares:
             return
         name, sample = short_name(key), self._sink.sample
         sample(name, "forked" if resident.forked else "resident", resident.size_bytes)

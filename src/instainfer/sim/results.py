@@ -17,6 +17,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "keepalive": settings.keepalive.in_short(),
         "preload": settings.preload.policy,
         "templates": settings.templates and settings.retain,
+        "function_templates": settings.function_templates and settings.retain,
         "replace": settings.replace,
         "memory_gb_s": outcome.memory_gb_s,
         "used_gb_s": outcome.used_gb_s,

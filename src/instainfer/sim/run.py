@@ -291,5 +291,14 @@ def _function(name: str, like: str, namespace: str, costs: CostSet) -> Simulated
     each = costs.functions[like]
     key: FunctionKey = f"{namespace}/{name}@0.0.1"
     estimate_bytes = each.resident_bytes if each.estimate_bytes is None else each.estimate_bytes
-    function = Function(key, namespace, each.environment, each.memory_bytes, _TIMEOUT_S, estimate_bytes, each.templated)
+    function = Function(
+        key,
+        namespace,
+        each.environment,
+        each.memory_bytes,
+        _TIMEOUT_S,
+        estimate_bytes,
+        each.templated,
+        forkable=each.function_template is not None,
+    )
     return Simulated(name, function, like, each)

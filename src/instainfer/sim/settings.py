@@ -25,8 +25,8 @@ class Settings:
     retain: bool = True
     """False: a function's process ends with its call (the paper's stateless baseline)."""
     templates: bool = True
-    function_templates: bool = False
-    """Off unless asked for: the built-in cost sets only assume what a fork from a function template costs."""
+    function_templates: bool = True
+    """Whether functions are forked from function templates, as far as the cost set says what theirs cost."""
     fast_init: bool = True
     replace: bool = False
     """Same meaning as ``node.replace``."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,24 +40,20 @@ from ..core.events import (
     TimerFired,
 )
 from ..core.model import (
-    FROM_FUNCTION,
-    FROM_LIBRARIES,
-    FROM_NOTHING,
     GIB,
     ActivationId,
     ContainerId,
     Function,
     Profile,
     ResidentKey,
-    Source,
     function_template_key,
 )
 from ..core.node import NodeState
 from ..core.story import Entry
-from ..core.values import value
 from .costs import CostSet, FunctionCosts
-from .cpu import UNDISTURBED, Company, Cores, Plenty, Processors
+from .cpu import Cores, Plenty, Processors
 from .engine import Engine, Rank, Timer, cancel
+from .loadable import Loadable, of_forked, of_function, of_function_template, of_library_template
 
 END_CORES = 1.6
 """How many cores the end of a process keeps busy. The kernel frees its pages one by one; ends at the same time wait for
@@ -82,35 +77,12 @@ class Durations:
         return seconds * math.exp(self._draw(-0.5 * self._sigma**2, self._sigma))
 
 
-@value(frozen=True, slots=True)
-class _Loadable:
-    """The costs of one function or template under the platform's configuration."""
-
-    library_s: float
-    model_s: float
-    load_cores: float
-    size_bytes: int
-    """The size that one load adds."""
-    warmup_s: float | None = None
-    first_s: float = 0.0
-    """Seconds of the first call in a process that was not warmed up."""
-    compute_s: float = 0.0
-    compute_cores: float = 1.0
-    company: Company = UNDISTURBED
-    """How fast a call is beside other work."""
-    template: ResidentKey | None = None
-    """The library template from which it is forked; None if it is loaded without one."""
-    source: Source = FROM_NOTHING
-    """What it is made from."""
-    is_template: bool = False
-
-
 class _Resident:
     """One function or template in one container, loading or loaded."""
 
     __slots__ = ("background", "is_cold", "key", "library_s", "loadable", "loaded", "loading", "model_s")
 
-    def __init__(self, key: ResidentKey, loadable: _Loadable, *, background: bool) -> None:
+    def __init__(self, key: ResidentKey, loadable: Loadable, *, background: bool) -> None:
         self.key = key
         self.loadable = loadable
         self.background = background
@@ -166,8 +138,8 @@ class World:
         self._on_entry = on_entry
         self._cpu: Processors = Cores(engine, costs.cores) if costs.cores else Plenty(engine)
         self._end_cores = min(END_CORES, costs.cores)
-        self._loadables: dict[ResidentKey, _Loadable] = {}
-        self._forkables: dict[ResidentKey, _Loadable] = {}
+        self._loadables: dict[ResidentKey, Loadable] = {}
+        self._forkables: dict[ResidentKey, Loadable] = {}
         """Functions as they are forked from their own templates."""
         self._containers: dict[ContainerId, _Container] = {}
         self._alarm: Timer | None = None
@@ -188,46 +160,20 @@ class World:
         }
 
     def register(self, function: Function, costs: FunctionCosts, profile: Profile | None = None) -> None:
-        """Deploy a function on the node, so that it may be called."""
-        template = self.state.books.functions.template_of(function)
+        """Deploy a function on the node, so that it may be called. Without costs of a function template it has to be
+        one that is not `forkable`."""
+        functions, loadables = self.state.books.functions, self._loadables
+        template = functions.template_of(function)
         if template is not None:
             environment = self._costs.environments[costs.environment]
-            self._loadables[template] = _Loadable(
-                environment.library_s, 0.0, costs.load_cores, environment.template_bytes, is_template=True
-            )
-        forked = template is not None
-        self._loadables[function.key] = _Loadable(
-            costs.fork_s if forked else costs.library_s,
-            costs.model(fast=self._fast_init),
-            costs.load_cores,
-            costs.forked_bytes if forked else costs.resident_bytes,
-            costs.warmup_s,
-            costs.first_compute(forked=forked),
-            costs.compute(forked=forked),
-            costs.compute_cores,
-            Company(costs.crowded(self._costs.cores), 1.0 / costs.beside_load) if self._costs.cores else UNDISTURBED,
-            template,
-            FROM_NOTHING if template is None else FROM_LIBRARIES,
-        )
-        own_template = self.state.books.functions.own_template_of(function)
-        if own_template is not None:
-            self._register_own(own_template, function, costs)
+            loadables[template] = of_library_template(environment, costs.load_cores)
+        each = of_function(costs, template, fast=self._fast_init, cores=self._costs.cores)
+        loadables[function.key] = each
+        own_template, own = functions.own_template_of(function), costs.function_template
+        if own_template is not None and own is not None:
+            loadables[own_template] = of_function_template(own, costs, each)
+            self._forkables[function.key] = of_forked(own, each)
         self.feed(FunctionRegistered(self._engine.now, function, profile))
-
-    def _register_own(self, key: ResidentKey, function: Function, costs: FunctionCosts) -> None:
-        """A function template is loaded and warmed up as its function is, and what is forked from it is warm."""
-        each = self._loadables[function.key]
-        self._loadables[key] = replace(each, is_template=True)
-        self._forkables[function.key] = replace(
-            each,
-            library_s=costs.function_fork_s,
-            model_s=0.0,
-            size_bytes=costs.function_fork_bytes,
-            warmup_s=None,
-            first_s=each.compute_s,
-            template=None,
-            source=FROM_FUNCTION,
-        )
 
     def feed(self, event: Event) -> None:
         """Let the state handle one event, and schedule the effects of what it decides."""
