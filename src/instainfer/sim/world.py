@@ -20,6 +20,7 @@ from typing import Any
 
 from ..core.decisions import (
     Forget,
+    Judged,
     Load,
     Offload,
     Refuse,
@@ -183,6 +184,7 @@ class World:
             Reply: on_answer,
             Refuse: on_answer,
             Remember: lambda decision: None,
+            Judged: lambda decision: None,
             Forget: self._forget,
             WakeAt: self._wake_at,
         }
