@@ -28,7 +28,7 @@ UNFIT = Verdict(False, "load() has started a thread")
 def new_node(budget_mib: int = 512, verdict: Verdict | None = None, **changes: object) -> CheckedNode:
     """A node that knows A, from before perhaps, and has called it once: its template has been begun, if it may be."""
     node = CheckedNode(budget_mib, keys=(), function_templates=True)
-    node.tell(e.FunctionRegistered(0.0, replace(function(A), **changes), None, verdict))  # type: ignore[arg-type]
+    node.tell(e.FunctionRegistered(0.0, replace(function(A), **changes), None, verdict))
     return node
 
 
