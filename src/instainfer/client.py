@@ -191,6 +191,10 @@ class Client:
         """The nodes with their containers, residents and memory."""
         return self._object("GET", f"{_NATIVE}/status", needs="nodes")
 
+    def details(self) -> list[Json]:
+        """All functions of the namespace with what is known of them: costs, and whether they can be forked."""
+        return self._array("GET", f"{_NATIVE}/functions")
+
     def has_blob(self, digest: str) -> bool:
         response, body = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
         if response.status_code == httpx2.codes.NOT_FOUND:

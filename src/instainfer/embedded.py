@@ -23,7 +23,7 @@ from .backends.clock import LoopClock
 from .config import Config
 from .controller.app import Controller, Rooms, bounds, open_controller
 from .controller.server import HttpServer
-from .core.model import MIB
+from .core.model import MIB, Verdict
 from .core.node import NodeSettings, NodeState
 from .core.ports import Policies
 from .core.story import Entry, dump_entry
@@ -116,9 +116,20 @@ class _Platform:
                 if controller is not None:
                     controller.remember(function, profile)
 
-            state = node_state(self.config, clock.now())
-            fast_init = self.config.node.fast_init
-            link = LocalLink(Invoker(state, backend, clock, fast_init=fast_init, on_profile=remember, on_entry=tell))
+            def judged(function: str, verdict: Verdict) -> None:
+                if controller is not None:
+                    controller.judged(function, verdict)
+
+            invoker = Invoker(
+                node_state(self.config, clock.now()),
+                backend,
+                clock,
+                fast_init=self.config.node.fast_init,
+                on_profile=remember,
+                on_verdict=judged,
+                on_entry=tell,
+            )
+            link = LocalLink(invoker)
             stack.callback(link.stop_sampling)
             controller = await open_controller(
                 self.config, [link], make_rooms(self.config), isolation=backend.isolation()

@@ -223,3 +223,17 @@ def test_one_that_dies_says_so() -> None:
         assert FROM_FUNCTION not in sources(stage, f)
 
     asyncio.run(scene())
+
+
+def test_a_function_template_that_proves_itself_is_answered_once(play: Play) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container, f = await stage.started(), stage.function("f")
+        container.load_function_template(f, proves=True)
+        await stage.until_told(f"LoadFinished {own(f)}")
+        container.load(f)
+        await stage.until_told(f"LoadFinished {f.key}")
+        await stage.settle(container)
+        assert stage.told(1) == [f"LoadFinished {own(f)}", f"LoadFinished {f.key}"]
+        assert sources(stage, f) == [FROM_FUNCTION]
+
+    play(scene)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -9,7 +11,8 @@ from support.world import DIED, World, WorldContainer
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, Function, is_function_template, is_template
+from instainfer.core.lifecycle import LOADED
+from instainfer.core.model import MIB, Function, Verdict, is_function_template, is_template
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
@@ -191,11 +194,26 @@ class NodeMachine(RuleBasedStateMachine):
         report = e.MemoryMeasured(0.0, container, ((name, size * MIB),))
         self.world.containers[container].reports.append(report)
 
-    @rule(name=st.sampled_from(NAMES), back=st.booleans())
-    def remove(self, name: str, back: bool) -> None:
+    @rule(
+        name=st.sampled_from(NAMES),
+        back=st.booleans(),
+        fresh=st.booleans(),
+        verdict=st.sampled_from([None, Verdict(True), Verdict(False, "a thread")]),
+    )
+    def remove(self, name: str, back: bool, fresh: bool, verdict: Verdict | None) -> None:
         self.world.feed(e.FunctionRemoved(self.world.at, name))
         if back:
-            self.world.feed(e.FunctionRegistered(self.world.at, function(name)))
+            again = replace(function(name), fresh=fresh)
+            self.world.feed(e.FunctionRegistered(self.world.at, again, None, verdict))
+
+    @invariant()
+    def fresh_processes_serve_one_call(self) -> None:
+        if hasattr(self, "world"):
+            books = self.world.node.books
+            for container in books.pool.containers.values():
+                for key, resident in container.residents.items():
+                    if resident.state is LOADED and resident.served and not is_template(key):
+                        assert not books.functions[key].function.fresh
 
     @invariant()
     def only_one_function_at_a_time(self) -> None:

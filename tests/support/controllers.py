@@ -19,7 +19,7 @@ from instainfer.backends.base import Call, FunctionSpec
 from instainfer.config import Config
 from instainfer.controller.app import Controller, Rooms, create_app, open_controller
 from instainfer.controller.auth import CREDENTIALS, read_credentials
-from instainfer.core.model import Failure, FailureKind, Function, FunctionKey, Phases, Profile, StartKind
+from instainfer.core.model import Failure, FailureKind, Function, FunctionKey, Phases, Profile, StartKind, Verdict
 from instainfer.environments.builder import Environment, Progress
 from instainfer.environments.content import ContentStore
 from instainfer.environments.folders import FunctionFolders
@@ -75,14 +75,19 @@ class FakeLink:
         self.name = name
         self.script: Script = outcome
         self.functions: dict[FunctionKey, tuple[Function, FunctionSpec, Profile | None]] = {}
+        self.verdicts: dict[FunctionKey, Verdict | None] = {}
+        """What was known of them when they were registered."""
         self.history: list[str] = []
         self.calls: list[Call] = []
         self.holding = False
         self.held: dict[str, tuple[Call, asyncio.Future[Outcome]]] = {}
         self._arrived = asyncio.Event()
 
-    def register(self, function: Function, spec: FunctionSpec, profile: Profile | None) -> None:
+    def register(
+        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None
+    ) -> None:
         self.functions[function.key] = (function, spec, profile)
+        self.verdicts[function.key] = verdict
         self.history.append(f"+{function.key}")
 
     def unregister(self, function: FunctionKey) -> None:

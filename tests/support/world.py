@@ -18,6 +18,7 @@ from instainfer.core.model import (
     MIB,
     Failure,
     FailureKind,
+    Verdict,
     function_template_key,
     is_function_template,
     is_template,
@@ -58,6 +59,7 @@ class World:
         self.entries: list[Entry] = []
         self.seen_by_user_code: list[tuple[str, str, set[str]]] = []
         self.forgotten: list[str] = []
+        self.judged: list[tuple[str, Verdict]] = []
         self.unfit: set[str] = set()
         """Function templates that could not be made, since their functions were registered last."""
 
@@ -68,6 +70,8 @@ class World:
             self.unfit.add(event.function)
         elif isinstance(event, e.FunctionRegistered):
             self.unfit.discard(function_template_key(event.function.key))
+            if event.verdict is not None and not event.verdict.fit:
+                self.unfit.add(function_template_key(event.function.key))
         decisions = self.node.handle(event)
         self.entries.append(self.node.story.last)
         self.node.check()
@@ -87,6 +91,8 @@ class World:
                     self.wake_at = decision.when
                 case d.Remember():
                     pass
+                case d.Judged(function, verdict):
+                    self.judged.append((function, verdict))
                 case d.Forget():
                     self.forgotten.append(decision.function)
         return decisions

@@ -36,6 +36,13 @@ ACTION = {
     "annotations": [{"key": "exec", "value": "python:3"}],
     "exec": {"binary": True},
 }
+DETAILS = {
+    "name": "resnet50",
+    "version": "0.0.1",
+    "key": "guest/resnet50@0.0.1",
+    "forked": {"fit": None, "reason": None},
+}
+"""The function as ``GET /instainfer/v1/functions`` describes it, as far as commands read that."""
 
 
 def record(result: Any, status: str = "success", kind: str | None = "preloaded") -> dict[str, Any]:

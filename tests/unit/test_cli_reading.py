@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_harness import ACTION, AT, ID, NOW_MS, Platform, Run, record, runner
+from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, Platform, Run, record, runner
 
 from instainfer.cli.views import resident_name
 from instainfer.core.model import function_template_key
@@ -118,12 +118,26 @@ def test_no_functions_is_said_on_standard_error(run: Run, platform: Platform) ->
 
 
 def test_show_and_delete_one_function(run: Run, platform: Platform) -> None:
-    platform.answers |= {"GET actions/pkg/resnet50": (200, ACTION), "DELETE actions/resnet50": (200, ACTION)}
-    assert run("function", "show", "pkg/resnet50", *AT).stdout == compact(ACTION)
+    platform.answers |= {"GET actions/resnet50": (200, ACTION), "DELETE actions/resnet50": (200, ACTION)}
+    forked = {"fit": False, "reason": "load() has started\x1b[2J a thread"}
+    platform.answers["GET functions"] = (200, [DETAILS | {"name": "vgg19"}, DETAILS | {"forked": forked}])
+    shown = run("function", "show", "resnet50", *AT)
+    assert shown.stdout == compact(ACTION | {"forked": forked})
+    assert shown.stderr == "cannot be forked: load() has started [2J a thread\n"
     assert platform.asked[0][1] == {"code": "false"}
+    as_json = run("function", "show", "resnet50", "--json", *AT)
+    assert (as_json.stdout, as_json.stderr) == (shown.stdout, "")
     deleted = run("function", "delete", "resnet50", *AT)
     assert (deleted.exit_code, deleted.stdout, deleted.stderr) == (0, "", "deleted resnet50\n")
     assert run("function", "delete", "nope", *AT).exit_code == 3
+
+
+def test_status_names_functions_that_cannot_be_forked(run: Run, platform: Platform) -> None:
+    unfit = [{"function": f"guest/f{n}@0.0.1", "unfit": f"thread [{n}]"} for n in range(12)]
+    node = STATUS["nodes"][0] | {"functions": [{"function": "guest/fit@0.0.1", "unfit": None}, *unfit]}  # type: ignore[index]
+    platform.answers["GET status"] = (200, STATUS | {"nodes": [node]})
+    lines = [line.strip() for line in run("status", *AT).stdout.splitlines() if "cannot be forked" in line]
+    assert lines == [*(f"f{n} cannot be forked: thread [{n}]" for n in range(10)), "2 more functions cannot be forked"]
 
 
 # activations

@@ -15,13 +15,14 @@ from support.controllers import (
     NATIVE,
     FakeEnvironments,
     FakeLink,
+    Stand,
     annotation,
     archive,
     key_of,
     standing,
 )
 
-from instainfer.core.model import MIB, Profile
+from instainfer.core.model import MIB, Profile, Verdict
 from instainfer.environments.package import WEIGHTS_FILE
 from instainfer.errors import BadFunction, Conflict, EnvironmentBuildError, HostError
 
@@ -605,6 +606,81 @@ def test_a_profile_outlives_an_update_of_anything_but_code(tmp_path: Path) -> No
             assert stand.link.functions["guest/f@0.0.2"][2] == profile
             await stand.put("f", HELLO + "# new\n", overwrite=True)
             assert stand.link.functions["guest/f@0.0.3"][2] is None
+
+    asyncio.run(run())
+
+
+def test_a_verdict_on_forking_returns_after_a_restart_on_the_same_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfit = Verdict(False, "load() has\nstarted \x1b[31m\ud800 a thread " + "x" * 2000)
+
+    async def forked(stand: Stand) -> Any:
+        (listed,) = (await stand.http.get(f"{NATIVE}/functions")).json()
+        return listed["forked"]
+
+    async def run() -> None:
+        monkeypatch.setattr("instainfer.controller.app.this_host", lambda: "host 6.1")
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+            assert await forked(stand) == {"fit": None, "reason": None}
+            stand.controller.judged("guest/f@0.0.1", unfit)
+            stand.controller.judged("guest/unknown@0.0.1", unfit)
+            told = await forked(stand)
+            assert (told["fit"], len(told["reason"])) == (False, 1000)
+            assert told["reason"].startswith("load() has started  [31m  a thread xxx")
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            assert stand.link.verdicts["guest/f@0.0.1"] == Verdict(False, told["reason"])
+            assert await forked(stand) == told
+        monkeypatch.setattr("instainfer.controller.app.this_host", lambda: "host 6.2")
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            assert stand.link.verdicts["guest/f@0.0.1"] is None
+            assert await forked(stand) == {"fit": None, "reason": None}
+            stand.controller.judged("guest/f@0.0.1", Verdict(True))
+            assert await forked(stand) == {"fit": True, "reason": None}
+
+    asyncio.run(run())
+
+
+def test_a_verdict_outlives_an_update_with_the_same_code_packages_and_limits(tmp_path: Path) -> None:
+    unfit = Verdict(False, "it takes too long")
+
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+            stand.controller.judged("guest/f@0.0.1", unfit)
+            await stand.put("f", overwrite=True, parameters=[{"key": "a", "value": 1}])
+            assert stand.link.verdicts["guest/f@0.0.2"] == unfit
+            await stand.put("f", overwrite=True, limits={"memory": 512})
+            assert stand.link.verdicts["guest/f@0.0.3"] is None, "with another limit it may be fit"
+            stand.controller.judged("guest/f@0.0.3", Verdict(True))
+            await stand.put("f", overwrite=True, limits={"memory": 300})
+            assert stand.link.verdicts["guest/f@0.0.4"] == Verdict(True)
+            await stand.put("f", HELLO + "# new\n", overwrite=True)
+            assert stand.link.verdicts["guest/f@0.0.5"] is None
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            assert stand.link.verdicts == {"guest/f@0.0.5": None}
+
+    asyncio.run(run())
+
+
+def test_the_manifest_says_whether_a_function_is_forked_and_fresh(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            files = {"handler.py": HELLO, "function.toml": "fork = false\nfresh = true\n"}
+            await stand.put("f", archive(files))
+            function = stand.link.functions["guest/f@0.0.1"][0]
+            assert (function.forkable, function.fresh) == (False, True)
+            (listed,) = (await stand.http.get(f"{NATIVE}/functions")).json()
+            assert listed["forked"] == {"fit": False, "reason": "fork = false in function.toml"}
+        async with standing(tmp_path, node={"function_templates": False}) as stand:
+            await stand.put("g")
+            listed = (await stand.http.get(f"{NATIVE}/functions")).json()
+            (reason,) = [each["forked"]["reason"] for each in listed if each["name"] == "g"]
+            assert "node.function_templates" in reason
 
     asyncio.run(run())
 

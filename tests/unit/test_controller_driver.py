@@ -9,7 +9,7 @@ from typing import Any
 from instainfer.backends.base import Call, FunctionSpec
 from instainfer.controller.driver import ClusterDriver
 from instainfer.core.cluster import ClusterState, Limits, Refuse
-from instainfer.core.model import FailureKind, Function, FunctionKey, Profile
+from instainfer.core.model import FailureKind, Function, FunctionKey, Profile, Verdict
 from instainfer.links.base import Outcome
 from instainfer.policy.routing.home import HomeRouting
 
@@ -21,7 +21,9 @@ class Silent:
 
     name = "n1"
 
-    def register(self, function: Function, spec: FunctionSpec, profile: Profile | None) -> None: ...
+    def register(
+        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None
+    ) -> None: ...
 
     def unregister(self, function: FunctionKey) -> None: ...
 

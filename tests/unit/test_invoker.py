@@ -16,7 +16,7 @@ from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import Config, PreloadConfig
 from instainfer.core.errors import InternalError
 from instainfer.core.events import ContainerStarted
-from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind, template_key
+from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind, Verdict, template_key
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
@@ -69,6 +69,30 @@ def test_a_cold_call_then_a_pre_loaded_one() -> None:
         assert stage.profiles[B].model_s == 2.0
         residents = snapshot(stage.invoker.state, stage.clock.now())["containers"][0]["residents"]
         assert [(r["function"], r["state"]) for r in residents] == [(B, "loaded"), (A, "loading")]
+
+    asyncio.run(scene())
+
+
+def test_the_container_proves_a_function_once_and_the_verdict_is_handed_on() -> None:
+    async def scene() -> None:
+        clock = ManualClock()
+        unfit = Failure(FailureKind.LOAD_FAILED, "a thread")
+        backend = MemoryBackend(clock, {A: COSTS[A], B: replace(COSTS[B], unfit=unfit)})
+        state = NodeState(
+            NodeSettings(4096 * MIB, function_templates=True), Policies(Fixed(60.0), Poisson(), Opportunistic())
+        )
+        verdicts: list[tuple[str, Verdict]] = []
+        invoker = Invoker(state, backend, clock, on_verdict=lambda *told: verdicts.append(told))
+        invoker.register(function(A), spec(A))
+        invoker.register(function(B), spec(B))
+        invoker.register(function("t/c@1"), spec("t/c@1"), None, Verdict(False, "it has a connection"))
+        for number in range(3):
+            for key in (A, B, "t/c@1"):
+                call = invoker.invoke(Call(f"{key}{number}", key, b"{}"))
+                clock.advance(10.0)
+                assert call.result().failure is None
+        assert verdicts == [(A, Verdict(True)), (B, Verdict(False, "a thread"))]
+        assert backend.proven == [A, B]
 
     asyncio.run(scene())
 

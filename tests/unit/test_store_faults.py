@@ -25,7 +25,8 @@ from instainfer.controller.database import open_database, sqlite_engine
 from instainfer.controller.profiles import unsound
 from instainfer.controller.records import SUCCESS, WHISK_ERROR, ActivationRecord
 from instainfer.controller.store import open_store
-from instainfer.core.model import Profile
+from instainfer.controller.verdicts import KnownVerdict
+from instainfer.core.model import Profile, Verdict
 from instainfer.errors import HostError, InternalError
 
 SOUND = Profile().with_load(1.0, 2.0, 300).with_run(0.5)
@@ -215,6 +216,27 @@ def test_what_is_measured_of_a_deleted_function_is_nobodys(tmp_path: Path) -> No
     asyncio.run(run())
 
 
+def test_a_verdict_is_kept_until_its_function_goes_and_the_latest_counts(tmp_path: Path) -> None:
+    fit, unfit = (KnownVerdict(Verdict(*values), "host 6.1", "env-1") for values in ((True,), (False, "a thread")))
+
+    def save(connection: sa.Connection) -> None:
+        for name in ("f", "g"):
+            queries.save_action(connection, action(name), b"code", None)
+
+    async def run() -> None:
+        async with opened(tmp_path) as store:
+            await store.write(save)
+            for key in (action("f").key, action("g").key, "guest/unknown@0.0.1"):
+                store.judged(key, fit)
+        async with opened(tmp_path) as store:
+            store.judged(action("g").key, unfit)
+            await store.write(lambda connection: queries.delete_action(connection, action("f")))
+        async with opened(tmp_path) as store:
+            assert await store.read(queries.all_verdicts) == {action("g").key: unfit}
+
+    asyncio.run(run())
+
+
 def test_a_profile_goes_with_its_function(tmp_path: Path) -> None:
     async def run() -> None:
         async with opened(tmp_path) as store:
@@ -325,20 +347,21 @@ def test_after_an_outage_new_calls_do_not_wait_for_all_that_is_old(
 
 # layouts
 
-OLD = Path(__file__).parent / "records_layout_2.sql"
+OLD = Path(__file__).parent
 
 
-def test_records_of_layout_2_are_taken_over(tmp_path: Path) -> None:
-    """The file was written by the platform of layout 2, and dumped."""
+@pytest.mark.parametrize(("layout", "profiles"), [(2, 2), (3, 1)])
+def test_records_of_older_layouts_are_taken_over(tmp_path: Path, layout: int, profiles: int) -> None:
+    """The file was written by the platform of that layout, and dumped."""
     path = tmp_path / "records.sqlite"
     old = sqlite3.connect(path)
-    old.executescript(OLD.read_text(encoding="utf-8"))
+    old.executescript((OLD / f"records_layout_{layout}.sql").read_text(encoding="utf-8"))
     rows = {
         table: old.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
         for table in ("namespaces", "code", "actions", "activations")
     }
     profile = old.execute("SELECT * FROM profiles WHERE function = 'guest/kept@0.0.2'").fetchall()
-    assert old.execute("SELECT count(*) FROM profiles").fetchone() == (2,)
+    assert old.execute("SELECT count(*) FROM profiles").fetchone() == (profiles,)
     old.close()
 
     engine, lock_fd = open_database(path)
@@ -351,6 +374,7 @@ def test_records_of_layout_2_are_taken_over(tmp_path: Path) -> None:
         assert expected
         assert new.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() == expected
     assert new.execute("SELECT * FROM profiles").fetchall() == profile, "the orphan must be gone, the other not"
+    assert new.execute("SELECT * FROM verdicts").fetchall() == []
     assert new.execute("PRAGMA foreign_key_check").fetchall() == []
     assert new.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     fresh = sqlite3.connect(":memory:")

@@ -41,7 +41,9 @@ Function templates. `Container.load_function_template` makes a process that has 
 and that stands stopped from then on. It is forked from the function's library template, which is made first if the
 function has one. Once it stands, a ``load`` or a ``run`` of the function forks the resident from it, and says so in
 `LoadFinished.source`; while it is being made, they load the function in the other ways. No ``run`` ends a standing
-function template, and a resident that was forked from it lives on when it ends.
+function template, and a resident that was forked from it lives on when it ends. With `proves`, a function that has a
+``sample.json`` also has to answer it, in that process and in two that are forked from it, and is unfit if the forked
+ones answer alike and otherwise than that process. It is given only until this is known: the sample may have effects.
 
 A backend also reports without a command: `ResidentGone` with a failure (a resident died while idle, or a template was
 given up because memory was short), `MemoryMeasured`, and `ContainerGone` with a failure (the container died, and
@@ -152,7 +154,7 @@ class Container(Protocol):
 
     def load_template(self, template: TemplateSpec) -> None: ...
 
-    def load_function_template(self, function: FunctionSpec) -> None: ...
+    def load_function_template(self, function: FunctionSpec, *, proves: bool = False) -> None: ...
 
     def run(self, function: FunctionSpec, call: Call) -> None: ...
 

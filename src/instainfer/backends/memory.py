@@ -29,6 +29,7 @@ from ..core.model import (
     MIB,
     ContainerId,
     Failure,
+    FunctionKey,
     ResidentKey,
     Source,
     function_template_key,
@@ -102,6 +103,8 @@ class MemoryBackend:
         self.start_failure: Failure | None = None
         """If set, containers fail to start, with this failure."""
         self.containers: dict[ContainerId, MemoryContainer] = {}
+        self.proven: list[FunctionKey] = []
+        """Functions whose templates had to prove that they can be forked, in the order in which that was asked."""
 
     def start(self, spec: ContainerSpec, report: Report) -> MemoryContainer:
         container = MemoryContainer(self, spec, report)
@@ -163,7 +166,9 @@ class MemoryContainer:
     def load(self, function: FunctionSpec) -> None:
         self._load(function.key, function)
 
-    def load_function_template(self, function: FunctionSpec) -> None:
+    def load_function_template(self, function: FunctionSpec, *, proves: bool = False) -> None:
+        if proves:
+            self._backend.proven.append(function.key)
         self._load(function_template_key(function.key), function)
 
     def _load(self, key: ResidentKey, function: FunctionSpec) -> None:

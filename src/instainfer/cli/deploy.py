@@ -1,4 +1,4 @@
-"""The command ``instainfer deploy`` makes a function of a folder and shows the progress."""
+"""The command ``instainfer deploy`` makes a function of a folder, shows the progress, and tries the function once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from .doors import Doors, platform
+from .exit_codes import ExitCode
+from .forking import sample_of, try_out
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, note
 from .values import duration_s, size_mb
@@ -29,26 +31,36 @@ def deploy(
         float | None,
         typer.Option(parser=duration_s, metavar="TIME", help="Time limit, 60s say; default: function.toml's."),
     ] = None,
+    no_check: Annotated[
+        bool, typer.Option("--no-check", help="Do not call the function with its sample.json afterwards.")
+    ] = False,
     as_json: Json = False,
     api_host: ApiHost = "",
     auth: Auth = "",
     home: Home = None,
 ) -> None:
-    """Deploy a function: send its weights, build its environment, register it."""
+    """Deploy a function: send its weights, build its environment, register it; then call it with its sample.json."""
     from .progress import DeployProgress
 
-    deploy_into = ctx.ensure_object(Doors).deploy
-    with platform(ctx, api_host, auth, home) as client, DeployProgress() as progress:
-        action = deploy_into(
-            client,
-            folder,
-            weights,
-            progress,
-            name=name or None,
-            memory_mb=memory,
-            timeout_ms=None if timeout is None else round(timeout * 1000),
-        )
+    doors = ctx.ensure_object(Doors)
+    sample = None if no_check else sample_of(folder)
+    check = None
+    with platform(ctx, api_host, auth, home) as client:
+        with DeployProgress() as progress:
+            action = doors.deploy(
+                client,
+                folder,
+                weights,
+                progress,
+                name=name or None,
+                memory_mb=memory,
+                timeout_ms=None if timeout is None else round(timeout * 1000),
+            )
+        if not as_json:
+            note(f"{action['name']} {action['version']} is deployed; call it with `instainfer invoke {action['name']}`")
+        if sample is not None:
+            check = try_out(client, action, sample, doors.tick)
     if as_json:
-        emit_json(action)
-    else:
-        note(f"{action['name']} {action['version']} is deployed; call it with `instainfer invoke {action['name']}`")
+        emit_json(action if check is None else {**action, "check": check})
+    if check is not None and check["error"] is not None:
+        raise typer.Exit(ExitCode.FAILED)

@@ -138,7 +138,7 @@ class Doors:
     live: Callable[..., Tally] = _live
     """Calls `instainfer.experiments.live_runs.run_live`."""
     tick: Callable[[float], None] = time.sleep
-    """Waits for some seconds before ``status --watch`` asks for the status again."""
+    """Waits for some seconds before ``status --watch``, or ``deploy``, asks the platform again."""
 
 
 def address_of(ctx: typer.Context, api_host: str, auth: str, home: Path | None) -> Address:

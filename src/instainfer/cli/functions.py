@@ -9,6 +9,7 @@ import typer
 
 from ..core.model import MIB
 from .doors import platform
+from .forking import forked, in_words
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, emit_result, note, show, table
 from .records import annotation
@@ -67,7 +68,10 @@ def show_function(
     """Show one function without its code."""
     with platform(ctx, api_host, auth, home) as client:
         found = client.action(name)
+        found["forked"] = forked(client, name)
     (emit_json if as_json else emit_result)(found)
+    if not as_json:
+        note(in_words(found["forked"], name))
 
 
 @app.command(name="delete")

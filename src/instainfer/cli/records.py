@@ -27,6 +27,7 @@ START_COLOURS = {
     "cold": "red",
     "prewarmed": "yellow",
     "templated": "blue",
+    "forked": "bright_blue",
     "joined": "magenta",
     "forked": "bright_blue",
     "preloaded": "green",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .values import seconds, size
+from .values import one_line, seconds, size
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -20,6 +20,8 @@ _RESIDENT_COLOURS = {"loading": "yellow", "loaded": "green", "in_use": "blue", "
 _ORIGINS = {"preload": "pre-load", "call": "a call"}
 _HEADERS = ("function", "state", "from", "memory", "worth", "why")
 _BAR = 10
+_UNFIT = 10
+"""Functions that are named because they cannot be forked. There may be many."""
 
 
 def status_view(found: Shape, columns: int) -> Group:
@@ -62,12 +64,25 @@ def _node(node: Shape, columns: int) -> Iterator[RenderableType]:
             f"  [red]policy[/red]     {_plain(failure['role'])} ({_plain(failure['policy'])}) has failed "
             f"{failure['count']} times, a plain default stands in; last: {_plain(failure['last'])}"
         )
+    yield from _not_forked(node.get("functions", ()))
     layout = _Layout.of(containers)
     for number, container in enumerate(containers):
         yield ""
         yield layout.head(container)
         if container["residents"]:
             yield layout.residents(container["residents"], headers=number == 0)
+
+
+def _not_forked(functions: Sequence[Shape]) -> Iterator[RenderableType]:
+    """A line for each function whose calls cannot be forked, with the reason."""
+    from rich.padding import Padding
+
+    unfit = [function for function in functions if function.get("unfit")]
+    for function in unfit[:_UNFIT]:
+        text = f"{short_name(function['function'])} cannot be forked: {one_line(function['unfit'])}"
+        yield Padding(_plain(text), (0, 0, 0, 2))
+    if len(unfit) > _UNFIT:
+        yield f"  {_count(len(unfit) - _UNFIT, 'more function')} cannot be forked"
 
 
 def _memory(memory: Shape, width: int) -> str:

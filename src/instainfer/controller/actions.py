@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 from starlette.responses import Response
 
-from ..core.model import FunctionKey, Profile
+from ..core.model import FunctionKey, Profile, Verdict
 from ..errors import BadInput, Conflict, InternalError
 from . import queries
 from .bodies import LARGE_BYTES, Budget, Lease
@@ -22,6 +22,7 @@ from .keys import Keys
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
 from .records import Action, ActionLimits
 from .store import Store
+from .verdicts import KnownVerdict, known
 
 RESTORES_AT_A_TIME = 4
 
@@ -41,6 +42,7 @@ class Actions:
         *,
         max_code_bytes: int,
         max_parameters_bytes: int,
+        host: str,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -49,7 +51,9 @@ class Actions:
         self._budget = budget
         self._max_code_bytes = max_code_bytes
         self._max_parameters_bytes = max_parameters_bytes
+        self._host = host
         self._profiles: dict[FunctionKey, Profile] = {}
+        self._verdicts: dict[FunctionKey, KnownVerdict] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
         self._keys = Keys()
         self._changing: dict[tuple[str, str], object] = {}
@@ -134,6 +138,7 @@ class Actions:
     async def restore(self) -> None:
         """Read the stored actions. They can be called by name at once, and are made ready in the background."""
         self._profiles = await self._store.read(queries.all_profiles)
+        self._verdicts = await self._store.read(queries.all_verdicts)
         waiting = []
         for action in await self._store.read(queries.all_actions):
             deployed = Deployed(action, ready=False)
@@ -166,6 +171,18 @@ class Actions:
     def profile(self, function: FunctionKey) -> Profile | None:
         return self._profiles.get(function)
 
+    def judged(self, function: FunctionKey, verdict: Verdict) -> None:
+        """Store whether a function can be forked, as a node has found it, unless the function no longer exists."""
+        registration = self._registrations.get(function)
+        if registration is not None:
+            found = self._verdicts[function] = known(verdict, registration.function, self._host)
+            self._store.judged(function, found)
+
+    def verdict(self, function: FunctionKey) -> Verdict | None:
+        """Whether a function can be forked on this host. None while that is not known."""
+        registration = self._registrations.get(function)
+        return None if registration is None else self._known(function, registration)
+
     def registration(self, function: FunctionKey) -> Registration | None:
         """The description of a function that the nodes have received. None while the function is not ready."""
         return self._registrations.get(function)
@@ -194,15 +211,27 @@ class Actions:
         profile = self._profiles.get(old.key) if old and same_code else None
         prepared = await self._deployer.prepare(draft, code.source, profile)
         action = msgspec.structs.replace(draft, limits=prepared.limits)
+        if old is not None and same_code:
+            verdict = self._known(old.key, prepared.registration)
+            # A function may have failed because of its limits, so other limits are another chance.
+            if verdict is not None and (verdict.fit or old.limits == action.limits):
+                prepared.registration.verdict = verdict
         await self._store.write(lambda connection: queries.save_action(connection, action, code.source, old))
         before = self._catalog.find(namespace, name)
         self._register(prepared.registration)
         self._catalog.put(Deployed(action, ready=True))
         if profile is not None:
             self.remember(action.key, profile)
+        if prepared.registration.verdict is not None:
+            self.judged(action.key, prepared.registration.verdict)
         if before is not None:
             self._withdraw(before)
         return action
+
+    def _known(self, function: FunctionKey, registration: Registration) -> Verdict | None:
+        """The verdict on this or an earlier version of a function, if it holds for what will be registered."""
+        found = self._verdicts.get(function)
+        return found.verdict if found is not None and found.holds_for(registration.function, self._host) else None
 
     async def _code_of(self, wanted: ActionPut, old: Action | None, lease: Lease) -> Code:
         if wanted.code is not None:
@@ -234,6 +263,7 @@ class Actions:
         """Make the nodes forget a version that was deleted or replaced, and fail the calls that wait for it."""
         key = deployed.action.key
         self._profiles.pop(key, None)
+        self._verdicts.pop(key, None)
         if self._registrations.pop(key, None) is not None:
             # The nodes must know the version until its last call has ended, because a call may be on its way to a node.
             deployed.retire(partial(self._driver.unregister, key))
@@ -262,6 +292,7 @@ class Actions:
             return
         # If the action was deleted or replaced while it was prepared, `_withdraw` has already told the waiting calls.
         if self._catalog.find(action.namespace, action.name) is deployed:
+            prepared.registration.verdict = self._known(action.key, prepared.registration)
             self._register(prepared.registration)
             deployed.settle()
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from .. import __version__
 from ..config import Config, ServerConfig
 from ..core.cluster import ClusterState, Limits, Routing
-from ..core.model import FunctionKey, Profile
+from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.content import ContentStore
 from ..environments.folders import FunctionFolders
 from ..environments.homes import HomeNote
@@ -40,6 +40,7 @@ from .invocations import Invocations
 from .native import Native
 from .responses import STOPPED, encode
 from .store import Store, open_store
+from .verdicts import this_host
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Controller:
             self._budget,
             max_code_bytes=config.server.max_code_bytes,
             max_parameters_bytes=config.server.max_body_bytes,
+            host=this_host(),
         )
         self._invocations = Invocations(
             self._driver,
@@ -127,6 +129,10 @@ class Controller:
     def remember(self, function: FunctionKey, profile: Profile) -> None:
         """Store the profile that a node measured of a function, for the next start of the platform."""
         self._actions.remember(function, profile)
+
+    def judged(self, function: FunctionKey, verdict: Verdict) -> None:
+        """Store whether a function can be forked, as a node has found it, for the next start of the platform."""
+        self._actions.judged(function, verdict)
 
     def listening(self, url: str) -> None:
         """Set the address of the platform, which is written to the credentials file and given to functions."""
@@ -209,6 +215,7 @@ class Controller:
             content=self._rooms.content,
             environments=self._rooms.environments,
             status=self.status,
+            forks=self.config.node.function_templates and self.config.node.retain,
             max_body_bytes=server.max_body_bytes,
         )
         return Gateway(

@@ -20,6 +20,7 @@ from ..core.model import FunctionKey, Profile
 from . import schema
 from .records import WHISK_ERROR, ActivationRecord
 from .responses import encode, printable
+from .verdicts import KnownVerdict
 
 _insert = sa.insert(schema.activations)
 _finish = (
@@ -29,16 +30,22 @@ _finish = (
 )
 _forget = sa.delete(schema.activations).where(schema.activations.c.id == sa.bindparam("id_"))
 _forget_profile = sa.delete(schema.profiles).where(schema.profiles.c.function == sa.bindparam("function_"))
-_measured = [column.name for column in schema.profiles.columns if column.name != "function"]
-# The profile is stored only if its function still exists. Otherwise a later function with the same key would inherit
-# the profile of a deleted one.
-_remember_profile = sa.insert(schema.profiles).from_select(
-    ["function", *_measured],
-    sa.select(
-        schema.actions.c.key,
-        *(sa.bindparam(name, type_=schema.profiles.c[name].type) for name in _measured),
-    ).where(schema.actions.c.key == sa.bindparam("function_")),
-)
+_forget_verdict = sa.delete(schema.verdicts).where(schema.verdicts.c.function == sa.bindparam("function_"))
+
+
+def _remembering(table: sa.Table) -> sa.Insert:
+    """Stores a row about a function, but only if the function still exists. Otherwise a later function with the same
+    key would inherit the row of a deleted one."""
+    columns = [column for column in table.columns if column.name != "function"]
+    return sa.insert(table).from_select(
+        ["function", *(column.name for column in columns)],
+        sa.select(schema.actions.c.key, *(sa.bindparam(column.name, type_=column.type) for column in columns)).where(
+            schema.actions.c.key == sa.bindparam("function_")
+        ),
+    )
+
+
+_remember_profile, _remember_verdict = _remembering(schema.profiles), _remembering(schema.verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,18 @@ class Measured:
         return f"the profile of {self.function}"
 
 
-Row: TypeAlias = Accepted | Finished | Measured
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of whether a function can be forked."""
+
+    function: FunctionKey
+    known: KnownVerdict
+
+    def __str__(self) -> str:
+        return f"the verdict on {self.function}"
+
+
+Row: TypeAlias = Accepted | Finished | Measured | Judged
 
 
 @dataclass(slots=True)
@@ -130,6 +148,7 @@ def _commit(connection: sa.Connection, rows: Sequence[Row], there: set[str]) -> 
     accepted = [row.record for row in rows if isinstance(row, Accepted)]
     finished = [row for row in rows if isinstance(row, Finished)]
     measured = {row.function: row.profile for row in rows if isinstance(row, Measured)}
+    judged = {row.function: row.known for row in rows if isinstance(row, Judged)}
     there = there | {record.id for record in accepted}
     inserts = [msgspec.structs.asdict(record) for record in accepted]
     updates = []
@@ -147,6 +166,21 @@ def _commit(connection: sa.Connection, rows: Sequence[Row], there: set[str]) -> 
         connection.execute(
             _remember_profile,
             [{"function_": function, **asdict(profile)} for function, profile in measured.items()],
+        )
+    if judged:
+        connection.execute(_forget_verdict, [{"function_": function} for function in judged])
+        connection.execute(
+            _remember_verdict,
+            [
+                {
+                    "function_": function,
+                    "host": known.host,
+                    "environment": known.environment,
+                    "fit": known.verdict.fit,
+                    "reason": known.verdict.reason,
+                }
+                for function, known in judged.items()
+            ],
         )
 
 

@@ -116,5 +116,10 @@ def _bind_profiles(connection: sa.Connection) -> None:
     connection.exec_driver_sql("DROP TABLE profiles_2")
 
 
-_RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {2: _bind_profiles}
+def _add_verdicts(connection: sa.Connection) -> None:
+    """Convert layout 3 to 4, which has a table of the verdicts on forking."""
+    schema.verdicts.create(connection)
+
+
+_RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {2: _bind_profiles, 3: _add_verdicts}
 """By layout, the function that converts it to the next one. It is kept as long as files of that layout may exist."""

@@ -161,6 +161,8 @@ def _function(action: Action, limits: ActionLimits, code: Materialised, environm
         timeout_s=limits.timeout / 1000,
         estimate_bytes=min(memory_bytes, 2 * code.weights_bytes + LIBRARIES_GUESS_BYTES),
         templated=_is_templated(code.manifest),
+        forkable=code.manifest.fork,
+        fresh=code.manifest.fresh,
     )
 
 

@@ -18,7 +18,7 @@ from ..core.cluster import (
     RequestArrived,
     RequestFinished,
 )
-from ..core.model import NO_TIME, ActivationId, Failure, FailureKind, Function, FunctionKey, Profile
+from ..core.model import NO_TIME, ActivationId, Failure, FailureKind, Function, FunctionKey, Profile, Verdict
 from ..errors import InternalError
 from ..links.base import Link, Outcome
 
@@ -26,12 +26,15 @@ from ..links.base import Link, Outcome
 class Registration:
     """The description of a function that every node receives."""
 
-    __slots__ = ("function", "profile", "spec")
+    __slots__ = ("function", "profile", "spec", "verdict")
 
-    def __init__(self, function: Function, spec: FunctionSpec, profile: Profile | None) -> None:
+    def __init__(
+        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None = None
+    ) -> None:
         self.function = function
         self.spec = spec
         self.profile = profile
+        self.verdict = verdict
 
 
 class ClusterDriver:
@@ -62,7 +65,7 @@ class ClusterDriver:
     def join(self, link: Link) -> None:
         """Add a node. It first receives all functions, and then gets calls."""
         for known in self._registrations.values():
-            link.register(known.function, known.spec, known.profile)
+            link.register(known.function, known.spec, known.profile, known.verdict)
         self._links[link.name] = link
         self._state.handle(NodeJoined(self._now(), link.name))
 
@@ -86,7 +89,7 @@ class ClusterDriver:
     def register(self, registration: Registration) -> None:
         self._registrations[registration.function.key] = registration
         for link in self._links.values():
-            link.register(registration.function, registration.spec, registration.profile)
+            link.register(registration.function, registration.spec, registration.profile, registration.verdict)
 
     def unregister(self, function: FunctionKey) -> None:
         del self._registrations[function]

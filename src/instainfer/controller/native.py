@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from ..core.model import FunctionKey
 from ..environments.builder import Progress
 from ..environments.content import ContentStore
 from ..environments.requirements import MAX_REQUIREMENTS, Requirements, first_refused, refusal
@@ -30,6 +31,7 @@ from .bodies import Budget, check_content_type, decoded, read_body
 from .catalog import Catalog
 from .collections import Handler, header, json_response, one_route_per_path, private
 from .deployment import EnvironmentMaker
+from .driver import Registration
 from .responses import encode, printable
 
 NATIVE = "/instainfer/v1"
@@ -50,7 +52,10 @@ _decode_wanted = msgspec.json.Decoder(_Wanted).decode
 
 
 class Native:
-    """The handlers of the routes that `routes` lists. `status` returns the answer to ``GET status``."""
+    """The handlers of the routes that `routes` lists. `status` returns the answer to ``GET status``.
+
+    `forks` tells whether functions are forked at all.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class Native:
         content: ContentStore,
         environments: EnvironmentMaker,
         status: Callable[[], dict[str, Any]],
+        forks: bool,
         max_body_bytes: int,
     ) -> None:
         self._keyring = keyring
@@ -71,6 +77,7 @@ class Native:
         self._content = content
         self._environments = environments
         self._status = status
+        self._forks = forks
         self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[Route]:
@@ -125,10 +132,22 @@ class Native:
                     "memory_bytes": action.limits.memory * 1024 * 1024,
                     "timeout_s": action.limits.timeout / 1000,
                     "profile": self._actions.profile(action.key),
+                    "forked": self._forked(action.key, registration),
                     "problem": deployed.problem or None,
                 }
             )
         return json_response(functions)
+
+    def _forked(self, key: FunctionKey, registration: Registration | None) -> dict[str, Any]:
+        """Whether a function can be forked from a process that has loaded it, and if not, why."""
+        if registration is not None and not registration.function.forkable:
+            return {"fit": False, "reason": "fork = false in function.toml"}
+        if not self._forks:
+            return {"fit": None, "reason": "node.function_templates or node.retain is false in the configuration"}
+        verdict = self._actions.verdict(key)
+        if verdict is None:
+            return {"fit": None, "reason": None}
+        return {"fit": verdict.fit, "reason": verdict.reason or None}
 
     async def _write_blob(self, digest: str, request: Request) -> None:
         writer = self._content.writer(digest)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from ..core.model import FunctionKey, Profile
+from ..core.model import FunctionKey, Profile, Verdict
 from .profiles import unsound
 from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
-from .schema import actions, activations, code, namespaces, profiles
+from .schema import actions, activations, code, namespaces, profiles, verdicts
+from .verdicts import KnownVerdict
 
 CHUNK = 500
 """Most ids in one statement, because databases limit the number of parameters."""
@@ -184,6 +185,14 @@ def all_profiles(connection: sa.Connection) -> dict[FunctionKey, Profile]:
         else:
             found[row["function"]] = profile
     return found
+
+
+def all_verdicts(connection: sa.Connection) -> dict[FunctionKey, KnownVerdict]:
+    """The stored verdict on each function, wherever it was given."""
+    return {
+        row.function: KnownVerdict(Verdict(row.fit, row.reason), row.host, row.environment)
+        for row in connection.execute(sa.select(verdicts))
+    }
 
 
 def all_namespaces(connection: sa.Connection) -> list[tuple[str, str, bytes]]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -106,4 +106,16 @@ profiles = Table(
     Column("model_s", Float, nullable=False),
     Column("runs", Integer, nullable=False),
     Column("compute_s", Float, nullable=False),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    # Like a profile, a verdict on forking is deleted with its function.
+    Column("function", String(600), ForeignKey("actions.key", ondelete="CASCADE"), primary_key=True),
+    # What the verdict is true for.
+    Column("host", String(300), nullable=False),
+    Column("environment", String(256), nullable=False),
+    Column("fit", Boolean, nullable=False),
+    Column("reason", String(1000), nullable=False),
 )

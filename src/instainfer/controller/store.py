@@ -25,10 +25,11 @@ import sqlalchemy as sa
 
 from ..core.model import FunctionKey, Profile
 from ..errors import HostError, InternalError
-from .batches import Accepted, Finished, Measured, Result, Row, in_short, is_refusal, write
+from .batches import Accepted, Finished, Judged, Measured, Result, Row, in_short, is_refusal, write
 from .database import open_database
 from .profiles import unsound
 from .records import ActivationRecord
+from .verdicts import KnownVerdict
 
 LINGER_S = 0.05
 """Longest time in seconds that a finished record waits for others to share its commit."""
@@ -58,6 +59,7 @@ class Store:
         self._accepted: list[ActivationRecord] = []
         self._finished: list[ActivationRecord] = []
         self._profiles: dict[FunctionKey, Profile] = {}
+        self._verdicts: dict[FunctionKey, KnownVerdict] = {}
         self._told: dict[str, asyncio.Future[None]] = {}
         """For each accepted activation that is not on disk yet, the future that `accepted` waits for."""
         self._unflushed: dict[str, ActivationRecord] = {}
@@ -106,6 +108,11 @@ class Store:
         self._profiles[function] = profile
         self._wake_within(LINGER_S)
         return True
+
+    def judged(self, function: FunctionKey, known: KnownVerdict) -> None:
+        """Store whether a function can be forked, for the next start, unless it is deleted before that is written."""
+        self._verdicts[function] = known
+        self._wake_within(LINGER_S)
 
     def unflushed(self) -> Sequence[ActivationRecord]:
         """Finished records that may not be on disk yet, oldest first."""
@@ -169,7 +176,7 @@ class Store:
 
     @property
     def _pending(self) -> bool:
-        return bool(self._accepted or self._finished or self._profiles)
+        return bool(self._accepted or self._finished or self._profiles or self._verdicts)
 
     async def _write_forever(self) -> None:
         while True:
@@ -189,7 +196,8 @@ class Store:
         # batch accepts.
         rows += (Finished(record, record.id in self._on_disk) for record in self._finished[:MOST_AT_ONCE])
         rows += (Measured(*pair) for pair in self._profiles.items())
-        self._accepted, self._profiles = [], {}
+        rows += (Judged(*pair) for pair in self._verdicts.items())
+        self._accepted, self._profiles, self._verdicts = [], {}, {}
         del self._finished[:MOST_AT_ONCE]
         return rows
 
@@ -238,6 +246,7 @@ class Store:
         self._failures += 1
         self._finished[:0] = [row.record for row in rows if isinstance(row, Finished)]
         self._profiles = {row.function: row.profile for row in rows if isinstance(row, Measured)} | self._profiles
+        self._verdicts = {row.function: row.known for row in rows if isinstance(row, Judged)} | self._verdicts
         self._drop_what_is_too_much()
         log.error("%d records are not written yet, next attempt in %g s: %s", len(self._unflushed), pause, told)
         for row in rows:

@@ -22,6 +22,10 @@ def check(books: Books) -> None:
             raise InternalError(f"{key} is there for {users}, which are not")
         if is_function_template(key) and template.users not in ((), (templated_function(key),)):
             raise InternalError(f"{key} is there for {template.users}")
+    for key, record in books.functions.items():
+        unfit = record.verdict is not None and not record.verdict.fit
+        if unfit and record.own_template and books.functions.templates[record.own_template].load_failure is None:
+            raise InternalError(f"{key} cannot be forked, and may get a function template")
     for key in books.functions.without_template:
         if books.functions[key].own_template is None:
             raise InternalError(f"{key} is to get a function template, and never has one")

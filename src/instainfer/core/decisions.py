@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from .model import NO_TIME, ActivationId, ContainerId, Failure, FunctionKey, Phases, Profile, ResidentKey, StartKind
+from .model import (
+    NO_TIME,
+    ActivationId,
+    ContainerId,
+    Failure,
+    FunctionKey,
+    Phases,
+    Profile,
+    ResidentKey,
+    StartKind,
+    Verdict,
+)
 from .values import value
 
 
@@ -33,6 +44,9 @@ class Load:
     container: ContainerId
     function: ResidentKey
     reason: str
+    proves: bool = False
+    """Whether a function template has to show that processes forked from it answer as it does itself. That is asked
+    until it is known whether the function can be forked."""
 
 
 @value(frozen=True, slots=True)
@@ -90,6 +104,14 @@ class Remember:
 
 
 @value(frozen=True, slots=True)
+class Judged:
+    """It has become known whether a function can be forked. The driver stores it for the next start of the platform."""
+
+    function: FunctionKey
+    verdict: Verdict
+
+
+@value(frozen=True, slots=True)
 class Forget:
     """A removed function, or a template that no function uses, has left the node. The driver forgets what it keeps for
     it."""
@@ -105,5 +127,5 @@ class WakeAt:
 
 
 Decision: TypeAlias = (
-    StartContainer | StopContainer | Load | Offload | Run | Reply | Refuse | Remember | Forget | WakeAt
+    StartContainer | StopContainer | Load | Offload | Run | Reply | Refuse | Remember | Judged | Forget | WakeAt
 )

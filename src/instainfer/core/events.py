@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from .model import FROM_NOTHING, ActivationId, ContainerId, Failure, Function, FunctionKey, Profile, ResidentKey, Source
+from .model import (
+    FROM_NOTHING,
+    ActivationId,
+    ContainerId,
+    Failure,
+    Function,
+    FunctionKey,
+    Profile,
+    ResidentKey,
+    Source,
+    Verdict,
+)
 from .values import value
 
 
 @value(frozen=True, slots=True)
 class FunctionRegistered:
-    """A function may be called from now on. `profile` holds earlier measurements of it, if there are any."""
+    """A function may be called from now on. `profile` holds earlier measurements of it, if there are any, and `verdict`
+    tells whether it can be forked, if that is known."""
 
     at: float
     function: Function
     profile: Profile | None = None
+    verdict: Verdict | None = None
 
 
 @value(frozen=True, slots=True)

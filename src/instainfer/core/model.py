@@ -149,11 +149,22 @@ class Function:
     imports may read them."""
     forkable: bool = True
     """Whether it may be forked from a function template (``fork`` in ``function.toml``)."""
+    fresh: bool = False
+    """Whether each call gets a process of its own, which ends with the call (``fresh`` in ``function.toml``)."""
 
     @property
     def template(self) -> ResidentKey:
         """The key of the library template of its namespace and environment."""
         return template_key(self.namespace, self.environment)
+
+
+@value(frozen=True, slots=True)
+class Verdict:
+    """Whether processes of a function can be forked from a function template. Making one shows it."""
+
+    fit: bool
+    reason: str = ""
+    """Why they cannot, for the author of the function. Empty if they can."""
 
 
 _TEMPLATE = "template:"

@@ -109,10 +109,13 @@ class NodeState(Reports):
     # -- functions -----------------------------------------------------------------------------------------------------
 
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
-        self.books.functions.register(event.function, event.profile, event.at)
+        self.books.functions.register(event.function, event.profile, event.at, event.verdict)
         # The process of a template may read only the folders of the functions that it was made for.
         self.books.end_templates(event.function.template, "a function has come that it does not know")
-        self.books.end_if_unused(function_template_key(event.function.key))  # the function may not have one any longer
+        own_template = function_template_key(event.function.key)
+        self.books.end_if_unused(own_template)  # the function may not have one any longer
+        if event.verdict is not None and not event.verdict.fit:
+            self.books.end_templates(own_template, "its function cannot be forked")
         self.books.plan_scope.thorough_at = event.at
         self.books.opportunity = True
 

@@ -7,7 +7,7 @@ from typing import Final
 from .books import Books
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
-from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_function_template, is_template
+from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_function_template, is_template, templated_function
 from .pool import Container
 from .ports import SuggestLoad, SuggestOffload
 from .state import Promise
@@ -105,11 +105,13 @@ def keep_promises(books: Books) -> None:
 
 def begin_load(books: Books, container: Container, key: ResidentKey, reason: str) -> None:
     books.add_resident(container, key, BY_PRELOAD, reason)
+    proves = False
     if is_function_template(key):
         books.functions.template_begun(key, books.at)
+        proves = books.functions[templated_function(key)].verdict is None
     else:
         books.preloads.started += 1
-    books.out.append(Load(container.id, key, reason))
+    books.out.append(Load(container.id, key, reason, proves))
 
 
 def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:

@@ -17,11 +17,13 @@ from .model import (
     FROM_NOTHING,
     MIB,
     Failure,
+    FailureKind,
     Function,
     FunctionKey,
     Profile,
     ResidentKey,
     Source,
+    Verdict,
     function_template_key,
     is_function_template,
     is_template,
@@ -59,6 +61,8 @@ class FunctionRecord:
     """Key of the library template that it may be forked from. None if it never uses one."""
     own_template: ResidentKey | None = None
     """Key of its function template. None if it never has one."""
+    verdict: Verdict | None = None
+    """Whether it can be forked from a function template. None while that is not known."""
     forecast: Forecast | None = None
     load_failure: Failure | None = None
     """Why its latest load failed. It is not pre-loaded until a call has loaded it again."""
@@ -126,7 +130,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         self._use_templates = templates
         self._use_function_templates = function_templates
 
-    def register(self, function: Function, profile: Profile | None, at: float) -> None:
+    def register(self, function: Function, profile: Profile | None, at: float, verdict: Verdict | None = None) -> None:
         record = self.get(function.key)
         if record is None:
             arrivals: deque[float] = deque(maxlen=self._history)
@@ -135,6 +139,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             self.first_calls.registered(at)
         else:
             record.function, record.removed, record.load_failure = function, False, None
+        self[function.key].verdict = verdict
         self[function.key].template = key = self.template_of(function)
         if key is not None:
             template = self.templates.setdefault(key, TemplateRecord(function.namespace))
@@ -147,10 +152,22 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         record.own_template = key = self.own_template_of(function)
         if key is not None:
             template = self.templates.setdefault(key, TemplateRecord(function.namespace))
-            template.users, template.load_failure = (function.key,), None
+            template.users, template.load_failure = (function.key,), _unfitness(record.verdict)
         elif before is not None:
             self.templates[before].users = ()
             self.without_template.pop(function.key, None)
+
+    def judge(self, key: FunctionKey, verdict: Verdict) -> bool:
+        """Note whether a function can be forked. Returns whether that is news.
+
+        Once it is known that it cannot, nothing but another registration changes that: of several templates that were
+        being made at a time, one may stand nevertheless.
+        """
+        record = self[key]
+        if record.removed or (record.verdict is not None and (verdict.fit or not record.verdict.fit)):
+            return False
+        record.verdict = verdict
+        return True
 
     def template_of(self, function: Function) -> ResidentKey | None:
         """Key of the library template that a function may be forked from. None if it never uses one."""
@@ -330,3 +347,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         )
         record.cached_view = (record.profile, own_profile, source, view)
         return view
+
+
+def _unfitness(verdict: Verdict | None) -> Failure | None:
+    """Why no function template is made, where that is known from an earlier one."""
+    return None if verdict is None or verdict.fit else Failure(FailureKind.LOAD_FAILED, verdict.reason)

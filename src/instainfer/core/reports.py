@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import events
 from .books import Books
-from .decisions import Remember
+from .decisions import Judged, Remember
 from .errors import IllegalEvent
 from .lifecycle import (
     BUSY,
@@ -28,10 +28,13 @@ from .model import (
     FROM_FUNCTION,
     FROM_LIBRARIES,
     ContainerId,
+    ResidentKey,
     StartKind,
+    Verdict,
     is_function_template,
     is_template,
     template_key,
+    templated_function,
 )
 from .pool import Container, Resident
 from .registry import FunctionRecord, TemplateRecord
@@ -103,7 +106,10 @@ class Reports:
         # The record may be gone: the last function that used the template may have been removed meanwhile.
         record = books.functions.templates.setdefault(event.function, TemplateRecord(container.namespace))
         record.profile = record.profile.with_load(event.library_s, event.model_s, event.resident_bytes)
-        record.load_failure = None
+        if is_function_template(event.function):
+            self._judge(event.function, Verdict(True))
+        else:
+            record.load_failure = None
         if resident is None:
             # The container made it in order to fork a function from it.
             resident = books.add_resident(container, event.function, BY_CALL, "made for a load")
@@ -122,6 +128,8 @@ class Reports:
             books.shrink(container)
         if not record.users and resident.state is LOADED:
             books.offload(resident, "no function is forked from it any longer")
+        elif record.load_failure is not None and resident.state is LOADED:
+            books.offload(resident, "another one has shown that its function cannot be forked")
         books.opportunity = True
 
     def _on_load_failed(self, event: events.LoadFailed) -> None:
@@ -147,8 +155,21 @@ class Reports:
         record = self.books.functions.templates.get(event.function)
         if record is not None:
             record.load_failure = event.failure
+            if is_function_template(event.function):
+                self._judge(event.function, Verdict(False, event.failure.message))
         if (resident := container.residents.get(event.function)) is not None:
             self.books.end(container, resident)
+
+    def _judge(self, template: ResidentKey, verdict: Verdict) -> None:
+        """Note what making a function template has shown: whether the function can be forked."""
+        key = templated_function(template)
+        if key not in self.books.functions or not self.books.functions.judge(key, verdict):
+            return
+        self.books.out.append(Judged(key, verdict))
+        if verdict.fit:
+            # Until now one template at most was being made. Others may be made where the function is loaded.
+            for container, _ in self.books.pool.residents_of(key):
+                self.books.pool.unlooked[container.id] = None
 
     def _on_resident_gone(self, event: events.ResidentGone) -> None:
         if self._is_too_late(event):
@@ -190,10 +211,8 @@ class Reports:
             self.books.end(container, resident)
         elif not event.alive:
             self.books.unload(resident)
-        elif record.removed or not self.books.settings.retain:
-            self.books.offload(
-                resident, "the function was removed" if record.removed else "its process ends with its call"
-            )
+        elif record.removed or record.function.fresh or not self.books.settings.retain:
+            self.books.offload(resident, _why_it_ends(record))
         else:
             self.books.pool.set_resident_state(resident, LOADED)
             resident.origin = BY_CALL
@@ -236,3 +255,10 @@ class Reports:
 
     def _illegal(self, event: events.Event, why: str) -> IllegalEvent:
         return IllegalEvent(f"{event}: {why}. What happened before:\n{self.story.tail()}")
+
+
+def _why_it_ends(record: FunctionRecord) -> str:
+    """Why the process of a function ends with its call."""
+    if record.removed:
+        return "the function was removed"
+    return "each call has a process of its own" if record.function.fresh else "its process ends with its call"

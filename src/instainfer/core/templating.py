@@ -94,14 +94,18 @@ def _slots(books: Books) -> int:
 
 def _where_called(books: Books, container: Container) -> None:
     """Make templates of the functions that calls have loaded in this container."""
-    wanted = [
-        _wanted(books, resident.function)
+    loaded = [
+        resident.function
         for resident in container.residents.values()
-        if resident.origin is BY_CALL
-        and resident.state is LOADED
-        and not resident.is_template
-        and function_template_key(resident.function) not in container.residents
-        and _wants_template(books, resident.function)
+        if resident.origin is BY_CALL and resident.state is LOADED and not resident.is_template
+    ]
+    last = books.functions.get(container.owner) if container.owner is not None else None
+    if last is not None and last.function.fresh and last.function.key not in loaded:
+        loaded.append(last.function.key)  # its process has ended with its call
+    wanted = [
+        _wanted(books, key)
+        for key in loaded
+        if function_template_key(key) not in container.residents and _wants_template(books, key)
     ]
     if not wanted or container.id in books.promises:
         return
@@ -143,6 +147,8 @@ def _wants_template(books: Books, key: FunctionKey) -> bool:
     template = books.functions.templates[record.own_template]
     if template.load_failure is not None or not record.arrivals:
         return False
+    if record.verdict is None and record.own_template in books.pool.copies:
+        return False  # the first one also proves that the function can be forked, which may have effects
     return record.arrivals[-1] > template.begun_at and books.functions.saves_s(key, books.pool) > 0.0
 
 

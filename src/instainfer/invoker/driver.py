@@ -17,6 +17,7 @@ from ..backends.base import Answer, Backend, Call, Clock, Container, ContainerSp
 from ..core.decisions import (
     Decision,
     Forget,
+    Judged,
     Load,
     Offload,
     Refuse,
@@ -46,6 +47,7 @@ from ..core.model import (
     FunctionKey,
     Profile,
     ResidentKey,
+    Verdict,
     is_function_template,
     is_template,
     templated_function,
@@ -61,7 +63,8 @@ class Invoker:
     """Runs one node.
 
     `fast_init` tells whether functions that ask for a fast initialisation get it. `on_profile` is called with every
-    profile that should be stored, and `on_entry` with every event and its decisions.
+    profile and `on_verdict` with every verdict that should be stored. `on_entry` is called with every event and its
+    decisions.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Invoker:
         *,
         fast_init: bool = True,
         on_profile: Callable[[ResidentKey, Profile], None] | None = None,
+        on_verdict: Callable[[FunctionKey, Verdict], None] | None = None,
         on_entry: Callable[[Entry], None] | None = None,
     ) -> None:
         self.state = state
@@ -79,6 +83,7 @@ class Invoker:
         self.clock = clock
         self._fast_init = fast_init
         self._on_profile = on_profile
+        self._on_verdict = on_verdict
         self._policy_failures = 0
         self._on_entry = on_entry
         self._specs: dict[FunctionKey, FunctionSpec] = {}
@@ -104,15 +109,22 @@ class Invoker:
             Reply: self._reply,
             Refuse: self._refuse,
             Remember: self._remember,
+            Judged: self._judged,
             Forget: self._forget,
             WakeAt: self._wake_at,
         }
 
-    def register(self, function: Function, spec: FunctionSpec, profile: Profile | None = None) -> None:
+    def register(
+        self,
+        function: Function,
+        spec: FunctionSpec,
+        profile: Profile | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
         self._specs[function.key] = replace(spec, fast_init=spec.fast_init and self._fast_init)
         self._complete.pop(function.key, None)
         self._templates.pop(function.template, None)
-        self.feed(FunctionRegistered(self.clock.now(), function, profile))
+        self.feed(FunctionRegistered(self.clock.now(), function, profile, verdict))
 
     def _spec(self, function: FunctionKey) -> FunctionSpec:
         """What a container is told about a function. The same object as long as nothing in it changes."""
@@ -217,7 +229,8 @@ class Invoker:
     def _load(self, decision: Load) -> None:
         container = self._containers[decision.container]
         if is_function_template(decision.function):
-            container.load_function_template(self._spec(templated_function(decision.function)))
+            spec = self._spec(templated_function(decision.function))
+            container.load_function_template(spec, proves=decision.proves)
         elif is_template(decision.function):
             container.load_template(self._template_spec(decision.function))
         else:
@@ -260,6 +273,10 @@ class Invoker:
     def _remember(self, decision: Remember) -> None:
         if self._on_profile is not None:
             self._on_profile(decision.function, decision.profile)
+
+    def _judged(self, decision: Judged) -> None:
+        if self._on_verdict is not None:
+            self._on_verdict(decision.function, decision.verdict)
 
     def _forget(self, decision: Forget) -> None:
         self._specs.pop(decision.function, None)

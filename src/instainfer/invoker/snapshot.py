@@ -3,9 +3,10 @@
 ``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
 requests, draining, containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s,
 residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits,
-wasted}, functions: [{function, profile, calls_per_s, load_failure, unfit}], policy_failures: [{role, policy, count,
-last}]}``. `unfit` says why a function cannot have a function template. `policy_failures` are the policies that failed,
-so that a default answered in their place (see `core.guard`).
+wasted}, functions: [{function, profile, calls_per_s, load_failure, fit, unfit}], policy_failures: [{role, policy,
+count, last}]}``. `fit` tells whether a function can be forked from a function template; null: that is not known.
+`unfit` says why making one has failed. `policy_failures` are the policies that failed, so that a default answered in
+their place (see `core.guard`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from ..core.model import GIB
 from ..core.node import NodeState
 from ..core.pool import Container
 from ..core.registry import FunctionRecord
+
+REASON_CHARS = 1000
+"""What is shown of a reason at most. The text is a function's own, and may be long."""
 
 
 def snapshot(state: NodeState, at: float) -> dict[str, Any]:
@@ -43,6 +47,7 @@ def snapshot(state: NodeState, at: float) -> dict[str, Any]:
                 "profile": asdict(record.profile),
                 "calls_per_s": books.rate_of(record),
                 "load_failure": record.load_failure.message if record.load_failure is not None else None,
+                "fit": _fit(record),
                 "unfit": _unfit(books, record),
             }
             for key, record in books.functions.items()
@@ -54,10 +59,17 @@ def snapshot(state: NodeState, at: float) -> dict[str, Any]:
     }
 
 
+def _fit(record: FunctionRecord) -> bool | None:
+    """Whether a function can be forked from a function template. None while that is not known."""
+    if not record.function.forkable:
+        return False
+    return None if record.verdict is None else record.verdict.fit
+
+
 def _unfit(books: Books, record: FunctionRecord) -> str | None:
     """Why a function cannot have a function template. None if it has one, may get one, or never uses one."""
     template = books.functions.templates.get(record.own_template) if record.own_template is not None else None
-    return None if template is None or template.load_failure is None else template.load_failure.message
+    return None if template is None or template.load_failure is None else template.load_failure.message[:REASON_CHARS]
 
 
 def _container(books: Books, container: Container, at: float) -> dict[str, Any]:

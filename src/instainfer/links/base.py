@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
 from ..backends.base import Call, FunctionSpec
-from ..core.model import Function, FunctionKey, Profile
+from ..core.model import Function, FunctionKey, Profile, Verdict
 from ..invoker.outcome import Outcome
 
 __all__ = ["Link", "Outcome"]
@@ -17,8 +17,13 @@ class Link(Protocol):
 
     name: str
 
-    def register(self, function: Function, spec: FunctionSpec, profile: Profile | None) -> None:
-        """Make a function known to the node. This has to be done before it is called."""
+    def register(
+        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None
+    ) -> None:
+        """Make a function known to the node. This has to be done before it is called.
+
+        `profile` and `verdict` are what is known of it from before.
+        """
         ...
 
     def unregister(self, function: FunctionKey) -> None: ...

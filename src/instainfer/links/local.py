@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..backends.base import Call, FunctionSpec
-from ..core.model import GIB, Function, FunctionKey, Profile
+from ..core.model import GIB, Function, FunctionKey, Profile, Verdict
 from ..invoker.driver import Invoker
 from ..invoker.snapshot import snapshot
 from .base import Outcome
@@ -27,8 +27,10 @@ class LocalLink:
         self._used_bytes = 0
         self._cancel_sample = invoker.clock.call_at(self._sampled_at + SAMPLE_S, self._sample)
 
-    def register(self, function: Function, spec: FunctionSpec, profile: Profile | None) -> None:
-        self.invoker.register(function, spec, profile)
+    def register(
+        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None
+    ) -> None:
+        self.invoker.register(function, spec, profile, verdict)
 
     def unregister(self, function: FunctionKey) -> None:
         self.invoker.unregister(function)

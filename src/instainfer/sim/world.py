@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core.decisions import (
     Forget,
+    Judged,
     Load,
     Offload,
     Refuse,
@@ -155,6 +156,7 @@ class World:
             Reply: on_answer,
             Refuse: on_answer,
             Remember: lambda decision: None,
+            Judged: lambda decision: None,
             Forget: self._forget,
             WakeAt: self._wake_at,
         }
