@@ -29,7 +29,6 @@ START_COLOURS = {
     "templated": "blue",
     "forked": "bright_blue",
     "joined": "magenta",
-    "forked": "bright_blue",
     "preloaded": "green",
     "warm": "cyan",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from .. import __version__
 from ..core.model import Function, Verdict
 
 REASON_CHARS = 1000
@@ -33,9 +34,9 @@ def known(verdict: Verdict, function: Function, host: str) -> KnownVerdict:
 
 
 def this_host() -> str:
-    """A short text that identifies this host and its kernel."""
+    """A short text that identifies this host, its kernel, and the version of InstaInfer that judges."""
     name = os.uname()
-    return _one_line(f"{name.nodename} {name.release} {name.machine}", HOST_CHARS)
+    return _one_line(f"{__version__} {name.nodename} {name.release} {name.machine}", HOST_CHARS)
 
 
 def _one_line(text: str, most: int) -> str:

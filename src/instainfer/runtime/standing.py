@@ -127,7 +127,7 @@ def _take_over(fds: list[int]) -> socket.socket:
     for theirs, number in ((stdout, 1), (stderr, 2)):
         os.dup2(theirs, number)
         os.close(theirs)
-    return socket.socket(fileno=channel)
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel)
 
 
 def _become_its_own(folder: str, files: list[OpenFile]) -> None:
