@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from process_world import PATIENCE_S
 
 from instainfer.backends.base import Call, FunctionSpec, TemplateSpec
@@ -36,6 +37,9 @@ CALLERS = 4
 LIMIT_S = 10.0
 GRACE_S = 5.0
 MANAGERS_SHARE = 0.1
+TEMPLATES = 100
+"""Function templates that are killed at least, where there are any."""
+TEMPLATES_SHARE = 0.5
 
 CODES = {
     "quick": "def main(args): return {'n': args['n']}",
@@ -54,12 +58,13 @@ def main(args):
 class Node:
     """An invoker on real processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, function_templates: bool) -> None:
         clock = LoopClock()
         policies = Policies(Fixed(60.0), Poisson(), Opportunistic())
         self.backend = ProcessBackend(clock, scratch=folder / "scratch")
-        settings = NodeSettings(1024 * MIB, max_loads=2)
+        settings = NodeSettings(1024 * MIB, max_loads=2, function_templates=function_templates)
         self.invoker = Invoker(NodeState(settings, policies), self.backend, clock, on_entry=self._note)
+        self.starts: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         """By activation, how often it was said how it ended."""
         self.keys = [self._deploy(folder / "functions" / name, code) for name, code in CODES.items()]
@@ -76,9 +81,12 @@ class Node:
 
     def _note(self, entry: Entry) -> None:
         self.ends.update(d.activation for d in entry.decisions if isinstance(d, Reply | Refuse))
+        self.starts.update(d.start_kind for d in entry.decisions if isinstance(d, Reply) and d.failure is None)
 
 
-async def call_again_and_again(node: Node, caller: int, until: asyncio.Event) -> list[tuple[str, int, Outcome, float]]:
+async def call_again_and_again(
+    node: Node, caller: int, until: asyncio.Event, pause_s: float
+) -> list[tuple[str, int, Outcome, float]]:
     """Activation, what was asked, how it ended, and after how long."""
     seeded = random.Random(caller)
     ended = []
@@ -86,6 +94,7 @@ async def call_again_and_again(node: Node, caller: int, until: asyncio.Event) ->
         activation = f"a{caller}.{len(ended)}"
         key = seeded.choice(node.keys)
         args = json.dumps({"n": len(ended)}).encode()
+        await asyncio.sleep(seeded.uniform(0, 2 * pause_s))
         began = time.monotonic()
         async with asyncio.timeout(PATIENCE_S):
             outcome = await node.invoker.invoke(Call(activation, key, args))
@@ -93,15 +102,20 @@ async def call_again_and_again(node: Node, caller: int, until: asyncio.Event) ->
     return ended
 
 
-async def kill_again_and_again(seed: int) -> Counter[str]:
-    """Managers now and then, else any process below one: executors, templates, what they have started."""
+async def kill_again_and_again(seed: int, *, function_templates: bool) -> Counter[str]:
+    """Managers now and then, else any process below one: executors, templates, what they have started.
+
+    With function templates, every other process is one of those, until enough of them have been killed.
+    """
     seeded = random.Random(seed)
     killed: Counter[str] = Counter()
-    while killed.total() < KILLS:
+    while killed.total() < KILLS or (function_templates and killed["function template"] < TEMPLATES):
         await asyncio.sleep(seeded.uniform(0, 2 * PAUSE_S))
         managers = [pid for pid in children(os.getpid()) if _program(pid) == "manager"]
         below = sorted(set(family(managers)) - set(managers))
         victims = managers if seeded.random() < MANAGERS_SHARE or not below else below
+        if function_templates and seeded.random() < TEMPLATES_SHARE:
+            victims = [pid for pid in below if _program(pid) == "function template"]
         if victims:
             victim = seeded.choice(victims)
             program = _program(victim)
@@ -112,8 +126,10 @@ async def kill_again_and_again(seed: int) -> Counter[str]:
 
 
 def _program(pid: int) -> str:
-    """``manager``, ``executor``, ``template``; what is forked has its template's."""
+    """``manager``, ``executor``, ``template``, ``function template``; what is forked has its template's."""
     with suppress(OSError):
+        if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t"):
+            return "function template"
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         places = [place for place, word in enumerate(words) if word.endswith(b"/boot.py")]
         return words[places[0] + 1].decode() if places else "another"
@@ -138,18 +154,23 @@ def left_in(folder: Path) -> list[int]:
     return found
 
 
-def test_every_call_ends_once_and_in_time_whatever_dies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("function_templates", [False, True], ids=["libraries", "functions"])
+def test_every_call_ends_once_and_in_time_whatever_dies(tmp_path: Path, function_templates: bool) -> None:
     async def scenario() -> None:
         await asyncio.to_thread(lambda: None)  # so that what a loop opens once is open
         fds = os.listdir("/proc/self/fd")
-        node = Node(tmp_path)
+        node = Node(tmp_path, function_templates=function_templates)
         enough = asyncio.Event()
-        callers = [asyncio.ensure_future(call_again_and_again(node, number, enough)) for number in range(CALLERS)]
-        killed = await kill_again_and_again(seed=7)
+        pause_s = PAUSE_S if function_templates else 0.0  # templates are made where nothing runs
+        callers = [
+            asyncio.ensure_future(call_again_and_again(node, number, enough, pause_s)) for number in range(CALLERS)
+        ]
+        killed = await kill_again_and_again(7, function_templates=function_templates)
         enough.set()
         calls = [call for caller in await asyncio.gather(*callers) for call in caller]
 
         assert min(killed[program] for program in ("manager", "executor", "template")) > 0, killed
+        assert (node.starts["forked"] > 0) is function_templates, node.starts
         assert node.ends == Counter(activation for activation, _, _, _ in calls)
         assert max(seconds for _, _, _, seconds in calls) < LIMIT_S + GRACE_S
         answered = [(json.loads(outcome.result)["n"], n) for _, n, outcome, _ in calls if outcome.result is not None]

@@ -258,6 +258,24 @@ async def test_a_call_of_another_function_ends_one_that_is_being_made(tmp_path: 
 
 
 @asynchronous
+async def test_that_one_was_killed_from_outside_while_it_was_made_is_no_verdict(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        container = await w.container()
+        spec = w.function("import os\nopen(os.path.dirname(__file__) + '/gate').read()\n" + PLAIN)
+        gate = Gate(spec)
+        before = set(children(manager()))
+        container.load_function_template(spec)
+        await gate.reached()
+        (pid,) = set(children(manager())) - before
+        os.kill(pid, signal.SIGKILL)
+        gone = await w.wait_for(ResidentGone)
+        assert gone.function == function_template_key(spec.key)
+        assert gone.failure is not None
+        assert gone.failure.kind is FailureKind.CRASHED
+        gate.open()
+
+
+@asynchronous
 async def test_a_call_of_its_own_function_does_not_end_one_that_is_being_made(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         container, spec = await w.container(), w.function("import os\n" + PLAIN)

@@ -50,7 +50,7 @@ from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
 from .memory import children
-from .process import Process, State, how_it_ended
+from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
 from .templates import TemplateProcess
@@ -240,17 +240,21 @@ class Manager:
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
-    def fail(self, process: Process, failure: Failure) -> None:
-        """End a process because of a failure. The failure is reported to the call that waits for it, if any."""
+    def fail(self, process: Process, failure: Failure, *, by_others: bool = False) -> None:
+        """End a process because of a failure. The failure is reported to the call that waits for it, if any.
+
+        `by_others`: neither its code nor the platform has ended it. The host may have, for want of memory.
+        """
         if isinstance(process, Resident) and process.state is State.RUNNING:
             self._finish_run(process, b"", failure, alive=False)
             return
         loading = process.state is State.LOADING
         if isinstance(process, TemplateProcess) and (loading or failure.kind == "out_of_memory"):
             self._loading.templates.is_hopeless(process.template)
-        # A function template that was ended for want of memory may be made again when there is more.
-        wants_memory = isinstance(process, FunctionTemplate) and failure.kind == "out_of_memory"
-        self.end(Farewell(process, failure, load_failed=loading and not wants_memory))
+        # A failed load says for good that a function cannot be forked. One that was ended for want of memory may be
+        # made again when there is more.
+        is_no_verdict = isinstance(process, FunctionTemplate) and (by_others or failure.kind == "out_of_memory")
+        self.end(Farewell(process, failure, load_failed=loading and not is_no_verdict))
 
     def end(self, farewell: Farewell) -> None:
         process = farewell.process
@@ -300,7 +304,8 @@ class Manager:
         process.channel.read_rest()  # its last message may say more than its exit code
         if process.state is not State.ENDING:
             process.read_outputs()
-            self.fail(process, how_it_ended(status, process.log.last_lines(_LAST_LINES), process.whose))
+            failure = how_it_ended(status, process.log.last_lines(_LAST_LINES), process.whose)
+            self.fail(process, failure, by_others=status is not None and was_killed(status))
 
     def _bury(self) -> None:
         """Report the ends of the processes that are gone."""

@@ -236,6 +236,11 @@ def how_it_ended(status: int | None, last_lines: list[str], whose: str) -> Failu
     return Failure("crashed", "\n".join([text, *last_lines]))
 
 
+def was_killed(status: int) -> bool:
+    """Whether a wait status says that the process was sent SIGKILL."""
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
