@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from process_world import World
+from support.process_world import World
 
 from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.backends.process import ProcessContainer

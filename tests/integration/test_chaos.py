@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from process_world import PATIENCE_S
+from support.process_world import PATIENCE_S
 
 from instainfer.backends.base import Call, FunctionSpec, TemplateSpec
 from instainfer.backends.clock import LoopClock

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_world import oldest_python
+from support.process_world import oldest_python
 
 from instainfer.runtime import boot
 from instainfer.wire.calls import (

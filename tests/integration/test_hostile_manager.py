@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_world import PATIENCE_S, World, world
+from support.process_world import PATIENCE_S, World, world
 
 from instainfer.backends import process, process_manager
 from instainfer.backends.base import Answer, Call, FunctionSpec, TemplateSpec

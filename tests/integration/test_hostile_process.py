@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from process_world import World, world
+from support.process_world import World, world
 from template_world import Environment, Family, loaded
 
 from instainfer.backends.process import ProcessContainer

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from process_world import Gate, World, world
+from support.process_world import Gate, World, world
 
 from instainfer.backends.base import FunctionSpec
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone, RunFinished

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_world import world
+from support.process_world import world
 from template_world import KEY, Environment, Family
 
 from instainfer.core.events import LoadFinished

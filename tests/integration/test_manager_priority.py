@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from process_world import Gate, world
+from support.process_world import Gate, world
 
 from instainfer.core.events import LoadFinished, ResidentGone
 from instainfer.runtime.linux import CAP_SYS_NICE, has_capability

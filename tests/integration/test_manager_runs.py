@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from process_world import Gate, alive, ended, oldest_python, world
+from support.process_world import Gate, alive, ended, oldest_python, world
 
 from instainfer.core.events import LoadFinished, MemoryMeasured, ResidentGone
 from instainfer.core.model import MIB

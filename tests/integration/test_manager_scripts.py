@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from process_world import oldest_python, world
+from support.process_world import oldest_python, world
 
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
 from instainfer.core.model import FailureKind

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from process_world import PATIENCE_S, Gate, alive, ended, world
+from support.process_world import PATIENCE_S, Gate, alive, ended, world
 
 from instainfer.backends.clock import ManualClock
 from instainfer.core.events import ContainerGone, ContainerStarted, ContainerStartFailed, LoadFinished
@@ -227,7 +227,7 @@ INVOKER = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from process_world import world
+from support.process_world import world
 from instainfer.runtime.memory import children
 
 async def main():

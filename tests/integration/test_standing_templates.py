@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from process_world import PATIENCE_S, Gate, World, alive, asynchronous, ended, world
+from support.process_world import PATIENCE_S, Gate, World, alive, asynchronous, ended, world
 from template_world import KEY, Environment, Family
 
+import instainfer
 from instainfer.backends.base import FunctionSpec
 from instainfer.backends.process import ProcessContainer
 from instainfer.core.events import Event, LoadFailed, LoadFinished, MemoryMeasured, ResidentGone
@@ -114,6 +115,41 @@ async def test_calls_are_answered_by_processes_forked_from_it(tmp_path: Path) ->
         (event,) = loads(w, function_template_key(spec.key))
         assert event.source is FROM_NOTHING
         assert about(w, function_template_key(spec.key)) == ["LoadFinished"]
+
+
+NO_TRACING = """
+import sys
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("instainfer", {init!r}, submodule_search_locations=[{folder!r}])
+package = module_from_spec(spec)
+sys.modules["instainfer"] = package
+spec.loader.exec_module(package)
+import_module("instainfer.runtime.tracing").hold = lambda pid: False
+sys.exit(import_module("instainfer.runtime." + sys.argv[1]).main(sys.argv[2:]))
+"""
+
+
+@asynchronous
+async def test_it_works_on_a_host_that_forbids_tracing_which_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = os.path.dirname(instainfer.__file__)
+    start = tmp_path / "boot.py"
+    start.write_text(NO_TRACING.format(init=instainfer.__file__, folder=folder))
+    monkeypatch.setattr("instainfer.runtime.boot.__file__", str(start))
+    async with world(tmp_path) as w:
+        container, spec, other = await w.container(), w.function(PLAIN), w.function(OTHER, "g")
+        template = await made(w, container, spec)
+        for number in range(3):
+            _, result = await w.run(container, spec, f"f{number}")
+            assert result["done"] == ["load", "warmup", "call"]
+            await w.run(container, other, f"g{number}")
+            assert state(template) == "T"
+        os.kill(template, signal.SIGCONT)
+        await w.run(container, spec, "again")
+        assert {event.source for event in loads(w, spec.key)} == {FROM_FUNCTION}
+        assert "not held (this host forbids tracing" in " ".join(w.backend.isolation())
 
 
 @asynchronous

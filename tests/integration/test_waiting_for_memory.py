@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from process_world import PATIENCE_S
+from support.process_world import PATIENCE_S
 
 from instainfer.backends.base import Call, FunctionSpec
 from instainfer.backends.clock import LoopClock

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_world import World, world
 from support.fuzz import Fuzzer
 from support.nodes import function
+from support.process_world import World, world
 
 from instainfer.backends import process
 from instainfer.backends.base import Call, FunctionSpec, TemplateSpec

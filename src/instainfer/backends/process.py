@@ -35,6 +35,7 @@ from ..core.model import (
     ResidentKey,
     Source,
     function_template_key,
+    is_function_template,
     is_template,
 )
 from ..runtime import jail
@@ -95,6 +96,8 @@ class ProcessBackend:
         self.containers: set[ProcessContainer] = set()
         self.system_isolation: Sequence[str] = jail.describe()
         """Isolation of the function loaded last; before any load, the isolation that this host should allow."""
+        self.templates_standing = "stopped"
+        """How the function template made last is kept from running."""
 
     def start(self, spec: ContainerSpec, report: Report) -> ProcessContainer:
         container = ProcessContainer(self, spec, report)
@@ -105,6 +108,7 @@ class ProcessBackend:
         return [
             "user: a container holds functions of one namespace only",
             "process: no thread of any other function in the container can run any more when user code sees a request",
+            f"process: templates of functions are {self.templates_standing} while calls of others run",
             *("system: " + words for words in self.system_isolation),
             f"memory: limits are enforced by measuring every {BUSY_S:g} s",
         ]
@@ -384,6 +388,8 @@ class ProcessContainer(asyncio.Protocol):
                 most_s = self._expected.loaded(message, now)
                 if not is_template(message.function):
                     self._backend.system_isolation = message.isolation
+                elif is_function_template(message.function) and message.isolation:
+                    self._backend.templates_standing = message.isolation[-1]
                 self._learn(message)
                 model_s = min(message.model_s, most_s)
                 event = LoadFinished(

@@ -283,7 +283,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             measured_bytes = self.templates[key].profile.resident_bytes
             if measured_bytes or not is_function_template(key):
                 return measured_bytes
-            return self.estimate_bytes(templated_function(key))
+            function = templated_function(key)
+            return self.estimate_bytes(function, FROM_NOTHING if self[function].template is None else FROM_LIBRARIES)
         record = self[key]
         plain_bytes = record.profile.resident_bytes or record.function.estimate_bytes
         if source is FROM_FUNCTION and record.own_template is not None:

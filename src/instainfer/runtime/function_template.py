@@ -102,6 +102,13 @@ class FunctionTemplate(FunctionProcess):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGCONT)
 
+    @property
+    def standing(self) -> str:
+        """How it is kept from running, in words."""
+        if self._is_held:
+            return "held by the manager"
+        return "stopped, but not held (this host forbids tracing: a timer of its function could continue it)"
+
     # -- isolation ----------------------------------------------------------------------------------------------------
 
     def is_at_rest(self) -> bool:

@@ -146,7 +146,7 @@ class Progress:
                 template.library_s,
                 template.model_s,
                 template.resident_bytes,
-                template.isolation,
+                [*template.isolation, template.standing],
                 self._host.watch.total_bytes(),
                 source="nothing" if template.library_template is None else "libraries",
             )
