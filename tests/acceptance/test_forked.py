@@ -181,7 +181,7 @@ async def test_examples_answer_the_same_in_every_bit_where_they_are_forked(tmp_p
         for path in manifest.weights:
             (spec.folder / path).unlink(missing_ok=True)
             shutil.copy(each.weights_dir / path, spec.folder / path)
-        await compare(w, spec, sample_request(folder), proves=True)
+        await compare(w, spec, sample_request(folder), proves=name == "resnet18")
 
 
 @asynchronous

@@ -117,7 +117,7 @@ def test_what_is_given_and_what_is_not_is_said(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             before = list(w.backend.isolation())
-            assert [line.split(":")[0] for line in before] == ["user", "process", *["system"] * 3, "memory"]
+            assert [line.split(":")[0] for line in before] == ["user", "process", "process", *["system"] * 3, "memory"]
             container = await w.container()
             f = w.function(PROBE)
             f.folder.chmod(0o700)

@@ -242,7 +242,7 @@ asyncio.run(main())
 
 
 def test_when_the_invoker_dies_nothing_survives(tmp_path: Path) -> None:
-    code = textwrap.dedent(INVOKER).format(here=str(Path(__file__).parent), folder=str(tmp_path), pids=PIDS)
+    code = textwrap.dedent(INVOKER).format(here=str(Path(__file__).parents[1]), folder=str(tmp_path), pids=PIDS)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as invoker:
         assert invoker.stdout is not None
         pids = [int(pid) for pid in invoker.stdout.readline().split()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -53,8 +54,12 @@ async def made(w: World, container: ProcessContainer, spec: FunctionSpec) -> int
     container.load_function_template(spec)
     key = function_template_key(spec.key)
     await w.wait_for(LoadFinished, lambda event: event.function == key)
-    (pid,) = [pid for pid in set(children(manager())) - before if state(pid) in "Tt"]
-    return pid
+
+    def stopped() -> list[int]:
+        return [pid for pid in set(children(manager())) - before if state(pid) in "Tt"]
+
+    await until(lambda: len(stopped()) == 1)  # a process is forked from it at once, ahead of any call
+    return stopped()[0]
 
 
 async def offloaded(w: World, container: ProcessContainer, key: str) -> ResidentGone:
@@ -76,6 +81,11 @@ def write(spec: FunctionSpec, name: str, text: str) -> None:
 
 def exists(path: str) -> bool:
     return os.path.exists(path)
+
+
+def remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def variable(pid: int, name: str) -> str:
@@ -145,9 +155,7 @@ async def test_it_works_on_a_host_that_forbids_tracing_which_is_said(
             _, result = await w.run(container, spec, f"f{number}")
             assert result["done"] == ["load", "warmup", "call"]
             await w.run(container, other, f"g{number}")
-            assert state(template) == "T"
-        os.kill(template, signal.SIGCONT)
-        await w.run(container, spec, "again")
+            await until(lambda: state(template) == "T")
         assert {event.source for event in loads(w, spec.key)} == {FROM_FUNCTION}
         assert "not held (this host forbids tracing" in " ".join(w.backend.isolation())
 
@@ -188,7 +196,7 @@ async def test_it_is_forked_from_the_library_template_and_keeps_its_rights(tmp_p
         assert uid == os.stat(f"/proc/{template}").st_uid
         await w.run(container, other, "a2")
         assert [event.source for event in loads(w, other.key)] == [FROM_LIBRARIES]
-        assert state(template) in "Tt", "a call of another function leaves it alone"
+        await until(lambda: state(template) in "Tt")  # a call of another function leaves it alone
 
 
 @asynchronous
@@ -564,6 +572,8 @@ async def test_a_template_cannot_wake_itself(tmp_path: Path, trick: str) -> None
         slow = w.function("import time\ndef main(args): time.sleep(0.1); return {}\n", "g")
         template = await made(w, container, spec)
         ran = variable(template, "HOME") + "/ran"
+        await until(lambda: any(state(pid) in "Tt" for pid in children(template)))
+        remove(ran)  # until then it was continued once, for a fork
         await w.run(container, slow, "a1")
         assert not exists(ran)
         assert state(template) in "Tt"
@@ -602,7 +612,6 @@ def main(args): return {{}}
         gone = await w.wait_for(ResidentGone, lambda event: event.function == key)
         assert gone.failure is not None
         assert "nobody asked for" in gone.failure.message
-        assert w.events.index(gone) < w.events.index(finished)
 
 
 @asynchronous
@@ -624,13 +633,111 @@ def main(args): return {}
     )
     async with world(tmp_path) as w:
         container, spec, other = await w.container(), w.function(code), w.function(OTHER, "g")
-        await made(w, container, spec)
+        container.load_function_template(spec)
+        await w.wait_for(LoadFinished)
         await w.run(container, spec, "a1")
         finished, _ = await w.run(container, other, "a2")
         assert finished.failure is None
         gone = await w.wait_for(ResidentGone, lambda event: event.function == function_template_key(spec.key))
         assert gone.failure is not None
         assert "did not stop" in gone.failure.message
+
+
+@asynchronous
+async def test_a_process_is_forked_ahead_and_waits_stopped_beside_the_calls_of_others(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        container, spec, other = await w.container(), w.function(PLAIN), w.function(OTHER, "g")
+        template = await made(w, container, spec)
+        pids = []
+        for number in range(3):
+            await until(lambda: [state(pid) for pid in children(template)] == ["t"])
+            (pid,) = children(template)
+            pids.append(pid)
+            await w.run(container, other, f"g{number}")
+            assert state(pid) == "t", "it is not ended for another's call, and does not run"
+            _, result = await w.run(container, spec, f"f{number}")
+            assert result["pid"] == pid
+            assert result["done"] == ["load", "warmup", "call"]
+            assert loads(w, spec.key)[-1].library_s < 0.1
+            await offloaded(w, container, spec.key)
+        assert len(set(pids)) == 3
+        assert alive(pids) == []
+        await until(lambda: [state(pid) for pid in children(template)] == ["t"])
+        (waiting,) = children(template)
+        await offloaded(w, container, function_template_key(spec.key))
+        await ended(waiting)
+        assert about(w, spec.key).count("ResidentGone") == 3, "nobody is told of one that no call had"
+
+
+@asynchronous
+async def test_a_process_that_was_forked_ahead_and_dies_is_done_without(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        container, spec = await w.container(), w.function(PLAIN)
+        template = await made(w, container, spec)
+        await until(lambda: [state(pid) for pid in children(template)] == ["t"])
+        (pid,) = children(template)
+        os.kill(pid, signal.SIGKILL)
+        await ended(pid)
+        _, result = await w.run(container, spec)
+        assert result["pid"] != pid
+        assert about(w, spec.key) == ["LoadFinished"]
+
+
+@asynchronous
+async def test_what_is_registered_for_it_is_called_in_each_forked_process(tmp_path: Path) -> None:
+    code = """
+    import os, random, instainfer
+    seeds = []
+    @instainfer.after_fork
+    def renew(): seeds.append(os.getpid())
+    def main(args): return {"seeds": seeds, "pid": os.getpid(), "random": random.random()}
+    """
+    async with world(tmp_path) as w:
+        container, spec = await w.container(), w.function(code)
+        await made(w, container, spec)
+        found = []
+        for number in range(2):
+            _, result = await w.run(container, spec, f"a{number}")
+            assert result["seeds"] == [result["pid"]]
+            found.append(result)
+            await offloaded(w, container, spec.key)
+        assert found[0]["random"] != found[1]["random"]
+
+
+@asynchronous
+async def test_one_that_fails_after_the_fork_fails_its_call(tmp_path: Path) -> None:
+    code = """
+    import instainfer
+    @instainfer.after_fork
+    def connect(): raise ConnectionError("no route")
+    def main(args): return {}
+    """
+    async with world(tmp_path) as w:
+        container, spec = await w.container(), w.function(code)
+        await made(w, container, spec)
+        finished, _ = await w.run(container, spec)
+        assert finished.failure is not None
+        assert finished.failure.kind is FailureKind.LOAD_FAILED
+        assert "instainfer.after_fork() raised ConnectionError: no route" in finished.failure.message
+
+
+@asynchronous
+async def test_one_that_starts_something_after_the_fork_does_not_wait_beside_others(tmp_path: Path) -> None:
+    code = """
+    import instainfer, threading, time
+    @instainfer.after_fork
+    def start(): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+    def main(args): return {}
+    """
+    async with world(tmp_path) as w:
+        container, spec, other = await w.container(), w.function(code), w.function(OTHER, "g")
+        template = await made(w, container, spec)
+        await until(lambda: bool(children(template)))
+        finished, _ = await w.run(container, other)
+        assert finished.failure is None
+        assert children(template) == []
+        finished, _ = await w.run(container, spec, "a2")
+        assert finished.failure is None
 
 
 @asynchronous

@@ -12,7 +12,7 @@ from ..wire.messages import Function
 from . import tracing
 from .function_process import FunctionProcess
 from .memory import children
-from .process import Listening, State
+from .process import Listening, Process, State
 from .templates import TemplateProcess
 
 _MOST_MAKING_S = 120.0
@@ -45,8 +45,13 @@ class FunctionTemplate(FunctionProcess):
         self.proves = proves
         self.forked_bytes = 0
         """Size of the first resident that was forked from it, when that had just been forked. 0 before that."""
+        self.ahead: Process | None = None
+        """A process that was forked from it before any load was asked for (`Resident.is_ahead`)."""
+        self.has_told_ahead = False
+        """Whether its size was reported with that of such a process."""
+        self.may_fork_ahead = True
+        """Whether such a process can wait here. False when this host, or the function, does not allow it."""
         self.says_it_stands = False
-        self.is_stopped = False
         self.is_cleared = False
         """Whether nothing of it is left but its folder, in which residents forked from it still live."""
         self._is_held = False
@@ -112,8 +117,8 @@ class FunctionTemplate(FunctionProcess):
     # -- isolation ----------------------------------------------------------------------------------------------------
 
     def is_at_rest(self) -> bool:
-        """Whether it stands and has stopped."""
-        return self.state is State.READY and self.is_stopped
+        """Whether it stands and has stopped, and so has what was forked from it ahead of a call."""
+        return self.state is State.READY and self.is_stopped and (self.ahead is None or self.ahead.is_stopped)
 
     def is_alone(self, known: set[int]) -> bool:
         """Whether it has a single thread, and no processes but those known, which were forked from it for calls.

@@ -53,12 +53,19 @@ class FunctionTemplates(dict[str, FunctionTemplate]):
         return [template for key, template in self.items() if key != function]
 
 
+def aheads(templates: Iterable[FunctionTemplate]) -> list[Resident]:
+    """The processes that were forked from these templates ahead of calls."""
+    return [template.ahead for template in templates if isinstance(template.ahead, Resident)]
+
+
 def restless(templates: Iterable[FunctionTemplate], residents: Iterable[Process]) -> list[FunctionTemplate]:
     """The templates that may still run code of their functions, or be about to fork.
 
     `residents` are the residents of the container, also those that are being ended.
     """
-    forking = {r.template for r in residents if isinstance(r, Resident) and r.pid is None}
+    templates = list(templates)
+    processes = (*residents, *aheads(templates))
+    forking = {r.template for r in processes if isinstance(r, Resident) and r.pid is None}
     return [template for template in templates if template in forking or not template.is_at_rest()]
 
 
@@ -66,6 +73,7 @@ def intruded(
     templates: Iterable[FunctionTemplate], residents: Iterable[Process]
 ) -> list[tuple[FunctionTemplate, Failure]]:
     """The stopped templates that have started what they should not have, with what to say about it."""
-    known = {process.pid for process in residents if process.pid is not None}
+    templates = list(templates)
+    known = {process.pid for process in (*residents, *aheads(templates)) if process.pid is not None}
     text = "the function's template has a thread or a process that nobody asked for, and was ended"
     return [(template, Failure("crashed", text)) for template in templates if not template.is_alone(known)]

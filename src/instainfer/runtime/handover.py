@@ -15,7 +15,7 @@ from ..wire.bounds import MAX_ANSWER_BYTES
 from ..wire.calls import TO_PROCESS, Ask
 from ..wire.messages import Failure, Function, Run
 from .ends import Ends, Farewell
-from .function_templates import intruded, restless
+from .function_templates import aheads, intruded, restless
 from .loading import Loading
 from .memory import tells_children
 from .process import Process, State
@@ -169,7 +169,7 @@ class HandOver:
             self._loading.wanted.pop(function.key, None)
             self._loading.load(function, background=False, from_nothing=from_nothing)
             begun = self._loading.residents.get(function.key)
-            if begun is not None:
+            if begun is not None and begun.state is State.LOADING:
                 begun.deadline_at = turn.deadline_at
 
     def _may_go_on(self, turn: _Turn) -> bool:
@@ -207,6 +207,10 @@ class HandOver:
                 for template in late:
                     self._host.fail(template, Failure("crashed", "the function's template did not stop, and was ended"))
             return False
+        for ahead in aheads(others):
+            if not ahead.is_alone():
+                self._host.fail(ahead, Failure("crashed", "it has started something"))
+                return False
         found = intruded(others, residents)
         for template, failure in found:
             self._host.fail(template, failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from itertools import count
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from ..wire.messages import Failure, Function, Template
 from .ends import Ends
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
-from .function_templates import FunctionTemplates, Wanted
+from .function_templates import FunctionTemplates, Wanted, aheads
 from .loop import Loop
 from .priority import Priority
 from .process import Listening, Process, State
@@ -47,6 +48,9 @@ class Host(Protocol):
 
     def load_has_failed(self, key: str, failure: Failure, logs: list[str]) -> None: ...
 
+    def was_ahead(self, resident: Resident) -> None:
+        """A load has been asked for that is done already: of a process that was forked ahead, and has stopped."""
+
 
 class Loading:
     """Starts the processes of functions and of templates. `Progress` hears what they say until they are loaded."""
@@ -68,7 +72,8 @@ class Loading:
 
     def processes(self) -> list[Process]:
         """All processes, templates first."""
-        return [*self.templates.values(), *self.function_templates.values(), *self.residents.values()]
+        own = self.function_templates.values()
+        return [*self.templates.values(), *own, *aheads(own), *self.residents.values()]
 
     def spare(self) -> list[Process]:
         """The templates to be given up next: those of functions, then library templates.
@@ -140,8 +145,15 @@ class Loading:
             del self.templates[process.key]
         elif isinstance(process, FunctionTemplate):
             del self.function_templates[process.function.key]
+        elif isinstance(process, Resident) and process.is_ahead:
+            self._is_no_longer_ahead(process)
         else:
             del self.residents[process.key]
+
+    def _is_no_longer_ahead(self, resident: Resident) -> None:
+        resident.is_ahead = False
+        if isinstance(resident.template, FunctionTemplate):
+            resident.template.ahead = None
 
     def set_session_priority(self) -> None:
         """Give the whole container a low priority while it only loads in the background."""
@@ -164,6 +176,28 @@ class Loading:
             if wanted.key not in ending and self.has_library_template(wanted.function, background=True):
                 self.function_templates.wanted.pop(name, None)
                 self.make_function_template(wanted)
+
+        self._fork_ahead()
+
+    def _fork_ahead(self) -> None:
+        """Fork a process from each function template that none waits for and whose function is not resident.
+
+        It waits stopped, so a call that needs it need not wait for the fork.
+        """
+        for template in self.function_templates.values():
+            key = template.function.key
+            free = template.ahead is None and key not in self.residents and key not in self.wanted
+            if free and template.may_fork_ahead and template.is_at_rest() and self._host.ends.of(key) is None:
+                template.ahead = resident = self._forked_from(template)
+                if resident is not None:
+                    resident.is_ahead = True
+
+    def _forked_from(self, template: FunctionTemplate) -> Resident | None:
+        listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
+        try:
+            return Resident(template.function, template.next_scratch(), listening, template=template, own_uid=False)
+        except OSError:
+            return None  # no descriptors are left, say
 
     def has_its_template(self, function: Function, background: bool) -> bool:
         """Whether the load of a function need not wait for a template. Begins to make the library template if the
@@ -191,16 +225,13 @@ class Loading:
         return template.state is State.READY
 
     def load(self, function: Function, background: bool, from_nothing: bool = False) -> None:
-        template: TemplateProcess | FunctionTemplate | None = None
-        if not from_nothing:
-            template = self.function_templates.standing(function.key) or self._library_template(function)
-        if isinstance(template, FunctionTemplate):
-            scratch = template.next_scratch()
-        else:
-            scratch = self._new_scratch(template)
+        own = None if from_nothing else self.function_templates.standing(function.key)
+        if own is not None and self._take(own, background):
+            return
+        template = None if from_nothing else self._library_template(function)
+        scratch = self._new_scratch(template)
         try:
-            if not isinstance(template, FunctionTemplate):
-                os.mkdir(scratch, 0o700)
+            os.mkdir(scratch, 0o700)
             listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
             own_uid = self.uids.may_give(function.key)
             resident = Resident(function, scratch, listening, template=template, own_uid=own_uid)
@@ -214,6 +245,22 @@ class Loading:
             return
         self.residents[function.key] = resident
         self._begun(resident, background)
+
+    def _take(self, template: FunctionTemplate, background: bool) -> bool:
+        """Load a function by forking from its own template, or with the process that was forked ahead.
+
+        Returns whether that could be begun.
+        """
+        resident = template.ahead if isinstance(template.ahead, Resident) else self._forked_from(template)
+        if resident is None:
+            return False
+        self._is_no_longer_ahead(resident)
+        resident.began_at = time.monotonic()
+        self.residents[resident.key] = resident
+        self._begun(resident, background)
+        if resident.is_stopped:
+            self._host.was_ahead(resident)
+        return True
 
     def _library_template(self, function: Function) -> TemplateProcess | None:
         if function.template is None or not self.templates.may_help(function):
@@ -304,8 +351,12 @@ class Loading:
             self.clear(process)
             self.make_function_template(Wanted(process.key, process.function, process.proves), from_nothing=True)
         elif isinstance(process, Resident):
-            del self.residents[process.key]
+            was_ahead = process.is_ahead
+            self.forget(process)
             self.clear(process)
+            if was_ahead and isinstance(process.template, FunctionTemplate):
+                process.template.may_fork_ahead = False
+                return
             if not isinstance(process.template, FunctionTemplate):
                 self.load(process.function, process.is_background, from_nothing=True)
             elif process.is_background:

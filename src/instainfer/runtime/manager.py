@@ -74,6 +74,7 @@ class Manager:
         self._progress = Progress(self._loading, self)
         self.on_message = self._progress.on_message
         self.on_template_message = self._progress.on_template_message
+        self.was_ahead = self._progress.was_ahead
         self.ends = Ends()
         self.watch = Watch(limit_bytes, self)
         self._hand_over = HandOver(self._loading, self)
@@ -248,6 +249,12 @@ class Manager:
         if isinstance(process, Resident) and process.state is State.RUNNING:
             self._finish_run(process, b"", failure, alive=False)
             return
+        if isinstance(process, Resident) and process.is_ahead:
+            # Nobody knows of it. Another one would not live either.
+            if isinstance(process.template, FunctionTemplate):
+                process.template.may_fork_ahead = False
+            self.end(Farewell(process, None, is_told=True))
+            return
         loading = process.state is State.LOADING
         if isinstance(process, TemplateProcess) and (loading or failure.kind == "out_of_memory"):
             self._loading.templates.is_hopeless(process.template)
@@ -258,6 +265,8 @@ class Manager:
 
     def end(self, farewell: Farewell) -> None:
         process = farewell.process
+        if isinstance(process, FunctionTemplate) and process.ahead is not None:
+            self.end(Farewell(process.ahead, None, is_told=True))
         self._loading.forget(process)
         self.ends.add(farewell)
         process.end()

@@ -99,6 +99,13 @@ def parent(pid: int) -> int | None:
         return None
 
 
+def has_one_thread(pid: int) -> bool:
+    try:
+        return len(os.listdir("/proc/{}/task".format(pid))) == 1
+    except OSError:
+        return False
+
+
 def tells_children() -> bool:
     """Whether this kernel lists the children of a process."""
     return os.path.exists("/proc/self/task/{}/children".format(os.getpid()))
@@ -169,9 +176,9 @@ class Meter:
         self._is_forked = False
         self._is_doubtful = True
 
-    def fix(self) -> None:
+    def fix(self, is_fixed: bool = True) -> None:
         """It stands still from now on, as a template does: its size changes only when `is_orphaned` is called."""
-        self._is_fixed = True
+        self._is_fixed = is_fixed
 
     @property
     def is_stale(self) -> bool:

@@ -72,6 +72,8 @@ class Process:
         self.deadline_at: float | None = None
         self.is_background = False
         self.is_reaped = False
+        self.is_stopped = False
+        """Whether it was seen stopped, and has not been continued since."""
         self.is_child = True
         """Whether its head is a child of the manager. Those of function templates are not; the kernel reaps them."""
         self.forked_from: Process | None = None

@@ -23,7 +23,7 @@ from ..wire.calls import (
 )
 from ..wire.forks import Made, Unfit
 from ..wire.framing import ProtocolError
-from ..wire.messages import Failure, Loaded
+from ..wire.messages import Failure, Loaded, Measured
 from .ends import Ends, Farewell
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
@@ -97,6 +97,9 @@ class Progress:
     def _is_prepared(self, process: FunctionProcess) -> None:
         if isinstance(process, FunctionTemplate):
             process.expect_proof()
+        elif isinstance(process, Resident) and process.is_ahead:
+            if not process.hold():
+                self._host.fail(process, Failure("crashed", "this host does not allow to hold it"))
         elif isinstance(process, Resident):
             # One that was forked from a function template is warm already.
             if process.is_background and not isinstance(process.template, FunctionTemplate):
@@ -122,12 +125,60 @@ class Progress:
             raise ProtocolError("{} at a wrong time".format(type(message).__name__))
 
     def has_stopped(self, pid: int, status: int) -> None:
-        """Take a wait status that says that a process has stopped. Only templates of functions may."""
+        """Take a wait status that says that a process has stopped: a function template, or what was forked ahead."""
+        held = next(
+            (r for r in self._loading.processes() if isinstance(r, Resident) and r.is_held and r.pid == pid), None
+        )
+        if held is not None:
+            held.has_stopped(status)
+            if held.is_stopped:
+                self._waits(held)
+            return
         template = next((each for each in self._loading.function_templates.values() if each.pid == pid), None)
         if template is not None:
             template.has_stopped(status)
             template.channel.read_rest()  # what it has said before it stopped
             self._stands_if_stopped(template)
+
+    def _waits(self, resident: Resident) -> None:
+        """A process that was forked ahead has stopped. By now, its function may have been asked for."""
+        if not resident.is_ahead:
+            self.was_ahead(resident)
+        elif resident.state is State.LOADING:
+            resident.resident_bytes = self._size_of_forked(resident)
+            resident.meter.fix()
+            resident.state = State.READY
+            resident.deadline_at = None
+            self._tell_size_with_ahead(resident)
+
+    def _tell_size_with_ahead(self, resident: Resident) -> None:
+        """Report the size of a function template with the process that was forked from it ahead, which is a part of it.
+
+        It is told once: each later one has the same size.
+        """
+        template = resident.template
+        if isinstance(template, FunctionTemplate) and not template.has_told_ahead:
+            template.has_told_ahead = True
+            size_bytes = template.resident_bytes + resident.resident_bytes
+            self._host.report(Measured({template.key: size_bytes}, self._host.watch.total_bytes()))
+
+    def was_ahead(self, resident: Resident) -> None:
+        resident.let_go()
+        resident.state = State.LOADING
+        resident.library_s = time.monotonic() - resident.began_at
+        resident.model_s = 0.0
+        self._loaded(resident)
+        self._host.advance()
+
+    def _size_of_forked(self, resident: Resident) -> int:
+        """The size of a process that has just been forked from a function template: as that of the first one.
+
+        Measuring takes as long as forking, and a call may wait.
+        """
+        assert isinstance(resident.template, FunctionTemplate)
+        template = resident.template
+        template.forked_bytes = template.forked_bytes or resident.meter.measure()
+        return resident.meter.assume(template.forked_bytes)
 
     def _stands_if_stopped(self, template: FunctionTemplate) -> None:
         """A template that says that it stands, and is seen stopped, can be forked from now on."""
@@ -182,9 +233,8 @@ class Progress:
             self._loading.bring_forward(resident)
         template = resident.template
         if isinstance(template, FunctionTemplate):
-            # Measuring takes as long as forking, and a call may wait. So the first size is taken for all at first.
-            template.forked_bytes = template.forked_bytes or resident.meter.measure()
-            resident.resident_bytes = resident.meter.assume(template.forked_bytes)
+            resident.resident_bytes = self._size_of_forked(resident)
+            resident.meter.fix(False)
             resident.meter.doubt()
             self._host.watch.hurry()
         else:

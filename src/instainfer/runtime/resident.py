@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from ..wire.messages import Function
+from . import tracing
 from .exits import wait_status
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
+from .memory import children, has_one_thread
 from .process import Listening
 from .templates import TemplateProcess
 
@@ -38,6 +40,10 @@ class Resident(FunctionProcess):
         self.fork_limit_s = self.time_limit_s
         self.born_by: float | None = None
         """When its template must have forked it, in monotonic seconds. None when it has."""
+        self.is_ahead = False
+        """Whether it was forked before any load was asked for, and stands stopped until then."""
+        self.is_held = False
+        self._is_checked = False
         self._pidfd: int | None = None
         if isinstance(template, FunctionTemplate):
             self.is_child = False
@@ -55,6 +61,37 @@ class Resident(FunctionProcess):
         if self.template is None:
             return "nothing"
         return "function" if isinstance(self.template, FunctionTemplate) else "libraries"
+
+    # -- a process that was forked ahead of its call ------------------------------------------------------------------
+
+    def hold(self) -> bool:
+        """Stop it, so that it can wait beside the calls of other functions. Returns whether this host allows it."""
+        assert self.pid is not None
+        self.is_held = tracing.hold(self.pid)
+        if self.is_held:
+            tracing.stop(self.pid)
+        return self.is_held
+
+    def has_stopped(self, status: int) -> None:
+        """Take a wait status that says that it has stopped, because of `hold` or for a signal."""
+        assert self.pid is not None
+        if tracing.was_stopped(status):
+            self.is_stopped = True
+        else:
+            tracing.go_on(self.pid, tracing.signal_of(status))
+
+    def is_alone(self) -> bool:
+        """Whether it is stopped, has a single thread, and has started nothing."""
+        if not self._is_checked:
+            assert self.pid is not None
+            self._is_checked = self.is_stopped and has_one_thread(self.pid) and not children(self.pid)
+        return self._is_checked
+
+    def let_go(self) -> None:
+        """Let it go on, for good. It answers calls from now on."""
+        assert self.pid is not None
+        tracing.let_go(self.pid)
+        self.is_stopped = self.is_held = False
 
     # -- its end, where it is a child of a template, which does not report it to the manager ---------------------------
 

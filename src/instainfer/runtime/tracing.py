@@ -13,7 +13,8 @@ from contextlib import suppress
 
 from .linux import ptrace
 
-_CONT, _SEIZE = 7, 0x4206
+_CONT, _DETACH, _SEIZE, _INTERRUPT = 7, 17, 0x4206, 0x4207
+_EVENT_STOP = 128
 _EXITKILL = 1 << 20
 """The traced process is killed when its tracer ends."""
 
@@ -30,6 +31,18 @@ def hold(pid: int) -> bool:
     return True
 
 
+def stop(pid: int) -> None:
+    """Stop a process that is traced, whatever it does. ``waitpid`` reports when it has stopped."""
+    with suppress(OSError):
+        ptrace(_INTERRUPT, pid, 0, 0)
+
+
+def let_go(pid: int) -> None:
+    """Let a stopped process go on, and trace it no longer."""
+    with suppress(OSError):
+        ptrace(_DETACH, pid, 0, 0)
+
+
 def go_on(pid: int, signal_number: int = 0) -> None:
     """Let a stopped process go on, and deliver this signal to it (0 for none). Without effect on one that has ended."""
     with suppress(OSError):
@@ -39,6 +52,11 @@ def go_on(pid: int, signal_number: int = 0) -> None:
 def has_stopped_itself(status: int) -> bool:
     """Whether a wait status says that a process stops because of SIGSTOP."""
     return os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGSTOP and status >> 16 == 0
+
+
+def was_stopped(status: int) -> bool:
+    """Whether a wait status says that a process has stopped because of `stop`."""
+    return os.WIFSTOPPED(status) and status >> 16 == _EVENT_STOP
 
 
 def signal_of(status: int) -> int:
