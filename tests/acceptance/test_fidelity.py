@@ -43,7 +43,7 @@ MEMORY_MB = 256
 SETTINGS = chosen(["keep-alive", "instainfer+templates"])
 AGREEMENT_ON_ANY_HOST = 0.5
 """Of the start kinds: a host that is busy moves calls and ends of loads, but not what most calls find."""
-PROBES = tuple(probe for probe in starts.PROBES if probe.setting.label in {"kept", "templates"})
+PROBES = tuple(probe for probe in starts.PROBES if probe.setting.label in {"kept", "templates", "function-templates"})
 """Enough where nothing is to be warmed up."""
 
 HANDLER = """
