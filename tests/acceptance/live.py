@@ -157,7 +157,7 @@ class Platform:
             input=text,
             capture_output=True,
             text=True,
-            timeout=2 * PATIENCE_S,
+            timeout=4 * PATIENCE_S,
             check=False,
         )
         assert ran.returncode == code, (arguments, ran.returncode, ran.stdout, ran.stderr)
