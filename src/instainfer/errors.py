@@ -48,6 +48,12 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def one_line(text: str, most: int = 1000) -> str:
+    """A stranger's text in a form that is safe to print: short, and with a space for what cannot be printed."""
+    seen = "".join(c if c.isprintable() else " " for c in text[: most + 1])
+    return seen if len(seen) <= most else f"{seen[: most - 3]}..."
+
+
 class UserError(InstaInferError):
     """The caller has to change something."""
 

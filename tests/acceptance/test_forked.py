@@ -22,9 +22,9 @@ from instainfer.core.model import FROM_FUNCTION, GIB, function_template_key
 from instainfer.environments.builder import Environments
 from instainfer.environments.manifest import read_manifest
 from instainfer.environments.requirements import Requirements
+from instainfer.environments.sample import sample_request
 from instainfer.examples import example
 from instainfer.experiments.setup import ENVIRONMENTS, prepare
-from instainfer.experiments.workload import sample_request
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.torch, pytest.mark.timeout(1800)]
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from instainfer.environments.sample import sample_request
 from instainfer.errors import BadFunction, BadInput, NotFound
 from instainfer.examples import PAPER, example
 from instainfer.experiments import demo
 from instainfer.experiments.demo import DEFAULT_SEED, SHORT, Options
 from instainfer.experiments.platform import COMPARISON, Books, chosen
 from instainfer.experiments.replay import PlannedCall
-from instainfer.experiments.workload import plan, sample_request, without_idle_beginning
+from instainfer.experiments.workload import plan, without_idle_beginning
 from instainfer.traces.azure2019 import Trace, TraceFunction
 from instainfer.traces.counts import Counts
 from instainfer.traces.generate import generate

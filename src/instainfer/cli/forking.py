@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..core.model import function_template_key
-from ..errors import BadFunction, InstaInferError
+from ..errors import BadFunction, InstaInferError, NotFound, one_line
 from .output import complain, note
 from .records import Record, compute_s, error_text, how_it_went, start_kind, startup_s, succeeded
-from .values import one_line
 
 if TYPE_CHECKING:
     from ..client import Client, Json
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 Forked: TypeAlias = Mapping[str, Any]
 """``{"fit", "reason"}`` of ``GET /instainfer/v1/functions``."""
 
-SAMPLE = "sample.json"
 WAIT_S = 20.0
 """Longest time to wait until it is known whether a function can be forked."""
 BEGIN_S = 5.0
@@ -49,17 +47,14 @@ def sample_of(folder: Path) -> Json | None:
 
     Raises `BadFunction` when it is not a JSON object.
     """
-    path = folder / SAMPLE
-    if not path.is_file():
-        return None
+    from ..environments.sample import sample_request
+
     try:
-        request = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BadFunction(f"cannot read {path}: {error.strerror}; correct it, or deploy with --no-check") from None
-    except (ValueError, RecursionError) as error:
-        raise BadFunction(f"{path} is not JSON ({error}); correct it, or deploy with --no-check") from None
-    if not isinstance(request, dict):
-        raise BadFunction(f"{path} is no JSON object: the arguments of one call; correct it, or deploy with --no-check")
+        request: Json = json.loads(sample_request(folder))
+    except NotFound:
+        return None
+    except BadFunction as error:
+        raise BadFunction(f"{error}, or deploy with --no-check") from None
     return request
 
 
@@ -69,7 +64,7 @@ def try_out(client: Client, action: Json, request: Json, tick: Callable[[float],
     The result has the key `error`, which is None if the call succeeded. `tick` waits for some seconds.
     """
     name = action["name"]
-    note(f"trying it with {SAMPLE}")
+    note("trying it with sample.json")
     check: Json = {"activationId": None, "startKind": None, "startup_s": None, "compute_s": None, "error": None}
     check["forked"] = None
     try:
@@ -101,10 +96,13 @@ def _outcome(name: str, record: Record) -> tuple[str | None, str]:
     if "response" not in record:
         return "no answer yet", f"it has not answered yet and goes on; see `instainfer activations {activation}` later"
     if succeeded(record):
-        return None, f"{SAMPLE} is answered: {how_it_went(record)}"
+        return None, f"sample.json is answered: {how_it_went(record)}"
     error = one_line(error_text(record))
     logs = f"`instainfer activations {activation} --logs`"
-    return error, f"{name} failed with {SAMPLE}: {error}; it is deployed all the same, and its logs are shown by {logs}"
+    return (
+        error,
+        f"{name} failed with sample.json: {error}; it is deployed all the same, and its logs are shown by {logs}",
+    )
 
 
 def _awaited(client: Client, action: Json, tick: Callable[[float], None]) -> Forked:

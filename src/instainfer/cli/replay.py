@@ -80,8 +80,8 @@ def replay(
 
 def _requests(names: Sequence[str], data_source: str, samples: Path | None) -> dict[str, bytes]:
     """The request for each function: the value of ``--data`` for all of them, else the function's ``sample.json``."""
+    from ..environments.sample import sample_request
     from ..examples import examples_dir
-    from ..experiments.workload import sample_request
 
     if data_source:
         return dict.fromkeys(names, compact(data(data_source)).encode())

@@ -109,12 +109,6 @@ def _json_type(value: object) -> str:
             return "array"
 
 
-def one_line(text: str, most: int = 1000) -> str:
-    """A text that a function has given, in a form that is safe to print: short, and without control characters."""
-    seen = "".join(c if c.isprintable() else " " for c in text[: most + 1])
-    return seen if len(seen) <= most else f"{seen[: most - 3]}..."
-
-
 def size(n_bytes: float) -> str:
     """Format a number of bytes for people: ``310 MB``, ``1.5 GB``."""
     mb = n_bytes / MIB

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .values import one_line, seconds, size
+from ..core.model import is_function_template
+from ..errors import one_line
+from .values import seconds, size
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -183,8 +185,8 @@ def short_name(key: str) -> str:
 
 
 def resident_name(key: str) -> str:
-    """The name of a resident. A function template, ``loaded:guest/resnet50@0.0.1``, is named after its function."""
-    return f"template of {short_name(key)}" if key.startswith("loaded:") else short_name(key)
+    """The name of a resident. A function template is named after its function."""
+    return f"template of {short_name(key)}" if is_function_template(key) else short_name(key)
 
 
 def _share(part: float, whole: float, width: int) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .. import __version__
 from ..core.model import Function, Verdict
+from ..errors import one_line
 
 REASON_CHARS = 1000
 """What is kept of a reason at most. It comes from the function's process."""
@@ -30,16 +31,10 @@ class KnownVerdict(NamedTuple):
 
 def known(verdict: Verdict, function: Function, host: str) -> KnownVerdict:
     """A verdict as it is kept: its reason is one line of a sane length, which any table and any terminal takes."""
-    return KnownVerdict(Verdict(verdict.fit, _one_line(verdict.reason, REASON_CHARS)), host, function.environment)
+    return KnownVerdict(Verdict(verdict.fit, one_line(verdict.reason, REASON_CHARS)), host, function.environment)
 
 
 def this_host() -> str:
     """A short text that identifies this host, its kernel, and the version of InstaInfer that judges."""
     name = os.uname()
-    return _one_line(f"{__version__} {name.nodename} {name.release} {name.machine}", HOST_CHARS)
-
-
-def _one_line(text: str, most: int) -> str:
-    """`text` with a space for everything that cannot be printed, and at most so many characters."""
-    seen = "".join(c if c.isprintable() else " " for c in text[: most + 1])
-    return seen if len(seen) <= most else seen[: most - 3] + "..."
+    return one_line(f"{__version__} {name.nodename} {name.release} {name.machine}", HOST_CHARS)

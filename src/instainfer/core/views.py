@@ -58,11 +58,8 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
 def _can_be_made(key: ResidentKey, template: TemplateRecord) -> bool:
     """Whether a library template has been made before, its last load did not fail, and some function can be forked from
     it."""
-    return (
-        bool(template.profile.loads and template.users)
-        and template.load_failure is None
-        and not (is_function_template(key))
-    )
+    was_made = template.profile.loads and template.users and template.load_failure is None
+    return bool(was_made) and not is_function_template(key)
 
 
 def node_view(

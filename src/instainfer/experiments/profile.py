@@ -21,6 +21,7 @@ from .. import __version__
 from ..config import load_config
 from ..core.model import MIB, StartKind
 from ..environments.manifest import Manifest, read_manifest
+from ..environments.sample import sample_request
 from ..errors import BadInput
 from ..examples import example, examples_dir
 from ..report.chrome import read_story
@@ -31,7 +32,6 @@ from . import crowding, processors, starts
 from .live import Steps
 from .platform import Setting, running
 from .setup import Prepared, prepare
-from .workload import sample_request
 
 _PROBES = tuple(
     replace(probe, kinds=(*probe.kinds, StartKind.WARM)) if probe.kinds == (StartKind.TEMPLATED,) else probe

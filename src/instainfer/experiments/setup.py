@@ -13,10 +13,10 @@ from rich.console import Console
 
 from ..environments.builder import Environments, Progress
 from ..environments.manifest import Manifest, read_manifest
+from ..environments.sample import sample_request
 from ..errors import BadFunction
 from ..examples import example, examples_dir
 from .live import Steps
-from .workload import sample_request
 
 ENVIRONMENTS = "environments"
 """Folder of the environments in the platform's cache."""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from ..errors import BadFunction, NotFound
 from ..traces.workload import Workload
 from .replay import PlannedCall
-
-SAMPLE = "sample.json"
 
 
 def plan(trace: Workload, seed: int, functions: Sequence[str], requests: Mapping[str, bytes]) -> list[PlannedCall]:
@@ -32,20 +27,3 @@ def without_idle_beginning(
     """
     skipped_s = max(0.0, min((call.at_s for call in calls), default=0.0) - lead_s)
     return [replace(call, at_s=call.at_s - skipped_s) for call in calls], duration_s - skipped_s
-
-
-def sample_request(folder: Path) -> bytes:
-    """Return the sample request in a function's folder, as compact JSON.
-
-    Raises `NotFound` when there is none, and `BadFunction` when it is not a JSON object.
-    """
-    path = folder / SAMPLE
-    try:
-        request = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise NotFound(f"no {path}; write a request for the function into it, a JSON object") from None
-    except ValueError as error:
-        raise BadFunction(f"{path} is not JSON: {error}; correct it") from None
-    if not isinstance(request, dict):
-        raise BadFunction(f"{path} must be a JSON object: the arguments of one call")
-    return json.dumps(request, separators=(",", ":")).encode()

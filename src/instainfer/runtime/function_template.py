@@ -11,8 +11,8 @@ from ..wire.calls import RESIDENT_FOLDER, TO_PROCESS, Fork
 from ..wire.messages import Function
 from . import tracing
 from .function_process import FunctionProcess
-from .memory import children
-from .process import Listening, Process, State
+from .memory import children, is_stopped, of_group
+from .process import Listening, State
 from .templates import TemplateProcess
 
 _MOST_MAKING_S = 120.0
@@ -45,12 +45,11 @@ class FunctionTemplate(FunctionProcess):
         self.proves = proves
         self.forked_bytes = 0
         """Size of the first resident that was forked from it, when that had just been forked. 0 before that."""
-        self.ahead: Process | None = None
-        """A process that was forked from it before any load was asked for (`Resident.is_ahead`)."""
+        self.may_fork_ahead = True
+        """Whether a process that is forked ahead of its call can wait here. False when this host, or the function, does
+        not allow it."""
         self.has_told_ahead = False
         """Whether its size was reported with that of such a process."""
-        self.may_fork_ahead = True
-        """Whether such a process can wait here. False when this host, or the function, does not allow it."""
         self.says_it_stands = False
         self.is_cleared = False
         """Whether nothing of it is left but its folder, in which residents forked from it still live."""
@@ -117,8 +116,8 @@ class FunctionTemplate(FunctionProcess):
     # -- isolation ----------------------------------------------------------------------------------------------------
 
     def is_at_rest(self) -> bool:
-        """Whether it stands and has stopped, and so has what was forked from it ahead of a call."""
-        return self.state is State.READY and self.is_stopped and (self.ahead is None or self.ahead.is_stopped)
+        """Whether it stands and has stopped."""
+        return self.state is State.READY and self.is_stopped
 
     def is_alone(self, known: set[int]) -> bool:
         """Whether it has a single thread, and no processes but those known, which were forked from it for calls.
@@ -129,27 +128,7 @@ class FunctionTemplate(FunctionProcess):
         if self._is_checked and self._is_held:
             return True
         assert self.pid is not None
-        if not _is_stopped(self.pid) or set(children(self.pid)) - known or _left_behind(self.pid):
+        if not is_stopped(self.pid) or set(children(self.pid)) - known or of_group(children(os.getpid()), self.pid):
             return False
         self._is_checked = True
         return True
-
-
-def _is_stopped(pid: int) -> bool:
-    """Whether a process has a single thread, and that thread is stopped."""
-    try:
-        (thread,) = os.listdir("/proc/{}/task".format(pid))
-        with open("/proc/{}/task/{}/stat".format(pid, thread), "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
-    except (OSError, ValueError):  # it has ended; it has several threads
-        return False
-
-
-def _left_behind(group: int) -> list[int]:
-    """The processes of a group, except its head, whose parents have ended."""
-    found = []
-    for pid in children(os.getpid()):
-        with suppress(ProcessLookupError):
-            if pid != group and os.getpgid(pid) == group:
-                found.append(pid)
-    return found

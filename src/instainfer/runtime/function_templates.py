@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..wire.messages import Failure, Function
@@ -27,6 +27,9 @@ class FunctionTemplates(dict[str, FunctionTemplate]):
         super().__init__()
         self.wanted: dict[str, Wanted] = {}
         """Those to be made as soon as possible, by the keys of their functions."""
+        self.ahead: dict[str, Resident] = {}
+        """Processes that were forked from them before any load was asked for, by the keys of their functions. They wait
+        stopped, as their templates do, and nobody outside the container knows of them."""
 
     def of(self, key: str) -> FunctionTemplate | None:
         """The function template with this key of its own."""
@@ -48,32 +51,31 @@ class FunctionTemplates(dict[str, FunctionTemplate]):
             del self.wanted[function]
         return bool(functions)
 
+    def is_ahead(self, process: Process) -> bool:
+        return self.ahead.get(process.key) is process
+
     def others(self, function: str) -> list[FunctionTemplate]:
         """The templates of all other functions."""
         return [template for key, template in self.items() if key != function]
 
+    def restless(self, templates: Iterable[FunctionTemplate], residents: Iterable[Process]) -> list[FunctionTemplate]:
+        """Those of the templates that may still run code of their functions, or be about to fork.
 
-def aheads(templates: Iterable[FunctionTemplate]) -> list[Resident]:
-    """The processes that were forked from these templates ahead of calls."""
-    return [template.ahead for template in templates if isinstance(template.ahead, Resident)]
+        `residents` are the residents of the container, also those that are being ended.
+        """
+        forking = {r.template for r in residents if isinstance(r, Resident) and r.pid is None}
+        forking |= {r.template for r in self.ahead.values() if not r.is_stopped}
+        return [template for template in templates if template in forking or not template.is_at_rest()]
 
-
-def restless(templates: Iterable[FunctionTemplate], residents: Iterable[Process]) -> list[FunctionTemplate]:
-    """The templates that may still run code of their functions, or be about to fork.
-
-    `residents` are the residents of the container, also those that are being ended.
-    """
-    templates = list(templates)
-    processes = (*residents, *aheads(templates))
-    forking = {r.template for r in processes if isinstance(r, Resident) and r.pid is None}
-    return [template for template in templates if template in forking or not template.is_at_rest()]
-
-
-def intruded(
-    templates: Iterable[FunctionTemplate], residents: Iterable[Process]
-) -> list[tuple[FunctionTemplate, Failure]]:
-    """The stopped templates that have started what they should not have, with what to say about it."""
-    templates = list(templates)
-    known = {process.pid for process in (*residents, *aheads(templates)) if process.pid is not None}
-    text = "the function's template has a thread or a process that nobody asked for, and was ended"
-    return [(template, Failure("crashed", text)) for template in templates if not template.is_alone(known)]
+    def intruded(
+        self, templates: Iterable[FunctionTemplate], residents: Iterable[Process]
+    ) -> Iterator[tuple[Process, Failure]]:
+        """What has started what it should not have, of stopped templates and of what was forked from them ahead."""
+        known = {process.pid for process in (*residents, *self.ahead.values()) if process.pid is not None}
+        for template in templates:
+            text = "{} has a thread or a process that nobody asked for, and was ended"
+            ahead = self.ahead.get(template.function.key)
+            if ahead is not None and not ahead.is_alone():
+                yield ahead, Failure("crashed", text.format(ahead.whose))
+            if not template.is_alone(known):
+                yield template, Failure("crashed", text.format(template.whose))

@@ -15,7 +15,6 @@ from ..wire.bounds import MAX_ANSWER_BYTES
 from ..wire.calls import TO_PROCESS, Ask
 from ..wire.messages import Failure, Function, Run
 from .ends import Ends, Farewell
-from .function_templates import aheads, intruded, restless
 from .loading import Loading
 from .memory import tells_children
 from .process import Process, State
@@ -200,20 +199,17 @@ class HandOver:
         for template in others:
             if template.state is State.LOADING:
                 self._host.end(Farewell(template, None))
-        others = self._loading.function_templates.others(turn.function.key)
+        templates = self._loading.function_templates
+        others = templates.others(turn.function.key)
         residents = (*self._loading.residents.values(), *self._host.ends.processes())
-        if late := restless(others, residents):
+        if late := templates.restless(others, residents):
             if time.monotonic() >= turn.stopped_by:
                 for template in late:
                     self._host.fail(template, Failure("crashed", "the function's template did not stop, and was ended"))
             return False
-        for ahead in aheads(others):
-            if not ahead.is_alone():
-                self._host.fail(ahead, Failure("crashed", "it has started something"))
-                return False
-        found = intruded(others, residents)
-        for template, failure in found:
-            self._host.fail(template, failure)
+        found = list(templates.intruded(others, residents))
+        for process, failure in found:
+            self._host.fail(process, failure)
         return not found
 
     def _is_quiet(self, quiet: Quiet) -> bool:

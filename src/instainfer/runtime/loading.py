@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from itertools import count
 from typing import Any, Protocol
 
@@ -12,7 +11,7 @@ from ..wire.messages import Failure, Function, Template
 from .ends import Ends
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
-from .function_templates import FunctionTemplates, Wanted, aheads
+from .function_templates import FunctionTemplates, Wanted
 from .loop import Loop
 from .priority import Priority
 from .process import Listening, Process, State
@@ -72,8 +71,8 @@ class Loading:
 
     def processes(self) -> list[Process]:
         """All processes, templates first."""
-        own = self.function_templates.values()
-        return [*self.templates.values(), *own, *aheads(own), *self.residents.values()]
+        own = self.function_templates
+        return [*self.templates.values(), *own.values(), *own.ahead.values(), *self.residents.values()]
 
     def spare(self) -> list[Process]:
         """The templates to be given up next: those of functions, then library templates.
@@ -145,15 +144,10 @@ class Loading:
             del self.templates[process.key]
         elif isinstance(process, FunctionTemplate):
             del self.function_templates[process.function.key]
-        elif isinstance(process, Resident) and process.is_ahead:
-            self._is_no_longer_ahead(process)
+        elif self.function_templates.is_ahead(process):
+            del self.function_templates.ahead[process.key]
         else:
             del self.residents[process.key]
-
-    def _is_no_longer_ahead(self, resident: Resident) -> None:
-        resident.is_ahead = False
-        if isinstance(resident.template, FunctionTemplate):
-            resident.template.ahead = None
 
     def set_session_priority(self) -> None:
         """Give the whole container a low priority while it only loads in the background."""
@@ -176,7 +170,6 @@ class Loading:
             if wanted.key not in ending and self.has_library_template(wanted.function, background=True):
                 self.function_templates.wanted.pop(name, None)
                 self.make_function_template(wanted)
-
         self._fork_ahead()
 
     def _fork_ahead(self) -> None:
@@ -184,13 +177,13 @@ class Loading:
 
         It waits stopped, so a call that needs it need not wait for the fork.
         """
-        for template in self.function_templates.values():
-            key = template.function.key
-            free = template.ahead is None and key not in self.residents and key not in self.wanted
-            if free and template.may_fork_ahead and template.is_at_rest() and self._host.ends.of(key) is None:
-                template.ahead = resident = self._forked_from(template)
+        ahead = self.function_templates.ahead
+        there = {*ahead, *self.residents, *self.wanted, *self._host.ends.keys()}
+        for key, template in self.function_templates.items():
+            if key not in there and template.may_fork_ahead and template.is_at_rest():
+                resident = self._forked_from(template)
                 if resident is not None:
-                    resident.is_ahead = True
+                    ahead[key] = resident
 
     def _forked_from(self, template: FunctionTemplate) -> Resident | None:
         listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
@@ -251,11 +244,13 @@ class Loading:
 
         Returns whether that could be begun.
         """
-        resident = template.ahead if isinstance(template.ahead, Resident) else self._forked_from(template)
+        resident = self.function_templates.ahead.pop(template.function.key, None)
+        if resident is not None:
+            resident.begin()
+        else:
+            resident = self._forked_from(template)
         if resident is None:
             return False
-        self._is_no_longer_ahead(resident)
-        resident.began_at = time.monotonic()
         self.residents[resident.key] = resident
         self._begun(resident, background)
         if resident.is_stopped:
@@ -351,19 +346,17 @@ class Loading:
             self.clear(process)
             self.make_function_template(Wanted(process.key, process.function, process.proves), from_nothing=True)
         elif isinstance(process, Resident):
-            was_ahead = process.is_ahead
+            is_awaited = not self.function_templates.is_ahead(process)
             self.forget(process)
             self.clear(process)
-            if was_ahead and isinstance(process.template, FunctionTemplate):
-                process.template.may_fork_ahead = False
-                return
-            if not isinstance(process.template, FunctionTemplate):
+            template = process.template
+            if not isinstance(template, FunctionTemplate):
                 self.load(process.function, process.is_background, from_nothing=True)
-            elif process.is_background:
+                return
+            if is_awaited and process.is_background:
                 self.wanted[process.key] = process.function
-            if isinstance(process.template, FunctionTemplate) and self.is_there(process.template):
-                text = "the template did not fork"
-                self._host.fail(process.template, Failure("crashed", text))
+            if self.is_there(template):
+                self._host.fail(template, Failure("crashed", "the template did not fork"))
 
 
 def _cannot_be_started(python: str, error: OSError) -> Failure:

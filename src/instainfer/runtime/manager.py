@@ -249,10 +249,9 @@ class Manager:
         if isinstance(process, Resident) and process.state is State.RUNNING:
             self._finish_run(process, b"", failure, alive=False)
             return
-        if isinstance(process, Resident) and process.is_ahead:
+        if self._loading.function_templates.is_ahead(process):
             # Nobody knows of it. Another one would not live either.
-            if isinstance(process.template, FunctionTemplate):
-                process.template.may_fork_ahead = False
+            self._loading.function_templates[process.key].may_fork_ahead = False
             self.end(Farewell(process, None, is_told=True))
             return
         loading = process.state is State.LOADING
@@ -265,8 +264,10 @@ class Manager:
 
     def end(self, farewell: Farewell) -> None:
         process = farewell.process
-        if isinstance(process, FunctionTemplate) and process.ahead is not None:
-            self.end(Farewell(process.ahead, None, is_told=True))
+        if isinstance(process, FunctionTemplate):
+            ahead = self._loading.function_templates.ahead.get(process.function.key)
+            if ahead is not None:
+                self.end(Farewell(ahead, None, is_told=True))
         self._loading.forget(process)
         self.ends.add(farewell)
         process.end()
@@ -351,7 +352,7 @@ class Manager:
     def _next_moment(self) -> float | None:
         processes = (*self.processes(), *self.ends.unborn())
         moments = [p.deadline_at for p in processes if p.deadline_at is not None]
-        moments += [r.born_by for r in self._loading.residents.values() if r.born_by is not None]
+        moments += [r.born_by for r in processes if isinstance(r, Resident) and r.born_by is not None]
         if (look_at := self.ends.next_look_at()) is not None:
             moments.append(look_at)
         if self.watch.next_at is not None:
@@ -363,11 +364,9 @@ class Manager:
     def _on_moment(self) -> None:
         now = time.monotonic()
         for process in (*self.processes(), *self.ends.unborn()):
-            if process.deadline_at is not None and process.deadline_at <= now:
+            is_unborn = isinstance(process, Resident) and process.born_by is not None and process.born_by <= now
+            if is_unborn or (process.deadline_at is not None and process.deadline_at <= now):
                 self._is_late(process)
-        for resident in list(self._loading.residents.values()):
-            if resident.born_by is not None and resident.born_by <= now:
-                self._is_late(resident)
         if self.ends.next_look_at() is not None:
             self._bury()
         self.watch.look(now)

@@ -90,16 +90,38 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def of_group(pids: Iterable[int], group: int | None) -> list[int]:
+    """Those of the processes that belong to a group, without its head."""
+    found = []
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            if pid != group and os.getpgid(pid) == group:
+                found.append(pid)
+    return found
+
+
 def parent(pid: int) -> int | None:
     """The parent of a process. None when the process has ended."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else None
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, and has a single thread. The state that is told of it is that of its first one."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] in (b"T", b"t") and _has_one_thread(pid)
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of ``/proc/PID/stat`` after the name, which may contain anything. Empty when the process has ended."""
     try:
         with open("/proc/{}/stat".format(pid), "rb", buffering=0) as stat:
-            return int(stat.read(1024).rpartition(b")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
+            return stat.read(1024).rpartition(b")")[2].split()
+    except OSError:
+        return []
 
 
-def has_one_thread(pid: int) -> bool:
+def _has_one_thread(pid: int) -> bool:
     try:
         return len(os.listdir("/proc/{}/task".format(pid))) == 1
     except OSError:

@@ -97,7 +97,7 @@ class Progress:
     def _is_prepared(self, process: FunctionProcess) -> None:
         if isinstance(process, FunctionTemplate):
             process.expect_proof()
-        elif isinstance(process, Resident) and process.is_ahead:
+        elif isinstance(process, Resident) and self._loading.function_templates.is_ahead(process):
             if not process.hold():
                 self._host.fail(process, Failure("crashed", "this host does not allow to hold it"))
         elif isinstance(process, Resident):
@@ -142,13 +142,12 @@ class Progress:
 
     def _waits(self, resident: Resident) -> None:
         """A process that was forked ahead has stopped. By now, its function may have been asked for."""
-        if not resident.is_ahead:
+        if not self._loading.function_templates.is_ahead(resident):
             self.was_ahead(resident)
         elif resident.state is State.LOADING:
             resident.resident_bytes = self._size_of_forked(resident)
+            _is_ready(resident)
             resident.meter.fix()
-            resident.state = State.READY
-            resident.deadline_at = None
             self._tell_size_with_ahead(resident)
 
     def _tell_size_with_ahead(self, resident: Resident) -> None:
@@ -164,7 +163,6 @@ class Progress:
 
     def was_ahead(self, resident: Resident) -> None:
         resident.let_go()
-        resident.state = State.LOADING
         resident.library_s = time.monotonic() - resident.began_at
         resident.model_s = 0.0
         self._loaded(resident)
@@ -184,13 +182,9 @@ class Progress:
         """A template that says that it stands, and is seen stopped, can be forked from now on."""
         if not (template.says_it_stands and template.is_stopped and template.state is State.LOADING):
             return
-        self._loading.bring_forward(template)
-        template.resident_bytes = template.meter.measure()
-        if self._host.watch.is_over_limit(template):
+        if not self._settles(template):
             return
         template.meter.fix()
-        template.state = State.READY
-        template.deadline_at = None
         self._host.report(
             Loaded(
                 template.key,
@@ -228,21 +222,28 @@ class Progress:
         if not self._loading.uids.give(process, pid):
             self._host.end(Farewell(process, None, again=True))
 
+    def _settles(self, process: Process) -> bool:
+        """Measure a process that is loaded now, and let it wait. Returns False if it was ended for its size."""
+        if process.is_background:
+            self._loading.bring_forward(process)
+        process.resident_bytes = process.meter.measure()
+        if self._host.watch.is_over_limit(process):
+            return False
+        _is_ready(process)
+        return True
+
     def _loaded(self, resident: Resident) -> None:
-        if resident.is_background:
-            self._loading.bring_forward(resident)
         template = resident.template
         if isinstance(template, FunctionTemplate):
+            if resident.is_background:
+                self._loading.bring_forward(resident)
             resident.resident_bytes = self._size_of_forked(resident)
+            _is_ready(resident)
             resident.meter.fix(False)
             resident.meter.doubt()
             self._host.watch.hurry()
-        else:
-            resident.resident_bytes = resident.meter.measure()
-            if self._host.watch.is_over_limit(resident):
-                return
-        resident.state = State.READY
-        resident.deadline_at = None
+        elif not self._settles(resident):
+            return
         assert resident.prepared is not None
         self._host.report(
             Loaded(
@@ -272,14 +273,9 @@ class Progress:
 
     def _made(self, process: TemplateProcess, message: Made) -> None:
         library_s = time.monotonic() - process.began_at
-        if process.is_background:
-            self._loading.bring_forward(process)
-        process.resident_bytes = process.meter.measure()
-        if self._host.watch.is_over_limit(process):
+        if not self._settles(process):
             return
         process.meter.fix()
-        process.state = State.READY
-        process.deadline_at = None
         left_out = {**self._loading.templates.left_out.get(process.key, {}), **message.skipped}
         total_bytes = self._host.watch.total_bytes()
         self._host.report(
@@ -303,6 +299,11 @@ class Progress:
                 MOST_ATTEMPTS, message.module, message.reason
             )
             self._host.fail(process, Failure("load_failed", text))
+
+
+def _is_ready(process: Process) -> None:
+    process.state = State.READY
+    process.deadline_at = None
 
 
 def _leads_a_group_of_ours(pid: int) -> bool:

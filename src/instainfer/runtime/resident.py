@@ -11,7 +11,7 @@ from . import tracing
 from .exits import wait_status
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
-from .memory import children, has_one_thread
+from .memory import children, is_stopped
 from .process import Listening
 from .templates import TemplateProcess
 
@@ -40,9 +40,8 @@ class Resident(FunctionProcess):
         self.fork_limit_s = self.time_limit_s
         self.born_by: float | None = None
         """When its template must have forked it, in monotonic seconds. None when it has."""
-        self.is_ahead = False
-        """Whether it was forked before any load was asked for, and stands stopped until then."""
         self.is_held = False
+        """Whether it was forked ahead of its call and has been stopped, or will be, until that comes."""
         self._is_checked = False
         self._pidfd: int | None = None
         if isinstance(template, FunctionTemplate):
@@ -84,7 +83,7 @@ class Resident(FunctionProcess):
         """Whether it is stopped, has a single thread, and has started nothing."""
         if not self._is_checked:
             assert self.pid is not None
-            self._is_checked = self.is_stopped and has_one_thread(self.pid) and not children(self.pid)
+            self._is_checked = is_stopped(self.pid) and not children(self.pid)
         return self._is_checked
 
     def let_go(self) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from typing import Protocol
 
 from ..wire.messages import Failure, Measured
-from .memory import charged_bytes, children
+from .memory import charged_bytes, children, of_group
 from .process import Process, State
 
 BUSY_S = 0.1
@@ -80,7 +79,7 @@ class Watch:
         heads = {process.pid for process in self._manager.processes()}
         idle: dict[str, int] = {}
         for process in self._manager.processes():
-            process.meter.find(_of_group(orphans, process.pid), heads)
+            process.meter.find(of_group(orphans, process.pid), heads)
             known_bytes = process.resident_bytes
             is_idle = process.state is State.READY
             if is_idle and process.meter.is_stale:
@@ -159,7 +158,7 @@ class Watch:
 
     def adopted(self, group: int | None) -> list[int]:
         """The processes of a group whose parents have ended."""
-        return _of_group(children(os.getpid()), group)
+        return of_group(children(os.getpid()), group)
 
     def _container_exceeds(self) -> bool:
         processes = self._manager.processes()
@@ -181,15 +180,6 @@ def _is_known(process: Process) -> bool:
 
 def _at_most(process: Process) -> int:
     return process.meter.glance() if _is_known(process) else process.meter.most()
-
-
-def _of_group(orphans: list[int], group: int | None) -> list[int]:
-    found = []
-    for pid in orphans:
-        with suppress(ProcessLookupError):
-            if pid != group and os.getpgid(pid) == group:
-                found.append(pid)
-    return found
 
 
 def _least_needed(process: Process) -> tuple[bool, float]:
