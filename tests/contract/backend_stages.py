@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from support.gates import WAIT, Gate, Visitor
 
@@ -331,3 +331,6 @@ STAGES: dict[str, Callable[[Path], AbstractAsyncContextManager[Stage[Any]]]] = {
     "process": process_stage,
 }
 """Every backend of ours."""
+
+Play: TypeAlias = Callable[[Callable[[Stage[Any]], Awaitable[None]]], None]
+"""Plays a scene on a stage."""

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
-from backend_stages import STAGES, Does, Stage
+from backend_stages import Does, Play, Stage
 
 from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.core.events import ContainerGone, ContainerStartFailed, LoadFailed, LoadFinished, ResidentGone
 from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, FailureKind
-
-Play: TypeAlias = Callable[[Callable[[Stage[Any]], Awaitable[None]]], None]
-
-
-@pytest.fixture(params=STAGES)
-def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
-    """Play a scene on a stage of each backend."""
-
-    def playing(scene: Callable[[Stage[Any]], Awaitable[None]]) -> None:
-        async def performance() -> None:
-            async with STAGES[request.param](tmp_path) as stage:
-                await scene(stage)
-            moments = [event.at for event in stage.events]
-            assert moments == sorted(moments)
-
-        asyncio.run(performance())
-
-    return playing
-
 
 # -- start ---------------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,12 @@
-"""The rows on function templates in the contract of `instainfer.backends.base`, for every backend that makes them."""
+"""The rows on function templates in the contract of `instainfer.backends.base`, for every backend."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any
 
-import pytest
-from backend_stages import STAGES, Does, MemoryStage, Stage
+from backend_stages import Does, MemoryStage, Play, Stage
 
 from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
@@ -22,27 +19,6 @@ from instainfer.core.model import (
     Source,
     function_template_key,
 )
-
-Play: TypeAlias = Callable[[Callable[[Stage[Any]], Awaitable[None]]], None]
-
-MAKES_THEM: Final = ("memory", "memory, slow ends", "memory, ends awaited", "process")
-"""The stages of the backends that make function templates. A backend joins with its name in `STAGES`."""
-
-
-@pytest.fixture(params=MAKES_THEM)
-def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
-    """Play a scene on a stage of each of these backends."""
-
-    def playing(scene: Callable[[Stage[Any]], Awaitable[None]]) -> None:
-        async def performance() -> None:
-            async with STAGES[request.param](tmp_path) as stage:
-                await scene(stage)
-            moments = [event.at for event in stage.events]
-            assert moments == sorted(moments)
-
-        asyncio.run(performance())
-
-    return playing
 
 
 def own(function: FunctionSpec) -> ResidentKey:

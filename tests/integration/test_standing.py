@@ -15,9 +15,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from instainfer.runtime import landlock
 from instainfer.wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Born, Fork, Prepared, Standing, Unfit
 
 PATIENCE_S = 30.0
@@ -201,36 +198,6 @@ def test_nothing_of_the_function_runs_in_a_template_that_is_woken(tmp_path: Path
         assert not ran.exists(), "what was pending for the template is not pending for a forked process"
         assert peer.ask(n=1) == {"n": 1}
         assert ran.read_text() == f"{int(signal.SIGUSR1)}\n", "and its own handlers are in place there"
-
-
-@pytest.mark.skipif(landlock.abi() < 6, reason="this kernel's Landlock cannot keep signals in")
-def test_a_forked_process_cannot_reach_its_template(tmp_path: Path) -> None:
-    load = """
-    def warm_up(): pass
-    def tried(attempt):
-        try:
-            attempt()
-        except PermissionError:
-            return "denied"
-        return "done"
-    def ptrace():
-        import ctypes
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.ptrace(16, os.getppid(), None, None) == -1:
-            raise OSError(ctypes.get_errno(), "ptrace")
-    def main(args):
-        parent = os.getppid()
-        return {
-            "continue": tried(lambda: os.kill(parent, signal.SIGCONT)),
-            "kill": tried(lambda: os.kill(parent, signal.SIGKILL)),
-            "trace": tried(ptrace),
-            "read": tried(lambda: open("/proc/%d/mem" % parent, "rb")),
-            "write": tried(lambda: open("/proc/%d/mem" % parent, "r+b")),
-        }
-    """
-    with standing(tmp_path, load) as template:
-        peer, _ = template.fork()
-        assert peer.ask() == dict.fromkeys(("continue", "kill", "trace", "read", "write"), "denied")
 
 
 def test_one_that_cannot_be_forked_says_why_and_ends(tmp_path: Path) -> None:
