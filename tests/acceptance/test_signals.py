@@ -262,6 +262,6 @@ def test_a_function_that_is_killed_before_its_call_arrives_is_loaded_anew(
         platform.watch(lambda status: any(c["running"] for c in status["nodes"][0]["containers"]))
     finally:
         os.kill(before["manager"], signal.SIGCONT)
-    assert again.result().status_code == 200
+    assert again.result().status_code == 200, again.result().text
     after = again.result().json()["response"]["result"]
     assert (after["manager"], after["pid"] != before["pid"]) == (before["manager"], True)

@@ -109,9 +109,12 @@ class HandOver:
             return
         if resident is None:
             self._load(turn)
-        elif resident.state is State.READY and resident.channel.is_open and self._may_go_on(turn):
-            # A closed channel means that the process has died. A signal reports its end; then it is loaded anew.
-            self._hand_over(turn, resident)
+        elif resident.state is State.READY and self._may_go_on(turn):
+            # A closed channel means that the process has died. A signal reports its end; then it is loaded anew. The
+            # loop may have heard of the call first, so it is asked whether anything has come from the process.
+            resident.channel.read_rest()
+            if resident.channel.is_open:
+                self._hand_over(turn, resident)
 
     def is_over(self) -> None:
         """The call has been answered."""
