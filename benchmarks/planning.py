@@ -22,8 +22,16 @@ from typing import Any, ClassVar
 from simulator import workload
 
 from instainfer.core.model import GIB, MIB
-from instainfer.core.ports import ContainerView, FunctionView, NodeView, Policies, Preloader, PreloadPlan
-from instainfer.policy.memoryless import Memoryless
+from instainfer.core.ports import (
+    ContainerView,
+    Contents,
+    FunctionView,
+    Known,
+    NodeView,
+    Policies,
+    Preloader,
+    PreloadPlan,
+)
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
 from instainfer.report.results import this_machine
@@ -35,7 +43,7 @@ AT = 100_000.0
 REPEATS = 10
 
 
-class Timed(Memoryless):
+class Timed:
     """A pre-loading policy, and how long its plans took."""
 
     active = True
@@ -50,6 +58,9 @@ class Timed(Memoryless):
         plan = self.policy.plan(view)
         self.took_s[view.thorough].append(time.perf_counter() - began)
         return plan
+
+    def contents(self, container: ContainerView, known: Known, at: float) -> Contents:
+        return self.policy.contents(container, known, at)
 
     def worth(self, function: FunctionView, at: float) -> float:
         return self.policy.worth(function, at)
@@ -74,10 +85,21 @@ def from_nothing(functions: int, containers: int) -> list[float]:
         forecast = PoissonForecast(5, AT - 4.5 * gap_s, AT - 0.3 * gap_s, 5 * gap_s)
         key = f"t/f{n}@1"
         views[key] = FunctionView(key, "t", draw.uniform(0.5, 5.0), size_bytes, size_bytes, forecast, 0)
-    places = tuple(ContainerView(f"c{n}", "t", 2 * GIB, 0, ()) for n in range(containers))
-    timed = Timed(Opportunistic())
+    places = tuple(ContainerView(f"c{n}", "t", 2 * GIB, 2 * GIB, 0, ()) for n in range(containers))
+    timed, known = Timed(Opportunistic()), Known(views, {})
+    contents = {place.id: timed.contents(place, known, AT) for place in places}
+    """A node keeps them, too, as long as nothing changes."""
     for _ in range(REPEATS):
-        timed.plan(NodeView(AT, places, tuple(views.values()), views, {}, load_slots=functions))
+        timed.plan(
+            NodeView(
+                AT,
+                places,
+                tuple(views.values()),
+                known,
+                load_slots=functions,
+                contents=lambda place: contents[place.id],
+            )
+        )
     return timed.took_s[True]
 
 

@@ -143,9 +143,16 @@ class KeepAlivePolicyConfig(_Part):
     """A policy and the parameters of all of them."""
 
     policy: str = Field(
-        "fixed",
-        description="when idle containers end: fixed, histogram, greedy_dual or pagurus. A namespace may differ in any "
-        "of these: keepalive.namespaces.NAME.policy",
+        "objective",
+        description="when containers come and go: objective (they are created ahead of calls and kept as far as the "
+        "waiting that this saves is worth their memory), fixed, histogram, greedy_dual or pagurus. A namespace may "
+        "differ in any of these: keepalive.namespaces.NAME.policy",
+    )
+    memory_price_s: float = Field(
+        0.0,
+        ge=0,
+        description="objective: seconds of waiting that a GiB second must save; 0: memory that is given and that "
+        "nobody needs is free",
     )
     ttl_s: float = Field(600.0, gt=0, description="fixed: seconds that an idle container is kept")
     bin_s: float = Field(60.0, gt=0, description="histogram: width of a bin of idle times, in seconds")
@@ -205,8 +212,8 @@ class KeepAliveConfig(KeepAlivePolicyConfig):
 class PreloadConfig(_Part):
     policy: str = Field(
         "opportunistic",
-        description="opportunistic; published: the paper's scheduler as it describes it, for comparison; own: a "
-        "container reloads only its own function; or none",
+        description="opportunistic; templates: function templates only; published: the paper's scheduler as it "
+        "describes it, for comparison; own: a container reloads only its own function; or none",
     )
     predictor: str = Field(
         "auto",
@@ -219,15 +226,13 @@ class PreloadConfig(_Part):
         description="auto: predictors that it chooses among, with commas between; of equals the first is believed",
     )
     p_load: float = Field(0.06, gt=0, lt=1, description="pre-load when a call is this likely to have come")
-    p_offload: float = Field(0.94, gt=0, lt=1, description="a forecast has failed when a call was this likely to come")
-    patient: bool = Field(
-        True, description="off-load a resident whose forecast has failed when its room is wanted; false: at once"
+    p_offload: float = Field(
+        0.94, gt=0, lt=1, description="published: off-load when a call was this likely to have come and has not"
     )
     horizon_s: float = Field(
         10.0,
         gt=0,
-        description="a resident's value is for calls within so many seconds; a long one makes all that are called "
-        "often look alike",
+        description="histogram, arima, forest, auto: forecasts are compared over so many seconds",
     )
     max_loads: int = Field(1, ge=1, description="pre-loads at a time")
     calls_beside: int | None = Field(
@@ -237,15 +242,10 @@ class PreloadConfig(_Part):
         "they take processors from them; default: half as many as there are processors, less one",
     )
     max_residents: int = Field(0, ge=0, description="functions in one container; 0: any number that fits")
-    hysteresis: float = Field(
-        0.2, ge=0, description="a newcomer must be worth this much more, as a share, than what it displaces"
-    )
-    least_chance: float = Field(
-        0.05,
+    processor_price_s: float = Field(
+        0.2,
         ge=0,
-        lt=1,
-        description="not loaded where it would be called before its neighbours more rarely than this: a call for one "
-        "ends the others, and each load costs CPU time",
+        description="seconds of waiting that a processor second of loading must save, as expected, to be spent",
     )
 
     def calls_beside_loads(self, processors: float) -> int:

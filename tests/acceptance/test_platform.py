@@ -41,7 +41,8 @@ while True:
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
-    with running(tmp_path) as up:
+    """A platform that creates no container ahead of the first call, so that this call is cold."""
+    with running(tmp_path, INSTAINFER_KEEPALIVE__POLICY="fixed") as up:
         yield up
 
 
@@ -231,7 +232,7 @@ def test_a_new_start_knows_functions_records_and_profiles(tmp_path: Path) -> Non
     def profiles(up: Platform) -> dict[str, Json]:
         return {f["name"]: f["profile"] for f in up.http.get(f"{NATIVE}/functions").json()}
 
-    with running(tmp_path) as up:
+    with running(tmp_path, INSTAINFER_KEEPALIVE__POLICY="fixed") as up:
         up.deploy("greeter", {"handler.py": GREETER})
         up.put("hello", HELLO)
         for name in ("greeter", "greeter", "hello"):

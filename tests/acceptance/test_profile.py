@@ -66,7 +66,9 @@ def test_a_function_of_ones_own_is_measured_and_simulated(tmp_path: Path) -> Non
 
     (commands.folder / "calls.csv").write_text("function,seconds\nsleeper,1.0\nsleeper,5.0\n")
     trace = str(commands.folder / "calls.csv")
-    simulated = json.loads(commands.cli("simulate", trace, "--costs", str(out), "--json", "-").out)
+    simulated = json.loads(
+        commands.cli("simulate", trace, "--costs", str(out), "--keepalive", "fixed", "--json", "-").out
+    )
     [figures] = simulated["runs"]
     assert figures["start_kinds"] == {"cold": 1, "warm": 1}
     # The host's noise is simulated too.

@@ -14,18 +14,22 @@ from hypothesis import strategies as st
 
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core.lifecycle import ResidentState
-from instainfer.core.model import MIB, Origin, is_template, template_key
+from instainfer.core.model import MIB, Origin, function_template_key, is_function_template, is_template, template_key
+from instainfer.core.model import templated_function as function_of
 from instainfer.core.ports import (
     ContainerView,
+    Contents,
     Forecast,
     FunctionView,
     KeepAlive,
     KeptContainer,
+    Known,
     NodeView,
     Predictor,
     Preloader,
     PreloadPlan,
     ResidentView,
+    SuggestCreate,
     SuggestLoad,
     SuggestOffload,
     TemplateView,
@@ -33,7 +37,9 @@ from instainfer.core.ports import (
 )
 from instainfer.policy import catalog
 
-preload_settings = st.sampled_from([PreloadConfig(), PreloadConfig(patient=False), PreloadConfig(hysteresis=0.0)])
+preload_settings = st.sampled_from(
+    [PreloadConfig(), PreloadConfig(processor_price_s=0.0), PreloadConfig(max_residents=1, p_load=0.9, p_offload=0.95)]
+)
 
 FORECASTING = {name: build for name, build in catalog.PREDICTORS.items() if name != "none"}
 """Of the one that never says anything there is nothing to be asked; see `test_who_predicts_nothing`."""
@@ -155,42 +161,72 @@ BuildPreloader = Callable[[Any], Preloader]
 
 @st.composite
 def node_views(draw: st.DrawFn) -> NodeView:
-    """A node that keeps its books: residents of their container's namespace, hardly ever above its limit."""
-    containers = tuple(draw(container_views(f"c{n}")) for n in range(draw(st.integers(1, 2))))
-    present = [r.function for c in containers for r in c.residents if r.state is not ResidentState.UNLOADING]
-    known = [key for key in NAMES if draw(st.integers(0, 7))]
-    functions = {key: draw(function_views(key, present.count(key))) for key in known}
-    absent = tuple(f for f in functions.values() if f.copies == 0)
+    """A node that keeps its books: residents of their container's namespace, hardly ever above its limit. What stands
+    there is worth what the policy under test says; see `shown_to`."""
+    places = [draw(container_views(f"c{n}")) for n in range(draw(st.integers(1, 2)))]
+    changed = draw(st.integers(0, len(places)))
+    present = [r.function for c in places for r in c.residents if r.state is not ResidentState.UNLOADING]
+    names = [key for key in NAMES if draw(st.integers(0, 7))]
+    functions = {
+        key: draw(function_views(key, present.count(key), present.count(function_template_key(key)))) for key in names
+    }
+    candidates = [f for f in functions.values() if f.copies == 0 or f.own_template is not None or draw(st.booleans())]
+    waiting = draw(st.integers(0, len(candidates)))
     templates = {
-        key: TemplateView(key, key.split(":")[1][0], draw(st.sampled_from([0.0, 1.5])), draw(st.integers(0, 300)) * MIB)
+        key: TemplateView(
+            key,
+            key.split(":")[1][0],
+            draw(st.sampled_from([0.0, 1.5])),
+            draw(st.integers(0, 300)) * MIB,
+            draw(st.sampled_from([0.0, 0.01, 1.0])),
+            present.count(key),
+        )
         for key in TEMPLATES
         if draw(st.booleans())
     }
-    first_rate = draw(st.sampled_from([0.0, 0.01]))
+    spends = draw(st.sampled_from(["", "t", "tu"]))
     return NodeView(
         AT,
-        containers,
-        absent,
-        functions,
-        templates,
+        tuple(places[:changed]),
+        tuple(candidates[waiting:]),
+        Known(functions, templates),
         draw(st.sampled_from([1, 2, 3, 0])),
-        first_rate,
+        lambda container: Contents(),
+        draw(st.sampled_from([0.0, 0.01])),
+        draw(st.booleans()),
+        tuple(places[changed:]),
+        draw(st.sampled_from([0, 256, 2048])) * MIB,
+        lambda namespace: namespace in spends,
+        tuple(candidates[:waiting]),
     )
+
+
+def shown_to(preloader: Preloader, view: NodeView) -> NodeView:
+    """The view as the node shows it to a policy: what is worth how much is what that policy says."""
+    return replace(view, contents=lambda container: preloader.contents(container, view.known, view.at))
+
+
+def planned(preloader: Preloader, view: NodeView) -> PreloadPlan:
+    return preloader.plan(shown_to(preloader, view))
 
 
 @st.composite
 def container_views(draw: st.DrawFn, name: str) -> ContainerView:
     namespace = draw(st.sampled_from("ttu"))
     own = [key for key in NAMES if key[0] == namespace] + [template_key(namespace, "env")]
+    own += [function_template_key(key) for key in own[:2]]
     keys = draw(st.lists(st.sampled_from(own), unique=True, max_size=4))
     residents = tuple(draw(resident_views(key)) for key in keys)
     taken_bytes = sum(r.charged_bytes for r in residents)
+    limit_bytes = max(draw(st.sampled_from([256, 512, 1024])) * MIB, taken_bytes - 50 * MIB)
     return ContainerView(
         name,
         namespace,
-        max(draw(st.sampled_from([256, 512, 1024])) * MIB, taken_bytes - 50 * MIB) - taken_bytes,
+        limit_bytes,
+        limit_bytes - taken_bytes,
         sum(r.charged_bytes for r in residents if r.state is ResidentState.UNLOADING),
         residents,
+        draw(st.sampled_from([None, *(key for key in NAMES if key[0] == namespace)])),
     )
 
 
@@ -208,13 +244,16 @@ def resident_views(key: str) -> st.SearchStrategy[ResidentView]:
 
 
 @st.composite
-def function_views(draw: st.DrawFn, key: str, present: int) -> FunctionView:
+def function_views(draw: st.DrawFn, key: str, present: int, own_present: int) -> FunctionView:
     predictor = draw(st.sampled_from(list(catalog.PREDICTORS.values())))(PreloadConfig())
     gap_s = draw(st.floats(1.0, 600.0))
     last = AT - draw(st.floats(0.0, 2.0)) * gap_s
     arrivals = [last - gap_s * n for n in reversed(range(draw(st.integers(0, 5))))]
     busy = draw(st.sampled_from([0, 0, 0, 1]))
     size_mib = draw(st.integers(0, 700))
+    library = draw(st.sampled_from([None, template_key(key[0], "env")]))
+    own = function_template_key(key)
+    misses = draw(st.integers(0, 5)) if arrivals else 0
     return FunctionView(
         key,
         key[0],
@@ -223,7 +262,18 @@ def function_views(draw: st.DrawFn, key: str, present: int) -> FunctionView:
         forked_bytes=size_mib * MIB // draw(st.sampled_from([1, 4])),
         forecast=predictor.forecast(arrivals),
         copies=present + busy,
-        template=draw(st.sampled_from([None, template_key(key[0], "env")])),
+        template=own if own_present else library,
+        busy_s=draw(st.sampled_from([0.0, 0.3])),
+        needs=draw(st.sampled_from([0.0, 0.2, 1.0])) if present + busy > 1 else 1.0,
+        lacks=draw(st.sampled_from([0.0, 0.2, 1.0])) if present + busy else 1.0,
+        library=library,
+        memory_bytes=draw(st.sampled_from([128, 256, 512, 700])) * MIB,
+        own_template=draw(st.sampled_from([None, own])) if arrivals else None,
+        own_copies=own_present,
+        own_bytes=draw(st.integers(0, 400)) * MIB,
+        own_saves_s=draw(st.sampled_from([0.0, 0.1, 2.0])),
+        misses=misses,
+        missed_since=arrivals[0] if misses else 0.0,
     )
 
 
@@ -238,21 +288,30 @@ def offloads(plan: PreloadPlan) -> list[SuggestOffload]:
 @preloaders
 @given(config=preload_settings, view=node_views())
 def test_loads_go_where_they_may(build: BuildPreloader, config: PreloadConfig, view: NodeView) -> None:
-    plan = build(config).plan(view)
-    containers = {c.id: c for c in view.containers}
+    plan = planned(build(config), view)
+    containers = {c.id: c for c in (*view.containers, *view.others)}
+    tried = {f.key for f in (*view.candidates, *view.waiting)}
     for load in loads(plan):
         container = containers[load.container]
         assert load.function not in {r.function for r in container.residents}
-        if is_template(load.function):
-            assert view.templates[load.function].namespace == container.namespace
-            assert load.resident_bytes == view.templates[load.function].resident_bytes
-            continue
-        function = view.functions[load.function]
-        assert function.namespace == container.namespace
         states = {r.function: r.state for r in container.residents}
-        forked = function.template is not None and states.get(function.template) is ResidentState.LOADED
-        assert load.resident_bytes == (function.forked_bytes if forked else function.resident_bytes)
-        assert function.template not in load.victims
+        if is_template(load.function) and not is_function_template(load.function):
+            assert view.known.templates[load.function].namespace == container.namespace
+            assert load.resident_bytes == view.known.templates[load.function].resident_bytes
+            continue
+        key = function_of(load.function)
+        function = view.known.functions[key]
+        assert function.namespace == container.namespace
+        assert {function.template, function.library}.isdisjoint(load.victims)
+        if is_function_template(load.function):
+            assert key in tried
+            assert load.function == function.own_template
+            library = view.known.templates.get(function.library or "")
+            brings = library is not None and states.get(library.key) is not ResidentState.LOADED
+            assert load.resident_bytes == function.own_bytes + (library.resident_bytes if library and brings else 0)
+        else:
+            forked = function.template is not None and states.get(function.template) is ResidentState.LOADED
+            assert load.resident_bytes == (function.forked_bytes if forked else function.resident_bytes)
     for offload in offloads(plan):
         residents = {r.function: r for r in containers[offload.container].residents}
         assert residents[offload.function].state is not ResidentState.UNLOADING
@@ -260,10 +319,43 @@ def test_loads_go_where_they_may(build: BuildPreloader, config: PreloadConfig, v
 
 @preloaders
 @given(config=preload_settings, view=node_views())
+def test_containers_are_created_only_where_memory_may_be_spent(
+    build: BuildPreloader, config: PreloadConfig, view: NodeView
+) -> None:
+    plan = planned(build(config), view)
+    created = [s for s in plan.suggestions if isinstance(s, SuggestCreate)]
+    assert len(created) <= 1, "the next plan sees what the first one is used for"
+    assert len(loads(plan)) + len(created) <= view.load_slots or not created
+    for each in created:
+        function = view.known.functions[each.function]
+        assert view.spends(function.namespace)
+        assert function.memory_bytes <= view.spare_bytes
+
+
+@preloaders
+@given(view=node_views())
+def test_what_is_said_of_a_container_is_what_stands_there(build: BuildPreloader, view: NodeView) -> None:
+    preloader = build(PreloadConfig())
+    for container in (*view.containers, *view.others):
+        contents = preloader.contents(container, view.known, view.at)
+        assert contents == preloader.contents(container, view.known, view.at)
+        residents = {r.function: r for r in container.residents}
+        for stand in contents.stands:
+            resident = residents.pop(stand.key)
+            assert resident.state is ResidentState.LOADED, "what is not loaded yet, or ends already, may not be ended"
+            assert (stand.size_bytes, stand.is_template) == (resident.charged_bytes, resident.is_template)
+            assert all(0 <= each < math.inf for each in (stand.gain, stand.loss_s, stand.rate, stand.saves_s))
+        assert all(r.is_template or r.state is not ResidentState.LOADED for r in residents.values())
+        assert [stand.density for stand in contents.stands] == sorted(stand.density for stand in contents.stands)
+        assert all(0 <= each < math.inf for each in (contents.rate, contents.weight, contents.loss_s))
+
+
+@preloaders
+@given(config=preload_settings, view=node_views())
 def test_no_more_loads_than_slots_and_nothing_twice(
     build: BuildPreloader, config: PreloadConfig, view: NodeView
 ) -> None:
-    plan = build(config).plan(view)
+    plan = planned(build(config), view)
     assert len(loads(plan)) <= view.load_slots
     assert len({load.function for load in loads(plan)}) == len(loads(plan))
     ended = [(s.container, s.function) for s in offloads(plan)]
@@ -276,8 +368,8 @@ def test_no_more_loads_than_slots_and_nothing_twice(
 def test_loads_have_room_once_all_of_their_victims_are_gone(
     build: BuildPreloader, config: PreloadConfig, view: NodeView
 ) -> None:
-    plan = build(config).plan(view)
-    for container in view.containers:
+    plan = planned(build(config), view)
+    for container in (*view.containers, *view.others):
         residents = {r.function: r for r in container.residents}
         leaving = [s.function for s in offloads(plan) if s.container == container.id]
         room_bytes = container.free_bytes + container.freeing_bytes + sum(residents[f].charged_bytes for f in leaving)
@@ -295,11 +387,15 @@ def test_a_plan_says_why_what_for_and_when_to_ask_again(
     build: BuildPreloader, config: PreloadConfig, view: NodeView
 ) -> None:
     preloader = build(config)
-    plan = preloader.plan(view)
+    plan = planned(preloader, view)
     assert all(s.reason.strip() for s in plan.suggestions)
     assert all(0 <= load.value_s < math.inf for load in loads(plan))
     assert plan.wake_at is None or view.at < plan.wake_at < math.inf
-    assert all(0 <= preloader.worth(f, view.at) < math.inf for f in view.functions.values())
+    assert all(when > view.at and key in view.known.functions for when, key in plan.later)
+    candidates = {f.key for f in (*view.candidates, *view.waiting)}
+    assert len(set(plan.waiting)) == len(plan.waiting)
+    assert set(plan.waiting) <= candidates
+    assert all(0 <= preloader.worth(f, view.at) < math.inf for f in view.known.functions.values())
 
 
 @preloaders
@@ -309,12 +405,13 @@ def test_a_plan_depends_on_the_view_alone(
 ) -> None:
     preloader = build(config)
     before = copy.deepcopy(view)
-    plan = preloader.plan(view)
-    preloader.plan(other)
+    plan = planned(preloader, view)
+    planned(preloader, other)
     assert view == before
-    assert preloader.plan(view) == plan == build(config).plan(before)
-    backwards = replace(view, functions=dict(reversed(list(view.functions.items()))))
-    assert preloader.plan(backwards) == plan
+    assert planned(preloader, view) == plan == planned(build(config), before)
+    functions = dict(reversed(list(view.known.functions.items())))
+    templates = dict(reversed(list(view.known.templates.items())))
+    assert planned(preloader, replace(view, known=Known(functions, templates))) == plan
 
 
 # -- keep-alive ----------------------------------------------------------------------------------------------------
@@ -344,6 +441,34 @@ def idle_containers(draw: st.DrawFn) -> list[KeptContainer]:
         KeptContainer(f"c{n}", draw(st.sampled_from("tu")), draw(owners), draw(st.sampled_from([256, 1024])) * MIB)
         for n in range(draw(st.integers(0, 6)))
     ]
+
+
+@keepalives
+def test_it_says_of_every_namespace_whether_memory_is_spent_there_and_does_not_change_its_mind(
+    build: BuildKeepAlive,
+) -> None:
+    keepalive = build(KeepAliveConfig())
+    before = [keepalive.spends(namespace) for namespace in "tuv"]
+    assert all(type(each) is bool for each in before)
+    keepalive.called("t/a@1", 1.0)
+    keepalive.idle(Use(2.0, "c1", "t/a@1", True, 256 * MIB, 1.0))
+    assert [keepalive.spends(namespace) for namespace in "tuv"] == before
+
+
+@keepalives
+@pytest.mark.parametrize("price_s", [0.0, 0.01])
+@given(owners_=st.lists(st.sampled_from(NAMES), max_size=6))
+def test_what_is_gone_is_forgotten(build: BuildKeepAlive, price_s: float, owners_: list[str]) -> None:
+    keepalive = build(KeepAliveConfig(memory_price_s=price_s))
+    for n, owner in enumerate(owners_):
+        keepalive.called(owner, float(n))
+        keepalive.idle(Use(float(n), f"c{n}", owner, True, 256 * MIB, 1.0))
+    for n, owner in enumerate(owners_):
+        keepalive.ended(KeptContainer(f"c{n}", owner[0], owner, 256 * MIB))
+    assert not set(keepalive.remembered().containers)
+    for owner in NAMES:
+        keepalive.forget(owner)
+    assert not set(keepalive.remembered().functions)
 
 
 @keepalives

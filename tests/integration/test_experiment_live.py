@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(live_runs, "prepare", prepare)
     monkeypatch.setenv("INSTAINFER_HOME", str(tmp_path / "home"))
     # Not what the scenario says; it must not be heeded.
-    monkeypatch.setenv("INSTAINFER_KEEPALIVE__POLICY", "fixed")
+    monkeypatch.setenv("INSTAINFER_KEEPALIVE__POLICY", "objective")
     monkeypatch.setenv("INSTAINFER_PRELOAD__POLICY", "own")
     return tmp_path
 

@@ -58,6 +58,7 @@ def test_a_platform_is_configured_used_and_ended(tmp_path: Path) -> None:
         "INSTAINFER_NODE__TEMPLATES": "false",
         "INSTAINFER_NODE__FAST_INIT": "false",
         "INSTAINFER_PRELOAD__POLICY": "none",
+        "INSTAINFER_KEEPALIVE__POLICY": "fixed",
         "INSTAINFER_KEEPALIVE__TTL_S": "600",
     }.items():
         assert f'"{key}": "{value}"' in told

@@ -16,9 +16,10 @@ container of its own does not, whether that holds it or not; but a zygote is nob
 Pagurus is left out.
 
 The pre-loader is one that loads whatever there is room for, worth it or not: what takes no time to load is worth
-nothing to the real ones. Everything that happens to containers is compared: when each is created, for whom, which call
-it serves when, when it is stopped and for what reason, and when it is gone. What holds without conditions is in
-`tests/property/test_keepalive_lifetimes.py`.
+nothing to the real ones. To the policy *objective*, memory has its price; without one, containers are given up in the
+order of what they hold, which is what pre-loading changes. Everything that happens to containers is compared: when each
+is created, for whom, which call it serves when, when it is stopped and for what reason, and when it is gone. What holds
+without conditions is in `tests/property/test_keepalive_lifetimes.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from instainfer.core.ports import (
     SuggestOffload,
 )
 from instainfer.core.story import Entry
-from instainfer.policy.memoryless import Memoryless
+from instainfer.policy.objective import Valued
 from instainfer.sim.costs import CostSet, EnvironmentCosts, FunctionCosts
 from instainfer.sim.run import Outcome, Watchers, run_simulation
 from instainfer.sim.settings import Settings
@@ -68,7 +69,7 @@ COSTS = CostSet(
     },
 )
 #: So quick that containers come and go all the time.
-QUICK = {"ttl_s": 17.0, "bin_s": 2.0, "range_s": 60.0, "zygote_s": 5.0, "lifetime_s": 21.0}
+QUICK = {"ttl_s": 17.0, "bin_s": 2.0, "range_s": 60.0, "zygote_s": 5.0, "lifetime_s": 21.0, "memory_price_s": 0.05}
 OFF = Settings(preload=PreloadConfig(policy="none"), templates=False, function_templates=False)
 APART = replace(OFF, memory_bytes=FUNCTIONS * GIB, owners_apart=True)
 CROWDED = replace(APART, memory_bytes=4 * GIB)
@@ -81,7 +82,7 @@ CONDITIONS = {
 }
 #: Whether they are used without pre-loading, and with it.
 TEMPLATES = {"no templates": (False, False), "templates": (True, True), "templates with pre-loading": (False, True)}
-POLICIES = ("fixed", "histogram", "greedy_dual", "pagurus")
+POLICIES = ("fixed", "histogram", "greedy_dual", "pagurus", "objective")
 NOTHING_TO_LOAD = {("apart", "fixed"), ("apart", "greedy_dual"), ("crowded", "fixed"), ("crowded", "greedy_dual")}
 """Every container holds the one function that it may hold, for as long as it is there."""
 CASES = [
@@ -93,7 +94,7 @@ CASES = [
 ]
 
 
-class Eager(Memoryless):
+class Eager(Valued):
     """Loads whatever there is room for, in turns, and ends something now and then."""
 
     active = True
@@ -112,8 +113,10 @@ class Eager(Memoryless):
         if there and view.at >= self._ended_at + LEAST_GAP_S:
             self._ended_at = view.at
             return SuggestOffload(container.id, sorted(there)[self._turn % len(there)], "a test")
-        sizes = {key: f.resident_bytes for key, f in view.functions.items() if f.namespace == container.namespace}
-        sizes |= {key: t.resident_bytes for key, t in view.templates.items() if t.namespace == container.namespace}
+        sizes = {key: f.resident_bytes for key, f in view.known.functions.items() if f.namespace == container.namespace}
+        sizes |= {
+            key: t.resident_bytes for key, t in view.known.templates.items() if t.namespace == container.namespace
+        }
         fitting = sorted(key for key in sizes.keys() - there if sizes[key] <= container.free_bytes)
         if not fitting:
             return None

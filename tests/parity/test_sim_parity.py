@@ -18,8 +18,8 @@ from instainfer.backends.base import Call, TemplateSpec
 from instainfer.backends.clock import ManualClock
 from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import KeepAliveConfig, PreloadConfig
-from instainfer.core.decisions import Load, Offload, Refuse, Run, StopContainer
-from instainfer.core.events import LoadFinished
+from instainfer.core.decisions import Load, Offload, Refuse, Run, StartContainer, StopContainer
+from instainfer.core.events import LoadFinished, RequestArrived
 from instainfer.core.model import (
     FROM_NOTHING,
     MIB,
@@ -94,24 +94,39 @@ def busy() -> Script:
     return Script(calls)
 
 
+FIXED = KeepAliveConfig(policy="fixed")
 PLAIN = Settings(
-    preload=PreloadConfig(policy="none"), templates=False, function_templates=False, memory_bytes=2048 * MIB
+    keepalive=FIXED,
+    preload=PreloadConfig(policy="none"),
+    templates=False,
+    function_templates=False,
+    memory_bytes=2048 * MIB,
 )
+LITTLE = Settings(keepalive=FIXED, memory_bytes=1024 * MIB)
+AHEAD = Settings(keepalive=KeepAliveConfig(policy="objective"), memory_bytes=4096 * MIB)
+"""Containers are created ahead of calls."""
 SCENARIOS = {
     "keep-alive": PLAIN,
-    "short keep-alive": replace(PLAIN, keepalive=KeepAliveConfig(ttl_s=7.3)),
+    "short keep-alive": replace(PLAIN, keepalive=KeepAliveConfig(policy="fixed", ttl_s=7.3)),
     "stateless": replace(PLAIN, retain=False),
     "one container and a queue": replace(PLAIN, memory_bytes=1024 * MIB),
     "a full queue": replace(PLAIN, memory_bytes=1024 * MIB, max_queue=1),
-    "pre-loading": replace(PLAIN, preload=PreloadConfig(), keepalive=KeepAliveConfig(ttl_s=47.0)),
-    "pre-loading, impatient": replace(PLAIN, preload=PreloadConfig(patient=False)),
+    "pre-loading": replace(PLAIN, preload=PreloadConfig(), keepalive=KeepAliveConfig(policy="fixed", ttl_s=47.0)),
+    "pre-loading as published": replace(PLAIN, preload=PreloadConfig(policy="published")),
     "templates": replace(PLAIN, templates=True),
     "pre-loading and templates": replace(PLAIN, preload=PreloadConfig(max_loads=2), templates=True),
-    "pre-loading and templates in little room": Settings(memory_bytes=1024 * MIB, function_templates=False),
-    "function templates": replace(PLAIN, function_templates=True),
-    "both kinds of templates": replace(PLAIN, templates=True, function_templates=True),
-    "function templates in little room": Settings(memory_bytes=1024 * MIB, function_templates=True),
-    "everything": Settings(preload=PreloadConfig(max_loads=2), memory_bytes=2048 * MIB, function_templates=True),
+    "pre-loading and templates in little room": replace(LITTLE, function_templates=False),
+    "function templates": replace(PLAIN, preload=PreloadConfig(policy="templates"), function_templates=True),
+    "both kinds of templates": replace(
+        PLAIN, preload=PreloadConfig(policy="templates"), templates=True, function_templates=True
+    ),
+    "function templates in little room": LITTLE,
+    "everything": replace(LITTLE, preload=PreloadConfig(max_loads=2), memory_bytes=2048 * MIB),
+    "created ahead": AHEAD,
+    "created ahead, without templates": replace(AHEAD, templates=False, function_templates=False),
+    "created ahead for function templates": replace(AHEAD, preload=PreloadConfig(policy="templates")),
+    "created ahead in little room": replace(AHEAD, memory_bytes=2048 * MIB),
+    "memory has its price": replace(AHEAD, keepalive=KeepAliveConfig(policy="objective", memory_price_s=0.05)),
 }
 
 
@@ -171,9 +186,10 @@ def test_the_scenarios_show_what_they_are_there_for() -> None:
     assert StartKind.WARM not in kinds("stateless")
     assert any(isinstance(d, Refuse) for d in decided["a full queue"])
     assert {StartKind.PRELOADED, StartKind.JOINED} <= kinds("pre-loading")
-    assert any(isinstance(d, Load) and is_template(d.function) for d in decided["pre-loading and templates"])
+    loaded = {d.function for each in decided.values() for d in each if isinstance(d, Load)}
+    assert any(is_template(key) and not is_function_template(key) for key in loaded), "for what is yet to be loaded"
     assert any(d.ends for d in decided["pre-loading"] if isinstance(d, Run))
-    assert any(isinstance(d, Offload) for d in decided["pre-loading, impatient"])
+    assert any(isinstance(d, Offload) for d in decided["pre-loading as published"])
     told = [entry.event for entry in stories["templates"]]
     assert any(isinstance(e, LoadFinished) and e.source is not FROM_NOTHING for e in told)
     assert StartKind.TEMPLATED in kinds("templates")
@@ -182,3 +198,32 @@ def test_the_scenarios_show_what_they_are_there_for() -> None:
     assert StartKind.FORKED in kinds("everything")
     own = [d for d in decided["function templates in little room"] if is_function_template(getattr(d, "function", ""))]
     assert {Load, Offload} <= {type(d) for d in own}
+
+
+def ahead(story: Sequence[Entry]) -> list[str]:
+    """The containers that were created when no call came, for a call that was yet to come."""
+    return [
+        decision.container
+        for entry in story
+        if not isinstance(entry.event, RequestArrived)
+        for decision in entry.decisions
+        if isinstance(decision, StartContainer) and decision.reason.startswith("there is no place")
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name.startswith("created ahead")])
+def test_where_memory_is_free_containers_are_created_ahead_and_calls_find_them(name: str) -> None:
+    story = in_simulation(busy(), SCENARIOS[name])
+    created = ahead(story)
+    assert created
+    runs = [d for entry in story for d in entry.decisions if isinstance(d, Run)]
+    assert {run.container for run in runs} & set(created)
+    expired = [d for entry in story for d in entry.decisions if isinstance(d, StopContainer) and "idle for" in d.reason]
+    assert not expired, "nobody needs their memory"
+
+
+def test_where_memory_has_a_price_none_is_created_ahead_and_idle_ones_end() -> None:
+    story = in_simulation(busy(), SCENARIOS["memory has its price"])
+    assert not ahead(story)
+    stops = [d.reason for entry in story for d in entry.decisions if isinstance(d, StopContainer)]
+    assert any(reason.startswith("it was idle") for reason in stops)

@@ -1,8 +1,10 @@
 """Pre-loading and keep-alive leave each other alone: what holds of containers whatever is loaded into them, and when.
 
 Keep-alive is asked when a container falls idle, and what it has said stands until the container is used again. Nothing
-that is loaded, off-loaded or fails to load meanwhile moves a deadline, makes a container or stops one. Here a
-pre-loader that suggests anything at all, sense or nonsense, meets a world in which everything happens in any order.
+that is loaded, off-loaded or fails to load meanwhile moves a deadline, makes a container or stops one. A pre-loader may
+ask for a container, and gets it where keep-alive spends memory that nobody uses: one at a time, while no call waits.
+Here a pre-loader that suggests anything at all, sense or nonsense, meets a world in which everything happens in any
+order.
 
 That the *lives* of containers are the same with and without pre-loading is more than that, and true under conditions
 only, since a call goes to the container that holds its function: see `tests/parity/test_lifetimes.py`.
@@ -47,12 +49,14 @@ from instainfer.core.ports import (
     Policies,
     PreloadPlan,
     Remembered,
+    SuggestCreate,
+    Suggestion,
     SuggestLoad,
     SuggestOffload,
     Use,
 )
 from instainfer.policy import catalog
-from instainfer.policy.memoryless import Memoryless
+from instainfer.policy.objective import Valued
 from instainfer.policy.predict.poisson import Poisson
 
 T = TypeVar("T")
@@ -74,10 +78,11 @@ Step: TypeAlias = tuple[str, int]
 SERVING = ("call", "command", "command", "report", "report", "load", "run", "time")
 MEDDLING = ("command", "report", "load", "load fails", "dies", "measure", "register", "remove", "time")
 PLANS = 60
+MEDDLED = "a suggestion of the meddler"
 BREATHS_S = (0.0, 0.01, 0.7, 3.0, 11.0, 40.0)
 
 
-class Meddler(Memoryless):
+class Meddler(Valued):
     """A pre-loader that suggests whatever its numbers say, until it has made `PLANS` plans."""
 
     active = True
@@ -91,16 +96,18 @@ class Meddler(Memoryless):
         if self._plans > PLANS:
             return PreloadPlan()
         suggestions = [self._suggest(view, container) for container in view.containers for _ in range(self._next() % 3)]
-        return PreloadPlan(tuple(s for s in suggestions if s is not None), wake_at=view.at + 1.0 + self._next() % 7)
+        if self._next() % 4 == 0:
+            suggestions.append(SuggestCreate(NAMES[self._next() % len(NAMES)], MEDDLED))
+        return PreloadPlan(tuple(suggestions), wake_at=view.at + 1.0 + self._next() % 7)
 
-    def _suggest(self, view: NodeView, container: ContainerView) -> SuggestLoad | SuggestOffload | None:
+    def _suggest(self, view: NodeView, container: ContainerView) -> Suggestion:
         number = self._next()
         residents = [resident.function for resident in container.residents]
         if number % 3 == 0 and residents:
-            return SuggestOffload(container.id, residents[number // 3 % len(residents)], "meddling")
-        keys = [*sorted(view.functions), template_key(container.namespace, "env")]
+            return SuggestOffload(container.id, residents[number // 3 % len(residents)], MEDDLED)
+        keys = [*sorted(view.known.functions), template_key(container.namespace, "env")]
         victims = tuple(residents[: self._next() % 3])
-        return SuggestLoad(container.id, keys[number // 3 % len(keys)], 100 * MIB, 1.0, victims, "meddling")
+        return SuggestLoad(container.id, keys[number // 3 % len(keys)], 100 * MIB, 1.0, victims, MEDDLED)
 
     def worth(self, function: FunctionView, at: float) -> float:
         return float(self._next() % 5)
@@ -112,6 +119,9 @@ class Overheard:
     def __init__(self, policy: KeepAlive) -> None:
         self.policy = policy
         self.asked: list[Use] = []
+
+    def spends(self, namespace: str) -> bool:
+        return self.policy.spends(namespace)
 
     def called(self, function: FunctionKey, at: float) -> None:
         self.policy.called(function, at)
@@ -162,13 +172,20 @@ class Watched(World):
             assert (container.idle_since, container.expires_at, container.shared_at) == idle[name], event
         for made in (one for one in decisions if isinstance(one, d.StartContainer)):
             prewarmed = isinstance(event, e.TimerFired) and pool.containers[made.container].owner in due
-            assert isinstance(event, e.RequestArrived) or waits or prewarmed, event
+            ahead = made.reason == MEDDLED and self._may_be_created_ahead(made)
+            assert isinstance(event, e.RequestArrived) or waits or prewarmed or ahead, event
         for stopped in (one for one in decisions if isinstance(one, d.StopContainer)):
             expires_at = idle[stopped.container][1] if stopped.container in idle else None
             expired = isinstance(event, e.TimerFired) and (expires_at == event.at or stopped.container in overdue)
             assert isinstance(event, e.RequestArrived) or waits or expired, event
         self._nothing_is_overdue(event)
+        assert books.guard.failures == {}
         return decisions
+
+    def _may_be_created_ahead(self, made: d.StartContainer) -> bool:
+        books = self.node.books
+        alone = [id_ for containers in books.pool.prewarming.values() for id_ in containers] == [made.container]
+        return alone and not books.queue and self.keepalive.spends(made.namespace)
 
     def _falling_idle(self, event: e.Event) -> list[str] | None:
         """The container that this event leaves without a call, if there is one.
@@ -327,7 +344,7 @@ TEMPLATE = template_key("t", "env")
 LOST = Failure(FailureKind.CRASHED, "killed by the test")
 
 
-class Once(Memoryless):
+class Once(Valued):
     """Loads one function into one container, when it is first asked."""
 
     active = True
@@ -337,7 +354,7 @@ class Once(Memoryless):
 
     def plan(self, view: NodeView) -> PreloadPlan:
         wanted = view.load_slots and any(each.id == self.load.container for each in view.containers)
-        absent = any(each.key == self.load.function for each in view.absent)
+        absent = any(each.key == self.load.function for each in view.candidates)
         return PreloadPlan((self.load,) if wanted and absent else ())
 
     def worth(self, function: FunctionView, at: float) -> float:

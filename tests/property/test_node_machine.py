@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -11,18 +13,28 @@ from support.world import DIED, World, WorldContainer
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.lifecycle import LOADED
+from instainfer.core.lifecycle import LOADED, STOPPING
 from instainfer.core.model import MIB, Function, Verdict, is_function_template, is_template
 from instainfer.core.node import NodeSettings, NodeState
-from instainfer.core.ports import Policies
+from instainfer.core.ports import KeepAlive, Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
 from instainfer.policy.keepalive.fixed import Fixed
+from instainfer.policy.keepalive.objective import Objective
 from instainfer.policy.predict.poisson import Poisson
 from instainfer.policy.preload.none import NoPreloading
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 NAMES = ["t1/a@1", "t1/b@1", "t1/c@1", "t1/d@1", "t2/a@1", "t2/b@1"]
 SIZES = st.integers(min_value=50, max_value=700)
+KEEPALIVES: dict[str, Callable[[], KeepAlive]] = {
+    "fixed": lambda: Fixed(30.0),
+    "objective": Objective,
+    "objective, at a price": lambda: Objective(0.05),
+}
+#: Seconds before a registration at which a function was called, in the order of the calls.
+PASTS: st.SearchStrategy[list[float]] = st.lists(st.sampled_from([0.0, 0.5, 20.0, 300.0, 5000.0]), max_size=6).map(
+    lambda ago_s: sorted(ago_s, reverse=True)
+)
 
 
 def function(key: str, memory_mib: int = 512) -> Function:
@@ -30,7 +42,14 @@ def function(key: str, memory_mib: int = 512) -> Function:
 
 
 def new_node(
-    *, retain: bool, preload: bool, templates: bool, function_templates: bool, replace: bool, budget_mib: int
+    *,
+    retain: bool,
+    preload: bool,
+    templates: bool,
+    function_templates: bool,
+    replace: bool,
+    keepalive: str,
+    budget_mib: int,
 ) -> NodeState:
     return NodeState(
         NodeSettings(
@@ -42,7 +61,7 @@ def new_node(
             function_templates=function_templates,
             replace=replace,
         ),
-        Policies(Fixed(30.0), Poisson(), Opportunistic(horizon_s=30.0) if preload else NoPreloading()),
+        Policies(KEEPALIVES[keepalive](), Poisson(), Opportunistic() if preload else NoPreloading()),
     )
 
 
@@ -53,6 +72,8 @@ class NodeMachine(RuleBasedStateMachine):
         templates=st.booleans(),
         function_templates=st.booleans(),
         replace=st.booleans(),
+        keepalive=st.sampled_from(sorted(KEEPALIVES)),
+        pasts=st.lists(PASTS, min_size=len(NAMES), max_size=len(NAMES)),
         budget_mib=st.sampled_from([512, 1100, 2048, 4096]),
     )
     def begin(
@@ -63,21 +84,25 @@ class NodeMachine(RuleBasedStateMachine):
         templates: bool,
         function_templates: bool,
         replace: bool,
+        keepalive: str,
+        pasts: list[list[float]],
         budget_mib: int,
     ) -> None:
         self.templates = templates
-        self.recipe = {
+        self.recipe: dict[str, Any] = {
             "retain": retain,
             "preload": preload,
             "templates": templates,
             "function_templates": function_templates,
             "replace": replace,
+            "keepalive": keepalive,
             "budget_mib": budget_mib,
         }
         self.world = World(new_node(**self.recipe))
         self.calls = 0
         for index, key in enumerate(NAMES):
-            self.world.feed(e.FunctionRegistered(0.0, function(key, 1024 if index == 3 else 512)))
+            calls = tuple(-ago_s for ago_s in pasts[index])
+            self.world.feed(e.FunctionRegistered(0.0, function(key, 1024 if index == 3 else 512), None, None, calls))
 
     def pick(self, data: st.DataObject, wanted: list[WorldContainer]) -> WorldContainer:
         return data.draw(st.sampled_from(sorted(wanted, key=lambda c: c.id)))
@@ -199,18 +224,22 @@ class NodeMachine(RuleBasedStateMachine):
         back=st.booleans(),
         fresh=st.booleans(),
         verdict=st.sampled_from([None, Verdict(True), Verdict(False, "a thread")]),
+        past=PASTS,
     )
-    def remove(self, name: str, back: bool, fresh: bool, verdict: Verdict | None) -> None:
+    def remove(self, name: str, back: bool, fresh: bool, verdict: Verdict | None, past: list[float]) -> None:
         self.world.feed(e.FunctionRemoved(self.world.at, name))
         if back:
             again = replace(function(name), fresh=fresh)
-            self.world.feed(e.FunctionRegistered(self.world.at, again, None, verdict))
+            calls = tuple(self.world.at - ago_s for ago_s in past)
+            self.world.feed(e.FunctionRegistered(self.world.at, again, None, verdict, calls))
 
     @invariant()
     def fresh_processes_serve_one_call(self) -> None:
         if hasattr(self, "world"):
             books = self.world.node.books
             for container in books.pool.containers.values():
+                if container.state is STOPPING:
+                    continue  # its processes serve nobody any more, and end with it
                 for key, resident in container.residents.items():
                     if resident.state is LOADED and resident.served and not is_template(key):
                         assert not books.functions[key].function.fresh
@@ -221,6 +250,11 @@ class NodeMachine(RuleBasedStateMachine):
             return
         for _, name, present in self.world.seen_by_user_code:
             assert present == {name}
+
+    @invariant()
+    def no_policy_has_failed(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.node.books.guard.failures == {}
 
     @invariant()
     def requests_are_somewhere(self) -> None:
@@ -239,6 +273,8 @@ class NodeMachine(RuleBasedStateMachine):
         assert set(self.world.answered) == self.world.accepted, "a request was left behind"
         for name in NAMES:
             self.world.feed(e.FunctionRemoved(self.world.at, name))
+        self.world.run_until_quiet()
+        self.world.pass_time(1000.0)  # containers that are stuck are given up only once they owe something
         self.world.run_until_quiet()
         books = self.world.node.books
         assert not books.functions, "what was removed is still known"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -67,19 +66,17 @@ scrutinise = hypothesis_settings(max_examples=600, deadline=None, derandomize=Tr
 
 
 @scrutinise
-@given(calls, listed_costs, st.booleans(), st.integers(1, 4))
+@given(calls, listed_costs, st.booleans(), st.booleans(), st.integers(1, 4))
 def test_it_does_not_go_on_loading_when_nobody_is_called(
-    listed: list[tuple[float, int]], costs: list[FunctionCosts], templates: bool, containers: int
+    listed: list[tuple[float, int]], costs: list[FunctionCosts], templates: bool, own: bool, containers: int
 ) -> None:
     # Rates fall, at a pace of their own each, so some change places; none goes to and fro.
-    assert late_loads(listed, costs, containers, templates=templates, own=False) <= 4 * len(NAMES)
+    assert late_loads(listed, costs, containers, templates=templates, own=own) <= len(NAMES)
 
 
-@pytest.mark.xfail(
-    reason="a library template that a load makes on its way lowers what that load was worth, so where function "
-    "templates leave little room two functions may displace each other for ever; left to the one objective"
-)
-def test_it_does_not_either_beside_function_templates() -> None:
+def test_what_a_load_makes_on_its_way_is_no_reason_to_undo_it() -> None:
+    """A library template that a load makes on its way lowers what that load was worth. So two functions displaced each
+    other for ever, where function templates leave little room."""
     listed = [
         *((0.0, 4), (0.3333333333333333, 5), (0.5044662982930427, 5), (1.9, 1), (5.362948077783863, 0)),
         *((10.758907238991375, 5), (20.48282760036325, 4), (34.042689037502946, 0), (49.786193058471135, 4)),
@@ -96,19 +93,22 @@ def test_it_does_not_either_beside_function_templates() -> None:
     ]
     sizes = ((100, 0.01, "y"), (178, 2.0, "y"), (167, 2.0, "x"), (261, 0.01, "x"), (98, 0.01, "x"), (163, 0.05, "x"))
     costs = [function(*each) for each in sizes]
-    assert late_loads(listed, costs, 1, templates=True, own=True) <= 4 * len(NAMES)
+    assert late_loads(listed, costs, 1, templates=True, own=True) <= len(NAMES)
 
 
 def late_loads(
     listed: list[tuple[float, int]], costs: list[FunctionCosts], containers: int, *, templates: bool, own: bool
 ) -> int:
-    """The loads that begin when nobody has been called for a minute. `own`: with function templates."""
+    """The loads, and new containers, that begin when nobody has been called for a minute.
+
+    `own`: with function templates.
+    """
     loads = 0
 
     def count(entry: Entry) -> None:
         nonlocal loads
         if entry.event.at > BUSY_S + 60.0:
-            loads += sum(isinstance(decision, d.Load) for decision in entry.decisions)
+            loads += sum(isinstance(decision, d.Load | d.StartContainer) for decision in entry.decisions)
 
     environments = {name: EnvironmentCosts(1.0, 120 * MIB) for name in "xy"}
     cost_set = CostSet("drawn", 0.2, dict(zip(NAMES, costs, strict=True)), environments, end_s=0.01)

@@ -7,7 +7,7 @@ import base64
 import io
 import time
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +77,8 @@ class FakeLink:
         self.functions: dict[FunctionKey, tuple[Function, FunctionSpec, Profile | None]] = {}
         self.verdicts: dict[FunctionKey, Verdict | None] = {}
         """What was known of them when they were registered."""
+        self.called_ago_s: dict[FunctionKey, Sequence[float]] = {}
+        """How long ago they had been called when they were registered."""
         self.history: list[str] = []
         self.calls: list[Call] = []
         self.holding = False
@@ -84,10 +86,16 @@ class FakeLink:
         self._arrived = asyncio.Event()
 
     def register(
-        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None
+        self,
+        function: Function,
+        spec: FunctionSpec,
+        profile: Profile | None,
+        verdict: Verdict | None,
+        called_ago_s: Sequence[float] = (),
     ) -> None:
         self.functions[function.key] = (function, spec, profile)
         self.verdicts[function.key] = verdict
+        self.called_ago_s[function.key] = called_ago_s
         self.history.append(f"+{function.key}")
 
     def unregister(self, function: FunctionKey) -> None:

@@ -24,7 +24,7 @@ def function(key: str, memory_mib: int = 512, estimate_mib: int = 150) -> Functi
 
 
 class CheckedNode:
-    """A node, with shorthands for telling it things."""
+    """A node, with shorthands for telling it things. Its policies answer everything, unless `policies_fail`."""
 
     def __init__(
         self,
@@ -36,9 +36,11 @@ class CheckedNode:
         predictor: Predictor | None = None,
         ttl_s: float = 600.0,
         profile: Profile | None = None,
+        policies_fail: bool = False,
         **settings: object,
     ) -> None:
         self.wake_at: float | None = None
+        self.policies_fail = policies_fail
         self.preloader = preloader or NoPreloading()
         self.node = NodeState(
             NodeSettings(budget_mib * MIB, **settings),  # type: ignore[arg-type]
@@ -52,6 +54,8 @@ class CheckedNode:
             self.wake_at = None
         decisions = self.node.handle(event)
         self.node.check()
+        if not self.policies_fail:
+            assert self.node.books.guard.failures == {}
         for decision in decisions:
             if isinstance(decision, d.WakeAt):
                 self.wake_at = decision.when

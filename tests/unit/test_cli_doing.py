@@ -52,7 +52,8 @@ def test_up_turns_its_options_into_a_configuration(run: Run, tmp_path: Path) -> 
     assert (result.exit_code, result.stdout) == (0, "listening\nstopped\n")
     assert (config.server.port, config.server.host, config.home) == (0, "0.0.0.0", Path("h").absolute())
     assert (config.node.memory_mb, config.node.retain) == (10240, False)
-    assert (config.keepalive.ttl_s, config.preload.policy) == (30.0, "none")
+    assert (config.keepalive.policy, config.keepalive.ttl_s) == ("fixed", 30.0), "no other policy keeps for a time"
+    assert config.preload.policy == "none"
     assert served.files == (Path("s.jsonl"), Path("r.json"))
 
 
@@ -145,7 +146,8 @@ def test_the_real_deploy_refuses_a_folder_that_is_not_there(run: Run, platform: 
 
 TRACE = "HashOwner,HashApp,HashFunction,Trigger,1\no,a,f,http,2\no,a,g,http,1\n"
 BOOKS = {"committed_gb_s": 1.0, "used_gb_s": 0.5, "committed_bytes": 0, "used_bytes": 0, "budget_bytes": 1}
-STATUS = {"nodes": [{"memory": BOOKS, "preloads": {"started": 0, "finished": 0, "failed": 0, "hits": 0}}]}
+LOADS = dict.fromkeys(("started", "finished", "failed", "hits", "templates"), 0)
+STATUS = {"nodes": [{"memory": BOOKS, "preloads": LOADS}]}
 
 
 class Replayed:

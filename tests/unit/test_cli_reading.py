@@ -79,7 +79,7 @@ STATUS = {
             },
             "queue": 0,
             "containers": [CONTAINER, BUSY, STARTING],
-            "preloads": {"started": 14, "finished": 12, "failed": 1, "hits": 9},
+            "preloads": {"started": 14, "finished": 12, "failed": 1, "hits": 9, "templates": 2},
         }
     ],
     "records": {},

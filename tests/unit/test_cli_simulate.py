@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_harness import Platform, Run, runner
@@ -65,6 +66,39 @@ def test_functions_are_forked_from_templates_of_their_own_where_templates_are_us
     assert "forked" not in start_kinds("--costs", "unfit.json")
 
 
+def test_without_pre_loading_there_are_still_function_templates_unless_they_are_off_too(
+    run: Run, tmp_path: Path
+) -> None:
+    def figures(*options: str) -> Any:
+        assert run("simulate", "t.csv", "--preload", "off", "--json", "r.json", *options).exit_code == 0
+        [figures] = json.loads((tmp_path / "r.json").read_text())["runs"]
+        return figures
+
+    with_them, without = figures(), figures("--function-templates", "off")
+    assert (with_them["preload"], without["preload"]) == ("templates", "none")
+    assert figures("--templates", "off")["preload"] == "none"
+    assert figures("--templates", "off", "--function-templates", "on")["preload"] == "templates"
+    for each in (with_them, without):
+        assert each["preloads"]["started"] == 0
+        assert not {"preloaded", "joined"} & set(each["start_kinds"]), "no function is loaded but by a call"
+    assert with_them["start_kinds"]["forked"] > 0
+    assert "forked" not in without["start_kinds"]
+
+
+def test_memory_that_costs_something_is_used_less(run: Run, tmp_path: Path) -> None:
+    def memory_gb_s(*options: str) -> float:
+        assert run("simulate", "t.csv", "--json", "r.json", *options).exit_code == 0
+        [figures] = json.loads((tmp_path / "r.json").read_text())["runs"]
+        assert figures["keepalive"].startswith("objective")
+        return float(figures["memory_gb_s"])
+
+    free = memory_gb_s()
+    assert memory_gb_s("--keepalive", "objective:memory_price_s=0") == free
+    cheap = memory_gb_s("--keepalive", "objective:memory_price_s=0.001")
+    dear = memory_gb_s("--keepalive", "objective:memory_price_s=0.1")
+    assert free > cheap > dear > 0.0
+
+
 def test_a_simulation_for_people(run: Run) -> None:
     result = run(
         "simulate", "t.csv", "--baseline", "stateless", "--preload", "off", "--templates", "off", "--nodes", "2"
@@ -103,7 +137,9 @@ def test_parameters_of_keep_alive() -> None:
     from instainfer.cli.simulate import keepalive_config
 
     default = KeepAliveConfig(ttl_s=90.0)
-    assert keepalive_config("fixed", default) == default
+    assert keepalive_config("objective", default) == default
+    assert keepalive_config("fixed", default) == KeepAliveConfig(policy="fixed", ttl_s=90.0)
+    assert keepalive_config("objective:memory_price_s=0.001", default).memory_price_s == 0.001
     assert keepalive_config("fixed:30", default).ttl_s == 30.0
     assert keepalive_config("fixed:ttl_s=45", default).ttl_s == 45.0
     for text, reason in (
@@ -111,6 +147,7 @@ def test_parameters_of_keep_alive() -> None:
         ("fixed:0", "ttl_s: Input should be greater than 0"),
         ("fixed:speed=3", "there is no parameter 'speed'"),
         ("fixed:1,2", "only the first parameter may go without its name"),
+        ("objective:memory_price_s=-1", "memory_price_s: Input should be greater than or equal to 0"),
     ):
         with pytest.raises(BadInput, match=reason):
             keepalive_config(text, default)

@@ -11,9 +11,9 @@ from instainfer.core import decisions as d
 from instainfer.core.concurrency import MOST, WEIGHT, Concurrency
 from instainfer.core.model import MIB, Profile, StartKind
 from instainfer.core.ports import FunctionView
+from instainfer.policy.objective import LOSS_HORIZON_S, resident_saves_s, resident_worth_s, until_first_call_s
 from instainfer.policy.predict.poisson import PoissonForecast
 from instainfer.policy.preload.opportunistic import Opportunistic
-from instainfer.policy.preload.valuation import LOSS_HORIZON_S, saves_s, until_first_call_s, worth_s
 
 BUSY, REST = "t/busy@1", "t/rest@1"
 
@@ -65,14 +65,14 @@ def seen(copies: int, needs: float, lacks: float) -> FunctionView:
 
 def test_a_further_resident_saves_a_wait_and_the_only_one_a_load() -> None:
     function = seen(1, 1.0, 0.3)
-    assert (saves_s(function, 0), saves_s(function, 1)) == (2.0, 0.5)
-    assert saves_s(replace(function, busy_s=30.0), 1) == 2.0, "it would rather be loaded than wait"
+    assert (resident_saves_s(function, 0), resident_saves_s(function, 1)) == (2.0, 0.5)
+    assert resident_saves_s(replace(function, busy_s=30.0), 1) == 2.0, "it would rather be loaded than wait"
 
 
 def test_the_last_of_several_is_worth_what_it_saves_the_calls_that_need_it() -> None:
     last_rate = 0.1 * 0.3
     expected = last_rate * 0.5 * until_first_call_s(last_rate, LOSS_HORIZON_S)
-    assert worth_s(seen(2, 0.3, 0.1), 50.0) == pytest.approx(expected)
+    assert resident_worth_s(seen(2, 0.3, 0.1), 50.0) == pytest.approx(expected)
 
 
 def spare_copies(*, overlapping: bool) -> list[d.Load]:

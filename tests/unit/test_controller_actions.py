@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from support.controllers import (
     ACTIONS,
@@ -21,6 +23,7 @@ from support.controllers import (
     key_of,
     standing,
 )
+from support.records import ended, on_disk, opened
 
 from instainfer.core.model import MIB, Profile, Verdict
 from instainfer.environments.package import WEIGHTS_FILE
@@ -663,6 +666,77 @@ def test_a_verdict_outlives_an_update_with_the_same_code_packages_and_limits(tmp
         async with standing(tmp_path) as stand:
             await stand.controller.restored()
             assert stand.link.verdicts == {"guest/f@0.0.5": None}
+
+    asyncio.run(run())
+
+
+async def were_called(home: Path, *calls: tuple[str, float]) -> None:
+    """Add calls of functions, each so many seconds ago, to the records of a platform that is down."""
+    now_ms = time.time_ns() // 1_000_000
+    async with opened(home / "home") as store:
+        for number, (name, ago_s) in enumerate(calls):
+            store.finished(msgspec.structs.replace(ended(number, name), start_ms=now_ms - int(ago_s * 1000)))
+
+
+async def until_on_disk(home: Path, count: int) -> None:
+    """Return when the records have so many activations."""
+    give_up_s = time.monotonic() + 30
+    while len(on_disk(home / "home")) < count:
+        assert time.monotonic() < give_up_s, "they were not written in time"
+        await asyncio.sleep(0.01)
+
+
+def test_after_a_restart_nodes_hear_of_the_latest_calls_oldest_first(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+            await stand.put("never")
+            assert [list(each) for each in stand.link.called_ago_s.values()] == [[], []]
+        calls = [("f", 1000.0 + 100.0 * number) for number in range(100)]
+        await were_called(tmp_path, *calls[50:], *calls[:50], ("f", 500.0), ("other", 1.0))
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            told = {function: list(each) for function, each in stand.link.called_ago_s.items()}
+            latest = [500.0, *(1000.0 + 100.0 * number for number in range(63))]
+            assert told["guest/f@0.0.1"] == pytest.approx(latest[::-1], abs=40.0), "as many as a node remembers"
+            assert told["guest/never@0.0.1"] == []
+
+    asyncio.run(run())
+
+
+def test_an_update_hands_on_the_calls_of_the_versions_before(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+        await were_called(tmp_path, ("f", 3600.0), ("f", 600.0), ("g", 300.0))
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            await stand.put("f", HELLO + "# new code\n", overwrite=True)
+            assert list(stand.link.called_ago_s["guest/f@0.0.2"]) == pytest.approx([3600.0, 600.0], abs=40.0)
+            assert (await stand.invoke("f")).status_code == 200
+            await until_on_disk(tmp_path, 4)
+            await stand.put("f", overwrite=True, limits={"memory": 512})
+            told = list(stand.link.called_ago_s["guest/f@0.0.3"])
+            assert told == pytest.approx([3600.0, 600.0, 0.0], abs=40.0)
+            assert told[-1] >= 0.0
+            await stand.put("new")
+            assert list(stand.link.called_ago_s["guest/new@0.0.1"]) == []
+
+    asyncio.run(run())
+
+
+def test_calls_that_seem_to_be_yet_to_come_were_made_now(tmp_path: Path) -> None:
+    """The machine's clock may have been set back meanwhile."""
+
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+        await were_called(tmp_path, ("f", -3600.0), ("f", 600.0))
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            before, after = stand.link.called_ago_s["guest/f@0.0.1"]
+            assert before == pytest.approx(600.0, abs=40.0)
+            assert after == 0.0
 
     asyncio.run(run())
 

@@ -15,7 +15,7 @@ from instainfer.backends.clock import ManualClock
 from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import Config, PreloadConfig
 from instainfer.core.errors import InternalError
-from instainfer.core.events import ContainerStarted
+from instainfer.core.events import ContainerStarted, FunctionRegistered
 from instainfer.core.model import MIB, Failure, FailureKind, Profile, StartKind, Verdict, template_key
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import Policies
@@ -24,8 +24,11 @@ from instainfer.embedded import policies
 from instainfer.errors import BadInput
 from instainfer.invoker.driver import Invoker
 from instainfer.invoker.snapshot import snapshot
+from instainfer.links.local import LocalLink
 from instainfer.policy.keepalive.fixed import Fixed
+from instainfer.policy.keepalive.objective import Objective
 from instainfer.policy.predict.poisson import Poisson
+from instainfer.policy.preload.none import NoPreloading
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 A, B = "t/a@1", "t/b@1"
@@ -69,6 +72,51 @@ def test_a_cold_call_then_a_pre_loaded_one() -> None:
         assert stage.profiles[B].model_s == 2.0
         residents = snapshot(stage.invoker.state, stage.clock.now())["containers"][0]["residents"]
         assert [(r["function"], r["state"]) for r in residents] == [(B, "loaded"), (A, "loading")]
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(("called_ago_s", "loaded"), [((), A), ((150.0, 90.0, 30.0), B)])
+def test_what_was_called_before_the_node_was_started_is_loaded_ahead_of_what_never_was(
+    called_ago_s: tuple[float, ...], loaded: str
+) -> None:
+    """There is room for one of two functions, which else are alike."""
+
+    async def scene() -> None:
+        clock = ManualClock()
+        clock.advance(1000.0)
+        backend = MemoryBackend(clock, dict.fromkeys((A, B), replace(COSTS[A], resident_bytes=200 * MIB)))
+        state = NodeState(NodeSettings(256 * MIB), Policies(Objective(), Poisson(), Opportunistic()))
+        entries: list[Entry] = []
+        invoker = Invoker(state, backend, clock, on_entry=entries.append)
+        link = LocalLink(invoker)
+        for key, ago_s in ((A, ()), (B, called_ago_s)):
+            described = replace(function(key, 256, 200), templated=False)
+            link.register(described, spec(key), None, None, ago_s)
+        told = [entry.event for entry in entries if isinstance(entry.event, FunctionRegistered)]
+        assert [event.calls for event in told] == [(), tuple(1000.0 - ago_s for ago_s in called_ago_s)]
+        clock.advance(20.0)
+        call = invoker.invoke(Call("1", loaded, b"{}"))
+        clock.advance(5.0)
+        assert call.result().start_kind is StartKind.PRELOADED
+        link.stop_sampling()
+
+    asyncio.run(scene())
+
+
+def test_a_container_that_is_kept_until_its_memory_is_wanted_has_no_time_left_to_tell() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        for keepalive, wanted in ((Fixed(60.0), pytest.approx(55.0)), (Objective(), None)):
+            state = NodeState(NodeSettings(512 * MIB), Policies(keepalive, Poisson(), NoPreloading()))
+            invoker = Invoker(state, MemoryBackend(stage.clock, COSTS), stage.clock)
+            invoker.register(replace(function(A), templated=False), spec(A))
+            invoker.invoke(Call("a1", A, b"{}"))
+            stage.clock.advance(1.6)
+            stage.clock.advance(5.0)
+            (told,) = snapshot(state, stage.clock.now())["containers"]
+            assert told["state"] == "idle"
+            assert told["expires_in_s"] == wanted
 
     asyncio.run(scene())
 

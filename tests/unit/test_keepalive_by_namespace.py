@@ -17,6 +17,7 @@ from instainfer.policy.keepalive.by_namespace import ByNamespace
 from instainfer.policy.keepalive.fixed import Fixed
 from instainfer.policy.keepalive.greedy_dual import GreedyDual
 from instainfer.policy.keepalive.histogram import HybridHistogram
+from instainfer.policy.keepalive.objective import Objective
 from instainfer.policy.keepalive.pagurus import Pagurus
 from instainfer.sim.settings import Settings
 
@@ -108,9 +109,8 @@ def settings(**namespaces: KeepAlivePolicyConfig) -> Settings:
 
 
 def test_an_unknown_policy_is_refused_and_says_for_whom() -> None:
-    with pytest.raises(
-        BadInput, match=r"namespace team: no policy 'eternal' .* fixed, greedy_dual, histogram, pagurus"
-    ):
+    known = "fixed, greedy_dual, histogram, objective, pagurus"
+    with pytest.raises(BadInput, match=rf"namespace team: no policy 'eternal' .* {known}"):
         settings(batch=KeepAlivePolicyConfig(), team=KeepAlivePolicyConfig(policy="eternal")).policies()
 
 
@@ -118,10 +118,30 @@ def test_policies_are_built_as_configured() -> None:
     team = KeepAlivePolicyConfig(policy="histogram", bin_s=15.0)
     built = settings(team=team, batch=KeepAlivePolicyConfig(policy="greedy_dual")).policies().keepalive
     assert isinstance(built, ByNamespace)
-    assert isinstance(built.default, Fixed)
+    assert isinstance(built.default, Objective)
     assert isinstance(built.of("batch"), GreedyDual)
     assert built.of("guest") is built.default
     own = built.of("team")
     assert isinstance(own, HybridHistogram)
     assert own.bin_s == 15.0
-    assert isinstance(catalog.keepalive(KeepAliveConfig()), Fixed), "nobody in between where nobody differs"
+    assert isinstance(catalog.keepalive(KeepAliveConfig()), Objective), "nobody in between where nobody differs"
+
+
+def test_memory_is_spent_on_the_namespaces_whose_policy_spends_it() -> None:
+    team = KeepAlivePolicyConfig(policy="fixed")
+    dear = KeepAlivePolicyConfig(memory_price_s=0.001)
+    spends = settings(team=team, dear=dear).policies().keepalive.spends
+    assert [spends(namespace) for namespace in ("guest", "team", "dear")] == [True, False, False]
+    given = Settings(
+        keepalive=KeepAliveConfig(policy="fixed", namespaces=NamespacesConfig(batch=KeepAlivePolicyConfig()))
+    )
+    assert [given.policies().keepalive.spends(namespace) for namespace in ("guest", "batch")] == [False, True]
+
+
+def test_a_namespace_has_a_price_of_memory_of_its_own() -> None:
+    policy = ByNamespace(Objective(0.001), {"b": Objective()})
+    for function in ("a/f@1", "b/f@1"):
+        policy.called(function, 90.0)
+    of = {name: container(name, f"{name}/f@1") for name in "ab"}
+    assert policy.idle(fell_idle(of["a"])).expires_at == pytest.approx(90.0 + 1.0 / 0.001), "1 call x 1 s / 1 GiB"
+    assert policy.idle(fell_idle(of["b"])).expires_at == math.inf

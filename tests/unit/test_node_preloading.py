@@ -9,8 +9,9 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import MIB, Failure, FailureKind, StartKind
 from instainfer.core.ports import FunctionView, NodeView, PreloadPlan, SuggestLoad
-from instainfer.policy.memoryless import Memoryless
+from instainfer.policy.objective import Valued
 from instainfer.policy.preload.opportunistic import Opportunistic
+from instainfer.policy.preload.published import Published
 
 
 def preloading(budget_mib: int = 512, **settings: object) -> CheckedNode:
@@ -123,7 +124,7 @@ def test_only_so_many_loads_at_a_time() -> None:
 
 
 def test_by_the_papers_rule_a_resident_that_was_not_called_in_time_is_off_loaded() -> None:
-    node = CheckedNode(1024, preloader=Opportunistic(patient=False), keys=(A, B))
+    node = CheckedNode(1024, preloader=Published(p_load=0.06, p_offload=0.94), keys=(A, B))
     node.call(0.0, "b0", B)
     node.started(0.4, "node-c1")
     node.loaded(1.9, "node-c1", B, mib=400)
@@ -173,6 +174,8 @@ def test_room_is_made_for_a_more_valuable_function_and_the_load_waits_for_the_me
     node.loaded(5.0, "node-c1", B, mib=300)
     node.tell(e.FunctionRegistered(6.0, function(C, estimate_mib=300)))
     node.serve(10.0, "node-c2", "c1", C)
+    node.call(12.0, "c2", C)
+    node.ran(12.0, "node-c2", "c2", mib=300)
     node.tell(e.MemoryMeasured(12.0, "node-c2", ((C, 300 * MIB),)))
     decisions = node.tell(e.ContainerGone(14.0, "node-c2", Failure(FailureKind.CONTAINER_LOST, "x")))
     assert only(decisions, d.Offload).function == B
@@ -182,7 +185,7 @@ def test_room_is_made_for_a_more_valuable_function_and_the_load_waits_for_the_me
     assert load.function == C
 
 
-class Undecided(Memoryless):
+class Undecided(Valued):
     """Wants B in A's place, and A first wherever there is room."""
 
     active = True
@@ -191,6 +194,8 @@ class Undecided(Memoryless):
         return 0.0
 
     def plan(self, view: NodeView) -> PreloadPlan:
+        if not view.containers:
+            return PreloadPlan()
         (container,) = view.containers
         if any(each.function == A for each in container.residents):
             load = SuggestLoad(container.id, B, 300 * MIB, 1.0, (A,), "better")

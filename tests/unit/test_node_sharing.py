@@ -9,9 +9,18 @@ from support.nodes import A, B, C, CheckedNode, function, none, only
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import FROM_LIBRARIES, MIB, Profile, StartKind, template_key
+from instainfer.core.model import (
+    FROM_LIBRARIES,
+    MIB,
+    Failure,
+    FailureKind,
+    Function,
+    Profile,
+    StartKind,
+    template_key,
+)
 from instainfer.core.ports import NodeView, PreloadPlan, SuggestLoad
-from instainfer.core.registry import MISS_HORIZON_S, MISSES_S, TemplateRecord
+from instainfer.core.registry import TemplateRecord
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 T = template_key("t", "env")
@@ -161,23 +170,94 @@ def test_a_function_that_is_too_large_beside_other_templates_goes_where_there_ar
     assert (run.container != with_both) == spares
 
 
+CHEAP, DEAR = replace(function("t/cheap@1"), environment="env2"), replace(function("t/dear@1"), environment="env3")
+
+
+def with_templates_of_others(*held: tuple[Function, ...], gains: dict[str, int], mib: int = 150) -> CheckedNode:
+    """A container for each of `held`, with the library templates of these functions, and nothing resident.
+
+    `gains` tells how often each function's template was missed.
+    """
+    node = CheckedNode(512 * len(held), preloader=Valuing(), keys=())
+    for each in (CHEAP, DEAR):
+        node.tell(e.FunctionRegistered(0.0, each))
+    for number, functions in enumerate(held):
+        node.call(0.0, f"x{number}", functions[0].key)
+    at = 1.0
+    for number, functions in enumerate(held):
+        container, first = f"node-c{number + 1}", functions[0]
+        node.started(at, container)
+        made(node, at + 1.0, container, key=first.template, mib=mib)
+        node.loaded(at + 1.5, container, first.key, mib=20)
+        node.ran(at + 2.0, container, f"x{number}", mib=20)
+        at += 10.0
+        for each in functions[1:]:
+            assert only(node.call(at, each.key + container, each.key), d.Run).container == container
+            node.gone(at, container, first.key)
+            made(node, at + 1.0, container, key=each.template, mib=mib)
+            node.loaded(at + 1.5, container, each.key, mib=20)
+            node.ran(at + 2.0, container, each.key + container, mib=20)
+            at += 10.0
+        for key in list(node.node.books.pool.containers[container].residents):
+            if not key.startswith("template:"):
+                node.tell(e.ResidentGone(at, container, key, Failure(FailureKind.CRASHED, "killed")))
+    for each in (CHEAP, DEAR):
+        missed = node.node.books.functions.templates[each.template].missed
+        missed.clear()
+        missed.extend([0.0] * gains[each.key])
+    for one in node.node.books.pool.containers.values():
+        one.contents = None  # what they are worth was found before
+    return node
+
+
+@pytest.mark.parametrize("dear_first", [True, False])
+def test_a_call_takes_the_container_where_the_templates_that_have_to_make_room_are_worth_least(
+    dear_first: bool,
+) -> None:
+    held = ((DEAR,), (CHEAP,)) if dear_first else ((CHEAP,), (DEAR,))
+    node = with_templates_of_others(*held, gains={CHEAP.key: 1, DEAR.key: 30}, mib=300)
+    node.tell(e.FunctionRegistered(100.0, function("t/large@1", estimate_mib=400)))
+    assert only(node.call(100.0, "l1", "t/large@1"), d.Run).container == ("node-c2" if dear_first else "node-c1")
+
+
+@pytest.mark.parametrize(("estimate_mib", "takes"), [(400, "node-c2"), (180, "node-c1")])
+def test_a_call_takes_the_container_where_fewer_templates_have_to_make_room(estimate_mib: int, takes: str) -> None:
+    """If it fits beside all of them, it takes the one that has been idle longest."""
+    node = with_templates_of_others((CHEAP, DEAR), (DEAR,), gains={CHEAP.key: 10, DEAR.key: 10}, mib=150)
+    node.tell(e.FunctionRegistered(100.0, function("t/large@1", estimate_mib=estimate_mib)))
+    assert only(node.call(100.0, "l1", "t/large@1"), d.Run).container == takes
+
+
+def test_what_a_function_is_forked_from_is_no_loss_to_it() -> None:
+    """Its own environment's template is worth most by far, and stays where it goes."""
+    node = with_templates_of_others((DEAR,), (CHEAP,), gains={CHEAP.key: 1, DEAR.key: 60}, mib=300)
+    beside = replace(function("t/beside@1", estimate_mib=200), environment=DEAR.environment)
+    books = node.node.books
+    container = books.pool.containers["node-c1"]
+    needs_bytes = 400 * MIB
+    assert books.takeover_loss_s(container, needs_bytes, (beside.template,)) == 0.0
+    assert books.takeover_loss_s(container, needs_bytes) > 0.0
+
+
 def test_a_template_that_is_being_ended_is_nothing_to_lose() -> None:
     node = with_template()
     books = node.node.books
     container = books.pool.containers["node-c1"]
-    books.takeover_loss_s(container)
-    assert container.templates_bytes == 150 * MIB
+    node.tell(e.ResidentGone(2.5, "node-c1", A, Failure(FailureKind.CRASHED, "killed")))
+    assert books.takeover_loss_s(container, 500 * MIB) > 0.0
     assert only(node.tell(e.FunctionRegistered(3.0, function("t/new@1"))), d.Offload).function == T
-    books.takeover_loss_s(container)
-    assert (container.templates_bytes, container.templates_worth_s) == (0, 0.0)
+    assert books.takeover_loss_s(container, 500 * MIB) == 0.0
 
 
-def test_how_likely_a_template_is_to_be_needed_follows_its_misses() -> None:
+def test_how_much_a_template_is_needed_follows_its_misses() -> None:
     template = TemplateRecord("t")
-    assert template.chance(0.0) == 0.0
-    template.missed(10.0)
-    once = template.chance(10.0)
-    assert once == pytest.approx(MISS_HORIZON_S / MISSES_S, rel=0.15)
-    template.missed(10.0)
-    assert template.chance(10.0) > once
-    assert template.chance(10.0 + 10 * MISSES_S) == pytest.approx(0.0, abs=1e-4)
+    assert template.misses_per_s(0.0) == 0.0
+    template.missed.append(10.0)
+    once = template.misses_per_s(10.0)
+    assert 0.0 < once < 1 / 60, "one call is no high rate"
+    template.missed.append(10.0)
+    assert template.misses_per_s(10.0) > once
+    assert template.misses_per_s(100_000.0) == pytest.approx(0.0, abs=1e-4)
+    for n in range(1, 200):
+        template.missed.append(10.0 * n)
+    assert template.misses_per_s(2000.0) == pytest.approx(0.1, rel=0.1), "the mean over those that are remembered"

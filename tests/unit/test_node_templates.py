@@ -12,7 +12,7 @@ from instainfer.core import events as e
 from instainfer.core.errors import IllegalEvent
 from instainfer.core.model import FROM_LIBRARIES, MIB, Failure, FailureKind, StartKind, template_key
 from instainfer.core.ports import FunctionView, NodeView, PreloadPlan, SuggestLoad
-from instainfer.policy.memoryless import Memoryless
+from instainfer.policy.objective import Valued
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 T = template_key("t", "env")
@@ -214,7 +214,7 @@ def test_where_memory_is_short_after_a_call_a_template_of_others_goes_and_not_wh
     assert only(node.ran(7.2, "node-c1", "a1", mib=150), d.Offload).function == other.template
 
 
-class Loads(Memoryless):
+class Loads(Valued):
     """Suggests one load when it is told to."""
 
     active = True

@@ -2,41 +2,83 @@
 
 from __future__ import annotations
 
-from support.nodes import CheckedNode, none, only
+from typing import Any
+
+from support.nodes import CheckedNode, function, none, only
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.model import MIB, Profile
-from instainfer.core.plan_scope import SMALL_NODE, PlanScope
-from instainfer.core.ports import NodeView, PreloadPlan
+from instainfer.core.model import MIB, Profile, function_template_key
+from instainfer.core.plan_scope import MAX_CHANGED, MAX_NEW, MAX_OTHERS, MAX_WAITING, SMALL_NODE, PlanScope, Scope
+from instainfer.core.ports import Preloader, PreloadPlan
 from instainfer.core.registry import CANDIDATES
 from instainfer.core.views import container_view
 from instainfer.policy.preload.opportunistic import Opportunistic
+from instainfer.policy.preload.published import Published
 
 MANY = tuple(f"t/f{n}@1" for n in range(SMALL_NODE[1] + 1))
 
 
-def large(keys: tuple[str, ...] = MANY, budget_mib: int = 2048) -> CheckedNode:
-    known = Profile(loads=1, library_s=1.0, resident_bytes=300 * MIB, models=1, model_s=0.5)
-    return CheckedNode(budget_mib, keys=keys, preloader=Opportunistic(), profile=known, templates=False)
+KNOWN = Profile(loads=1, library_s=1.0, resident_bytes=300 * MIB, models=1, model_s=0.5)
 
 
-def view(*, thorough: bool) -> NodeView:
-    return NodeView(1.0, (), (), {}, {}, 1, thorough=thorough)
+def large(
+    keys: tuple[str, ...] = MANY, budget_mib: int = 2048, preloader: Preloader | None = None, **settings: Any
+) -> CheckedNode:
+    policy = preloader or Opportunistic()
+    return CheckedNode(budget_mib, keys=keys, preloader=policy, profile=KNOWN, templates=False, **settings)
 
 
-def test_it_looks_at_everything_again_after_a_look_that_found_nothing_to_do() -> None:
-    """Else everything would be looked at never again: whoever is missed later has to set it off."""
+def scope(*, thorough: bool) -> Scope:
+    return Scope((), (), (), (), thorough)
+
+
+def look(node: CheckedNode) -> Scope:
+    books = node.node.books
+    return books.plan_scope.next(books.functions, books.pool, books.at)
+
+
+def test_it_looks_at_everything_again_when_the_policy_asks_for_that() -> None:
+    """A look that found nothing to do must not be the last one: whoever is missed later has to set it off."""
     keys = MANY[:2]
-    node = large((*keys, *(f"u/f{n}@1" for n in range(SMALL_NODE[1]))))
+    others = tuple(f"u/f{n}@1" for n in range(SMALL_NODE[1]))
+    node = large((*keys, *others), budget_mib=512, preloader=Published())
     node.serve(0.0, "node-c1", "a1", keys[0])
-    scope = node.node.books.plan_scope
-    scope.thorough_at = None
+    plan_scope = node.node.books.plan_scope
+    plan_scope.thorough_at = None
     node.call(30.0, "b1", keys[1])
     node.gone(30.01, "node-c1", keys[0])
     node.loaded(31.5, "node-c1", keys[1], mib=300)
     node.ran(31.6, "node-c1", "b1", mib=300)
-    assert scope.thorough_at == 41.6
+    due_at = node.node.books.timers.plan_at
+    assert due_at is not None
+    assert due_at > 31.6
+    assert not look(node).thorough
+    node.node.books.at = due_at
+    assert look(node).thorough
+
+
+def test_it_looks_at_everything_once_functions_have_been_registered() -> None:
+    node = large()
+    node.serve(0.0, "node-c1", "a1", MANY[0])
+    assert not look(node).thorough
+    books = node.node.books
+    assert books.plan_scope.thorough_at is None
+    node.tell(e.FunctionRegistered(10.0, function("t/new@1"), KNOWN))
+    books.plan_scope.thorough_at = 10.0  # as it was before the plan that follows
+    seen = look(node)
+    assert seen.thorough
+    assert "t/new@1" in {each.key for each in seen.candidates}
+
+
+def test_who_loses_its_resident_is_seen_by_the_next_look_though_nobody_asks_for_everything() -> None:
+    node = large(budget_mib=512)
+    node.serve(0.0, "node-c1", "a1", MANY[0])
+    look(node)
+    assert look(node).candidates == ()
+    assert MANY[0] in only(node.call(30.0, "b1", MANY[1]), d.Run).ends
+    node.gone(30.01, "node-c1", MANY[0])
+    assert MANY[0] in {each.key for each in look(node).candidates}
 
 
 def test_an_empty_container_that_falls_idle_is_looked_at() -> None:
@@ -53,11 +95,26 @@ def test_an_empty_container_that_falls_idle_is_looked_at() -> None:
 
 
 def test_whose_place_has_to_become_free_first_is_the_first_to_be_tried_then() -> None:
-    scope = PlanScope(waiting=("old",))
-    scope.note_plan(view(thorough=True), PreloadPlan(waiting=("b", "c"), wake_at=9.0), ["a"])
-    assert (scope.waiting, scope.thorough_at) == (("a", "b", "c"), 9.0)
-    scope.note_plan(view(thorough=False), PreloadPlan(waiting=("c",), wake_at=12.0), ["b"])
-    assert (scope.waiting, scope.thorough_at) == (("b", "c"), 9.0)
+    plan_scope = PlanScope(waiting=("old",))
+    plan_scope.note_plan(scope(thorough=True), PreloadPlan(waiting=("b", "c"), wake_at=9.0), ["a"])
+    assert (plan_scope.waiting, plan_scope.thorough_at) == (("a", "b", "c"), 9.0)
+    plan_scope.note_plan(scope(thorough=False), PreloadPlan(waiting=("c",), wake_at=12.0), ["b"])
+    assert (plan_scope.waiting, plan_scope.thorough_at) == (("b", "c"), 9.0)
+    plan_scope.note_plan(scope(thorough=False), PreloadPlan(wake_at=8.0), [])
+    assert (plan_scope.waiting, plan_scope.thorough_at) == ((), 8.0)
+    plan_scope.note_plan(scope(thorough=True), PreloadPlan(), [])
+    assert plan_scope.thorough_at is None
+
+
+def test_who_has_waited_too_long_for_a_place_to_be_tried_keeps_its_turn() -> None:
+    many = tuple(f"f{n}" for n in range(3 * MAX_WAITING))
+    plan_scope = PlanScope(waiting=many)
+    tried = many[:MAX_WAITING]
+    plan_scope.note_plan(scope(thorough=False), PreloadPlan(waiting=tried[2:]), [])
+    assert plan_scope.waiting == many[2:]
+    for n in range(10):
+        plan_scope.note_plan(scope(thorough=False), PreloadPlan(waiting=tuple(f"g{n}{m}" for m in range(8))), [])
+    assert len(plan_scope.waiting) <= 4 * MAX_WAITING, "the others are found again when something happens to them"
 
 
 def test_a_load_follows_when_those_it_displaces_are_gone() -> None:
@@ -94,10 +151,11 @@ def test_what_has_fallen_due_is_seen_by_a_thorough_look_though_it_was_called_lon
         books.functions[key].concurrency.answered()
     books.at = 100.0
     books.pool.new_candidates = {keys[0]: None}
-    seen = books.plan_scope.next_view(books.functions, books.pool, 100.0, 1)
+    books.plan_scope.thorough_at = 100.0
+    seen = look(node)
     assert seen.thorough
-    assert keys[0] in {function.key for function in seen.absent}
-    assert keys[1] not in {function.key for function in seen.absent}
+    assert keys[0] in {each.key for each in seen.candidates}
+    assert keys[1] not in {each.key for each in seen.candidates}
     assert books.pool.new_candidates == {}
 
 
@@ -110,3 +168,65 @@ def test_a_container_that_is_kept_for_nobody_any_longer_is_seen_so() -> None:
     books.pool.disown(container)
     assert container_view(container, books.pool).owner is None
     assert "node-c1" in books.pool.changed
+
+
+def test_a_look_in_between_is_at_a_few_of_each_and_the_others_wait_for_the_next_one() -> None:
+    keys = tuple(f"t/f{n}@1" for n in range(60))
+    node = large(keys, budget_mib=30 * 512, max_loads=1)
+    for n, key in enumerate(keys[:30]):
+        node.call(0.0, f"x{n}", key)
+    for n in range(30):
+        node.started(1.0, f"node-c{n + 1}")
+    for n, key in enumerate(keys[:30]):
+        node.loaded(2.0, f"node-c{n + 1}", key, mib=300)
+    for n in range(30):
+        node.ran(3.0, f"node-c{n + 1}", f"x{n}", mib=300)
+    books = node.node.books
+    idle = list(books.pool.idle)
+    assert len(idle) == 30
+    books.plan_scope.thorough_at = None
+    books.plan_scope.waiting = keys[50:]
+    books.pool.changed = dict.fromkeys(reversed(idle))
+    books.pool.new_candidates = dict.fromkeys(keys[:40])
+    seen = look(node)
+    assert not seen.thorough
+    assert [each.id for each in seen.containers] == idle[::-1][:MAX_CHANGED]
+    assert [each.key for each in seen.candidates] == list(keys[:MAX_NEW])
+    assert [each.key for each in seen.waiting] == list(keys[50 : 50 + MAX_WAITING])
+    assert [each.id for each in seen.others] == idle[:MAX_OTHERS]
+    seen = look(node)
+    assert [each.id for each in seen.containers] == idle[::-1][MAX_CHANGED : 2 * MAX_CHANGED]
+    assert [each.key for each in seen.candidates] == list(keys[MAX_NEW:40])
+    seen = look(node)
+    assert (seen.candidates, seen.others) == ((), ()), "other places are only for new candidates"
+
+
+def with_a_long_call() -> CheckedNode:
+    """While a long call of another function runs, nothing is loaded ahead of calls."""
+    node = large(function_templates=True, calls_beside=0, put_off_s=1000.0)
+    node.call(0.0, "long", MANY[1])
+    node.started(0.1, "node-c1")
+    node.serve(1.0, "node-c2", "a1", MANY[0])
+    return node
+
+
+def test_who_may_get_a_function_template_is_a_candidate_though_it_is_resident() -> None:
+    node = with_a_long_call()
+    books, own = node.node.books, function_template_key(MANY[0])
+    assert next(iter(books.functions.candidates(books.pool))) == MANY[0]
+    books.plan_scope.thorough_at = 3.0
+    assert {each.key: each.own_template for each in look(node).candidates}[MANY[0]] == own
+    node.loaded(5.0, "node-c1", MANY[1], mib=300)
+    assert only(node.ran(6.0, "node-c1", "long", mib=300), d.Load).function == own
+    assert MANY[0] not in set(books.functions.candidates(books.pool))
+
+
+def test_who_has_just_been_called_is_looked_at_again_since_its_function_template_may_be_made_now() -> None:
+    node = with_a_long_call()
+    assert MANY[0] in {each.key for each in look(node).candidates}
+    assert look(node).candidates == ()
+    node.call(10.0, "a2", MANY[0])
+    node.ran(10.1, "node-c2", "a2")
+    seen = look(node)
+    assert not seen.thorough
+    assert MANY[0] in {each.key for each in seen.candidates}

@@ -49,7 +49,8 @@ def status(committed_gb_s: float, hits: int) -> dict[str, Any]:
         "committed_gb_s": committed_gb_s,
         "used_gb_s": committed_gb_s / 4,
     }
-    return {"nodes": [{"memory": memory, "preloads": {"started": 3, "finished": 2, "failed": 1, "hits": hits}}] * 2}
+    loads = {"started": 3, "finished": 2, "failed": 1, "hits": hits, "templates": hits + 1}
+    return {"nodes": [{"memory": memory, "preloads": loads}] * 2}
 
 
 def test_books_add_up_the_nodes_and_count_from_an_earlier_moment() -> None:
@@ -57,7 +58,7 @@ def test_books_add_up_the_nodes_and_count_from_an_earlier_moment() -> None:
     assert (after.committed_gb_s, after.used_gb_s, after.budget_bytes) == (40.0, 10.0, 200)
     during = after.since(before)
     assert (during.committed_gb_s, during.used_gb_s, during.used_bytes) == (24.0, 6.0, 60)
-    assert dict(during.preloads) == {"started": 0, "finished": 0, "failed": 0, "hits": 6}
+    assert dict(during.preloads) == {"started": 0, "finished": 0, "failed": 0, "hits": 6, "templates": 6}
 
 
 def test_the_comparison_differs_in_one_thing_at_a_time() -> None:

@@ -94,14 +94,14 @@ KNOWN = {
 }
 FROM_NOTHING = Settings(
     preload=PreloadConfig(policy="none"),
-    keepalive=KeepAliveConfig(ttl_s=50.0),
+    keepalive=KeepAliveConfig(policy="fixed", ttl_s=50.0),
     templates=False,
     function_templates=False,
     fast_init=False,
     memory_bytes=GIB,
 )
 FROM_TEMPLATES = replace(FROM_NOTHING, templates=True, fast_init=True)
-FORKED = replace(FROM_TEMPLATES, function_templates=True)
+FORKED = replace(FROM_TEMPLATES, function_templates=True, preload=PreloadConfig(policy="templates"))
 PRELOADING = replace(FROM_TEMPLATES, preload=PreloadConfig())
 
 

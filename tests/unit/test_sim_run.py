@@ -32,7 +32,8 @@ COSTS = CostSet(
         "b": FunctionCosts("env", GIB, 4.0, 0.5, 2.0, 1.0, 512 * MIB, 256 * MIB),
     },
 )
-PLAIN = Settings(preload=PreloadConfig(policy="none"), templates=False, memory_bytes=GIB)
+FIXED = KeepAliveConfig(policy="fixed")
+PLAIN = Settings(keepalive=FIXED, preload=PreloadConfig(policy="none"), templates=False, memory_bytes=GIB)
 
 
 @dataclass
@@ -74,7 +75,7 @@ def test_a_cold_and_a_warm_call_by_hand() -> None:
 
 
 def test_keep_alive_ends_what_a_simulation_pays_for() -> None:
-    settings = replace(PLAIN, keepalive=KeepAliveConfig(ttl_s=20.0))
+    settings = replace(PLAIN, keepalive=KeepAliveConfig(policy="fixed", ttl_s=20.0))
     outcome = run_simulation(Calls([(10.0, 0, None)]), COSTS, settings)
     assert outcome.memory_gb_s == pytest.approx(7.625 + 20.0)
 
@@ -201,7 +202,7 @@ def test_an_unknown_policy_is_named() -> None:
 
 def test_the_document_has_everything_that_a_live_one_has() -> None:
     workload = Counts(generate(5, 8, seed=3))
-    document = results.to_json(run_simulation(workload, load("paper"), Settings()))
+    document = results.to_json(run_simulation(workload, load("paper"), Settings(keepalive=FIXED)))
     record = CallRecord("f", 0.0, 0.0, status=SUCCESS)
     fields = {"label": "x", "keepalive": "fixed:600", "preload": "none", "records": [record], "loads": {}}
     rest = {name: 0.0 for name in live.Run.__dataclass_fields__ if name not in fields}

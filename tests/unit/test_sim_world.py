@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from instainfer.config import PreloadConfig
+from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core.decisions import Decision, Load, Offload, Run, StartContainer, StopContainer
 from instainfer.core.events import Event, LoadFinished, ResidentGone, TimerFired
 from instainfer.core.model import FROM_FUNCTION, GIB, MIB, Function, StartKind, function_template_key
@@ -45,7 +45,8 @@ COSTS = CostSet(
     functions={"a": FUNCTION, "b": FUNCTION},
     environments={"env": EnvironmentCosts(library_s=4.0, template_bytes=128 * MIB)},
 )
-PLAIN = Settings(preload=PreloadConfig(policy="none"), templates=False, memory_bytes=GIB)
+FIXED = KeepAliveConfig(policy="fixed")
+PLAIN = Settings(keepalive=FIXED, preload=PreloadConfig(policy="none"), templates=False, memory_bytes=GIB)
 PRELOADING = replace(PLAIN, preload=PreloadConfig())
 
 
@@ -133,7 +134,8 @@ def test_loads_that_are_slowed_down_say_so() -> None:
 
 
 OWN = FunctionTemplateCosts(bytes=200 * MIB, fork_s=0.25, forked_bytes=8 * MIB, make_s=3.0, first_compute_s=1.125)
-TEMPLATES = replace(PLAIN, templates=True)
+FUNCTION_TEMPLATES_ONLY = replace(PLAIN, preload=PreloadConfig(policy="templates"))
+TEMPLATES = replace(FUNCTION_TEMPLATES_ONLY, templates=True)
 
 
 def test_what_is_forked_from_a_function_template_takes_a_fork_and_is_warm() -> None:
@@ -170,7 +172,7 @@ def test_a_call_of_another_function_cuts_the_making_of_a_template() -> None:
 
 
 def test_without_a_library_template_the_libraries_are_in_the_function_template() -> None:
-    _, entries = simulate(PLAIN, (10.0, "a"), costs=with_function(function_template=OWN))
+    _, entries = simulate(FUNCTION_TEMPLATES_ONLY, (10.0, "a"), costs=with_function(function_template=OWN))
     made = loads(entries)[-1]
     assert made.function == function_template_key("guest/a@0.0.1")
     assert (made.library_s, made.resident_bytes) == (4.0, (200 + 512 - 256) * MIB)

@@ -43,9 +43,9 @@ def simulate(
     keepalive: Annotated[
         str,
         typer.Option(
-            metavar="P[:PARAMETERS]", help="When idle containers end: a policy, fixed:600 or fixed:ttl_s=600."
+            metavar="P[:PARAMETERS]", help="When containers come and go: a policy, fixed:600 or fixed:ttl_s=600."
         ),
-    ] = "fixed",
+    ] = "objective",
     baseline: Annotated[
         Baseline,
         typer.Option(
@@ -123,7 +123,8 @@ def simulate(
     if durations not in ("costs", "trace"):
         raise typer.BadParameter("it is costs or trace", param_hint="--durations")
     config = configuration()
-    chosen = {"predictor": predictor} | ({"policy": "none"} if preload is Switch.OFF else {})
+    without = "templates" if (function_templates or templates) is Switch.ON else "none"
+    chosen = {"predictor": predictor} | ({"policy": without} if preload is Switch.OFF else {})
     settings = Settings(
         keepalive=keepalive_config(keepalive, config.keepalive),
         preload=config.preload.model_copy(update=chosen),

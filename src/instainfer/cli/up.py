@@ -33,7 +33,10 @@ def up(
         str | None, typer.Option(metavar="POLICY", help="What to load into idle containers: opportunistic, or none.")
     ] = None,
     keep_alive: Annotated[
-        float | None, typer.Option(parser=duration_s, metavar="SECONDS", help="How long idle containers are kept.")
+        float | None,
+        typer.Option(
+            parser=duration_s, metavar="SECONDS", help="End idle containers after this time: the policy fixed."
+        ),
     ] = None,
     no_retain: Annotated[
         bool, typer.Option("--no-retain", help="End a function's process with each call; its container stays.")
@@ -57,7 +60,7 @@ def up(
             home=home,
             server=_given(host=host or None, port=port),
             node=_given(memory_mb=memory, retain=False if no_retain else None),
-            keepalive=_given(ttl_s=keep_alive),
+            keepalive=_given(policy=None if keep_alive is None else "fixed", ttl_s=keep_alive),
             preload=_given(policy=preload),
         )
     )

@@ -26,6 +26,9 @@ from .verdicts import KnownVerdict, known
 
 RESTORES_AT_A_TIME = 4
 
+HISTORY = 64
+"""How many of a function's latest calls the nodes are told of; as many as a node remembers."""
+
 log = logging.getLogger(__name__)
 
 
@@ -216,6 +219,8 @@ class Actions:
             # A function may have failed because of its limits, so other limits are another chance.
             if verdict is not None and (verdict.fit or old.limits == action.limits):
                 prepared.registration.verdict = verdict
+        if old is not None:
+            prepared.registration.called_ago_s = await self._called_ago_s(namespace, name)
         await self._store.write(lambda connection: queries.save_action(connection, action, code.source, old))
         before = self._catalog.find(namespace, name)
         self._register(prepared.registration)
@@ -227,6 +232,12 @@ class Actions:
         if before is not None:
             self._withdraw(before)
         return action
+
+    async def _called_ago_s(self, namespace: str, name: str) -> list[float]:
+        """How many seconds ago the latest calls of an action began, any version of it, oldest first."""
+        starts = await self._store.read(lambda connection: queries.latest_starts(connection, namespace, name, HISTORY))
+        now_ms = time.time_ns() // 1_000_000
+        return [max(0.0, (now_ms - start) / 1e3) for start in starts]
 
     def _known(self, function: FunctionKey, registration: Registration) -> Verdict | None:
         """The verdict on this or an earlier version of a function, if it holds for what will be registered."""
@@ -290,9 +301,11 @@ class Actions:
             if not deployed.problem:
                 deployed.settle(f"{action.path} could not be made ready after the platform's start: {error}")
             return
+        called_ago_s = await self._called_ago_s(action.namespace, action.name)
         # If the action was deleted or replaced while it was prepared, `_withdraw` has already told the waiting calls.
         if self._catalog.find(action.namespace, action.name) is deployed:
             prepared.registration.verdict = self._known(action.key, prepared.registration)
+            prepared.registration.called_ago_s = called_ago_s
             self._register(prepared.registration)
             deployed.settle()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..backends.base import Call, FunctionSpec
@@ -26,7 +26,7 @@ from ..links.base import Link, Outcome
 class Registration:
     """The description of a function that every node receives."""
 
-    __slots__ = ("function", "profile", "spec", "verdict")
+    __slots__ = ("called_ago_s", "function", "profile", "spec", "verdict")
 
     def __init__(
         self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None = None
@@ -35,6 +35,8 @@ class Registration:
         self.spec = spec
         self.profile = profile
         self.verdict = verdict
+        self.called_ago_s: Sequence[float] = ()
+        """How long ago its calls before the registration were, oldest first."""
 
 
 class ClusterDriver:
@@ -89,7 +91,13 @@ class ClusterDriver:
     def register(self, registration: Registration) -> None:
         self._registrations[registration.function.key] = registration
         for link in self._links.values():
-            link.register(registration.function, registration.spec, registration.profile, registration.verdict)
+            link.register(
+                registration.function,
+                registration.spec,
+                registration.profile,
+                registration.verdict,
+                registration.called_ago_s,
+            )
 
     def unregister(self, function: FunctionKey) -> None:
         del self._registrations[function]

@@ -135,6 +135,13 @@ def conclude_unfinished(connection: sa.Connection, result: bytes) -> int:
     return done.rowcount
 
 
+def latest_starts(connection: sa.Connection, namespace: str, name: str, count: int) -> list[int]:
+    """When the latest `count` activations of an action began, in milliseconds since the epoch, oldest first."""
+    chosen = sa.select(activations.c.start_ms).where(activations.c.namespace == namespace, activations.c.name == name)
+    rows = connection.execute(chosen.order_by(activations.c.start_ms.desc()).limit(count))
+    return sorted(row.start_ms for row in rows)
+
+
 def all_actions(connection: sa.Connection) -> list[Action]:
     return [_action(row) for row in connection.execute(sa.select(actions))]
 

@@ -24,6 +24,7 @@ from .model import (
     FROM_NOTHING,
     PRELOADED,
     TEMPLATED,
+    WARM,
     Failure,
     Function,
     FunctionKey,
@@ -38,6 +39,9 @@ from .residents import Residents
 
 _SOURCES: Final = {TEMPLATED: FROM_LIBRARIES, FORKED: FROM_FUNCTION}
 """What the function of a call is loaded from, by the call's start kind, where that kind says it."""
+
+CREATE_AGAIN_S: Final = 10.0
+"""Seconds after a container has failed in which none is created ahead of calls."""
 
 
 class Books(Residents):
@@ -107,6 +111,8 @@ class Books(Residents):
             self._note_miss(request.function, start_kind)
         else:
             self.pool.set_resident_state(resident, IN_USE)
+        if start_kind is not WARM:
+            self.functions[request.function].missed.append(self.at)
         self.expect_answer(request, container)
         if resident.origin is BY_PRELOAD and not resident.served:
             self.preloads.hits += 1
@@ -114,15 +120,10 @@ class Books(Residents):
         self.out.append(Run(container.id, request.activation, request.function, start_kind, others))
 
     def _note_miss(self, key: FunctionKey, start_kind: StartKind) -> None:
-        """Count a call that has to load its function, for the worth of the templates that it may be forked from.
-
-        The library template is of no use to a call that is forked from its function template.
-        """
+        """Count a call that has to load its function without a function template: it needs a library template."""
         record = self.functions[key]
         if record.template is not None and start_kind is not FORKED:
-            self.functions.templates[record.template].missed(self.at)
-        if record.own_template is not None:
-            self.functions.templates[record.own_template].missed(self.at)
+            self.functions.templates[record.template].missed.append(self.at)
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -156,6 +157,8 @@ class Books(Residents):
                 self._expect_load(resident)
         self._keep(container, after_call)
         self.shrink(container)
+        if after_call and container.owner is not None and self.settings.function_templates:
+            self.pool.new_candidates[container.owner] = None  # its function template may be made now
         self.retry_queue = True
         self.opportunity = True
 
@@ -192,10 +195,14 @@ class Books(Residents):
         """Remove a container that no longer exists. The call that it ran or was started for ends with `failure`."""
         request = self.requests[container.running] if container.running is not None else None
         functions = list(container.residents)
+        if container.state is not STOPPING:
+            # Otherwise, where no container can be created, one would be begun again and again.
+            self.create_again_at = self.at + CREATE_AGAIN_S
+            self.timers.arm(self.create_again_at, "loads")
         for resident in container.residents.values():
             self._count_end(resident)
             if resident.is_function_template and resident.state is LOADED and container.state is STOPPING:
-                self.functions.template_taken(resident.function)
+                self.functions.may_be_made_anew(resident.function)
         self.pool.set_container_state(container, CONTAINER_GONE, self.at)
         self.promises.pop(container.id, None)
         self.claims.pop(container.id, None)
@@ -229,7 +236,7 @@ class Books(Residents):
             return
         if is_template(key):
             if self.functions.unused_template(key):
-                del self.functions.templates[key]
+                self.functions.forget_template(key)
                 self.out.append(Forget(key))
             return
         record = self.functions.get(key)

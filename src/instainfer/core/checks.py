@@ -26,9 +26,6 @@ def check(books: Books) -> None:
         unfit = record.verdict is not None and not record.verdict.fit
         if unfit and record.own_template and books.functions.templates[record.own_template].load_failure is None:
             raise InternalError(f"{key} cannot be forked, and may get a function template")
-    for key in books.functions.without_template:
-        if books.functions[key].own_template is None:
-            raise InternalError(f"{key} is to get a function template, and never has one")
     stale = books.guard.stale_memory(set(books.functions), set(books.pool.containers))
     if stale is not None:
         raise InternalError(stale)

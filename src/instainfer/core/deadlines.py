@@ -28,7 +28,7 @@ def deadlines_passed(books: Books, at: float) -> None:
         elif what == "prewarm":
             _prewarm(books, key, at)
         elif what == "loads":
-            pass  # `books.opportunity` is still set, so a plan follows below
+            books.opportunity = True
         elif (container := books.pool.idle.get(key)) is not None:
             _look_at_idle(books, container, at)
     if books.timers.plan_at is not None and books.timers.plan_at <= at:

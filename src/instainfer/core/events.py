@@ -22,12 +22,14 @@ from .values import value
 @value(frozen=True, slots=True)
 class FunctionRegistered:
     """A function may be called from now on. `profile` holds earlier measurements of it, if there are any, and `verdict`
-    tells whether it can be forked, if that is known."""
+    tells whether it can be forked, if that is known. `calls` are the times of its calls in the past, oldest first: of
+    an earlier version, or of a time before the node was started."""
 
     at: float
     function: Function
     profile: Profile | None = None
     verdict: Verdict | None = None
+    calls: tuple[float, ...] = ()
 
 
 @value(frozen=True, slots=True)

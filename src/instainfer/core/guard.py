@@ -20,19 +20,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from .lifecycle import LOADED
 from .model import ContainerId, FunctionKey
 from .ports import (
     NOTHING_REMEMBERED,
+    ContainerView,
+    Contents,
     Forecast,
     FunctionView,
     Idle,
-    KeepAlive,
     KeptContainer,
+    Known,
     NodeView,
     Policies,
-    Preloader,
     PreloadPlan,
     Remembered,
+    SuggestCreate,
     SuggestLoad,
     SuggestOffload,
     Use,
@@ -43,6 +46,8 @@ PLAIN_KEEP_S: Final = 600.0
 """Seconds that OpenWhisk keeps an idle container."""
 PLAIN_GAP_S: Final = 600.0
 """Seconds that are assumed between the calls of a function when only one call is known."""
+
+_NOTHING: Final = Contents()
 
 T = TypeVar("T")
 
@@ -110,6 +115,10 @@ class Guard:
 
     # -- keep-alive ----------------------------------------------------------------------------------------------------
 
+    def spends(self, namespace: str) -> bool:
+        """Whether memory that nobody uses may be spent on containers of this namespace."""
+        return self._ask("keep-alive", lambda: self._keepalive.spends(namespace), lambda: False)
+
     def called(self, function: FunctionKey, at: float) -> None:
         self._ask("keep-alive", lambda: self._keepalive.called(function, at), lambda: None)
 
@@ -150,6 +159,24 @@ class Guard:
             self._failed("pre-loading", error)
             return None
 
+    def contents(self, container: ContainerView, known: Known, at: float) -> Contents:
+        """What stands in an idle container is worth. Worth nothing if the policy fails, or is not active."""
+        if not self.preloading_active:
+            return _NOTHING
+        return self._ask("pre-loading", lambda: self._contents(container, known, at), lambda: _NOTHING)
+
+    def _contents(self, container: ContainerView, known: Known, at: float) -> Contents:
+        contents = self._preloader.contents(container, known, at)
+        there = {each.function: each.is_template for each in container.residents if each.state is LOADED}
+        for stand in contents.stands:
+            if there.get(stand.key) is not stand.is_template:
+                raise ValueError(f"{stand.key} does not stand in {container.id}")
+            if not (stand.gain >= 0.0 and stand.loss_s >= 0.0):
+                raise ValueError(f"{stand.key} gains {stand.gain} and loses {stand.loss_s} s")
+        if not contents.loss_s >= 0.0:
+            raise ValueError(f"what is in {container.id} loses {contents.loss_s} s")
+        return contents
+
     def plan(self, view: NodeView) -> PreloadPlan | None:
         """The policy's plan. None if the policy fails."""
         return self._ask("pre-loading", lambda: self._plan(view), lambda: None)
@@ -159,7 +186,7 @@ class Guard:
         moments = [when for when, _ in plan.later] + ([] if plan.wake_at is None else [plan.wake_at])
         if any(math.isnan(when) for when in moments):
             raise ValueError("a plan waits for a moment that is no number")
-        if not all(isinstance(each, SuggestLoad | SuggestOffload) for each in plan.suggestions):
+        if not all(isinstance(each, SuggestLoad | SuggestOffload | SuggestCreate) for each in plan.suggestions):
             raise ValueError(f"a plan holds more than suggestions: {plan.suggestions}")
         return plan
 
@@ -168,30 +195,25 @@ class Guard:
     def ended(self, container: KeptContainer) -> None:
         """Tell the policies that a container no longer exists."""
         self._ask("keep-alive", lambda: self._keepalive.ended(container), lambda: None)
-        self._ask("pre-loading", lambda: self._preloader.ended(container.id), lambda: None)
 
     def forget(self, function: FunctionKey) -> None:
         """Tell the policies that nothing of a removed function is left."""
         self._ask("keep-alive", lambda: self._keepalive.forget(function), lambda: None)
-        self._ask("pre-loading", lambda: self._preloader.forget(function), lambda: None)
 
-    def remembered(self) -> dict[str, Remembered]:
-        """The functions and containers that the policies remember something about, by role."""
-        return {
-            "keep-alive": self._ask("keep-alive", lambda: _remembered(self._keepalive), lambda: NOTHING_REMEMBERED),
-            "pre-loading": self._ask("pre-loading", lambda: _remembered(self._preloader), lambda: NOTHING_REMEMBERED),
-        }
+    def remembered(self) -> Remembered:
+        """The functions and containers that the keep-alive policy remembers something about."""
+        return self._ask("keep-alive", self._keepalive.remembered, lambda: NOTHING_REMEMBERED)
 
     def stale_memory(self, functions: set[FunctionKey], containers: set[ContainerId]) -> str | None:
         """Describe what a policy remembers although it no longer exists. None if there is nothing like that.
 
         `functions` and `containers` are those that exist.
         """
-        for role, remembered in self.remembered().items():
-            stale = {*remembered.functions} - functions or {*remembered.containers} - containers
-            # A policy that has failed may have missed that something ended.
-            if stale and role not in self.failures:
-                return f"the {role} policy remembers {sorted(stale)}, which are not there any longer"
+        remembered = self.remembered()
+        stale = {*remembered.functions} - functions or {*remembered.containers} - containers
+        # A policy that has failed may have missed that something ended.
+        if stale and "keep-alive" not in self.failures:
+            return f"the keep-alive policy remembers {sorted(stale)}, which are not there any longer"
         return None
 
     # -- failures ------------------------------------------------------------------------------------------------------
@@ -210,10 +232,6 @@ class Guard:
         failure.count += 1
         failure.last = f"{type(error).__name__}: {error}"[:500]
         self._note(f"the {role} policy {failure.policy} failed, a plain default stands in: {failure.last}")
-
-
-def _remembered(policy: KeepAlive | Preloader) -> Remembered:
-    return policy.remembered()
 
 
 def _try_forecast(forecast: Forecast, at: float) -> bool:

@@ -38,7 +38,6 @@ from .reports import Reports
 from .requests import Request
 from .settings import NodeSettings
 from .story import Story
-from .templating import make_templates
 
 __all__ = ["NodeSettings", "NodeState"]
 
@@ -109,7 +108,7 @@ class NodeState(Reports):
     # -- functions -----------------------------------------------------------------------------------------------------
 
     def _on_function_registered(self, event: events.FunctionRegistered) -> None:
-        self.books.functions.register(event.function, event.profile, event.at, event.verdict)
+        self.books.functions.register(event.function, event.profile, event.at, event.verdict, event.calls)
         # The process of a template may read only the folders of the functions that it was made for.
         self.books.end_templates(event.function.template, "a function has come that it does not know")
         own_template = function_template_key(event.function.key)
@@ -222,10 +221,5 @@ class NodeState(Reports):
 
 def _begin_loads(books: Books) -> None:
     """Begin the loads that no call asks for, as far as calls allow: pre-loads, then function templates."""
-    plans = books.opportunity and books.guard.preloading_active
-    makes = books.settings.function_templates and bool(books.pool.unlooked)
-    if (plans or makes) and loads_may_begin(books):
-        if plans:
-            preload(books)
-        if makes:
-            make_templates(books)
+    if books.opportunity and books.guard.preloading_active and loads_may_begin(books):
+        preload(books)

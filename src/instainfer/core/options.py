@@ -48,9 +48,6 @@ from .values import value
 #: Gives the worth in seconds of a resident, by its key.
 Worth: TypeAlias = Callable[[ResidentKey], float]
 
-#: Gives the seconds that the residents of a container lose when a call of a function that is not there takes it.
-Loss: TypeAlias = Callable[[Container], float]
-
 #: Number of containers that are compared, the longest idle first, so that a call does not cost more on a node with
 #: thousands of containers.
 COMPARED = 64
@@ -132,54 +129,53 @@ def own(pool: Pool, function: Function) -> Take | None:
 
 @value(frozen=True, slots=True)
 class Fork:
-    """A template that a function may be forked from, and what that saves."""
+    """What a function may be loaded from, and what that saves."""
 
-    template: ResidentKey
+    template: ResidentKey | None
+    """None: it is loaded from nothing."""
     source: Source
     """Which kind of template it is."""
     saves_s: float
     """Seconds of loading that forking saves."""
-    fork_bytes: int
-    """Expected size of the function beside its template."""
-    template_worth_s: float
-    """What one copy of this template is worth; a part of `Container.templates_worth_s`."""
+    needs_bytes: int
+    """Expected size of the function beside this template."""
 
     @property
     def start_kind(self) -> StartKind:
+        if self.template is None:
+            return PREWARMED
         return FORKED if self.source is FROM_FUNCTION else TEMPLATED
 
 
-#: The templates that a function may be forked from, its own first.
+#: What a function may be loaded from, the fastest first. The last one is nothing.
 Forks: TypeAlias = Sequence[Fork]
 
+#: Gives the seconds that are lost when a call of a function that is not there takes a container and loads it from this.
+Loss: TypeAlias = Callable[[Container, Fork], float]
 
-def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, at: float) -> Take | None:
-    """An idle container with this template: one of the function's own, or else the one whose residents lose least.
+
+def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, forks: Forks) -> Take | None:
+    """An idle container with the template of `fork`: one of the function's own, or else the one that loses least.
 
     A container of another function is taken only if its residents lose less than the template saves.
     """
-    places = pool.forkable.get(fork.template)
+    places = pool.forkable.get(fork.template) if fork.template is not None else None
     if places is None:
         return None
     mine = [c for c in pool.owned.get(function.key, {}).values() if c.id in places and usable(c, function)]
     if mine:
-        return Take(min(mine, key=lambda container: _cost_s(container, loss, (fork,))), fork.start_kind)
+        return _take(min(mine, key=lambda container: loss(container, fork)), forks)
     best: Container | None = None
     least_s = fork.saves_s
-    key, needs_bytes = function.key, function.memory_bytes
     for container in islice(places.values(), COMPARED_TEMPLATES):
-        # This is `usable` and `_cost_s` written out, because every miss looks at many containers here. The namespace
-        # needs no check: it is part of the template's key.
-        if container.limit_bytes < needs_bytes or key in container.residents:
+        if not usable(container, function):
             continue
-        lost_s = container.takeover_loss_s if at < container.loss_valid_until else loss(container)
-        if container.templates_bytes + fork.fork_bytes > container.limit_bytes:
-            lost_s += container.templates_worth_s - fork.template_worth_s
+        lost_s = loss(container, fork)
         if lost_s < least_s:
             best, least_s = container, lost_s
             if lost_s <= 0.0:
                 break
-    return None if best is None else Take(best, fork.start_kind)
+    return None if best is None else _take(best, forks)
 
 
 def elsewhere(
@@ -224,24 +220,19 @@ def kept_for_nobody(pool: Pool, function: Function) -> Container | None:
     return next((c for c in unowned.values() if usable(c, function)), None)
 
 
-def _fork_in(container: Container, forks: Forks) -> Fork | None:
-    """The first of the templates that stands in a container."""
-    for fork in forks:
-        template = container.residents.get(fork.template)
+def _fork_in(container: Container, forks: Forks) -> Fork:
+    """What a function would be loaded from in a container."""
+    for fork in forks[:-1]:
+        template = container.residents.get(fork.template) if fork.template is not None else None
         if template is not None and template.state is LOADED:
             return fork
-    return None
+    return forks[-1]
 
 
 def _cost_s(container: Container, loss: Loss, forks: Forks) -> float:
     """Seconds that a container's residents lose when it is taken, minus the seconds that its template saves."""
-    cost_s = loss(container)
     fork = _fork_in(container, forks)
-    if fork is None:
-        return cost_s
-    if container.templates_bytes + fork.fork_bytes > container.limit_bytes:
-        cost_s += container.templates_worth_s - fork.template_worth_s  # there is no room for the other templates
-    return cost_s - fork.saves_s
+    return loss(container, fork) - fork.saves_s
 
 
 def _is_leaving(pool: Pool, function: Function) -> bool:
@@ -256,8 +247,7 @@ def _is_leaving(pool: Pool, function: Function) -> bool:
 
 
 def _take(container: Container, forks: Forks) -> Take:
-    fork = _fork_in(container, forks)
-    return Take(container, PREWARMED if fork is None else fork.start_kind)
+    return Take(container, _fork_in(container, forks).start_kind)
 
 
 def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:

@@ -94,7 +94,7 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
         return options.Await(container)
     if starved is not None:
         return options.Create() if _starved_can_spare(books, function, starved) else options.Wait()
-    choice = options.elsewhere(pool, function, books.takeover_loss_s, books.guard.eviction_order, forks)
+    choice = options.elsewhere(pool, function, _loss(books, record), books.eviction_order, forks)
     return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
 
 
@@ -120,13 +120,14 @@ def _soonest(
     seconds of a start without a template.
     """
     costs_s = math.inf if take is None else _take_cost_s(books, take, record.function.key)
+    loss = _loss(books, record)
     for fork in forks:
-        there = options.with_template(books.pool, record.function, books.takeover_loss_s, fork, books.at)
+        there = options.with_template(books.pool, record.function, loss, fork, forks)
         if there is None:
             continue
         # The load of a joined call may be one without a template. Forking elsewhere is often done sooner than that.
         start_s = _start_s(books, record, fork.source)
-        if take is None or start_s + books.takeover_loss_s(there.container) < costs_s:
+        if take is None or start_s + loss(there.container, fork) < costs_s:
             return there, start_s
     return take, _start_s(books, record, FROM_NOTHING) if take is None else costs_s
 
@@ -144,12 +145,21 @@ def _forks(books: Books, record: FunctionRecord) -> options.Forks:
     if library is not None:
         saves_s = functions.templates[library].profile.library_s
         forks.append(_fork(books, key, library, FROM_LIBRARIES, saves_s))
+    forks.append(_fork(books, key, None, FROM_NOTHING, 0.0))
     return forks
 
 
-def _fork(books: Books, key: FunctionKey, template: ResidentKey, source: Source, saves_s: float) -> options.Fork:
-    fork_bytes = books.functions.estimate_bytes(key, source)
-    return options.Fork(template, source, saves_s, fork_bytes, books.template_worth_s(template))
+def _fork(books: Books, key: FunctionKey, template: ResidentKey | None, source: Source, saves_s: float) -> options.Fork:
+    return options.Fork(template, source, saves_s, books.functions.estimate_bytes(key, source))
+
+
+def _loss(books: Books, record: FunctionRecord) -> options.Loss:
+    forked_from = [template for template in (record.own_template, record.template) if template is not None]
+
+    def loss(container: Container, fork: options.Fork) -> float:
+        return books.takeover_loss_s(container, fork.needs_bytes, forked_from)
+
+    return loss
 
 
 def drain_queue(books: Books) -> None:
@@ -291,10 +301,10 @@ def _waits_for_template(
     It waits only if otherwise a container would be created, all containers with the template are busy, and no other
     request waits. When several requests wait, the node needs more containers.
     """
-    if not forks or books.queue or not _would_create(books, record.function):
+    if books.queue or not _would_create(books, record.function):
         return False
     for fork in forks:
-        if fork.template in books.pool.forkable:
+        if fork.template is None or fork.template in books.pool.forkable:
             continue
         free_s = _template_free_in_s(books, record, fork)
         if free_s + books.functions.load_s(record.function.key, fork.source) < start_s:
@@ -310,6 +320,8 @@ def _template_free_in_s(books: Books, record: FunctionRecord, fork: options.Fork
     It counts only containers whose own function is worth less than the template saves.
     """
     soonest_s = math.inf
+    if fork.template is None:
+        return soonest_s
     for id_ in islice(books.pool.by_function.get(fork.template, ()), options.COMPARED):
         container = books.pool.containers[id_]
         if container.state is not BUSY or not container.running:

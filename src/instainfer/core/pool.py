@@ -41,8 +41,9 @@ from .model import (
     Source,
     is_function_template,
     is_template,
+    templated_function,
 )
-from .ports import ContainerView, KeptContainer
+from .ports import ContainerView, Contents, KeptContainer
 
 #: A smaller change of a resident's size is no reason for a new pre-load plan.
 NOTABLE_BYTES = 4 * MIB
@@ -101,14 +102,10 @@ class Container:
     """The latest result of `as_kept`."""
     view: ContainerView | None = None
     """Its latest view for pre-loading policies. None when its contents have changed since."""
-    takeover_loss_s: float = 0.0
-    """Latest result of `Books.takeover_loss_s`: seconds that a call of another function would cost its residents."""
-    templates_worth_s: float = 0.0
-    """Seconds that calls would have to import for if its templates were lost. Computed together with the loss."""
-    templates_bytes: int = 0
-    """Size of those templates. Computed together with the loss."""
-    loss_valid_until: float = -math.inf
-    """Until when these three values are valid. ``-inf`` when its contents have changed."""
+    contents: Contents | None = None
+    """Latest result of `Books.contents`. None when its contents have changed since."""
+    contents_until: float = 0.0
+    """Until when that is valid, if nothing changes."""
 
     def __post_init__(self) -> None:
         self.answer_timer = f"answer {self.id}"
@@ -143,11 +140,9 @@ class Pool:
         """Containers that are being created ahead of any call, by the function that they are created for."""
         self.changed: dict[ContainerId, None] = {}
         """Containers whose contents have changed since a pre-load plan looked at them."""
-        self.unlooked: dict[ContainerId, None] = {}
-        """Containers whose contents have changed since `templating` looked at them. Unused without function
-        templates."""
         self.new_candidates: dict[FunctionKey, None] = {}
-        """Functions that lost a resident, or whose forecast fell due, since a pre-load plan looked at them."""
+        """Functions that were called, that lost a resident or a function template, or whose forecast fell due, since a
+        pre-load plan looked at them."""
         self.busy = 0
         """Number of containers that serve calls."""
         self.loading = 0
@@ -201,12 +196,11 @@ class Pool:
             self.ledger.close(container.id, at)
             del self.containers[container.id]
             self.changed.pop(container.id, None)
-            self.unlooked.pop(container.id, None)
 
     def _enter_idle(self, container: Container) -> None:
         self.idle[container.id] = container
         # This is needed for an empty container, where no resident changes its state.
-        self.changed[container.id] = self.unlooked[container.id] = None
+        self.changed[container.id] = None
         if container.owner is not None:
             self.owned.setdefault(container.owner, {})[container.id] = container
         else:
@@ -268,6 +262,8 @@ class Pool:
                 self._uncount(resident.function)
             if not resident.is_template:
                 self.new_candidates[resident.function] = None
+            elif resident.is_function_template:
+                self.new_candidates[templated_function(resident.function)] = None
         resident.state = state
         self._note_change(container)
         if state is RESIDENT_GONE:
@@ -290,9 +286,8 @@ class Pool:
             self._note_change(container)
 
     def _note_change(self, container: Container) -> None:
-        container.view = None
-        container.loss_valid_until = -math.inf
-        self.changed[container.id] = self.unlooked[container.id] = None
+        container.view = container.contents = None
+        self.changed[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
         for container, resident in self.by_function.get(function, {}).items():

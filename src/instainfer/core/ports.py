@@ -9,8 +9,8 @@ error or gives an invalid answer harms no call: `guard` answers in its place and
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from .lifecycle import ResidentState
 from .model import ContainerId, FunctionKey, Origin, ResidentKey
@@ -102,6 +102,14 @@ NOTHING_REMEMBERED = Remembered()
 class KeepAlive(Protocol):
     """Decides how long idle containers are kept, and which of them are given up first."""
 
+    def spends(self, namespace: str) -> bool:
+        """Whether memory that nobody uses may be spent on containers of this namespace.
+
+        Then they are created ahead of calls where that saves waiting, and, of such containers, those whose contents
+        save least are given up first.
+        """
+        ...
+
     def called(self, function: FunctionKey, at: float) -> None:
         """A call of the function has arrived."""
         ...
@@ -139,7 +147,7 @@ class FunctionView:
     key: FunctionKey
     namespace: str
     load_s: float
-    """Seconds that a call saves when the function is resident: the duration of a load."""
+    """Seconds that a call saves when the function is resident: the duration of a load from what the node has now."""
     resident_bytes: int
     """Size of a resident that is loaded without a template."""
     forked_bytes: int
@@ -156,17 +164,38 @@ class FunctionView:
     """Share of its calls that would have to wait if it had one resident fewer. 1 if it has at most one resident."""
     lacks: float = 1.0
     """Share of its calls that would use one more resident. 1 if it has no resident."""
+    library: ResidentKey | None = None
+    """Key of the library template of its environment. None if it never uses one."""
+    memory_bytes: int = 0
+    """Memory limit of its calls. A container with less is of no use to it."""
+    own_template: ResidentKey | None = None
+    """Key of its function template. None if it has none that could be made now."""
+    own_copies: int = 0
+    """Number of its function templates on this node that are being made or stand."""
+    own_bytes: int = 0
+    """Size of its function template, beside the library template."""
+    own_saves_s: float = 0.0
+    """Seconds that a load saves if it is forked from the function template, and nothing else changes."""
+    misses: int = 0
+    """Number of its calls that are remembered because they did not find it loaded by an earlier call."""
+    missed_since: float = 0.0
+    """When the first of these calls came."""
 
 
 @value(frozen=True, slots=True)
 class TemplateView:
-    """A template that can be made: the libraries of one environment, for all functions of one namespace that use it."""
+    """A library template that can be made: the libraries of one environment, for all functions of one namespace that
+    use it."""
 
     key: ResidentKey
     namespace: str
     library_s: float
     """Seconds of importing that it saves each load of a function."""
     resident_bytes: int
+    misses_per_s: float = 0.0
+    """Calls per second that have to load one of its functions, and cannot fork it from a function template."""
+    copies: int = 0
+    """Number of such templates on this node."""
 
 
 @value(frozen=True, slots=True)
@@ -184,6 +213,7 @@ class ContainerView:
 
     id: ContainerId
     namespace: str
+    limit_bytes: int
     free_bytes: int
     """Uncharged bytes. Negative for a moment when residents turn out to be larger than estimated."""
     freeing_bytes: int
@@ -191,6 +221,55 @@ class ContainerView:
     residents: tuple[ResidentView, ...]
     owner: FunctionKey | None = None
     """The function that the keep-alive policy keeps it for; None for no function."""
+
+
+@value(frozen=True, slots=True)
+class Stand:
+    """A resident or a template that stands in an idle container, and what it is worth there."""
+
+    key: ResidentKey
+    size_bytes: int
+    gain: float
+    """Seconds of waiting that it is expected to save per second."""
+    is_template: bool
+    loss_s: float = 0.0
+    """Seconds that it is expected to cost when it has to be ended for a call, and is made again later."""
+    rate: float = 0.0
+    """Calls per second that end its neighbours. 0 for a template."""
+    saves_s: float = 0.0
+    """Seconds that it saves a call."""
+
+    @property
+    def density(self) -> float:
+        """`gain` per byte."""
+        return self.gain / (self.size_bytes or 1)
+
+
+@value(frozen=True, slots=True)
+class Contents:
+    """What stands in an idle container is worth."""
+
+    stands: tuple[Stand, ...] = ()
+    """All that may be ended, with the least gain per byte first."""
+    rate: float = 0.0
+    """Lambda: calls per second of the functions that are resident there."""
+    weight: float = 0.0
+    """Sum of calls per second x seconds saved over these functions."""
+    loss_s: float = 0.0
+    """Expected seconds that these functions lose when a call of another one takes the container and ends them."""
+
+    @property
+    def gain(self) -> float:
+        """Seconds of waiting that everything there is expected to save per second."""
+        return sum(stand.gain for stand in self.stands)
+
+
+@value(frozen=True, slots=True)
+class Known:
+    """What a node knows besides its containers: every function and every library template, by its key."""
+
+    functions: Mapping[FunctionKey, FunctionView]
+    templates: Mapping[ResidentKey, TemplateView]
 
 
 @value(frozen=True, slots=True)
@@ -205,19 +284,23 @@ class NodeView:
     at: float
     containers: tuple[ContainerView, ...]
     """All idle containers. In a view that is not thorough: some of those that have changed."""
-    absent: tuple[FunctionView, ...]
-    """Candidates for a load: functions without a resident, or with too few residents for calls that overlap. In a view
-    that is not thorough: functions that have lost their last resident, or whose forecast has fallen due."""
-    functions: Mapping[FunctionKey, FunctionView]
-    """Every function by its key, to look up the residents."""
-    templates: Mapping[ResidentKey, TemplateView]
+    candidates: tuple[FunctionView, ...]
+    """Functions that may be loaded, or whose function template may be made. In a view that is not thorough: functions
+    that were called, or have lost something, or whose forecast has fallen due, since the last plan."""
+    known: Known
     load_slots: int
     """How many loads may begin now."""
+    contents: Callable[[ContainerView], Contents]
+    """What stands in one of these containers is worth, as the policy has said."""
     first_rate: float = 0.0
     """Expected calls per second of a function that was never called."""
     thorough: bool = True
     others: tuple[ContainerView, ...] = ()
-    """In a view that is not thorough: the idle containers that are longest idle, as more places for `absent`."""
+    """In a view that is not thorough: the idle containers that are longest idle, as more places for `candidates`."""
+    spare_bytes: int = 0
+    """Memory in which containers may be created ahead of calls, for the namespaces for which `spends` is True. 0 while
+    calls wait, or while such a container is being created."""
+    spends: Callable[[str], bool] = lambda namespace: False
     waiting: tuple[FunctionView, ...] = ()
     """In a view that is not thorough: candidates that the last plans found no place for. They are to be tried in
     `containers` only."""
@@ -244,8 +327,19 @@ class SuggestOffload:
 
 
 @value(frozen=True, slots=True)
+class SuggestCreate:
+    """Create a container, of the size that a function needs, ahead of any call."""
+
+    function: FunctionKey
+    reason: str
+
+
+Suggestion: TypeAlias = SuggestLoad | SuggestOffload | SuggestCreate
+
+
+@value(frozen=True, slots=True)
 class PreloadPlan:
-    suggestions: tuple[SuggestLoad | SuggestOffload, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
     wake_at: float | None = None
     """When the next thorough plan is due even if nothing happens before."""
     waiting: tuple[FunctionKey, ...] = ()
@@ -255,26 +349,20 @@ class PreloadPlan:
 
 
 class Preloader(Protocol):
-    """Answers: which residents should each idle container hold?"""
+    """Answers: what should each idle container hold, and what is it worth? It remembers nothing."""
 
     active: bool
-    """False for a policy that never suggests anything. Such a policy is never asked, and no resident has a worth."""
+    """False for a policy that never suggests anything. Such a policy is never asked, and nothing has a worth."""
 
     def plan(self, view: NodeView) -> PreloadPlan: ...
+
+    def contents(self, container: ContainerView, known: Known, at: float) -> Contents:
+        """What stands in an idle container is worth."""
+        ...
 
     def worth(self, function: FunctionView, at: float) -> float:
         """Expected seconds of waiting that a resident of this function saves. At least 0."""
         ...
-
-    def ended(self, container: ContainerId) -> None:
-        """A container no longer exists."""
-        ...
-
-    def forget(self, function: FunctionKey) -> None:
-        """A function was removed, and nothing of it is left on the node."""
-        ...
-
-    def remembered(self) -> Remembered: ...
 
 
 @value(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from .books import Books
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
 from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_function_template, is_template, templated_function
+from .plan_scope import Scope
 from .pool import Container
-from .ports import SuggestLoad, SuggestOffload
+from .ports import NodeView, SuggestCreate, SuggestLoad, SuggestOffload
 from .state import Promise
+from .views import container_view, known
 
 RETRY_S: Final = 10.0
 """Seconds until the policy is asked again at the latest, after it gave no plan."""
@@ -29,12 +31,13 @@ def preload(books: Books) -> None:
         return
     books.opportunity = False
     books.put_off_until = None  # the next load may be put off for the full time again
-    if not books.pool.idle:
+    spare_bytes = _spare_bytes(books)
+    if not books.pool.idle and not spare_bytes:
         return
-    view = books.plan_scope.next_view(books.functions, books.pool, books.at, slots)
-    if not view.containers and not view.absent:
+    scope = books.plan_scope.next(books.functions, books.pool, books.at)
+    if not scope.containers and not scope.candidates:
         return
-    plan = books.guard.plan(view)
+    plan = books.guard.plan(_view(books, scope, slots, spare_bytes))
     if plan is None:
         for record in books.functions.values():
             books.mend_forecast(record)
@@ -42,18 +45,52 @@ def preload(books: Books) -> None:
         return
     put_off: list[FunctionKey] = []
     for suggestion in plan.suggestions:
-        if isinstance(suggestion, SuggestOffload):
+        if isinstance(suggestion, SuggestCreate):
+            rejection = _follow_create(books, suggestion)
+        elif isinstance(suggestion, SuggestOffload):
             rejection = _follow_offload(books, suggestion)
         else:
             rejection = _follow_load(books, suggestion)
-            if rejection is not None and not is_template(suggestion.function):
-                put_off.append(suggestion.function)
+            if rejection is not None and (function := _function_of(suggestion.function)) is not None:
+                put_off.append(function)
         if rejection is not None:
-            books.notes.append(f"{suggestion.function} in {suggestion.container}: {rejection}")
-    books.plan_scope.note_plan(view, plan, put_off)
+            books.notes.append(f"{suggestion.function}: {rejection}")
+    books.plan_scope.note_plan(scope, plan, put_off)
     books.timers.plan_at = books.plan_scope.thorough_at
     for when, key in plan.later:
         books.timers.arm(when, f"due {key}")
+
+
+def _view(books: Books, scope: Scope, slots: int, spare_bytes: int) -> NodeView:
+    pool = books.pool
+    return NodeView(
+        books.at,
+        tuple([container_view(container, pool) for container in scope.containers]),
+        scope.candidates,
+        known(books.functions, pool, books.at),
+        slots,
+        lambda container: books.contents(pool.containers[container.id]),
+        books.functions.first_calls.rate(books.at),
+        scope.thorough,
+        tuple([container_view(container, pool) for container in scope.others]),
+        spare_bytes,
+        books.guard.spends,
+        scope.waiting,
+    )
+
+
+def _spare_bytes(books: Books) -> int:
+    """Memory in which a container may be created ahead of calls: one at a time, and none while calls wait."""
+    if books.queue or books.pool.prewarming or books.at < books.create_again_at:
+        return 0
+    return max(0, books.pool.ledger.free_bytes)
+
+
+def _function_of(key: ResidentKey) -> FunctionKey | None:
+    """The function that a load is for. None for a library template."""
+    if is_function_template(key):
+        return templated_function(key)
+    return None if is_template(key) else key
 
 
 def loads_may_begin(books: Books) -> bool:
@@ -108,10 +145,24 @@ def begin_load(books: Books, container: Container, key: ResidentKey, reason: str
     proves = False
     if is_function_template(key):
         books.functions.template_begun(key, books.at)
+        books.preloads.templates += 1
         proves = books.functions[templated_function(key)].verdict is None
     else:
         books.preloads.started += 1
     books.out.append(Load(container.id, key, reason, proves))
+
+
+def _follow_create(books: Books, suggestion: SuggestCreate) -> str | None:
+    """Create a container. Returns why that was not possible, or None."""
+    record = books.functions.get(suggestion.function)
+    if record is None or record.removed:
+        return "no container is created: the function is gone"
+    if not books.guard.spends(record.function.namespace):
+        return "no container is created: the keep-alive policy does not spend memory"
+    if record.function.memory_bytes > _spare_bytes(books):
+        return "no container is created: there is not enough free memory"
+    books.create(record.function, None, suggestion.reason)
+    return None
 
 
 def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
@@ -135,6 +186,9 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
         return "not loaded: the container is not idle or the function is gone"
     if container.namespace != namespace or suggestion.function in container.residents:
         return "not loaded: it must not be there, or is there already"
+    function = _function_of(suggestion.function)
+    if function is not None and container.limit_bytes < books.functions[function].function.memory_bytes:
+        return "not loaded: its calls need a larger container"
     if books.pool.loading + len(books.promises) >= books.settings.max_loads:
         return "not loaded: enough is being loaded"
     if container.id in books.promises:

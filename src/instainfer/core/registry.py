@@ -31,6 +31,7 @@ from .model import (
 )
 from .pool import Pool
 from .ports import Forecast, FunctionView
+from .rates import mean_rate
 
 #: Makes a forecast after a call, from the times of the calls so far and from the forecast before.
 Predict: TypeAlias = Callable[[Sequence[float], Forecast | None], Forecast | None]
@@ -41,15 +42,12 @@ CANDIDATES, UNCALLED_CANDIDATES = 64, 16
 #: A function is a candidate for one more resident when at least this share of its calls find all residents in use.
 NEEDS_MORE_SHARE = 0.1
 
-#: Seconds after which a miss counts 1/e as much as a new one, and seconds within which the next miss is predicted.
-MISSES_S, MISS_HORIZON_S = 300.0, 60.0
+#: How many misses are remembered of each function and of each template.
+MISSES = 64
 
 
 #: What forking a resident from a function template is assumed to take, and to add in memory, until one was measured.
 GUESS_FORK_S, GUESS_FORKED_BYTES = 0.005, 8 * MIB
-
-#: A function template is made ahead of calls, where its function was not loaded, once this many calls are remembered.
-CALLS_AHEAD = 2
 
 
 @dataclass(slots=True)
@@ -57,6 +55,8 @@ class FunctionRecord:
     function: Function
     profile: Profile
     arrivals: deque[float]
+    missed: deque[float] = field(default_factory=lambda: deque(maxlen=MISSES))
+    """Times of its latest calls that did not find it loaded by an earlier call."""
     template: ResidentKey | None = None
     """Key of the library template that it may be forked from. None if it never uses one."""
     own_template: ResidentKey | None = None
@@ -69,9 +69,8 @@ class FunctionRecord:
     registered_at: float = 0.0
     concurrency: Concurrency = field(default_factory=Concurrency)
     removed: bool = False
-    cached_view: tuple[Profile, Profile | None, Source, FunctionView] | None = None
-    """Its latest view, with the profiles of the function and of its function template that it was made from, and what
-    loads are made from in it."""
+    cached_view: tuple[tuple[object, ...], FunctionView] | None = None
+    """Its latest view, with everything that it was made from."""
 
 
 @dataclass(slots=True)
@@ -85,23 +84,15 @@ class TemplateRecord:
     users: tuple[FunctionKey, ...] = ()
     """Functions that may be forked from it, in the order of registration. A change makes a new tuple. A function
     template has one."""
-    misses: float = 0.0
-    """Number of calls that had to load one of its functions. Older calls count less (see `MISSES_S`)."""
-    missed_at: float = 0.0
-    """When `misses` was updated last."""
+    missed: deque[float] = field(default_factory=lambda: deque(maxlen=MISSES))
+    """Times of the latest calls that had to load one of its functions, and could not fork it from its own template."""
     begun_at: float = -math.inf
     """When a function template was begun last. It is not begun again before the next call of its function, so that one
     which dies, is given up or is cut short again and again costs no more than that call's load."""
 
-    def missed(self, at: float) -> None:
-        """Count a call that has to load one of its functions."""
-        self.misses = 1.0 + self.misses * math.exp((self.missed_at - at) / MISSES_S)
-        self.missed_at = at
-
-    def chance(self, at: float) -> float:
-        """Probability that a call has to load one of its functions within `MISS_HORIZON_S`."""
-        rate = self.misses * math.exp((self.missed_at - at) / MISSES_S) / MISSES_S
-        return -math.expm1(-rate * MISS_HORIZON_S)
+    def misses_per_s(self, at: float) -> float:
+        """How many of these calls come per second, over those that are remembered."""
+        return mean_rate(len(self.missed), self.missed[0] if self.missed else at, at)
 
 
 class Registry(dict[FunctionKey, FunctionRecord]):
@@ -117,45 +108,76 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     ) -> None:
         super().__init__()
         self.templates: dict[ResidentKey, TemplateRecord] = {}
+        """All templates, of both kinds. Entries are added by `template` only."""
+        self.libraries: dict[ResidentKey, TemplateRecord] = {}
+        """The library templates among them."""
         self.first_calls = FirstCallRate()
         self._called: dict[FunctionKey, None] = {}
         """Functions that have been called, the one called last at the end."""
         self._uncalled: dict[FunctionKey, None] = {}
-        self.without_template: dict[FunctionKey, None] = {}
-        """Functions that were called `CALLS_AHEAD` times, and again since their function template was begun last. The
-        one called last is at the end."""
         self._forecast = forecast
         self._guess_load_s = guess_load_s
         self._history = history
         self._use_templates = templates
         self._use_function_templates = function_templates
 
-    def register(self, function: Function, profile: Profile | None, at: float, verdict: Verdict | None = None) -> None:
+    def register(
+        self,
+        function: Function,
+        profile: Profile | None,
+        at: float,
+        verdict: Verdict | None = None,
+        calls: Sequence[float] = (),
+    ) -> None:
+        """Make a function known, or give a known one a new description. `calls` are past calls of one that is new."""
         record = self.get(function.key)
         if record is None:
             arrivals: deque[float] = deque(maxlen=self._history)
             self[function.key] = FunctionRecord(function, profile or Profile(), arrivals, registered_at=at)
-            self._uncalled[function.key] = None
-            self.first_calls.registered(at)
+            if calls:
+                self._remember_calls(self[function.key], calls)
+            else:
+                self._uncalled[function.key] = None
+                self.first_calls.registered(at)
         else:
             record.function, record.removed, record.load_failure = function, False, None
         self[function.key].verdict = verdict
         self[function.key].template = key = self.template_of(function)
         if key is not None:
-            template = self.templates.setdefault(key, TemplateRecord(function.namespace))
+            template = self.template(key, function.namespace)
             if function.key not in template.users:
                 template.users = (*template.users, function.key)
         self._register_own(self[function.key])
+
+    def _remember_calls(self, record: FunctionRecord, calls: Sequence[float]) -> None:
+        """Note calls of the past. Nothing of the function was on the node, so each counts as a miss."""
+        for at in calls:
+            record.arrivals.append(at)
+            record.missed.append(at)
+            record.forecast = self._forecast(record.arrivals, record.forecast)
+        self._called[record.function.key] = None
 
     def _register_own(self, record: FunctionRecord) -> None:
         function, before = record.function, record.own_template
         record.own_template = key = self.own_template_of(function)
         if key is not None:
-            template = self.templates.setdefault(key, TemplateRecord(function.namespace))
+            template = self.template(key, function.namespace)
             template.users, template.load_failure = (function.key,), _unfitness(record.verdict)
         elif before is not None:
             self.templates[before].users = ()
-            self.without_template.pop(function.key, None)
+
+    def template(self, key: ResidentKey, namespace: str) -> TemplateRecord:
+        """The record of a template, a new one if it was not known."""
+        record = self.templates.get(key)
+        if record is None:
+            record = self.templates[key] = TemplateRecord(namespace)
+            if not is_function_template(key):
+                self.libraries[key] = record
+        return record
+
+    def forget_template(self, key: ResidentKey) -> None:
+        del self.templates[key]
+        self.libraries.pop(key, None)
 
     def judge(self, key: FunctionKey, verdict: Verdict) -> bool:
         """Note whether a function can be forked. Returns whether that is news.
@@ -189,7 +211,6 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             template.users = tuple(user for user in template.users if user != key)
         if record.own_template is not None:
             self.templates[record.own_template].users = ()
-            self.without_template.pop(key, None)
 
     def unused_template(self, key: ResidentKey) -> bool:
         """Whether this template is known, and no function that could be forked from it exists any longer."""
@@ -206,32 +227,26 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             self.first_calls.called(record.registered_at, at)
         self._called.pop(key, None)
         self._called[key] = None
-        if record.own_template is not None and len(record.arrivals) >= CALLS_AHEAD:
-            self.without_template.pop(key, None)
-            self.without_template[key] = None
 
     def template_begun(self, key: ResidentKey, at: float) -> None:
         """A function template is being made."""
         self.templates[key].begun_at = at
-        self.without_template.pop(templated_function(key), None)
 
-    def template_taken(self, key: ResidentKey) -> None:
-        """A function template ended with its container, and by no fault of its own: it may be made anew at once."""
-        template = self.templates[key]
-        template.begun_at = -math.inf
-        for user in template.users:
-            if len(self[user].arrivals) >= CALLS_AHEAD:
-                self.without_template[user] = None
+    def may_be_made_anew(self, key: ResidentKey) -> None:
+        """A function template has ended by no fault of its own."""
+        self.templates[key].begun_at = -math.inf
 
-    def absent(self, pool: Pool) -> Iterator[FunctionKey]:
-        """Candidates for a load: functions without a resident, and functions that need one more.
+    def candidates(self, pool: Pool) -> Iterator[FunctionKey]:
+        """Candidates for a load: functions without a resident, or that need one more, or a function template.
 
         First come those that were called, the latest call first, then some that never were. The number is limited, so
         that a plan costs the same for a hundred functions and for ten thousand. This loses little: the longer a
         function is not called, the less its resident is worth.
         """
         called = (
-            key for key in reversed(self._called) if self.is_absent(key, pool) or self._needs_more_residents(key, pool)
+            key
+            for key in reversed(self._called)
+            if self.is_absent(key, pool) or self._needs_more_residents(key, pool) or self._needs_template(key, pool)
         )
         yield from islice(called, CANDIDATES)
         yield from islice((key for key in self._uncalled if self.is_absent(key, pool)), UNCALLED_CANDIDATES)
@@ -240,10 +255,12 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         """Whether a function has no resident and could be loaded."""
         return self._absent(key, pool) is not None
 
-    def absent_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
-        """The view of a function that has no resident and could be loaded, otherwise None."""
-        record = self._absent(key, pool)
-        return None if record is None else self.view_of(record, key, pool)
+    def candidate_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
+        """The view of a function that could be loaded, or whose function template could be made, otherwise None."""
+        record = self.get(key)
+        if record is None or record.removed or record.load_failure is not None:
+            return None
+        return self.view_of(record, key, pool)
 
     def _absent(self, key: FunctionKey, pool: Pool) -> FunctionRecord | None:
         record = None if key in pool.copies else self.get(key)
@@ -255,6 +272,10 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         if record.concurrency.found(1) < NEEDS_MORE_SHARE or record.removed or record.load_failure is not None:
             return False
         return record.concurrency.found(pool.copies.get(key, 0)) >= NEEDS_MORE_SHARE
+
+    def _needs_template(self, key: FunctionKey, pool: Pool) -> bool:
+        record = self[key]
+        return record.own_template not in pool.copies and self._may_have_template(record, pool)
 
     # -- costs ---------------------------------------------------------------------------------------------------------
 
@@ -297,14 +318,6 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         without = FROM_NOTHING if template is None or template not in pool.by_function else FROM_LIBRARIES
         return max(0.0, self.load_s(key, without) - self.load_s(key, FROM_FUNCTION))
 
-    def calls_per_s(self, key: FunctionKey, at: float) -> float:
-        """The rate at which calls have come since the earliest remembered one. One call alone is no sign of others.
-
-        Calls within one second count as if they had taken that long, so that two of them are no rate without bound.
-        """
-        arrivals = self[key].arrivals
-        return (len(arrivals) - 1) / max(1.0, at - arrivals[0]) if arrivals else 0.0
-
     def source_for(self, record: FunctionRecord, pool: Pool) -> Source:
         """What a load of a function is made from where all that the node has is at hand."""
         if record.own_template is not None and record.own_template in pool.copies:
@@ -321,33 +334,68 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         """The view of a function whose record is known. The same object as long as nothing in it changes."""
         copies = pool.copies.get(key, 0)
         source = self.source_for(record, pool)
-        own_template = record.own_template if source is FROM_FUNCTION else None
-        own_profile = None if own_template is None else self.templates[own_template].profile
-        if record.cached_view is not None:
-            profile, was_own, was_from, view = record.cached_view
-            if (
-                profile is record.profile
-                and was_own is own_profile
-                and was_from is source
-                and view.forecast is record.forecast
-                and view.copies == copies
-            ):
-                return view
+        own = record.own_template
+        template = None if own is None else self.templates[own]
+        own_copies = 0 if own is None else pool.copies.get(own, 0)
+        begun_at = -math.inf if template is None else template.begun_at
+        basis = (
+            record.profile,
+            record.forecast,
+            None if template is None else template.profile,
+            record.verdict,
+            source,
+            begun_at,
+            record.missed[-1] if record.missed else None,
+            own_copies,
+            copies,
+        )
+        if record.cached_view is not None and _is_same(record.cached_view[0], basis):
+            return record.cached_view[1]
         view = FunctionView(
             key,
             record.function.namespace,
             load_s=self.load_s(key, source),
             resident_bytes=self.estimate_bytes(key),
-            forked_bytes=self.estimate_bytes(key, FROM_LIBRARIES if own_template is None else FROM_FUNCTION),
+            forked_bytes=self.estimate_bytes(key, FROM_FUNCTION if source is FROM_FUNCTION else FROM_LIBRARIES),
             forecast=record.forecast,
             copies=copies,
-            template=record.template if own_template is None else own_template,
+            template=own if source is FROM_FUNCTION else record.template,
             busy_s=record.profile.compute_s,
             needs=record.concurrency.found(copies - 1) if copies > 1 else 1.0,
             lacks=record.concurrency.found(copies) if copies > 0 else 1.0,
+            library=record.template,
+            memory_bytes=record.function.memory_bytes,
+            own_template=own if self._may_have_template(record, pool) else None,
+            own_copies=own_copies,
+            own_bytes=0 if own is None else self.estimate_bytes(own),
+            own_saves_s=0.0 if own is None else self.saves_s(key, pool),
+            misses=len(record.missed),
+            missed_since=record.missed[0] if record.missed else 0.0,
         )
-        record.cached_view = (record.profile, own_profile, source, view)
+        record.cached_view = (basis, view)
         return view
+
+    def _may_have_template(self, record: FunctionRecord, pool: Pool) -> bool:
+        """Whether a function template of this function may be made now."""
+        if record.own_template is None or record.removed or record.load_failure is not None or not record.arrivals:
+            return False
+        template = self.templates[record.own_template]
+        if template.load_failure is not None:
+            return False
+        if record.verdict is None and record.own_template in pool.copies:
+            return False  # the first one also proves that the function can be forked, which may have effects
+        return record.arrivals[-1] > template.begun_at
+
+
+def _is_same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
+    """Whether a view made from `before` may be used for `now`. The profiles and forecasts are compared by identity."""
+    return (
+        before[0] is now[0]
+        and before[1] is now[1]
+        and before[2] is now[2]
+        and before[3] is now[3]
+        and before[4:] == now[4:]
+    )
 
 
 def _unfitness(verdict: Verdict | None) -> Failure | None:

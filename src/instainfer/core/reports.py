@@ -37,7 +37,7 @@ from .model import (
     templated_function,
 )
 from .pool import Container, Resident
-from .registry import FunctionRecord, TemplateRecord
+from .registry import FunctionRecord
 from .story import Story
 
 _ANY_STATE: Final = tuple(ResidentState)
@@ -104,7 +104,7 @@ class Reports:
         if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
         # The record may be gone: the last function that used the template may have been removed meanwhile.
-        record = books.functions.templates.setdefault(event.function, TemplateRecord(container.namespace))
+        record = books.functions.template(event.function, container.namespace)
         record.profile = record.profile.with_load(event.library_s, event.model_s, event.resident_bytes)
         if is_function_template(event.function):
             self._judge(event.function, Verdict(True))
@@ -166,10 +166,6 @@ class Reports:
         if key not in self.books.functions or not self.books.functions.judge(key, verdict):
             return
         self.books.out.append(Judged(key, verdict))
-        if verdict.fit:
-            # Until now one template at most was being made. Others may be made where the function is loaded.
-            for container, _ in self.books.pool.residents_of(key):
-                self.books.pool.unlooked[container.id] = None
 
     def _on_resident_gone(self, event: events.ResidentGone) -> None:
         if self._is_too_late(event):

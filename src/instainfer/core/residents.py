@@ -33,6 +33,8 @@ class Residents(Worth):
         self._expect(resident, 0.0)
 
     def offload(self, resident: Resident, reason: str) -> None:
+        if resident.is_function_template and resident.state is LOADED:
+            self.functions.may_be_made_anew(resident.function)
         self.unload(resident)
         self.out.append(Offload(resident.container, resident.function, reason))
 
@@ -68,22 +70,16 @@ class Residents(Worth):
                 self.offload(resident, f"it is not made yet, and {key} runs here")
 
     def _make_room_for(self, container: Container, key: FunctionKey) -> None:
-        """End function templates, those that are worth least first, until a load of `key` fits beside the others.
-
-        The template that the load is forked from stays.
-        """
+        """End templates, those that are worth least first, until a load of `key` fits beside the others."""
         lacks_bytes = self.estimate_in(container, key) - self.pool.ledger.free_in(container.id)
         if lacks_bytes > 0:
             lacks_bytes -= self.pool.freeing_in(container)
         if lacks_bytes <= 0:
             return
-        own = self.functions[key].own_template
-        ending = [r for r in container.residents.values() if r.is_function_template and r.state is LOADED]
-        ending.sort(key=lambda r: (self.template_worth_s(r.function), r.function))
-        for resident in ending:
-            if lacks_bytes > 0 and resident.function != own:
-                lacks_bytes -= self.pool.ledger.charged(container.id, resident.function)
-                self.offload(resident, f"room for {key}")
+        record = self.functions[key]
+        forked_from = [template for template in (record.own_template, record.template) if template is not None]
+        for template in self.in_the_way(container, lacks_bytes, forked_from):
+            self.offload(container.residents[template], f"room for {key}")
 
     def shrink(self, container: Container) -> None:
         """End the residents that are worth least until a container is within its limit again.
@@ -98,16 +94,11 @@ class Residents(Worth):
             return
         kept = [r for r in container.residents.values() if r.state is not UNLOADING]
         used = {self.functions[r.function].template for r in kept if r.source is FROM_LIBRARIES and not r.is_template}
-        kept.sort(key=lambda r: (_shrinks(r, used), self._spared_s(r), r.function))
+        kept.sort(key=lambda r: (_shrinks(r, used), self.gain_of(container, r.function), r.function))
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
                 self.offload(resident, "measured memory is above the container's limit")
-
-    def _spared_s(self, resident: Resident) -> float:
-        """What residents of one rank are compared by when memory is short."""
-        key = resident.function
-        return self.template_worth_s(key) if resident.is_function_template else self.worth_s(key)
 
     # -- what containers owe -------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ class PreloadCounts:
     """Pre-loaded residents that a call has used or waited for."""
     wasted: int = 0
     """Pre-loaded residents that ended without being used by a call."""
+    templates: int = 0
+    """Function templates that were begun. They are not counted above."""
 
 
 @value(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class State:
         """Something has changed that a pre-load plan depends on."""
         self.put_off_until: float | None = None
         """When pre-loads begin although `NodeSettings.calls_beside` forbids it. None while it does not forbid them."""
+        self.create_again_at = 0.0
+        """When a container may be created ahead of calls again, after one could not be created or was lost."""
         self._created = 0
 
     def _note(self, text: str) -> None:

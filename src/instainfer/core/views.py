@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .model import FunctionKey, ResidentKey, is_function_template
+from .model import FunctionKey, ResidentKey
 from .pool import Container, Pool
-from .ports import ContainerView, FunctionView, NodeView, ResidentView, TemplateView
+from .ports import ContainerView, FunctionView, Known, ResidentView, TemplateView
 from .registry import Registry, TemplateRecord
 
 
@@ -36,49 +36,43 @@ class Views(Mapping[FunctionKey, FunctionView]):
 class TemplateViews(Mapping[ResidentKey, TemplateView]):
     """The views of all library templates that can be made. A view is created when it is asked for.
 
-    Function templates are left out: `templating` makes them by a rule of its own.
+    Function templates are left out: what is known of them is in the views of their functions.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, pool: Pool, at: float) -> None:
         self._registry = registry
+        self._pool = pool
+        self._at = at
 
     def __getitem__(self, key: ResidentKey) -> TemplateView:
-        record = self._registry.templates[key]
-        if not _can_be_made(key, record):
+        view: TemplateView | None = self.get(key)
+        if view is None:
             raise KeyError(key)
-        return TemplateView(key, record.namespace, record.profile.library_s, record.profile.resident_bytes)
+        return view
+
+    def get(self, key: ResidentKey, default: Any = None) -> Any:
+        record = self._registry.libraries.get(key)
+        if record is None or not _can_be_made(record):
+            return default
+        profile, copies = record.profile, self._pool.copies.get(key, 0)
+        rate = record.misses_per_s(self._at)
+        return TemplateView(key, record.namespace, profile.library_s, profile.resident_bytes, rate, copies)
 
     def __iter__(self) -> Iterator[ResidentKey]:
-        return (key for key, record in self._registry.templates.items() if _can_be_made(key, record))
+        return (key for key, record in self._registry.libraries.items() if _can_be_made(record))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
-def _can_be_made(key: ResidentKey, template: TemplateRecord) -> bool:
+def _can_be_made(template: TemplateRecord) -> bool:
     """Whether a library template has been made before, its last load did not fail, and some function can be forked from
     it."""
-    was_made = template.profile.loads and template.users and template.load_failure is None
-    return bool(was_made) and not is_function_template(key)
+    return bool(template.profile.loads and template.users and template.load_failure is None)
 
 
-def node_view(
-    registry: Registry, pool: Pool, at: float, load_slots: int, *, due: Iterable[FunctionKey] = ()
-) -> NodeView:
-    """A thorough view for a pre-loading policy: all idle containers, and the functions that can be loaded into them.
-
-    `due` are more candidates, besides those that `Registry.absent` names.
-    """
-    candidates = dict.fromkeys([*registry.absent(pool), *due])
-    return NodeView(
-        at,
-        tuple(container_view(container, pool) for container in pool.idle.values()),
-        tuple(registry.view(key, pool) for key in candidates),
-        Views(registry, pool),
-        TemplateViews(registry),
-        load_slots,
-        first_rate=registry.first_calls.rate(at),
-    )
+def known(registry: Registry, pool: Pool, at: float) -> Known:
+    return Known(Views(registry, pool), TemplateViews(registry, pool, at))
 
 
 def container_view(container: Container, pool: Pool) -> ContainerView:
@@ -92,7 +86,14 @@ def container_view(container: Container, pool: Pool) -> ContainerView:
             for r in container.residents.values()
         ]
     )
-    free_bytes, freeing_bytes = pool.ledger.free_in(container.id), pool.freeing_in(container)
-    view = ContainerView(container.id, container.namespace, free_bytes, freeing_bytes, residents, container.owner)
+    view = ContainerView(
+        container.id,
+        container.namespace,
+        container.limit_bytes,
+        pool.ledger.free_in(container.id),
+        pool.freeing_in(container),
+        residents,
+        container.owner,
+    )
     container.view = view
     return view

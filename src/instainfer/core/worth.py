@@ -5,25 +5,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from typing import Final
+
 from .guard import plain_forecast
-from .lifecycle import UNLOADING
 from .model import (
     FROM_FUNCTION,
     FROM_LIBRARIES,
-    FROM_NOTHING,
     FunctionKey,
     ResidentKey,
     Source,
     is_function_template,
     is_template,
+    templated_function,
 )
 from .pool import Container, Resident
+from .ports import Contents, KeptContainer, Stand
 from .registry import FunctionRecord
 from .state import State
+from .views import container_view, known
 
-#: Seconds for which a computed loss of a container is used again. What a resident is worth changes slowly while its
-#: function is not called, and computing it anew for every call would cost too much.
-LOSS_VALID_S = 5.0
+#: What is known of an idle container's contents is used until nothing has happened there for this much longer, as a
+#: share of the time since it was found out: rates fall while nobody calls, ever more slowly.
+AGEING: Final = 0.1
+#: Least such time in seconds.
+AGEING_S: Final = 1.0
 
 
 class Worth(State):
@@ -48,43 +54,66 @@ class Worth(State):
         if forecast is not None and not self.guard.is_sound(forecast, self.at):
             record.forecast = plain_forecast(record.arrivals)
 
-    def takeover_loss_s(self, container: Container) -> float:
-        """Expected seconds that the residents of an idle container lose when a call of another function takes it.
+    def contents(self, container: Container) -> Contents:
+        """What stands in an idle container is worth. The same object as long as nothing there changes."""
+        if container.contents is None or self.at >= container.contents_until:
+            view = container_view(container, self.pool)
+            container.contents = self.guard.contents(view, known(self.functions, self.pool, self.at), self.at)
+            container.contents_until = self.at + max(AGEING_S, AGEING * (self.at - container.idle_since))
+        return container.contents
 
-        The result is used again for `LOSS_VALID_S`, as long as the contents of the container do not change.
+    def takeover_loss_s(
+        self, container: Container, needs_bytes: int = 0, forked_from: Collection[ResidentKey] = ()
+    ) -> float:
+        """Expected seconds that are lost when a call of a function that is not there takes an idle container.
+
+        Its functions end. If `needs_bytes` do not fit beside its templates, so do those of `make_room`.
         """
-        if self.at >= container.loss_valid_until:
-            lost_s = templates_s = 0.0
-            templates_bytes = 0
-            for resident in container.residents.values():
-                if resident.state is UNLOADING:
-                    continue
-                if resident.is_template:
-                    templates_s += self.template_worth_s(resident.function)
-                    templates_bytes += self.pool.ledger.charged(container.id, resident.function)
-                else:
-                    lost_s += self.worth_s(resident.function)
-            container.takeover_loss_s = lost_s
-            container.templates_worth_s, container.templates_bytes = templates_s, templates_bytes
-            container.loss_valid_until = self.at + LOSS_VALID_S
-        return container.takeover_loss_s
+        contents = self.contents(container)
+        if needs_bytes == 0:
+            return contents.loss_s
+        lacks_bytes = needs_bytes - container.limit_bytes
+        lacks_bytes += sum(
+            self.pool.ledger.charged(container.id, key) for key, r in container.residents.items() if r.is_template
+        )
+        return contents.loss_s + sum(stand.loss_s for stand in _cheapest(contents, lacks_bytes, forked_from))
 
-    def template_worth_s(self, key: ResidentKey) -> float:
-        """Expected seconds of loading that calls have to wait for if one copy of a template is lost.
+    def in_the_way(
+        self, container: Container, lacks_bytes: int, forked_from: Collection[ResidentKey]
+    ) -> list[ResidentKey]:
+        """The templates to end in an idle container so that `lacks_bytes` more become free, worth least first."""
+        return [stand.key for stand in _cheapest(self.contents(container), lacks_bytes, forked_from)]
 
-        With several copies on the node, each is worth an equal part of that.
+    def gain_of(self, container: Container, key: ResidentKey) -> float:
+        """Seconds of waiting that something in an idle container saves per second; 0 if it does not stand there."""
+        return next((stand.gain for stand in self.contents(container).stands if stand.key == key), 0.0)
+
+    def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
+        """Idle containers by the order in which they may be stopped: that of the keep-alive policy.
+
+        Where it spends memory on containers, those whose contents save least come first among themselves.
         """
-        template = self.functions.templates[key]
-        saves_s = template.profile.library_s
-        if is_function_template(key):
-            saves_s = sum(self.functions.saves_s(user, self.pool) for user in template.users)
-        return saves_s * template.chance(self.at) / max(1, self.pool.copies.get(key, 0))
+        order = self.guard.eviction_order(idle)
+        spending = {namespace for namespace in {each.namespace for each in idle} if self.guard.spends(namespace)}
+        if not spending:
+            return order
+        spent = [each for each in order if each.namespace in spending]
+        spent.sort(key=lambda each: self.contents(self.pool.containers[each.id]).gain)
+        least_first = iter(spent)
+        return [next(least_first) if each.namespace in spending else each for each in order]
 
     # -- memory --------------------------------------------------------------------------------------------------------
 
     def estimate_in(self, container: Container, key: ResidentKey) -> int:
         """Bytes that a load is expected to add to a container."""
-        return self.functions.estimate_bytes(key, FROM_NOTHING if is_template(key) else self.source_in(container, key))
+        if is_template(key):
+            size_bytes = self.functions.estimate_bytes(key)
+            if is_function_template(key):
+                library = self.functions[templated_function(key)].template
+                if library is not None and library not in container.residents:
+                    size_bytes += self.functions.estimate_bytes(library)
+            return size_bytes
+        return self.functions.estimate_bytes(key, self.source_in(container, key))
 
     def source_in(self, container: Container, key: FunctionKey) -> Source:
         """What a load of a function in a container would be made from."""
@@ -105,3 +134,18 @@ class Worth(State):
         elif record.own_template is not None:
             template = functions.templates[record.own_template]
             template.profile = template.profile.with_bytes(size_bytes, forked=True)
+
+
+def _cheapest(contents: Contents, lacks_bytes: int, forked_from: Collection[ResidentKey]) -> list[Stand]:
+    """The templates with the least gain per byte that together have `lacks_bytes`, or all of them.
+
+    Those that the function which needs the room is forked from stay.
+    """
+    ending: list[Stand] = []
+    for stand in contents.stands:
+        if lacks_bytes <= 0:
+            break
+        if stand.is_template and stand.key not in forked_from:
+            ending.append(stand)
+            lacks_bytes -= stand.size_bytes
+    return ending

@@ -219,7 +219,9 @@ class Books:
             committed_bytes=sum(book["committed_bytes"] for book in memory),
             used_bytes=sum(book["used_bytes"] for book in memory),
             budget_bytes=sum(book["budget_bytes"] for book in memory),
-            preloads={key: sum(load[key] for load in loads) for key in ("started", "finished", "failed", "hits")},
+            preloads={
+                key: sum(load[key] for load in loads) for key in ("started", "finished", "failed", "hits", "templates")
+            },
         )
 
     def since(self, earlier: Books) -> Books:

@@ -115,7 +115,8 @@ class System(_Part):
     """Line style, which tells the members of a family apart."""
     baseline: Literal["stateless", "fair"] = "fair"
     """What remains of a function after its call: nothing (``stateless``), or its process (``fair``)."""
-    keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
+    keepalive: KeepAliveConfig = Field(default_factory=lambda: KeepAliveConfig(policy="fixed"))
+    """Without a name, it is ``fixed``, unlike in the configuration: the systems of the paper do not spend memory."""
     preload: PreloadConfig = Field(default_factory=PreloadConfig)
     templates: bool = True
     function_templates: bool = False
@@ -129,7 +130,9 @@ class System(_Part):
     @field_validator("keepalive", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        return {"policy": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"policy": value}
+        return {"policy": "fixed", **value} if isinstance(value, dict) else value
 
     @field_validator("preload", mode="before")
     @classmethod

@@ -70,7 +70,7 @@ PROBES = (
     Probe(Setting("kept", retain=True, preload="none", templates=False), (StartKind.PREWARMED, StartKind.WARM)),
     Probe(Setting("templates", retain=True, preload="none", templates=True), (StartKind.TEMPLATED,)),
     Probe(
-        Setting("function-templates", retain=True, preload="none", templates=True, function_templates=True),
+        Setting("function-templates", retain=True, preload="templates", templates=True, function_templates=True),
         (StartKind.FORKED,),
     ),
     Probe(Setting("default", retain=True, preload="opportunistic", templates=True), (StartKind.PRELOADED,)),

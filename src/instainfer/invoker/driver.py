@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..backends.base import Answer, Backend, Call, Clock, Container, ContainerSpec, FunctionSpec, TemplateSpec
@@ -120,11 +120,15 @@ class Invoker:
         spec: FunctionSpec,
         profile: Profile | None = None,
         verdict: Verdict | None = None,
+        called_ago_s: Sequence[float] = (),
     ) -> None:
+        """Make a function known to the node. `called_ago_s` tells how long ago its past calls were, oldest first."""
+        now = self.clock.now()
+        calls = tuple([now - ago_s for ago_s in called_ago_s])
         self._specs[function.key] = replace(spec, fast_init=spec.fast_init and self._fast_init)
         self._complete.pop(function.key, None)
         self._templates.pop(function.template, None)
-        self.feed(FunctionRegistered(self.clock.now(), function, profile, verdict))
+        self.feed(FunctionRegistered(now, function, profile, verdict, calls))
 
     def _spec(self, function: FunctionKey) -> FunctionSpec:
         """What a container is told about a function. The same object as long as nothing in it changes."""

@@ -3,14 +3,15 @@
 ``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
 requests, draining, containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s,
 residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits,
-wasted}, functions: [{function, profile, calls_per_s, load_failure, fit, unfit}], policy_failures: [{role, policy,
-count, last}]}``. `fit` tells whether a function can be forked from a function template; null: that is not known.
-`unfit` says why making one has failed. `policy_failures` are the policies that failed, so that a default answered in
-their place (see `core.guard`).
+wasted, templates}, functions: [{function, profile, calls_per_s, load_failure, fit, unfit}], policy_failures: [{role,
+policy, count, last}]}``. `expires_in_s` is null for a container that is kept until its memory is wanted. `fit` tells
+whether a function can be forked from a function template; null: that is not known. `unfit` says why making one has
+failed. `policy_failures` are the policies that failed, so that a default answered in their place (see `core.guard`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -84,7 +85,7 @@ def _container(books: Books, container: Container, at: float) -> dict[str, Any]:
         "owner": container.owner,
         "running": {"activation": request.activation, "function": request.function} if request is not None else None,
         "idle_s": at - container.idle_since if idle else None,
-        "expires_in_s": container.expires_at - at if idle else None,
+        "expires_in_s": container.expires_at - at if idle and container.expires_at < math.inf else None,
         "residents": [
             {
                 "function": resident.function,

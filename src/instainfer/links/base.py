@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..backends.base import Call, FunctionSpec
@@ -18,11 +18,17 @@ class Link(Protocol):
     name: str
 
     def register(
-        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None
+        self,
+        function: Function,
+        spec: FunctionSpec,
+        profile: Profile | None,
+        verdict: Verdict | None,
+        called_ago_s: Sequence[float] = (),
     ) -> None:
         """Make a function known to the node. This has to be done before it is called.
 
-        `profile` and `verdict` are what is known of it from before.
+        `profile`, `verdict` and `called_ago_s` (how long ago it was called, oldest first) are what is known of it from
+        before.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backends.base import Call, FunctionSpec
@@ -28,9 +28,14 @@ class LocalLink:
         self._cancel_sample = invoker.clock.call_at(self._sampled_at + SAMPLE_S, self._sample)
 
     def register(
-        self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None
+        self,
+        function: Function,
+        spec: FunctionSpec,
+        profile: Profile | None,
+        verdict: Verdict | None,
+        called_ago_s: Sequence[float] = (),
     ) -> None:
-        self.invoker.register(function, spec, profile, verdict)
+        self.invoker.register(function, spec, profile, verdict, called_ago_s)
 
     def unregister(self, function: FunctionKey) -> None:
         self.invoker.unregister(function)

@@ -14,6 +14,7 @@ from .keepalive.by_namespace import ByNamespace
 from .keepalive.fixed import Fixed
 from .keepalive.greedy_dual import GreedyDual
 from .keepalive.histogram import HybridHistogram
+from .keepalive.objective import Objective
 from .keepalive.pagurus import Pagurus
 from .predict.arima import Arima
 from .predict.auto import Auto
@@ -66,19 +67,15 @@ PREDICTORS: Final[Mapping[str, Callable[[Any], Predictor]]] = {
 }
 PRELOADERS: Final[Mapping[str, Callable[[Any], Preloader]]] = {
     "opportunistic": lambda preload: Opportunistic(
-        preload.p_load,
-        preload.p_offload,
-        preload.horizon_s,
-        preload.hysteresis,
-        preload.least_chance,
-        patient=preload.patient,
-        max_residents=preload.max_residents,
+        preload.p_load, preload.processor_price_s, max_residents=preload.max_residents
     ),
+    "templates": lambda preload: Opportunistic(preload.p_load, preload.processor_price_s, residents=False),
     "own": lambda preload: Own(preload.p_load),
     "published": lambda preload: Published(preload.p_load, preload.p_offload),
     "none": lambda preload: NoPreloading(),
 }
 KEEPALIVES: Final[Mapping[str, Callable[[Any], KeepAlive]]] = {
+    "objective": lambda keepalive: Objective(keepalive.memory_price_s),
     "fixed": lambda keepalive: Fixed(keepalive.ttl_s),
     "histogram": _hybrid_histogram,
     "greedy_dual": lambda keepalive: GreedyDual(),

@@ -243,7 +243,7 @@ class _Simulation:
             used_gb_s=sum(world.used_byte_s() for world in self.worlds.values()) / GIB,
             preloads={
                 count: sum(getattr(each.preloads, count) for each in books)
-                for count in ("started", "finished", "failed", "hits")
+                for count in ("started", "finished", "failed", "hits", "templates")
             },
             wall_s=wall_s,
             events=sum(world.events for world in self.worlds.values()),

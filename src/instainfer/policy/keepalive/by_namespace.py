@@ -35,6 +35,9 @@ class ByNamespace:
         """The policy for the containers of a namespace."""
         return self.policies.get(namespace, self.default)
 
+    def spends(self, namespace: str) -> bool:
+        return self.of(namespace).spends(namespace)
+
     def called(self, function: FunctionKey, at: float) -> None:
         self._for(function).called(function, at)
 

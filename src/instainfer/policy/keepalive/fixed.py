@@ -22,6 +22,9 @@ class Fixed(Memoryless):
     def __init__(self, ttl_s: float = 600.0) -> None:
         self.ttl_s = ttl_s
 
+    def spends(self, namespace: str) -> bool:
+        return False
+
     def called(self, function: FunctionKey, at: float) -> None:
         pass
 

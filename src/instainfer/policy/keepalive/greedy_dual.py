@@ -57,6 +57,9 @@ class GreedyDual:
         self._uses: dict[FunctionKey, _FunctionUse] = {}
         self._owners: dict[ContainerId, FunctionKey] = {}
 
+    def spends(self, namespace: str) -> bool:
+        return False
+
     def called(self, function: FunctionKey, at: float) -> None:
         pass
 

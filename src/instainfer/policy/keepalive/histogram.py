@@ -102,6 +102,9 @@ class HybridHistogram:
         self._bins = math.ceil(range_s / bin_s)
         self._idle_times: dict[FunctionKey, _IdleTimes] = {}
 
+    def spends(self, namespace: str) -> bool:
+        return False
+
     def called(self, function: FunctionKey, at: float) -> None:
         times = self._idle_times.get(function)
         if times is None or times.ended_at is None or times.called_since:

@@ -73,6 +73,9 @@ class Pagurus:
         self._makers: dict[ContainerId, FunctionKey] = {}
         """The function that each container was created for, or the latest one that took it when it was not a zygote."""
 
+    def spends(self, namespace: str) -> bool:
+        return False
+
     def called(self, function: FunctionKey, at: float) -> None:
         function_state = self._of(function)
         if at - function_state.period_at >= PERIOD_S:

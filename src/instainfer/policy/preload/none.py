@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...core.ports import FunctionView, NodeView, PreloadPlan
-from ..memoryless import Memoryless
+from ..objective import Valued
 
 
-class NoPreloading(Memoryless):
+class NoPreloading(Valued):
     """Suggests nothing."""
 
     active = False

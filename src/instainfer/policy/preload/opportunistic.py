@@ -1,64 +1,127 @@
-"""The opportunistic pre-loading policy: which residents should each idle container hold? (SoCC 2024, section 4.)
+"""The opportunistic pre-loading policy: what should each idle container hold? (SoCC 2024, section 4.)
 
-*When.* A function becomes a candidate when a call has come with probability P_load, as its forecast says. When no call
-has come until P_offload, the forecast was wrong, and the paper off-loads the resident. Measurements showed that this
-does harm: the memory is idle anyway, and with a window of five calls P_offload comes after about half of the window's
-length, so that the next call is a miss. So by default (``patient``) such a resident stays. Its value falls with its
-rate, until another function that is clearly worth more needs the room. ``patient = False`` gives the rule of the paper,
-and an overdue function is then not loaded again before its next call.
+Idle containers are knapsacks. Residents, function templates and library templates can be put into them;
+`policy.objective` says what each of these is worth. At each opportunity, the policy asks one question: which load gains
+most per byte, and in which container?
 
-*Where.* Idle containers are knapsacks. The weight of a resident is its size in bytes, and its value is the seconds of
-loading that it is expected to save in that container (`valuation`). Functions are placed in the order of their value
-per byte, and may displace residents of clearly lower value (`packing`).
+*Which.* For each function there is one candidate: its function template, where it can have one and the node holds none;
+otherwise one more resident. With a function template, a call finds a process that was forked ahead of it, so a resident
+beside it would gain nothing. A function becomes a candidate when a call has come with probability P_load, as its
+forecast says. In the paper, a resident is off-loaded when no call has come until P_offload. Here it stays, because the
+memory is idle anyway; its gain falls with its rate until something else is worth more.
 
-Templates come last. When no function is to be loaded, idle containers with room get templates of environments of their
-namespace, so that a miss is fast there, too.
+*Where.* A candidate goes to the place where the sum of the gains grows most. Its own gain there depends on its
+neighbours, theirs depends on it, and what it displaces is lost. Of the places with room, `LOOKED_AT` are compared,
+those whose residents are called least.
+
+*Library templates* come last. Function templates and residents bring the one that they are forked from. Where nothing
+is to be loaded, containers with room get more of them, so that a miss is fast there, too.
+
+*New containers.* What finds no place gets a new container, if the keep-alive policy spends memory that nobody uses.
+
+A greedy choice of one load at a time, without any later improvement of the packing, was as good in the paper's
+experiments as a packing that was improved by local search (ADR 22).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Final
 
-from ...core.lifecycle import LOADED, UNLOADING
-from ...core.model import ContainerId, FunctionKey, ResidentKey, is_function_template
+from ...core.lifecycle import LOADED
+from ...core.model import FunctionKey, ResidentKey
 from ...core.ports import (
     ContainerView,
+    Contents,
     FunctionView,
+    Known,
     NodeView,
     PreloadPlan,
-    Remembered,
-    ResidentView,
+    Stand,
+    SuggestCreate,
     SuggestLoad,
 )
-from .improving import improve
-from .overdue import overdue, overdue_at
-from .packing import UNLIMITED, Bin, Item, Packing, Placed, Resident
-from .valuation import (
-    AT_HOME,
-    LOOK_EVERY_S,
-    rate,
-    saves_s,
-    template_s,
+from ..objective import (
+    HORIZON_S,
+    TERM_S,
+    Valued,
+    library_gain,
+    miss_rate,
+    resident_rate,
+    resident_saves_s,
+    template_gain,
+    template_rate,
     until_first_call_s,
-    worth_s,
 )
 
-BIN_VALID_S = 15.0
-"""Seconds for which a `Bin` is used again, as long as nothing changes in its container. Its rates change slowly."""
-ITEM_VALID_S = 3.0
-"""Seconds for which an `Item` is used again, as long as nothing changes. Its rate falls while it is not called."""
+LOOKED_AT: Final = 6
+"""Places that a candidate is compared in."""
+AT_HOME: Final = 8.0
+"""How many times its gain is lost when a function is displaced from the container that keep-alive keeps for it. That
+policy expects its next call there, so a guess about another function has to be clearly better: after a burst, the rates
+of both look high. (Without it, start-up in bursts is 94 ms instead of 62, ADR 22.)"""
+LOOK_AGAIN_S: Final = 10.0
+"""Seconds until everything is looked at again, when there was something to load that no load was left for."""
+LACKS_SHARE: Final = 0.1
+"""Least share of a function's calls that would use one more resident, for that to be a candidate."""
 
 
-class Opportunistic:
-    """The policy.
+@dataclass(slots=True, eq=False)
+class _Candidate:
+    """A resident or a function template that may be loaded."""
 
-    `p_load` and `p_offload` are the probabilities P_load and P_offload. `horizon_s` is the horizon H of values. A load
-    that displaces others must gain more than `hysteresis` times the value that is lost. `least_chance` is the least
-    probability of being called before the neighbours. `max_residents` limits the functions in one container; 0 means
-    no limit.
+    key: ResidentKey
+    function: FunctionView
+    is_template: bool
+    rate: float
+    """Calls per second that would use it."""
+    saves_s: float
+    """Seconds that it saves each of these calls."""
+    gain: float
+    """Its gain without neighbours."""
+    density: float
+    """`gain` per byte."""
+    most_s: float
+    """The most that it is expected to save within `TERM_S`. A resident serves one call; so does a template in a burst,
+    since that call leaves a resident."""
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """An idle container."""
+
+    view: ContainerView
+    contents: Contents
+    holds: set[ResidentKey]
+    """Everything that is there, in any state."""
+    ready: set[ResidentKey]
+    """What is loaded there and not being ended."""
+    room_bytes: int
+    """Bytes that are free now, or soon, without ending anything more."""
+    functions: int
+    """Number of functions that are resident there."""
+
+
+@dataclass(slots=True, eq=False)
+class _Load:
+    """A candidate in a place."""
+
+    candidate: _Candidate
+    place: _Place
+    adds: float
+    """By how much the sum of the gains grows."""
+    size_bytes: int
+    ends: Sequence[Stand]
+
+
+class Opportunistic(Valued):
+    """`p_load` is P_load, and `processor_price_s` the price of a processor second, in seconds of waiting.
+
+    Without `residents`, only function templates are made. `max_residents` limits the functions in one container; 0
+    means no limit.
     """
 
     active = True
@@ -66,336 +129,234 @@ class Opportunistic:
     def __init__(
         self,
         p_load: float = 0.06,
-        p_offload: float = 0.94,
-        horizon_s: float = 10.0,
-        hysteresis: float = 0.2,
-        least_chance: float = 0.05,
+        processor_price_s: float = 0.2,
         *,
-        patient: bool = True,
+        residents: bool = True,
         max_residents: int = 0,
     ) -> None:
         self.p_load = p_load
-        self.p_offload = p_offload
-        self.horizon_s = horizon_s
-        self.hysteresis = hysteresis
-        self.least_chance = least_chance
-        self.patient = patient
-        self.max_residents = max_residents or UNLIMITED
-        self._cached_bins: dict[ContainerId, _CachedBin] = {}
-        self._cached_items: dict[ResidentKey, _CachedItem] = {}
-        self._misses: dict[ResidentKey, float] = {}
-        """Expected misses of each template's functions, from the last thorough plan."""
-        self._templates_s: dict[ResidentKey, float] = {}
-        """Values of templates in seconds, computed from these misses when they were first needed."""
-
-    def worth(self, function: FunctionView, at: float) -> float:
-        return worth_s(function, at)
-
-    def ended(self, container: ContainerId) -> None:
-        self._cached_bins.pop(container, None)
-
-    def forget(self, function: FunctionKey) -> None:
-        self._cached_items.pop(function, None)
-
-    def remembered(self) -> Remembered:
-        return Remembered(self._cached_items.keys(), self._cached_bins.keys())
+        self.processor_price_s = processor_price_s
+        self.residents = residents
+        self.max_residents = max_residents
 
     def plan(self, view: NodeView) -> PreloadPlan:
-        offloads = [] if self.patient else list(overdue(view, self.p_offload))
-        leaving = {(s.container, s.function) for s in offloads}
-        fresh, later = self._items(view.absent, view)
-        waiting, _ = self._items(view.waiting, view)
-        if view.thorough:
-            self._look_thoroughly(view)
-        suggestions: list[SuggestLoad] = []
-        left: list[Item] = []
-        if view.load_slots > 0:
-            suggestions, left = self._pack(view, self._all(view.containers, view, leaving), fresh, waiting)
-            if not suggestions and view.thorough:
-                suggestions = list(self._templates(view))[: view.load_slots]
-        return PreloadPlan(
-            (*offloads, *suggestions),
-            self._next_look(view),
-            tuple([item.key for item in left]),
-            tuple(later),
-        )
+        candidates, later = self._candidates((*view.candidates, *view.waiting), view)
+        waiting = {function.key for function in view.waiting}
+        changed = [_place(container, view) for container in view.containers]
+        others = [_place(container, view) for container in view.others] if view.candidates else []
+        places = sorted([*changed, *others], key=_QUIETEST_FIRST)
+        loads: list[SuggestLoad | SuggestCreate] = []
+        left: list[_Candidate] = []
+        look_again_at: float | None = None
+        for candidate in candidates:
+            load = None
+            if len(loads) >= view.load_slots:
+                if candidate.function.key not in waiting:
+                    look_again_at = view.at + LOOK_AGAIN_S  # it has not been tried anywhere
+            else:
+                load = self._best(candidate, changed if candidate.function.key in waiting else places, view.known)
+            if load is not None and self._is_better_off_alone(load, view):
+                load = None
+            if load is None:
+                left.append(candidate)
+            else:
+                # A place takes one load in each plan, so that what is known of it stays true.
+                places = [place for place in places if place is not load.place]
+                changed = [place for place in changed if place is not load.place]
+                loads.append(_suggest(load))
+        if not loads and self.residents:
+            loads = list(self._library_loads(changed, view.known))[: view.load_slots]
+        new = self._new_container(left, view) if len(loads) < view.load_slots else None
+        suggestions = loads if new is None else [*loads, new]
+        return PreloadPlan(tuple(suggestions), look_again_at, tuple([each.function.key for each in left]), tuple(later))
 
-    def _look_thoroughly(self, view: NodeView) -> None:
-        """Compute what needs a thorough view, and drop cached items and bins that are not in it."""
-        absent = {function.key for function in view.absent}
-        self._cached_items = {key: cached for key, cached in self._cached_items.items() if key in absent}
-        here = {container.id for container in view.containers}
-        self._cached_bins = {id_: cached for id_, cached in self._cached_bins.items() if id_ in here}
-        self._templates_s = {}
-        self._misses = {}
-        for function in view.absent:
-            if function.template is not None:
-                chance = self._cached_item(function, view).chance
-                self._misses[function.template] = self._misses.get(function.template, 0.0) + chance
+    # -- which ---------------------------------------------------------------------------------------------------------
 
-    # -- which functions -----------------------------------------------------------------------------------------------
-
-    def _items(
+    def _candidates(
         self, functions: Iterable[FunctionView], view: NodeView
-    ) -> tuple[list[Item], list[tuple[float, ResidentKey]]]:
-        """The items of functions to load, and the functions that are not due yet, with their due times."""
-        at = view.at
-        items: list[Item] = []
-        later: list[tuple[float, ResidentKey]] = []
+    ) -> tuple[list[_Candidate], list[tuple[float, FunctionKey]]]:
+        """The candidates, most gain per byte first, and functions that are not due yet, with their due times."""
+        due: list[_Candidate] = []
+        later: list[tuple[float, FunctionKey]] = []
         for function in functions:
-            # This is `_cached_item` written out, because every plan asks for many items, and most are cached.
-            cached = self._cached_items.get(function.key)
-            if cached is None or cached.view is not function or at >= cached.until:
-                cached = self._fresh_item(function, view)
-            if at < cached.due_at:
-                if cached.due_at < math.inf:
-                    later.append((cached.due_at, function.key))
-            elif at < cached.fails_at:
-                items.append(cached.item)
-        return items, later
+            candidate = self._candidate(function, view)
+            if candidate is None:
+                continue
+            forecast = function.forecast
+            due_at = -math.inf if forecast is None or candidate.is_template else forecast.due_at(self.p_load)
+            if due_at <= view.at:
+                due.append(candidate)
+            elif due_at < math.inf:
+                later.append((due_at, function.key))
+        due.sort(key=_KEY)
+        due.sort(key=_DENSITY, reverse=True)
+        return due, later
 
-    def _cached_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
-        """The item of a candidate, from the cache if it is still valid."""
-        cached = self._cached_items.get(function.key)
-        if cached is not None and cached.view is function and view.at < cached.until:
-            return cached
-        return self._fresh_item(function, view)
-
-    def _fresh_item(self, function: FunctionView, view: NodeView) -> _CachedItem:
-        each, saves = rate(function, view.at, view.first_rate) * function.lacks, saves_s(function, function.copies)
-        used_s = until_first_call_s(each, self.horizon_s)
-        alone_s = each * saves * used_s
-        item = Item(
-            function.key,
-            function.namespace,
-            each,
-            saves,
-            function.resident_bytes,
-            function.forked_bytes,
-            alone_s,
-            alone_s / (function.resident_bytes or 1),
-            function.template,
-            function.forecast is None,
+    def _candidate(self, function: FunctionView, view: NodeView) -> _Candidate | None:
+        """What may be loaded for a function. None if nothing is worth its processor time, whatever the neighbours."""
+        at = view.at
+        if function.own_copies > 0:
+            return None
+        if function.own_template is not None and not self._is_too_large(function, view.known):
+            rate, gain = template_rate(function, at), template_gain(function, at, 1)
+            most_s = function.own_saves_s * (1.0 + miss_rate(function, at) * TERM_S)
+            if min(gain * TERM_S, most_s) <= self.processor_price_s * function.load_s:
+                return None
+            density = gain / (function.own_bytes or 1)
+            return _Candidate(function.own_template, function, True, rate, function.own_saves_s, gain, density, most_s)
+        if not self.residents or (function.copies > 0 and function.lacks < LACKS_SHARE):
+            return None
+        rate = resident_rate(function, at, view.first_rate) * function.lacks
+        saves_s = resident_saves_s(function, function.copies)
+        gain = rate * saves_s * until_first_call_s(rate, HORIZON_S) / HORIZON_S
+        return _Candidate(
+            function.key, function, False, rate, saves_s, gain, gain / (function.resident_bytes or 1), saves_s
         )
-        forecast = function.forecast
-        if forecast is None:
-            return _CachedItem(function, view.at, item, each * used_s)
-        before = self._cached_items.get(function.key)
-        if before is not None and before.view.forecast is forecast:
-            due_at, fails_at = before.due_at, before.fails_at
-        else:
-            due_at = forecast.due_at(self.p_load)
-            fails_at = math.inf if self.patient else forecast.due_at(self.p_offload)
-        cached = _CachedItem(function, view.at + ITEM_VALID_S, item, each * used_s, due_at, fails_at)
-        self._cached_items[function.key] = cached
-        return cached
 
-    def _next_look(self, view: NodeView) -> float | None:
-        """When the next thorough plan is due even if nothing happens before."""
-        look_at = math.inf
-        if (view.absent or view.waiting) and (view.containers or view.others):
-            look_at = view.at + LOOK_EVERY_S
-        if not self.patient:
-            look_at = min([look_at, *(moment for moment in overdue_at(view, self.p_offload) if moment > view.at)])
-        return look_at if look_at < math.inf else None
+    def _is_too_large(self, function: FunctionView, known: Known) -> bool:
+        """Whether a function template does not fit in the containers of its function. Then a resident may."""
+        limit_bytes = function.memory_bytes or math.inf
+        return self.residents and _template_bytes(function, (), known) > limit_bytes
 
-    # -- which containers ----------------------------------------------------------------------------------------------
+    # -- where ---------------------------------------------------------------------------------------------------------
 
-    def _pack(
-        self, view: NodeView, changed: list[Bin], fresh: list[Item], waiting: list[Item]
-    ) -> tuple[list[SuggestLoad], list[Item]]:
-        """The loads, and the items that found no place, most value per byte first.
-
-        `fresh` items are tried in all bins in view, `waiting` items only in `changed` ones.
-        """
-        others = self._all(view.others, view, set()) if fresh else []
-        packing = Packing([*changed, *others], self.horizon_s, self.hysteresis, self.least_chance)
-        items = _most_per_byte_first([*fresh, *waiting])
-        here_only: set[ResidentKey] = set()
-        changed_ids: set[ContainerId] = set()
-        if others:
-            here_only, changed_ids = {item.key for item in waiting}, {each.id for each in changed}
-        near: list[Bin] | None = None
-        placed: list[Placed] = []
-        left: list[Item] = []
-        for n, item in enumerate(items):
-            if len(placed) >= view.load_slots or not packing.bins:
-                left += items[n:]
+    def _best(self, candidate: _Candidate, places: Iterable[_Place], known: Known) -> _Load | None:
+        best: _Load | None = None
+        tries = LOOKED_AT
+        for place in places:
+            load = self._load(candidate, place, known)
+            if load is None:
+                continue
+            if best is None or load.adds > best.adds:
+                best = load
+            tries -= 1
+            if tries == 0:
                 break
-            bins = packing.bins
-            if item.key in here_only:
-                if near is None:
-                    near = [each for each in bins if each.id in changed_ids]
-                bins = near
-            found = packing.place(item, bins)
-            if found is None:
-                left.append(item)
-            else:
-                placed.append(found)
-                near = None
-        if view.load_slots > 1 and placed:
-            placed, left = self._improved(packing, items, placed, left, view.load_slots)
-        return [self._suggest(each) for each in placed], left
+        return best
 
-    def _improved(
-        self, packing: Packing, items: list[Item], placed: list[Placed], left: list[Item], load_slots: int
-    ) -> tuple[list[Placed], list[Item]]:
-        """Improve the packing when several items were placed at once."""
-        open_bins = {each.id for each in packing.bins}
-        free = [p for p in placed if not p.victims and not p.item.never_called and p.bin.id in open_bins]
-        eager = [item for item in left if not item.never_called]
-        if not (free and eager):
-            return placed, left
-        kept = [each for each in placed if each not in free]
-        better = improve(packing, free, eager)[: load_slots - len(kept)]
-        placed = [*kept, *better]
-        here = {each.item.key for each in placed}
-        return placed, [item for item in items if item.key not in here]
-
-    def _all(
-        self, containers: Iterable[ContainerView], view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]
-    ) -> list[Bin]:
-        """The bins of containers, from the cache if still valid. `leaving` are residents that this plan ends."""
-        if leaving:
-            return [self._new_bin(container, view, leaving) for container in containers]
-        bins: list[Bin] = []
-        for container in containers:
-            cached = self._cached_bins.get(container.id)
-            if cached is None or cached.view is not container or view.at >= cached.until:
-                cached = _CachedBin(self._new_bin(container, view, leaving), container, view.at + BIN_VALID_S)
-                self._cached_bins[container.id] = cached
-            bins.append(cached.bin)
-        return bins
-
-    def _new_bin(self, container: ContainerView, view: NodeView, leaving: set[tuple[ContainerId, ResidentKey]]) -> Bin:
-        at, known = view.at, view.functions
-        room_bytes = container.free_bytes + container.freeing_bytes
-        rates = weight = 0.0
-        functions = 0
-        ready: list[ResidentKey] = []
-        staying: list[tuple[ResidentView, float, float]] = []
-        for resident in container.residents:
-            if resident.state is UNLOADING:
+    def _load(self, candidate: _Candidate, place: _Place, known: Known) -> _Load | None:
+        """The candidate in this place. None if it does not fit, or does not pay."""
+        function, container = candidate.function, place.view
+        if container.namespace != function.namespace or candidate.key in place.holds:
+            return None
+        if container.limit_bytes < function.memory_bytes:
+            return None
+        if 0 < self.max_residents <= place.functions and not candidate.is_template:
+            return None
+        size_bytes = _bytes_in(candidate, place.ready, known)
+        ends: list[Stand] = []
+        lost = ended_rate = ended_weight = 0.0
+        processor_s = function.load_s
+        lacks_bytes = size_bytes - place.room_bytes
+        for stand in place.contents.stands if lacks_bytes > 0 else ():
+            if stand.key in (function.template, function.library):
                 continue
-            if leaving and (container.id, resident.function) in leaving:
-                room_bytes += resident.charged_bytes
-                continue
-            each = saves = 0.0
-            if resident.is_template:
-                if resident.state is LOADED:
-                    ready.append(resident.function)
-            else:
-                functions += 1
-                function = known.get(resident.function)
-                if function is not None and function.forecast is not None:
-                    each = function.forecast.rate(at) * function.needs
-                    saves = saves_s(function, function.copies - 1)
-                    rates += each
-                    weight += each * saves
-            if resident.state is LOADED and not is_function_template(resident.function):
-                staying.append((resident, each, saves))
-        g = until_first_call_s(rates, self.horizon_s)
-        loaded: list[Resident] = []
-        for resident, each, saves in staying:
-            value_s = each * saves * g
-            fixed_s = 0.0
-            if resident.is_template:
-                fixed_s = self._template_s(view, resident.function)
-            elif resident.function == container.owner:
-                fixed_s = (AT_HOME - 1.0) * value_s
-            size_bytes = resident.charged_bytes
-            density = (value_s + fixed_s) / (size_bytes or 1)
-            loaded.append(Resident(resident.function, size_bytes, each, saves, fixed_s, density, resident.is_template))
-        if len(loaded) > 1:
-            loaded.sort(key=_CHEAPEST_BYTE_FIRST)
-        return Bin(
-            container.id,
-            container.namespace,
-            room_bytes,
-            [r.function for r in container.residents],
-            ready,
-            rates,
-            weight,
-            loaded,
-            loaded[0].density if loaded else math.inf,
-            self.max_residents - functions,
-            g,
-        )
+            ends.append(stand)
+            if stand.is_template:
+                lost += stand.gain
+            elif stand.key != function.key:  # beside its template, a resident of the function is hardly missed
+                ended_rate += stand.rate
+                ended_weight += stand.rate * stand.saves_s
+                if stand.key == container.owner:
+                    lost += (AT_HOME - 1.0) * stand.gain
+            processor_s += stand.saves_s  # the time for loading it again
+            lacks_bytes -= stand.size_bytes
+            if lacks_bytes <= 0:
+                break
+        if lacks_bytes > 0 or (ends and function.forecast is None):
+            return None  # a function that was never called takes free room only
+        adds = self._adds(candidate, place.contents, ended_rate, ended_weight) - lost
+        if min(adds * TERM_S, candidate.most_s) <= self.processor_price_s * processor_s:
+            return None
+        return _Load(candidate, place, adds, size_bytes, ends)
 
-    def _template_s(self, view: NodeView, key: ResidentKey) -> float:
-        worth_s = self._templates_s.get(key)
-        if worth_s is None:
-            worth_s = self._templates_s[key] = template_s(view, key, self._misses)
-        return worth_s
+    def _adds(self, candidate: _Candidate, contents: Contents, ended_rate: float, ended_weight: float) -> float:
+        """By how much the gain of a place's functions grows with the candidate, when some of them are ended for it."""
+        now = contents.weight * until_first_call_s(contents.rate, HORIZON_S)
+        rate, weight = max(0.0, contents.rate - ended_rate), max(0.0, contents.weight - ended_weight)
+        if candidate.is_template:
+            return candidate.gain + (weight * until_first_call_s(rate, HORIZON_S) - now) / HORIZON_S
+        if candidate.function.forecast is not None:
+            rate += candidate.rate
+        weight += candidate.rate * candidate.saves_s
+        return (weight * until_first_call_s(rate, HORIZON_S) - now) / HORIZON_S
 
-    # -- templates -----------------------------------------------------------------------------------------------------
-
-    def _templates(self, view: NodeView) -> Iterable[SuggestLoad]:
-        """Loads of templates, the most valuable first: each template at most once, and at most one in a container."""
-        worth = {key: self._template_s(view, key) for key in view.templates}
-        taken: set[ContainerId] = set()
-        for key in sorted(worth, key=lambda k: (-worth[k], k)):
-            template = view.templates[key]
-            for container in view.containers:
-                if container.namespace != template.namespace or container.free_bytes < template.resident_bytes:
+    def _library_loads(self, places: Iterable[_Place], known: Known) -> Iterable[SuggestLoad | SuggestCreate]:
+        """Library templates for places with room, each place's most useful one."""
+        libraries = list(known.templates.values())
+        begun: set[ResidentKey] = set()
+        for place in places:
+            best, gain = None, 0.0
+            for library in libraries:
+                if library.namespace != place.view.namespace or library.key in place.holds or library.key in begun:
                     continue
-                if container.id not in taken and all(r.function != key for r in container.residents):
-                    taken.add(container.id)
-                    reason = f"a miss here would import for {template.library_s:.2f} s"
-                    yield SuggestLoad(container.id, key, template.resident_bytes, worth[key], (), reason)
-                    break
+                adds = library_gain(library, library.copies + 1)
+                pays = adds * TERM_S > self.processor_price_s * library.library_s
+                if pays and adds > gain and library.resident_bytes <= place.view.free_bytes:
+                    best, gain = library, adds
+            if best is not None:
+                begun.add(best.key)
+                reason = f"a miss here would import for {best.library_s:.2f} s"
+                yield SuggestLoad(place.view.id, best.key, best.resident_bytes, gain * TERM_S, (), reason)
 
-    # -- reasons -------------------------------------------------------------------------------------------------------
-
-    def _suggest(self, placed: Placed) -> SuggestLoad:
-        item = placed.item
-        if item.never_called:
-            why = "never called yet, memory is idle"
-        else:
-            why = f"P(used within {self.horizon_s:g} s) = {placed.chance:.2f}, saves {item.saves_s:.2f} s"
-        if placed.victims:
-            why += f"; displaces {', '.join(v.key for v in placed.victims)} worth {placed.lost_s:.2f} s"
-        return SuggestLoad(
-            placed.bin.id,
-            item.key,
-            item.bytes_in(placed.bin),
-            placed.chance * item.saves_s,
-            tuple(v.key for v in placed.victims),
-            why,
+    def _is_better_off_alone(self, load: _Load, view: NodeView) -> bool:
+        """Whether a new container is worth its making: there the candidate displaces nothing and has no neighbours."""
+        lost = load.candidate.gain - load.adds
+        return lost * TERM_S > self.processor_price_s * load.candidate.function.load_s and _fits_in_spare(
+            load.candidate, view
         )
 
-
-_CHEAPEST_BYTE_FIRST = attrgetter("density", "key")
-_KEY = attrgetter("key")
-_DENSITY = attrgetter("density")
-
-
-def _most_per_byte_first(items: list[Item]) -> list[Item]:
-    """Sort items in place, and return them. Equal ones are sorted by key."""
-    items.sort(key=_KEY)
-    items.sort(key=_DENSITY, reverse=True)
-    return items
+    def _new_container(self, left: Iterable[_Candidate], view: NodeView) -> SuggestCreate | None:
+        """A new container for the first candidate that found no place, and that fits in the spare memory."""
+        for candidate in left:
+            pays = candidate.gain * TERM_S > self.processor_price_s * candidate.function.load_s
+            if pays and _fits_in_spare(candidate, view):
+                return SuggestCreate(candidate.function.key, f"there is no place for {candidate.key}")
+        return None
 
 
-@dataclass(slots=True, eq=False)
-class _CachedItem:
-    """The item of a candidate. It is valid until `until`, as long as the function has the same view."""
-
-    view: FunctionView
-    until: float
-    item: Item
-    chance: float
-    """Probability of a call within the horizon."""
-    due_at: float = -math.inf
-    """When it may be loaded at the earliest (P_load)."""
-    fails_at: float = math.inf
-    """When it is overdue and no longer loaded (P_offload)."""
+def _place(container: ContainerView, view: NodeView) -> _Place:
+    residents = container.residents
+    ready = {each.function for each in residents if each.state is LOADED}
+    holds = {each.function for each in residents}
+    room_bytes = container.free_bytes + container.freeing_bytes
+    functions = sum(not each.is_template for each in residents)
+    return _Place(container, view.contents(container), holds, ready, room_bytes, functions)
 
 
-@dataclass(slots=True, eq=False)
-class _CachedBin:
-    """The bin of a container. It is valid until `until`, as long as the container has the same view."""
+def _fits_in_spare(candidate: _Candidate, view: NodeView) -> bool:
+    """Whether a container may be created for a candidate, and has room for it."""
+    function = candidate.function
+    if _bytes_in(candidate, (), view.known) > function.memory_bytes:
+        return False
+    return function.memory_bytes <= view.spare_bytes and view.spends(function.namespace)
 
-    bin: Bin
-    view: ContainerView
-    until: float
+
+def _bytes_in(candidate: _Candidate, ready: Collection[ResidentKey], known: Known) -> int:
+    """Size of a candidate where `ready` is loaded, with the library template that it brings there."""
+    function = candidate.function
+    if candidate.is_template:
+        return _template_bytes(function, ready, known)
+    return function.forked_bytes if function.template in ready else function.resident_bytes
+
+
+def _template_bytes(function: FunctionView, ready: Collection[ResidentKey], known: Known) -> int:
+    library = None if function.library in ready else known.templates.get(function.library or "")
+    return function.own_bytes + (0 if library is None else library.resident_bytes)
+
+
+def _suggest(load: _Load) -> SuggestLoad:
+    candidate = load.candidate
+    if candidate.function.forecast is None:
+        why = "never called yet, memory is idle"
+    else:
+        why = f"{candidate.rate * 60:.2g} calls a minute would use it, saves {candidate.saves_s:.2f} s"
+    if load.ends:
+        why += f"; displaces {', '.join(stand.key for stand in load.ends)}"
+    ends = tuple([stand.key for stand in load.ends])
+    return SuggestLoad(load.place.view.id, candidate.key, load.size_bytes, load.adds * TERM_S, ends, why)
+
+
+_KEY: Final = attrgetter("key")
+_DENSITY: Final = attrgetter("density")
+_QUIETEST_FIRST: Final = attrgetter("contents.rate", "view.id")

@@ -11,20 +11,17 @@ import math
 from ...core.lifecycle import LOADED, UNLOADING
 from ...core.model import is_template
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
-from ..memoryless import Memoryless
-from .valuation import LOOK_EVERY_S, worth_s
+from ..objective import Valued
+from .overdue import LOOK_EVERY_S
 
 
-class Own(Memoryless):
+class Own(Valued):
     """`p_load` is the probability of a call at which a function is due."""
 
     active = True
 
     def __init__(self, p_load: float = 0.06) -> None:
         self.p_load = p_load
-
-    def worth(self, function: FunctionView, at: float) -> float:
-        return worth_s(function, at)
 
     def plan(self, view: NodeView) -> PreloadPlan:
         loads: list[SuggestLoad] = []
@@ -43,7 +40,7 @@ class Own(Memoryless):
         return PreloadPlan(tuple(loads), min((when for when in later if when < math.inf), default=None))
 
     def _wanted(self, container: ContainerView, view: NodeView) -> FunctionView | None:
-        function = view.functions.get(container.owner) if container.owner is not None else None
+        function = view.known.functions.get(container.owner) if container.owner is not None else None
         if function is None or any(r.function == function.key for r in container.residents):
             return None
         others = any(not is_template(r.function) and r.state is not UNLOADING for r in container.residents)

@@ -30,15 +30,14 @@ from typing import Final
 from ...core.lifecycle import LOADED
 from ...core.model import ResidentKey
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, ResidentView, SuggestLoad
-from ..memoryless import Memoryless
-from .overdue import overdue, overdue_at
-from .valuation import LOOK_EVERY_S
+from ..objective import Valued
+from .overdue import LOOK_EVERY_S, overdue, overdue_at
 
 HORIZON_S: Final = 60.0
 """Seconds within which a call counts for the value; the number is that of the published code."""
 
 
-class Published(Memoryless):
+class Published(Valued):
     """`p_load` and `p_offload` are the probabilities P_load and P_offload."""
 
     active = True
@@ -54,7 +53,7 @@ class Published(Memoryless):
         offloads = tuple(overdue(view, self.p_offload))
         leaving = {(each.container, each.function) for each in offloads}
         places = [self._place(container, view, leaving) for container in (*view.containers, *view.others)]
-        wanted, later = self._wanted((*view.absent, *view.waiting), view.at)
+        wanted, later = self._wanted((*view.candidates, *view.waiting), view.at)
         loads: list[SuggestLoad] = []
         left: list[ResidentKey] = []
         for function in wanted:
@@ -94,7 +93,7 @@ class Published(Memoryless):
             if (container.id, resident.function) in leaving:
                 room_bytes += resident.charged_bytes
             elif resident.state is LOADED and not resident.is_template:
-                function = view.functions.get(resident.function)
+                function = view.known.functions.get(resident.function)
                 loaded.append((0.0 if function is None else self.worth(function, view.at), resident))
         loaded.sort(key=lambda each: (each[0], each[1].function))
         return _Place(container, room_bytes, loaded)

@@ -1,0 +1,172 @@
+"""What everything in a node's memory is worth: expected seconds of waiting that it saves.
+
+A *resident* saves the next call of its function a load, if that call comes before a call of another function in the
+same container, which ends the resident. A *template* saves each call that finds no resident, for as long as it stands.
+Both are compared by their gain, in seconds of waiting that are saved per second:
+
+    gain = calls per second that use it x seconds saved for each.
+
+*Rates.* A resident serves the next call, so its rate is that of the forecast, which follows the latest calls. A
+template stands for long, so its rate is the mean over all misses that are remembered.
+
+*Neighbours.* Let Lambda be the rate of all functions resident in a container, and H a horizon. Of H seconds, a resident
+is expected to stand for g(Lambda) = (1 - exp(-Lambda H)) / Lambda, because a call of any of them ends the others.
+
+*Price.* A load takes processor time. It is made only if the waiting that it saves within `TERM_S` is worth more than
+that time at its price (`processor_price_s`): the seconds of waiting that a second of loading may cost. So nothing is
+loaded either that would displace what is worth nearly as much.
+
+*Several residents of one function* serve calls that overlap. The last of them is useful only for calls that find all
+others in use; `core.concurrency` counts their share. Without it, these calls would wait for one of the other residents,
+or for a load if that takes less time.
+
+Worked example. ResNet-50 loads in 2 s and is called once a minute; H = 10 s. Alone in a container, it is expected to
+stand for 9.2 of 10 s and gains 2 / 60 x 0.92 = 0.031 s per second. Beside a function that is called every five seconds,
+it stands for 4.1 of 10 s and gains 0.014.
+
+Sources. The value of a resident is that of SoCC 2024, section 4.2, P(called within a horizon) x load seconds, with the
+neighbours added. The gain per byte as the order of what to keep is that of the greedy algorithm for knapsacks (Dantzig,
+"Discrete-Variable Extremum Problems", 1957).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from ..core.lifecycle import LOADED, UNLOADING
+from ..core.model import ResidentKey, is_function_template, templated_function
+from ..core.ports import ContainerView, Contents, FunctionView, Known, Stand, TemplateView
+from ..core.rates import mean_rate
+
+HORIZON_S: Final = 10.0
+"""H for what is planned: the next plan can put back what a call has ended. (Measured, ADR 22.)"""
+LOSS_HORIZON_S: Final = 60.0
+"""H for residents that a call ends when it takes their container: nobody has planned yet to put them back."""
+TERM_S: Final = 6000.0
+"""Seconds within which what is loaded has to pay for its processor time."""
+WAIT_RUNS: Final = 2.0
+"""Mean number of running calls that a call waits for when it finds all residents in use. It is more than 1 because the
+calls of a burst wait behind each other."""
+
+
+def until_first_call_s(rate_per_s: float, horizon_s: float) -> float:
+    """g(Lambda): the mean number of seconds until the first call, at most the horizon."""
+    if rate_per_s <= 0.0:
+        return horizon_s
+    return -math.expm1(-rate_per_s * horizon_s) / rate_per_s
+
+
+def resident_rate(function: FunctionView, at: float, first_rate: float = 0.0) -> float:
+    """Expected calls per second of a function. `first_rate` if it was never called."""
+    return first_rate if function.forecast is None else function.forecast.rate(at)
+
+
+def resident_saves_s(function: FunctionView, others: int) -> float:
+    """Seconds that one more resident saves a call that finds the `others` residents of its function in use."""
+    return function.load_s if others <= 0 else min(function.load_s, WAIT_RUNS * function.busy_s)
+
+
+def resident_worth_s(function: FunctionView, at: float) -> float:
+    """Expected seconds that the last resident of a function saves within `LOSS_HORIZON_S`, without neighbours."""
+    rate = resident_rate(function, at) * function.needs
+    return rate * resident_saves_s(function, function.copies - 1) * until_first_call_s(rate, LOSS_HORIZON_S)
+
+
+def miss_rate(function: FunctionView, at: float) -> float:
+    """Mean rate of the calls that find no resident of a function."""
+    return mean_rate(function.misses, function.missed_since, at)
+
+
+def template_rate(function: FunctionView, at: float) -> float:
+    """Expected calls per second that find no resident of a function, now."""
+    rate = miss_rate(function, at)
+    if function.copies == 0 and function.forecast is not None:
+        return max(rate, function.forecast.rate(at))  # the next call will find none
+    return rate
+
+
+def template_gain(function: FunctionView, at: float, copies: int) -> float:
+    """Gain of one of `copies` function templates."""
+    return template_rate(function, at) * function.own_saves_s / copies
+
+
+def library_gain(template: TemplateView, copies: int) -> float:
+    """Gain of one of `copies` library templates."""
+    return template.misses_per_s * template.library_s / copies
+
+
+class Valued:
+    """Says what everything in a container is worth. The base class of the pre-loading policies."""
+
+    processor_price_s: float = 0.2
+    """Seconds of waiting that a second of loading may cost."""
+
+    def worth(self, function: FunctionView, at: float) -> float:
+        return resident_worth_s(function, at)
+
+    def contents(self, container: ContainerView, known: Known, at: float) -> Contents:
+        functions = known.functions
+        stands: list[Stand] = []
+        residents: list[tuple[ResidentKey, int, float, float]] = []
+        rate = weight = loss_s = 0.0
+        libraries: set[ResidentKey | None] = set()
+        """Library templates that function templates there share their memory with, or that a load needs. They stay."""
+        for resident in container.residents:
+            key, size_bytes = resident.function, resident.charged_bytes
+            if resident.state is UNLOADING:
+                continue
+            if not resident.is_template:
+                each = saves_s = 0.0
+                function = functions.get(key)
+                if function is not None:
+                    loss_s += self.worth(function, at)
+                    each = resident_rate(function, at) * function.needs
+                    saves_s = resident_saves_s(function, function.copies - 1)
+                    rate += each
+                    weight += each * saves_s
+                if resident.state is LOADED:
+                    residents.append((key, size_bytes, each, saves_s))
+                elif function is not None:
+                    libraries.add(function.library)
+            elif is_function_template(key):
+                function = functions.get(templated_function(key))
+                if function is not None:
+                    libraries.add(function.library)
+                    gain = template_gain(function, at, max(1, function.own_copies))
+                    if resident.state is LOADED:
+                        stands.append(self._template(key, size_bytes, gain, function.own_saves_s))
+        g = until_first_call_s(rate, HORIZON_S) / HORIZON_S
+        stands += [
+            Stand(key, size, each * saves_s * g, False, 0.0, each, saves_s) for key, size, each, saves_s in residents
+        ]
+        stands += self._libraries(container, known.templates, libraries)
+        stands.sort(key=_by_density)
+        return Contents(tuple(stands), rate, weight, loss_s)
+
+    def _template(self, key: ResidentKey, size_bytes: int, gain: float, saves_s: float) -> Stand:
+        return Stand(
+            key, size_bytes, gain, True, gain * LOSS_HORIZON_S + self.processor_price_s * saves_s, 0.0, saves_s
+        )
+
+    def _libraries(
+        self, container: ContainerView, templates: Mapping[ResidentKey, TemplateView], needed: set[ResidentKey | None]
+    ) -> list[Stand]:
+        """The library templates in a container that no function template there needs."""
+        stands = []
+        for resident in container.residents:
+            key = resident.function
+            if not resident.is_template or is_function_template(key) or resident.state is not LOADED:
+                continue
+            if key in needed:
+                continue
+            template = templates.get(key)
+            gain = 0.0 if template is None else library_gain(template, max(1, template.copies))
+            saves_s = 0.0 if template is None else template.library_s
+            stands.append(self._template(key, resident.charged_bytes, gain, saves_s))
+        return stands
+
+
+def _by_density(stand: Stand) -> tuple[float, ResidentKey]:
+    return stand.density, stand.key
