@@ -270,7 +270,7 @@ def test_an_error_of_the_functions_own(platform: Platform) -> None:
 
 
 def test_a_container_that_cannot_start(tmp_path: Path) -> None:
-    with running(tmp_path) as platform:
+    with running(tmp_path, "--preload", "none") as platform:  # its first call starts the first container
         platform.put("good", HELLO)
         scratch = platform.home / "containers"
         scratch.write_text("a file where the folder should be")
@@ -289,7 +289,7 @@ def test_a_container_that_cannot_start(tmp_path: Path) -> None:
 
 
 def test_an_environment_whose_python_was_removed(tmp_path: Path) -> None:
-    with running(tmp_path) as platform:
+    with running(tmp_path, "--preload", "none") as platform:  # its first call starts the first container
         platform.deploy("good", {"handler.py": HELLO})
         (environment,) = (platform.home / "cache" / "environments").glob("env-*")
         shutil.rmtree(environment / "bin")
