@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.views import AT, LIBRARY_MIB, TEMPLATE, container, exactly, function, library, node, resident
 
@@ -62,6 +62,8 @@ def test_the_worked_example() -> None:
 # -- residents -----------------------------------------------------------------------------------------------------
 
 
+@example(rate=5e-324, more=0.0, horizon_s=0.5)
+@example(rate=5e-324, more=0.125, horizon_s=2.5)
 @given(rate=st.floats(0.0, 1e3), more=st.floats(0.0, 1e3), horizon_s=st.floats(0.1, 1e5))
 def test_the_time_until_the_first_call_falls_from_the_horizon_with_the_rate(
     rate: float, more: float, horizon_s: float

@@ -53,8 +53,8 @@ calls of a burst wait behind each other."""
 
 def until_first_call_s(rate_per_s: float, horizon_s: float) -> float:
     """g(Lambda): the mean number of seconds until the first call, at most the horizon."""
-    if rate_per_s <= 0.0:
-        return horizon_s
+    if rate_per_s * horizon_s < 1e-12:
+        return horizon_s  # the quotient of such small numbers would be 0, or anything
     return -math.expm1(-rate_per_s * horizon_s) / rate_per_s
 
 
