@@ -360,7 +360,8 @@ def test_a_suggestion_that_names_nothing_that_is_there_is_rejected(suggestion: S
     assert node.serve(0.0, "node-c1", "a1", A).failure is None
     none(node.advance(5.0), d.Load, d.Offload, d.StartContainer, d.StopContainer)
     notes = [note for entry in node.node.story for note in entry.notes]
-    assert any(note.startswith(f"{suggestion.function}: no") for note in notes)
+    where = "" if isinstance(suggestion, SuggestCreate) else f" in {suggestion.container}"
+    assert any(note.startswith(f"{suggestion.function}{where}: no") for note in notes)
 
 
 def test_a_plain_forecast_is_that_of_independent_calls() -> None:

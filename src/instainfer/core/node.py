@@ -99,7 +99,8 @@ class NodeState(Reports):
             books.retry_queue = False
             if books.queue:
                 drain_queue(books)
-        _begin_loads(books)
+        if books.opportunity and books.guard.preloading_active and loads_may_begin(books):
+            preload(books)
         if (when := books.timers.ask()) is not None:
             books.out.append(WakeAt(when))
         self.story.append(event, books.out, books.notes)
@@ -217,9 +218,3 @@ class NodeState(Reports):
     def check(self) -> None:
         """Raise `InternalError` unless all books agree and each accepted request is in exactly one place."""
         check(self.books)
-
-
-def _begin_loads(books: Books) -> None:
-    """Begin the loads that no call asks for, as far as calls allow: pre-loads, then function templates."""
-    if books.opportunity and books.guard.preloading_active and loads_may_begin(books):
-        preload(books)

@@ -54,7 +54,8 @@ def preload(books: Books) -> None:
             if rejection is not None and (function := _function_of(suggestion.function)) is not None:
                 put_off.append(function)
         if rejection is not None:
-            books.notes.append(f"{suggestion.function}: {rejection}")
+            where = "" if isinstance(suggestion, SuggestCreate) else f" in {suggestion.container}"
+            books.notes.append(f"{suggestion.function}{where}: {rejection}")
     books.plan_scope.note_plan(scope, plan, put_off)
     books.timers.plan_at = books.plan_scope.thorough_at
     for when, key in plan.later:

@@ -45,7 +45,6 @@ NEEDS_MORE_SHARE = 0.1
 #: How many misses are remembered of each function and of each template.
 MISSES = 64
 
-
 #: What forking a resident from a function template is assumed to take, and to add in memory, until one was measured.
 GUESS_FORK_S, GUESS_FORKED_BYTES = 0.005, 8 * MIB
 

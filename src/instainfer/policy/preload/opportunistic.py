@@ -6,7 +6,7 @@ most per byte, and in which container?
 
 *Which.* For each function there is one candidate: its function template, where it can have one and the node holds none;
 otherwise one more resident. With a function template, a call finds a process that was forked ahead of it, so a resident
-beside it would gain nothing. A function becomes a candidate when a call has come with probability P_load, as its
+beside it would gain nothing. A resident is loaded once a call has come with probability P_load, as its function's
 forecast says. In the paper, a resident is off-loaded when no call has come until P_offload. Here it stays, because the
 memory is idle anyway; its gain falls with its rate until something else is worth more.
 
@@ -44,6 +44,7 @@ from ...core.ports import (
     SuggestCreate,
     SuggestLoad,
 )
+from ...core.registry import NEEDS_MORE_SHARE
 from ..objective import (
     HORIZON_S,
     TERM_S,
@@ -65,8 +66,6 @@ policy expects its next call there, so a guess about another function has to be 
 of both look high. (Without it, start-up in bursts is 94 ms instead of 62, ADR 22.)"""
 LOOK_AGAIN_S: Final = 10.0
 """Seconds until everything is looked at again, when there was something to load that no load was left for."""
-LACKS_SHARE: Final = 0.1
-"""Least share of a function's calls that would use one more resident, for that to be a candidate."""
 
 
 @dataclass(slots=True, eq=False)
@@ -204,7 +203,7 @@ class Opportunistic(Valued):
                 return None
             density = gain / (function.own_bytes or 1)
             return _Candidate(function.own_template, function, True, rate, function.own_saves_s, gain, density, most_s)
-        if not self.residents or (function.copies > 0 and function.lacks < LACKS_SHARE):
+        if not self.residents or (function.copies > 0 and function.lacks < NEEDS_MORE_SHARE):
             return None
         rate = resident_rate(function, at, view.first_rate) * function.lacks
         saves_s = resident_saves_s(function, function.copies)
@@ -301,10 +300,9 @@ class Opportunistic(Valued):
 
     def _is_better_off_alone(self, load: _Load, view: NodeView) -> bool:
         """Whether a new container is worth its making: there the candidate displaces nothing and has no neighbours."""
-        lost = load.candidate.gain - load.adds
-        return lost * TERM_S > self.processor_price_s * load.candidate.function.load_s and _fits_in_spare(
-            load.candidate, view
-        )
+        candidate = load.candidate
+        pays = (candidate.gain - load.adds) * TERM_S > self.processor_price_s * candidate.function.load_s
+        return pays and _fits_in_spare(candidate, view)
 
     def _new_container(self, left: Iterable[_Candidate], view: NodeView) -> SuggestCreate | None:
         """A new container for the first candidate that found no place, and that fits in the spare memory."""
