@@ -195,6 +195,10 @@ class Client:
         """All functions of the namespace with what is known of them: costs, and whether they can be forked."""
         return self._array("GET", f"{_NATIVE}/functions")
 
+    def why(self, name: str) -> Json:
+        """Why a function is loaded or not: what each node expects of it, holds of it, and decided on it lately."""
+        return self._object("GET", f"{_NATIVE}/functions/{quote(name)}/why", needs="nodes")
+
     def has_blob(self, digest: str) -> bool:
         response, body = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
         if response.status_code == httpx2.codes.NOT_FOUND:

@@ -78,20 +78,20 @@ def test_where_others_wait_already_more_containers_are_what_is_needed() -> None:
     only(node.call(10.1, "c1", C), d.StartContainer)
 
 
-def test_it_waits_only_instead_of_a_new_container() -> None:
-    node = with_template(budget_mib=1024)
-    node.tell(e.FunctionRegistered(3.0, OTHER))
-    books = node.node.books
-    books.functions[A].profile = books.functions[A].profile.with_load(0.0, 500.0, 20 * MIB, forked=True)
-    only(node.call(5.0, "o1", OTHER.key), d.StartContainer)
-    node.started(5.4, "node-c2")
-    made(node, 6.4, "node-c2", key=OTHER.template)
-    forked(node, 6.5, "node-c2", OTHER.key)
-    node.ran(6.6, "node-c2", "o1", mib=20)
-    books.functions[A].profile = replace(books.functions[A].profile, model_s=0.05)
-    node.call(20.0, "a2", A)
-    # Memory is full: it takes the other idle container, which is there anyway.
-    assert only(node.call(20.1, "b1", B), d.Run).container == "node-c2"
+@pytest.mark.parametrize(("compute_s", "takes"), [(0.3, None), (30.0, "node-c2")])
+def test_without_memory_it_waits_if_taking_the_container_of_another_costs_more(
+    compute_s: float, takes: str | None
+) -> None:
+    node = with_template(compute_s=compute_s, budget_mib=1024)
+    node.tell(e.FunctionRegistered(32.0, OTHER))
+    only(node.call(32.0, "o1", OTHER.key), d.StartContainer)
+    node.started(32.4, "node-c2")
+    made(node, 33.4, "node-c2", key=OTHER.template)
+    forked(node, 33.5, "node-c2", OTHER.key)
+    node.ran(33.6, "node-c2", "o1", mib=20)
+    only(node.call(50.0, "a2", A), d.Run)
+    decisions = node.call(50.1, "b1", B)
+    assert [each.container for each in decisions if isinstance(each, d.Run)] == ([takes] if takes else [])
 
 
 def test_it_waits_no_longer_than_the_alternative_takes_when_the_expectation_was_wrong() -> None:
@@ -236,7 +236,7 @@ def test_what_a_function_is_forked_from_is_no_loss_to_it() -> None:
     container = books.pool.containers["node-c1"]
     needs_bytes = 400 * MIB
     assert books.takeover_loss_s(container, needs_bytes, (beside.template,)) == 0.0
-    assert books.takeover_loss_s(container, needs_bytes) > 0.0
+    assert books.takeover_loss_s(container, needs_bytes, ()) > 0.0
 
 
 def test_a_template_that_is_being_ended_is_nothing_to_lose() -> None:
@@ -244,9 +244,9 @@ def test_a_template_that_is_being_ended_is_nothing_to_lose() -> None:
     books = node.node.books
     container = books.pool.containers["node-c1"]
     node.tell(e.ResidentGone(2.5, "node-c1", A, Failure(FailureKind.CRASHED, "killed")))
-    assert books.takeover_loss_s(container, 500 * MIB) > 0.0
+    assert books.takeover_loss_s(container, 500 * MIB, ()) > 0.0
     assert only(node.tell(e.FunctionRegistered(3.0, function("t/new@1"))), d.Offload).function == T
-    assert books.takeover_loss_s(container, 500 * MIB) == 0.0
+    assert books.takeover_loss_s(container, 500 * MIB, ()) == 0.0
 
 
 def test_how_much_a_template_is_needed_follows_its_misses() -> None:

@@ -28,6 +28,7 @@ from . import (
     status,
     trace,
     up,
+    why,
 )
 from .exit_codes import EPILOG, ExitCode, exit_code_of
 from .output import complain
@@ -98,6 +99,7 @@ app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
 app.command(name="activations")(activations.activations)
 app.command()(status.status)
+app.command()(why.why)
 app.command()(clean.clean)
 app.command()(replay.replay)
 app.command()(demo.demo)

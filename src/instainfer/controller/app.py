@@ -215,6 +215,7 @@ class Controller:
             content=self._rooms.content,
             environments=self._rooms.environments,
             status=self.status,
+            explain=self._driver.explain,
             forks=self.config.node.function_templates and self.config.node.retain,
             max_body_bytes=server.max_body_bytes,
         )

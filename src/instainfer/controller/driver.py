@@ -67,7 +67,7 @@ class ClusterDriver:
     def join(self, link: Link) -> None:
         """Add a node. It first receives all functions, and then gets calls."""
         for known in self._registrations.values():
-            link.register(known.function, known.spec, known.profile, known.verdict)
+            link.register(known.function, known.spec, known.profile, known.verdict, known.called_ago_s)
         self._links[link.name] = link
         self._state.handle(NodeJoined(self._now(), link.name))
 
@@ -144,6 +144,11 @@ class ClusterDriver:
         if not self._state.routing_failures:
             return None
         return {"count": self._state.routing_failures, "last": self._state.routing_failure}
+
+    def explain(self, function: FunctionKey) -> list[Mapping[str, Any]]:
+        """What each node that knows a function says of why it is loaded there or not."""
+        told = [link.explain(function) for link in self._links.values()]
+        return [each for each in told if each is not None]
 
     def snapshots(self) -> list[Mapping[str, Any]]:
         return [link.snapshot() for link in self._links.values()]

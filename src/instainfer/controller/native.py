@@ -4,13 +4,14 @@
 ``POST environments``          build an environment ahead of its function; progress comes as one JSON object a line
 ``GET status``                 the state of the platform, its nodes and containers
 ``GET functions``              the caller's functions, with the description the nodes have and the measured profile
+``GET functions/{name}/why``   why a function is loaded or not: what each node expects, holds and decided lately
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
@@ -52,7 +53,8 @@ _decode_wanted = msgspec.json.Decoder(_Wanted).decode
 
 
 class Native:
-    """The handlers of the routes that `routes` lists. `status` returns the answer to ``GET status``.
+    """The handlers of the routes that `routes` lists. `status` returns the answer to ``GET status``, and
+    `explain` what each node says of a function.
 
     `forks` tells whether functions are forked at all.
     """
@@ -67,6 +69,7 @@ class Native:
         content: ContentStore,
         environments: EnvironmentMaker,
         status: Callable[[], dict[str, Any]],
+        explain: Callable[[FunctionKey], list[Mapping[str, Any]]],
         forks: bool,
         max_body_bytes: int,
     ) -> None:
@@ -77,6 +80,7 @@ class Native:
         self._content = content
         self._environments = environments
         self._status = status
+        self._explain = explain
         self._forks = forks
         self._max_body_bytes = max_body_bytes
 
@@ -91,6 +95,7 @@ class Native:
                 own("POST", "environments", self.make_environment),
                 own("GET", "status", self.get_status),
                 own("GET", "functions", self.list_functions),
+                own("GET", "functions/{name}/why", self.explain_function),
             ]
         )
 
@@ -137,6 +142,12 @@ class Native:
                 }
             )
         return json_response(functions)
+
+    async def explain_function(self, request: Request, caller: Identity) -> Response:
+        name = unquote(request.path_params["name"])
+        deployed = self._catalog.get(caller.namespace, name)
+        nodes = self._explain(deployed.action.key)
+        return json_response({"name": name, "version": deployed.action.version, "nodes": nodes})
 
     def _forked(self, key: FunctionKey, registration: Registration | None) -> dict[str, Any]:
         """Whether a function can be forked from a process that has loaded it, and if not, why."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..core.model import Failure, FailureKind, Phases, StartKind
+from ..core.model import Failure, FailureKind, Option, Phases, StartKind
 from ..links.base import Outcome
 from .queries import ActivationSummary
 from .records import (
@@ -200,10 +200,24 @@ def _annotations(outcome: Outcome, action: Action, phases: Phases) -> list[dict[
         annotations.append({"key": "startKind", "value": outcome.start_kind})
     if outcome.container:
         annotations.append({"key": "container", "value": outcome.container})
+    if outcome.options:
+        annotations.append({"key": "options", "value": [_option(option) for option in outcome.options]})
     if failure is not None:
         cause = {"kind": failure.kind, "message": printable(failure.message)}
         annotations.append({"key": "failure", "value": cause})
     return annotations
+
+
+def _option(option: Option) -> dict[str, Any]:
+    told = {
+        "action": option.action,
+        "container": option.container,
+        "startKind": option.start_kind,
+        "start_s": round(option.start_s, 6),
+        "lost_s": round(option.lost_s, 6),
+        "stops": option.stops,
+    }
+    return {key: value for key, value in told.items() if value not in (None, ())}
 
 
 def _annotations_at_start(action: Action, wait_ms: int = 0) -> list[dict[str, Any]]:

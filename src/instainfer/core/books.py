@@ -133,7 +133,15 @@ class Books(Residents):
             raise InternalError(f"{request.activation} has an answer and never had a container")
         phases = request.phases(self.at, compute_s)
         self.out.append(
-            Reply(request.activation, request.function, request.container, request.start_kind, phases, failure)
+            Reply(
+                request.activation,
+                request.function,
+                request.container,
+                request.start_kind,
+                phases,
+                failure,
+                request.options,
+            )
         )
 
     def refuse(self, request: Request, failure: Failure) -> None:

@@ -10,6 +10,7 @@ from .model import (
     ContainerId,
     Failure,
     FunctionKey,
+    Option,
     Phases,
     Profile,
     ResidentKey,
@@ -84,6 +85,9 @@ class Reply:
     start_kind: StartKind
     phases: Phases
     failure: Failure | None = None
+    options: tuple[Option, ...] = ()
+    """What could have been done with the call: the choice, and then the cheapest of the others. Empty where there was
+    nothing to choose, because its function was loaded in its own idle container."""
 
 
 @value(frozen=True, slots=True)

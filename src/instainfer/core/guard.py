@@ -10,6 +10,7 @@ The defaults are:
 predictor      calls come independently of each other, at the mean rate of the remembered calls (`PlainForecast`)
 keep-alive     an idle container is kept for `PLAIN_KEEP_S`, and the longest idle one is given up first
 pre-loading    nothing is pre-loaded, and every resident is worth 0 s
+placement      the option that costs least
 =============  ====================================================================================================
 """
 
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from .lifecycle import LOADED
-from .model import ContainerId, FunctionKey
+from .model import ContainerId, FunctionKey, Option
 from .ports import (
     NOTHING_REMEMBERED,
+    Cheapest,
     ContainerView,
     Contents,
     Forecast,
@@ -39,6 +41,7 @@ from .ports import (
     SuggestLoad,
     SuggestOffload,
     Use,
+    Weighed,
 )
 from .values import value
 
@@ -48,6 +51,7 @@ PLAIN_GAP_S: Final = 600.0
 """Seconds that are assumed between the calls of a function when only one call is known."""
 
 _NOTHING: Final = Contents()
+_CHEAPEST: Final = Cheapest()
 
 T = TypeVar("T")
 
@@ -90,12 +94,14 @@ class Guard:
 
     def __init__(self, policies: Policies, note: Callable[[str], None]) -> None:
         self.failures: dict[str, PolicyFailure] = {}
-        """The failures by role: ``keep-alive``, ``predictor`` or ``pre-loading``. A role without any has no entry."""
+        """The failures by role: ``keep-alive``, ``predictor``, ``pre-loading`` or ``placement``. A role without any has
+        no entry."""
         self.preloading_active = policies.preloader.active
         """Whether the pre-loading policy is to be asked at all."""
         self._keepalive = policies.keepalive
         self._predictor = policies.predictor
         self._preloader = policies.preloader
+        self._placement = policies.placement
         self._note = note
 
     # -- predictor -----------------------------------------------------------------------------------------------------
@@ -159,6 +165,10 @@ class Guard:
             self._failed("pre-loading", error)
             return None
 
+    def weigh(self, function: FunctionView, at: float) -> Sequence[Weighed]:
+        """What could be made for a function. Nothing if the policy fails."""
+        return self._ask("pre-loading", lambda: self._preloader.weigh(function, at), lambda: ())
+
     def contents(self, container: ContainerView, known: Known, at: float) -> Contents:
         """What stands in an idle container is worth. Worth nothing if the policy fails, or is not active."""
         if not self.preloading_active:
@@ -189,6 +199,17 @@ class Guard:
         if not all(isinstance(each, SuggestLoad | SuggestOffload | SuggestCreate) for each in plan.suggestions):
             raise ValueError(f"a plan holds more than suggestions: {plan.suggestions}")
         return plan
+
+    # -- placement -----------------------------------------------------------------------------------------------------
+
+    def choose(self, options: Sequence[Option]) -> Option:
+        return self._ask("placement", lambda: self._choose(options), lambda: _CHEAPEST.choose(options))
+
+    def _choose(self, options: Sequence[Option]) -> Option:
+        choice = self._placement.choose(options)
+        if choice not in options:
+            raise ValueError(f"{choice} is none of the {len(options)} options")
+        return choice
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
@@ -227,7 +248,13 @@ class Guard:
             return plain()
 
     def _failed(self, role: str, error: Exception) -> None:
-        policy = {"keep-alive": self._keepalive, "predictor": self._predictor, "pre-loading": self._preloader}[role]
+        policies: dict[str, object] = {
+            "keep-alive": self._keepalive,
+            "predictor": self._predictor,
+            "pre-loading": self._preloader,
+            "placement": self._placement,
+        }
+        policy = policies[role]
         failure = self.failures.setdefault(role, PolicyFailure(type(policy).__name__))
         failure.count += 1
         failure.last = f"{type(error).__name__}: {error}"[:500]

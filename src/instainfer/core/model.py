@@ -311,6 +311,49 @@ def _mix(old: float, new: float, samples: int) -> float:
     return new if samples == 0 else old + Profile.WEIGHT * (new - old)
 
 
+class Action(StrEnum):
+    """What may be done with a call."""
+
+    TAKE = "take"
+    """Run it in an idle container."""
+    WAIT = "wait"
+    """Leave it in the queue until a particular busy container is idle."""
+    AWAIT = "await"
+    """Give it a container that is being created for its function ahead of any call."""
+    CREATE = "create"
+    """Create a container for it."""
+    MAKE_ROOM = "make room"
+    """Stop idle containers. When they are gone, there is room for a new one."""
+
+
+TAKE: Final = Action.TAKE
+WAIT: Final = Action.WAIT
+AWAIT: Final = Action.AWAIT
+CREATE: Final = Action.CREATE
+MAKE_ROOM: Final = Action.MAKE_ROOM
+
+
+@value(frozen=True, slots=True)
+class Option:
+    """One thing that may be done with a call, and what that is expected to cost."""
+
+    action: Action
+    start_s: float
+    """Seconds until the function can run."""
+    lost_s: float = 0.0
+    """Seconds of waiting that calls of other functions lose by it."""
+    container: ContainerId | None = None
+    """The container to take or to wait for."""
+    start_kind: StartKind | None = None
+    """How the call begins when it takes the container."""
+    stops: tuple[ContainerId, ...] = ()
+    """The containers to stop."""
+
+    @property
+    def cost_s(self) -> float:
+        return self.start_s + self.lost_s
+
+
 @value(frozen=True, slots=True)
 class Phases:
     """Where the time of an activation went, in seconds. The six phases add up to its latency as seen by the node."""

@@ -1,270 +1,264 @@
-"""Finds the containers that could take a request. It reads the pool and changes nothing; `placement` makes the choice.
+"""Finds what may be done with a call, and what each of these options is expected to cost. It changes nothing.
 
-The choices, best first (start kinds in brackets):
+The options, in the order in which equal ones are preferred (start kinds in brackets):
 
-1. An idle container in which the function is loaded (*warm*, *preloaded*) or is being loaded (*joined*).
-2. An idle container that holds a template: the function's own, which has everything loaded (*forked*), or else the
-   library template of its environment, so that only the function's own part has to be loaded (*templated*). A container
-   of another function is taken only if its residents lose less than the template saves. If the function does not fit
-   beside the other templates of a container, these count as lost too (ADR 17).
-3. The function's own idle container, or one that is being created for it (*prewarmed*).
-4. An idle container that is kept for no function (*prewarmed*).
-5. A new container (*cold*).
-6. The idle container of another function that loses least (*prewarmed*).
-7. Idle containers are stopped to make room for a new one. If that is not enough, the request waits.
+1. Take an idle container in which the function is loaded (*warm*, *preloaded*) or is being loaded (*joined*).
+2. Wait for a busy container that runs another call of the function. A second copy of a model costs seconds and memory,
+   while waiting for a running call often costs milliseconds.
+3. Take an idle container that is kept for the function, and load it there.
+4. Take an idle container that holds a template: the function's own, which has everything loaded (*forked*), or else the
+   library template of its environment, so that only the function's own part has to be loaded (*templated*).
+5. Wait for a busy container with such a template, if none with it is idle and no other call waits.
+6. Take an idle container that is kept for no function (*prewarmed*).
+7. Await a container that is being created for the function ahead of any call (*prewarmed*).
+8. Create a container (*cold*).
+9. If there is no memory for a new one, take an idle container of another function (*prewarmed*).
+10. If no idle container is of use, stop some of them to make room for a new one.
 
-Unless the function's own container is idle and warm, its request may wait for a busy container instead, if that is
-expected to be sooner: for one that has the function, or for one that has a template of it. A second copy of a model
-costs seconds and memory, while waiting for a running call often costs milliseconds.
+An option costs the seconds until the function can run, and the seconds that calls of other functions are expected to
+lose: their residents there end, and so do templates for which there is no room beside the function (ADR 17).
+
+Containers in which nothing can cost less than an option that was found already are not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable
 from itertools import islice
-from typing import TypeAlias
+from typing import Final
 
-from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
+from .books import Books
+from .lifecycle import BUSY, IDLE, LOADED, LOADING, UNLOADING
 from .model import (
+    AWAIT,
     BY_CALL,
+    CREATE,
     FORKED,
     FROM_FUNCTION,
+    FROM_LIBRARIES,
+    FROM_NOTHING,
     JOINED,
+    MAKE_ROOM,
     PRELOADED,
     PREWARMED,
+    TAKE,
     TEMPLATED,
+    WAIT,
     WARM,
-    Function,
+    ContainerId,
     FunctionKey,
-    Origin,
+    Option,
     ResidentKey,
     Source,
-    StartKind,
 )
-from .pool import Container, Pool
-from .ports import KeptContainer
-from .values import value
+from .pool import Container
+from .requests import Request
 
-#: Gives the worth in seconds of a resident, by its key.
-Worth: TypeAlias = Callable[[ResidentKey], float]
+COMPARED: Final = 64
+"""Number of other functions' containers that are compared, so that a call does not cost more on a node with thousands
+of containers: those that would be given up first."""
+COMPARED_TEMPLATES: Final = 16
+"""The same for containers with a template, the longest idle first. Comparing more of them was worse: a miss is cheap
+with a template, and of a hundred containers the one that seems to lose least was often used a moment ago."""
 
-#: Number of containers that are compared, the longest idle first, so that a call does not cost more on a node with
-#: thousands of containers.
-COMPARED = 64
-#: The same for containers with a template. Comparing more of them was worse: a miss is cheap with a template, and of
-#: a hundred containers the one that seems to lose least was often used a moment ago.
-COMPARED_TEMPLATES = 16
+_START_KINDS: Final = {FROM_NOTHING: PREWARMED, FROM_LIBRARIES: TEMPLATED, FROM_FUNCTION: FORKED}
 
 
-@value(frozen=True, slots=True)
-class Take:
-    """Run the request in this idle container."""
+def ready(books: Books, key: FunctionKey) -> Container | None:
+    """The idle container that is kept for the function and in which it is loaded, if there is exactly one.
 
-    container: Container
-    start_kind: StartKind
-
-
-@value(frozen=True, slots=True)
-class Await:
-    """Give the request this container, which is being created for its function ahead of any call."""
-
-    container: Container
-
-
-@value(frozen=True, slots=True)
-class Create:
-    """Create a container for the request."""
-
-
-@value(frozen=True, slots=True)
-class MakeRoom:
-    """Stop these idle containers. There is room for a new container when they are gone."""
-
-    containers: tuple[Container, ...]
-
-
-@value(frozen=True, slots=True)
-class Wait:
-    """Leave the request in the queue."""
-
-
-Choice: TypeAlias = Take | Await | Create | MakeRoom | Wait
-
-
-def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
-    """An idle container in which the function is loaded, or else one in which it is being loaded.
-
-    Of several, it is the one whose other residents are worth least.
+    Nothing is better than that.
     """
-    places = pool.by_function.get(function.key)
-    if places is None:
-        return None
-    best: tuple[bool, float, Container, Origin] | None = None
-    for id_, resident in places.items():
-        container = pool.containers[id_]
-        if container.state is not IDLE or container.limit_bytes < function.memory_bytes:
-            continue
-        if resident.state not in (LOADED, LOADING):
-            continue
-        # The worth of the other residents matters only if there is a choice.
-        loses_s = neighbours_worth_s(container, function.key, worth) if len(places) > 1 else 0.0
-        key = (resident.state is LOADING, loses_s)
-        if best is None or key < best[:2]:
-            best = (*key, container, resident.origin)
-    if best is None:
-        return None
-    loading, _, container, origin = best
-    if loading:
-        return Take(container, JOINED)
-    return Take(container, WARM if origin is BY_CALL else PRELOADED)
+    found: Container | None = None
+    for id_ in books.pool.owned.get(key, ()):
+        container = books.pool.containers[id_]
+        resident = container.residents.get(key)
+        if resident is not None and resident.state is LOADED and _is_large_enough(books, container, key):
+            if found is not None:
+                return None
+            found = container
+    return found
 
 
-def own(pool: Pool, function: Function) -> Take | None:
-    """An idle container that is kept for this function, in which it is not resident. The one used last."""
-    for container in reversed(pool.owned.get(function.key, {}).values()):
-        if usable(container, function):
-            return Take(container, PREWARMED)
-    return None
+def options(books: Books, request: Request, *, ahead: int, starved: Request | None, may_wait: bool) -> list[Option]:
+    """What may be done with a request; empty if it has to wait in the queue.
 
-
-@value(frozen=True, slots=True)
-class Fork:
-    """What a function may be loaded from, and what that saves."""
-
-    template: ResidentKey | None
-    """None: it is loaded from nothing."""
-    source: Source
-    """Which kind of template it is."""
-    saves_s: float
-    """Seconds of loading that forking saves."""
-    needs_bytes: int
-    """Expected size of the function beside this template."""
-
-    @property
-    def start_kind(self) -> StartKind:
-        if self.template is None:
-            return PREWARMED
-        return FORKED if self.source is FROM_FUNCTION else TEMPLATED
-
-
-#: What a function may be loaded from, the fastest first. The last one is nothing.
-Forks: TypeAlias = Sequence[Fork]
-
-#: Gives the seconds that are lost when a call of a function that is not there takes a container and loads it from this.
-Loss: TypeAlias = Callable[[Container, Fork], float]
-
-
-def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, forks: Forks) -> Take | None:
-    """An idle container with the template of `fork`: one of the function's own, or else the one that loses least.
-
-    A container of another function is taken only if its residents lose less than the template saves.
+    `ahead` is the number of requests of the same function that wait before it. `starved` is another request that waits
+    for memory: nothing is taken that this one needs. If `may_wait` is False, the request is refused rather than queued,
+    so it neither waits nor stops containers.
     """
-    places = pool.forkable.get(fork.template) if fork.template is not None else None
-    if places is None:
-        return None
-    mine = [c for c in pool.owned.get(function.key, {}).values() if c.id in places and usable(c, function)]
-    if mine:
-        return _take(min(mine, key=lambda container: loss(container, fork)), forks)
-    best: Container | None = None
-    least_s = fork.saves_s
-    for container in islice(places.values(), COMPARED_TEMPLATES):
-        if not usable(container, function):
-            continue
-        lost_s = loss(container, fork)
-        if lost_s < least_s:
-            best, least_s = container, lost_s
-            if lost_s <= 0.0:
+    return _Search(books, request, ahead, starved, may_wait=may_wait).found
+
+
+class _Search:
+    def __init__(self, books: Books, request: Request, ahead: int, starved: Request | None, *, may_wait: bool) -> None:
+        self.books = books
+        self.pool = books.pool
+        self.request = request
+        record = books.functions[request.function]
+        self.function = record.function
+        self.own_template, self.library = record.own_template, record.template
+        self.found: list[Option] = []
+        self.best_s = math.inf
+        self._tried: set[ContainerId] = set()
+        load_s = books.functions.load_s
+        may_wait_for = may_wait and (request.patient_until == 0.0 or books.at < request.patient_until)
+        self._where_it_is()
+        if may_wait_for:
+            self._where_it_runs(ahead)
+        self._take_each(reversed(self.pool.owned.get(self.function.key, {}).values()))
+        for template, source in ((self.own_template, FROM_FUNCTION), (self.library, FROM_LIBRARIES)):
+            if template is not None and load_s(self.function.key, source) < self.best_s:
+                self._where_a_template_is(template, source, may_wait=may_wait_for)
+        self._from_nothing(starved, may_wait=may_wait)
+
+    def _add(self, option: Option) -> None:
+        self.found.append(option)
+        self.best_s = min(self.best_s, option.cost_s)
+
+    def _where_it_is(self) -> None:
+        """Idle containers in which the function is loaded, is being loaded, or is being ended."""
+        key, books = self.function.key, self.books
+        for container, resident in self.pool.residents_of(key):
+            if container.state is not IDLE or not _is_large_enough(books, container, key):
+                continue
+            if resident.state is UNLOADING:
+                # The container can take the call in a moment.
+                start_s = books.functions.load_s(key, books.source_in(container, key))
+                self._add(Option(WAIT, start_s, self._loss_s(container), container.id))
+                continue
+            lost_s = self._neighbours_worth_s(container)
+            if resident.state is LOADING:
+                took_s = books.at - resident.since
+                left_s = max(0.0, books.functions.load_s(key, books.source_in(container, key)) - took_s)
+                self._add(Option(TAKE, left_s, lost_s, container.id, JOINED))
+            else:
+                kind = WARM if resident.origin is BY_CALL else PRELOADED
+                self._add(Option(TAKE, 0.0, lost_s, container.id, kind))
+
+    def _where_it_runs(self, ahead: int) -> None:
+        """The busy container of the function that is expected to be idle soonest."""
+        books = self.books
+        soonest: tuple[float, ContainerId] | None = None
+        for container, _ in self.pool.residents_of(self.function.key):
+            running = books.requests.get(container.running) if container.running is not None else None
+            if running is None or running.function != self.function.key or container.id in books.claims:
+                continue
+            free = (done_in_s(books, running), container.id)
+            soonest = free if soonest is None else min(soonest, free)
+        if soonest is not None and books.settings.retain:
+            wait_s = soonest[0] + ahead * books.functions[self.function.key].profile.compute_s
+            self._add(Option(WAIT, wait_s, 0.0, soonest[1]))
+
+    def _where_a_template_is(self, template: ResidentKey, source: Source, *, may_wait: bool) -> None:
+        if (there := self.pool.forkable.get(template)) is not None:
+            self._take_each(islice(there.values(), COMPARED_TEMPLATES))
+        elif may_wait and (self.request.patient_until > 0.0 or not self.books.queue):
+            # When several requests wait, the node needs more containers.
+            self._wait_for_template(template, source)
+
+    def _wait_for_template(self, template: ResidentKey, source: Source) -> None:
+        books, key = self.books, self.function.key
+        best: Option | None = None
+        for id_ in islice(self.pool.by_function.get(template, ()), COMPARED):
+            container = self.pool.containers[id_]
+            if container.state is not BUSY or not container.running or not _is_large_enough(books, container, key):
+                continue
+            if source is FROM_FUNCTION and not self.pool.template_in(container, template):
+                continue
+            running = books.requests[container.running]
+            start_s = done_in_s(books, running) + books.functions.load_s(key, source)
+            option = Option(WAIT, start_s, books.worth_s(running.function), id_)
+            if best is None or option.cost_s < best.cost_s:
+                best = option
+        if best is not None:
+            self._add(best)
+
+    def _from_nothing(self, starved: Request | None, *, may_wait: bool) -> None:
+        """Containers in which the function has to be loaded from nothing."""
+        books, pool, function = self.books, self.pool, self.function
+        load_s = books.functions.load_s(function.key)
+        if starved is None and load_s < self.best_s:
+            self._take_each(islice(pool.unowned.get(function.namespace, {}).values(), COMPARED))
+        for id_, container in pool.prewarming.get(function.key, {}).items():
+            if _is_large_enough(books, container, function.key):
+                ready_s = max(0.0, books.container_start_s - (books.at - container.since))
+                self._add(Option(AWAIT, ready_s + load_s, 0.0, id_))
+        create_s = books.container_start_s + load_s
+        if pool.ledger.free_bytes >= function.memory_bytes:
+            if starved is None or self._starved_can_spare(starved):
+                self._add(Option(CREATE, create_s))
+        elif starved is None and load_s < self.best_s:
+            order = [
+                pool.idle[kept.id] for kept in books.eviction_order([each.as_kept() for each in pool.idle.values()])
+            ]
+            self._take_each(islice(filter(self._is_usable, order), COMPARED))
+            if may_wait and not any(option.action is TAKE for option in self.found):
+                self._make_room(order, create_s)
+
+    def _take_each(self, containers: Iterable[Container]) -> None:
+        """Idle containers in which the function has to be loaded, from what is there."""
+        books, key = self.books, self.function.key
+        for container in containers:
+            if container.id not in self._tried and self._is_usable(container):
+                self._tried.add(container.id)
+                source = books.source_in(container, key)
+                start_s = books.functions.load_s(key, source)
+                self._add(Option(TAKE, start_s, self._loss_s(container), container.id, _START_KINDS[source]))
+
+    def _is_usable(self, container: Container) -> bool:
+        """Whether the function fits in this idle container and is not in it: same namespace, enough memory."""
+        return (
+            container.namespace == self.function.namespace
+            and container.limit_bytes >= self.function.memory_bytes
+            and self.function.key not in container.residents
+        )
+
+    def _loss_s(self, container: Container) -> float:
+        """Seconds that others are expected to lose when the call takes this idle container."""
+        books, key = self.books, self.function.key
+        needs_bytes = books.functions.estimate_bytes(key, books.source_in(container, key))
+        return books.takeover_loss_s(container, needs_bytes, (self.own_template, self.library))
+
+    def _neighbours_worth_s(self, container: Container) -> float:
+        """Seconds that the other functions in a container are worth, which the call would end."""
+        return sum(
+            self.books.worth_s(r.function)
+            for r in container.residents.values()
+            if r.function != self.function.key and not r.is_template and r.state is not UNLOADING
+        )
+
+    def _starved_can_spare(self, starved: Request) -> bool:
+        """Whether the function may use free memory although `starved` waits for more memory than is free.
+
+        It may if that request does not need this memory: it gets enough as soon as one of the running calls ends.
+        """
+        pool = self.pool
+        needs_bytes = self.books.functions[starved.function].function.memory_bytes
+        needs_bytes -= pool.ledger.free_bytes - self.function.memory_bytes + pool.stopping_bytes
+        return any(c.state is BUSY and c.limit_bytes >= needs_bytes for c in pool.containers.values())
+
+    def _make_room(self, victims: Iterable[Container], create_s: float) -> None:
+        """The idle containers to stop so that the function fits, taken in the given order.
+
+        Containers that turn out not to be needed are left out. If all of them are not enough, none is stopped.
+        """
+        missing = self.function.memory_bytes - self.pool.ledger.free_bytes - self.pool.stopping_bytes
+        stopped: list[Container] = []
+        for container in victims:
+            if missing <= 0:
                 break
-    return None if best is None else _take(best, forks)
+            stopped.append(container)
+            missing -= container.limit_bytes
+        if stopped and missing <= 0:
+            needed = without_surplus(stopped, -missing)
+            lost_s = sum(self.books.stop_loss_s(container) for container in needed)
+            self._add(Option(MAKE_ROOM, create_s, lost_s, stops=tuple([container.id for container in needed])))
 
 
-def elsewhere(
-    pool: Pool,
-    function: Function,
-    loss: Loss,
-    order: Callable[[Sequence[KeptContainer]], Sequence[KeptContainer]],
-    forks: Forks,
-) -> Choice:
-    """The last choices: a container kept for no function, a new one, another function's, or room for a new one.
-
-    `order` sorts idle containers by the keep-alive policy's eviction order.
-    """
-    if _is_leaving(pool, function):
-        return Wait()
-    if free := kept_for_nobody(pool, function):
-        return _take(free, forks)
-    if pool.ledger.free_bytes >= function.memory_bytes:
-        return Create()
-    kept = order([container.as_kept() for container in pool.idle.values()])
-    takeable = list(islice((c for c in _idle(pool, kept) if usable(c, function)), COMPARED))
-    if takeable:
-        # Of equal containers, min() takes the first. So the policy's order decides between them.
-        return _take(min(takeable, key=lambda container: _cost_s(container, loss, forks)), forks)
-    return make_room(pool, function, _idle(pool, kept))
-
-
-def _idle(pool: Pool, kept: Iterable[KeptContainer]) -> Iterator[Container]:
-    return (pool.idle[each.id] for each in kept)
-
-
-def prewarming(pool: Pool, function: Function) -> Container | None:
-    """A large enough container that is being created for the function ahead of any call."""
-    return next(
-        (c for c in pool.prewarming.get(function.key, {}).values() if c.limit_bytes >= function.memory_bytes), None
-    )
-
-
-def kept_for_nobody(pool: Pool, function: Function) -> Container | None:
-    """An idle container that is kept for no function, and in which this one is not resident."""
-    unowned = pool.unowned.get(function.namespace, {})
-    return next((c for c in unowned.values() if usable(c, function)), None)
-
-
-def _fork_in(container: Container, forks: Forks) -> Fork:
-    """What a function would be loaded from in a container."""
-    for fork in forks[:-1]:
-        template = container.residents.get(fork.template) if fork.template is not None else None
-        if template is not None and template.state is LOADED:
-            return fork
-    return forks[-1]
-
-
-def _cost_s(container: Container, loss: Loss, forks: Forks) -> float:
-    """Seconds that a container's residents lose when it is taken, minus the seconds that its template saves."""
-    fork = _fork_in(container, forks)
-    return loss(container, fork) - fork.saves_s
-
-
-def _is_leaving(pool: Pool, function: Function) -> bool:
-    """Whether the function is being ended in an idle container. That container can take its call in a moment, which is
-    sooner than any of the last choices."""
-    return any(
-        resident.state is UNLOADING
-        and pool.containers[id_].state is IDLE
-        and pool.containers[id_].limit_bytes >= function.memory_bytes
-        for id_, resident in pool.by_function.get(function.key, {}).items()
-    )
-
-
-def _take(container: Container, forks: Forks) -> Take:
-    return Take(container, _fork_in(container, forks).start_kind)
-
-
-def make_room(pool: Pool, function: Function, victims: Iterable[Container]) -> Choice:
-    """The idle containers to stop so that the function fits, taken in the given order.
-
-    Containers that turn out not to be needed are left out. If all of them are not enough, none is stopped.
-    """
-    missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes
-    stopped: list[Container] = []
-    for container in victims:
-        if missing <= 0:
-            break
-        stopped.append(container)
-        missing -= container.limit_bytes
-    if not stopped or missing > 0:
-        return Wait()
-    return MakeRoom(tuple(without_surplus(stopped, -missing)))
+def _is_large_enough(books: Books, container: Container, key: FunctionKey) -> bool:
+    return container.limit_bytes >= books.functions[key].function.memory_bytes
 
 
 def without_surplus(containers: Iterable[Container], surplus_bytes: int) -> list[Container]:
@@ -278,19 +272,8 @@ def without_surplus(containers: Iterable[Container], surplus_bytes: int) -> list
     return needed
 
 
-def usable(container: Container, function: Function) -> bool:
-    """Whether the function fits in this idle container and is not in it: same namespace, enough memory."""
-    return (
-        container.namespace == function.namespace
-        and container.limit_bytes >= function.memory_bytes
-        and function.key not in container.residents
-    )
-
-
-def neighbours_worth_s(container: Container, function: FunctionKey, worth: Worth) -> float:
-    """Seconds that the other functions in a container are worth, which a call of `function` would end."""
-    return sum(
-        worth(r.function)
-        for r in container.residents.values()
-        if r.function != function and not r.is_template and r.state is not UNLOADING
-    )
+def done_in_s(books: Books, running: Request) -> float:
+    """Expected seconds until the call of a container is answered."""
+    load_s = 0.0 if running.loaded else books.functions.load_s(running.function, running.source)
+    expected_s = load_s + books.functions[running.function].profile.compute_s
+    return max(0.0, running.run_at + expected_s - books.at)

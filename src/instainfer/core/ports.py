@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from .lifecycle import ResidentState
-from .model import ContainerId, FunctionKey, Origin, ResidentKey
+from .model import ContainerId, FunctionKey, Option, Origin, ResidentKey
 from .values import value
 
 
@@ -348,6 +348,23 @@ class PreloadPlan:
     """Candidates whose forecasts are not due yet, each with the moment at which it will be due."""
 
 
+@value(frozen=True, slots=True)
+class Weighed:
+    """What a function template or one more resident of a function would save, and what its making would cost."""
+
+    key: ResidentKey
+    calls_per_s: float
+    """Calls that would use it."""
+    saves_s: float
+    """Seconds that it would save each of them."""
+    saves_in_all_s: float
+    """Seconds that it is expected to save as far as the policy looks ahead, alone in its container."""
+    price_s: float
+    """The price of the processor time for making it, in seconds of waiting. It is made only if it saves more."""
+    due_at: float = -math.inf
+    """It is not made before this moment, because no call is expected yet."""
+
+
 class Preloader(Protocol):
     """Answers: what should each idle container hold, and what is it worth? It remembers nothing."""
 
@@ -364,6 +381,28 @@ class Preloader(Protocol):
         """Expected seconds of waiting that a resident of this function saves. At least 0."""
         ...
 
+    def weigh(self, function: FunctionView, at: float) -> Sequence[Weighed]:
+        """What could be made for a function, to explain why that is done or not."""
+        ...
+
+
+class Placement(Protocol):
+    """Answers: what is done with a call?"""
+
+    def choose(self, options: Sequence[Option]) -> Option:
+        """One of the options; there is at least one."""
+        ...
+
+
+class Cheapest:
+    """The placement policy of every node: least seconds for the call and for those that it displaces.
+
+    Of equal options it chooses the first (`options` tells their order).
+    """
+
+    def choose(self, options: Sequence[Option]) -> Option:
+        return min(options, key=lambda option: option.start_s + option.lost_s)
+
 
 @value(frozen=True, slots=True)
 class Policies:
@@ -372,3 +411,4 @@ class Policies:
     keepalive: KeepAlive
     predictor: Predictor
     preloader: Preloader
+    placement: Placement = Cheapest()

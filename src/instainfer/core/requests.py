@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from .model import FROM_LIBRARIES, FROM_NOTHING, ActivationId, ContainerId, FunctionKey, Phases, Source, StartKind
+from .model import (
+    FROM_LIBRARIES,
+    FROM_NOTHING,
+    ActivationId,
+    ContainerId,
+    FunctionKey,
+    Option,
+    Phases,
+    Source,
+    StartKind,
+)
 
 
 class RequestState(StrEnum):
@@ -47,11 +57,11 @@ class Request:
     source: Source = FROM_NOTHING
     """What its function is loaded from, as far as is known."""
     patient_until: float = 0.0
-    """While it is queued: until this moment it waits for a particular busy container instead of a new start."""
+    """While it is queued: until this moment it may wait for a busy container. 0: it has never waited for one."""
     answer_by: float = math.inf
     """While it runs: its container must have reported how it ended by this moment."""
-    waits_for_template: bool = False
-    """The busy container that it waits for holds only a template of its function, not the function."""
+    options: tuple[Option, ...] = ()
+    """What could be done with it when that was asked last, the choice first."""
 
     def template_made(self, at: float, library_s: float) -> None:
         """A template was made for this request in `library_s` seconds; it waited for at most that long."""

@@ -63,23 +63,26 @@ class Worth(State):
         return container.contents
 
     def takeover_loss_s(
-        self, container: Container, needs_bytes: int = 0, forked_from: Collection[ResidentKey] = ()
+        self, container: Container, needs_bytes: int, forked_from: Collection[ResidentKey | None]
     ) -> float:
         """Expected seconds that are lost when a call of a function that is not there takes an idle container.
 
-        Its functions end. If `needs_bytes` do not fit beside its templates, so do those of `make_room`.
+        Its functions end. If `needs_bytes` do not fit beside its templates, so do those of `in_the_way`.
         """
         contents = self.contents(container)
-        if needs_bytes == 0:
-            return contents.loss_s
         lacks_bytes = needs_bytes - container.limit_bytes
         lacks_bytes += sum(
             self.pool.ledger.charged(container.id, key) for key, r in container.residents.items() if r.is_template
         )
         return contents.loss_s + sum(stand.loss_s for stand in _cheapest(contents, lacks_bytes, forked_from))
 
+    def stop_loss_s(self, container: Container) -> float:
+        """Expected seconds that are lost when an idle container is stopped."""
+        contents = self.contents(container)
+        return contents.loss_s + sum(stand.loss_s for stand in contents.stands)
+
     def in_the_way(
-        self, container: Container, lacks_bytes: int, forked_from: Collection[ResidentKey]
+        self, container: Container, lacks_bytes: int, forked_from: Collection[ResidentKey | None]
     ) -> list[ResidentKey]:
         """The templates to end in an idle container so that `lacks_bytes` more become free, worth least first."""
         return [stand.key for stand in _cheapest(self.contents(container), lacks_bytes, forked_from)]
@@ -136,7 +139,7 @@ class Worth(State):
             template.profile = template.profile.with_bytes(size_bytes, forked=True)
 
 
-def _cheapest(contents: Contents, lacks_bytes: int, forked_from: Collection[ResidentKey]) -> list[Stand]:
+def _cheapest(contents: Contents, lacks_bytes: int, forked_from: Collection[ResidentKey | None]) -> list[Stand]:
     """The templates with the least gain per byte that together have `lacks_bytes`, or all of them.
 
     Those that the function which needs the room is forked from stay.

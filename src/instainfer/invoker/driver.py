@@ -259,6 +259,7 @@ class Invoker:
                 decision.failure,
                 answer.result,
                 answer.logs,
+                decision.options,
             )
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core.model import Failure, FunctionKey, Phases, StartKind
+from ..core.model import Failure, FunctionKey, Option, Phases, StartKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +23,5 @@ class Outcome:
     result: bytes | None
     """JSON text in UTF-8. None if there is a failure."""
     logs: Sequence[str] = ()
+    options: Sequence[Option] = ()
+    """What the node could have done with it: the choice, and then the cheapest of the others (see `core.options`)."""

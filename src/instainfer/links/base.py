@@ -38,6 +38,10 @@ class Link(Protocol):
         """Run a call. It raises no error if the call fails: the `Outcome` tells that."""
         ...
 
+    def explain(self, function: FunctionKey) -> Mapping[str, Any] | None:
+        """Why a function is loaded there or not, as plain JSON values (see `instainfer.invoker.explain`)."""
+        ...
+
     def snapshot(self) -> Mapping[str, Any]:
         """What is on the node now, for ``status``, as plain JSON values (see `instainfer.invoker.snapshot`)."""
         ...

@@ -9,6 +9,7 @@ from typing import Any
 from ..backends.base import Call, FunctionSpec
 from ..core.model import GIB, Function, FunctionKey, Profile, Verdict
 from ..invoker.driver import Invoker
+from ..invoker.explain import explain
 from ..invoker.snapshot import snapshot
 from .base import Outcome
 
@@ -42,6 +43,9 @@ class LocalLink:
 
     def invoke(self, call: Call) -> asyncio.Future[Outcome]:
         return self.invoker.invoke(call)
+
+    def explain(self, function: FunctionKey) -> Mapping[str, Any] | None:
+        return explain(self.invoker.state, function, self.invoker.clock.now())
 
     def snapshot(self) -> Mapping[str, Any]:
         now = self.invoker.clock.now()

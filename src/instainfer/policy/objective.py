@@ -32,12 +32,12 @@ neighbours added. The gain per byte as the order of what to keep is that of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..core.lifecycle import LOADED, UNLOADING
 from ..core.model import ResidentKey, is_function_template, templated_function
-from ..core.ports import ContainerView, Contents, FunctionView, Known, Stand, TemplateView
+from ..core.ports import ContainerView, Contents, FunctionView, Known, Stand, TemplateView, Weighed
 from ..core.rates import mean_rate
 
 HORIZON_S: Final = 10.0
@@ -92,6 +92,14 @@ def template_gain(function: FunctionView, at: float, copies: int) -> float:
     return template_rate(function, at) * function.own_saves_s / copies
 
 
+def template_most_s(function: FunctionView, at: float) -> float:
+    """The most that the only function template of a function is expected to save within `TERM_S`.
+
+    The next call and the misses: in a burst, the first call leaves a resident for those after it.
+    """
+    return function.own_saves_s * (1.0 + miss_rate(function, at) * TERM_S)
+
+
 def library_gain(template: TemplateView, copies: int) -> float:
     """Gain of one of `copies` library templates."""
     return template.misses_per_s * template.library_s / copies
@@ -102,9 +110,23 @@ class Valued:
 
     processor_price_s: float = 0.2
     """Seconds of waiting that a second of loading may cost."""
+    p_load: float = 0.06
+    """P_load: a resident is due when a call has come with this probability."""
 
     def worth(self, function: FunctionView, at: float) -> float:
         return resident_worth_s(function, at)
+
+    def weigh(self, function: FunctionView, at: float) -> Sequence[Weighed]:
+        price_s = self.processor_price_s * function.load_s
+        found = []
+        if function.own_template is not None:
+            rate, saves_s = template_rate(function, at), function.own_saves_s
+            in_all_s = min(template_gain(function, at, 1) * TERM_S, template_most_s(function, at))
+            found.append(Weighed(function.own_template, rate, saves_s, in_all_s, price_s))
+        rate, saves_s = resident_rate(function, at) * function.lacks, resident_saves_s(function, function.copies)
+        due_at = -math.inf if function.forecast is None else function.forecast.due_at(self.p_load)
+        in_all_s = min(rate * TERM_S, 1.0) * saves_s
+        return (*found, Weighed(function.key, rate, saves_s, in_all_s, price_s, due_at))
 
     def contents(self, container: ContainerView, known: Known, at: float) -> Contents:
         functions = known.functions

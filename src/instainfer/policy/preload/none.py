@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ...core.ports import FunctionView, NodeView, PreloadPlan
+from collections.abc import Sequence
+
+from ...core.ports import FunctionView, NodeView, PreloadPlan, Weighed
 from ..objective import Valued
 
 
@@ -13,6 +15,9 @@ class NoPreloading(Valued):
 
     def plan(self, view: NodeView) -> PreloadPlan:
         return PreloadPlan()
+
+    def weigh(self, function: FunctionView, at: float) -> Sequence[Weighed]:
+        return ()
 
     def worth(self, function: FunctionView, at: float) -> float:
         return 0.0

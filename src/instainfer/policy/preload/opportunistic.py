@@ -50,10 +50,10 @@ from ..objective import (
     TERM_S,
     Valued,
     library_gain,
-    miss_rate,
     resident_rate,
     resident_saves_s,
     template_gain,
+    template_most_s,
     template_rate,
     until_first_call_s,
 )
@@ -198,7 +198,7 @@ class Opportunistic(Valued):
             return None
         if function.own_template is not None and not self._is_too_large(function, view.known):
             rate, gain = template_rate(function, at), template_gain(function, at, 1)
-            most_s = function.own_saves_s * (1.0 + miss_rate(function, at) * TERM_S)
+            most_s = template_most_s(function, at)
             if min(gain * TERM_S, most_s) <= self.processor_price_s * function.load_s:
                 return None
             density = gain / (function.own_bytes or 1)
