@@ -70,8 +70,8 @@ os.waitid(os.P_PID, child.pid, os.WEXITED)
         ending.kill()
         assert not quiet.look([ending.pid], {staying.pid}), "what has just been found is looked at once more"
         until(lambda: quiet.look([ending.pid], {staying.pid}))
-        assert is_exiting(ending.pid)
-        assert is_exiting(below)
+        # What was asleep when it was killed is quiet before it has been on a processor to exit.
+        until(lambda: is_exiting(ending.pid) and is_exiting(below))
         assert not is_exiting(staying.pid)
         assert {ending.pid, below} >= set(told)
         assert len(told) == len(set(told))
