@@ -61,11 +61,13 @@ def policies(config: Config) -> Policies:
 
 def node_state(config: Config, at: float) -> NodeState:
     node = config.node
+    processors = len(os.sched_getaffinity(0))
     settings = NodeSettings(
         node.memory_mb * MIB,
         max_queue=node.max_queue,
         max_loads=config.preload.max_loads,
-        calls_beside=config.preload.calls_beside_loads(len(os.sched_getaffinity(0))),
+        calls_beside=config.preload.calls_beside_loads(processors),
+        processors=processors,
         retain=node.retain,
         templates=node.templates and node.retain,
         function_templates=node.function_templates and node.retain,

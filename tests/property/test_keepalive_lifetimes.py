@@ -184,7 +184,10 @@ class Watched(World):
 
     def _may_be_created_ahead(self, made: d.StartContainer) -> bool:
         books = self.node.books
-        alone = [id_ for containers in books.pool.prewarming.values() for id_ in containers] == [made.container]
+        ahead = [
+            c.id for c in books.pool.containers.values() if c.state is ContainerState.STARTING and c.running is None
+        ]
+        alone = ahead == [made.container]
         return alone and not books.queue and self.keepalive.spends(made.namespace)
 
     def _falling_idle(self, event: e.Event) -> list[str] | None:

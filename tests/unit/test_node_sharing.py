@@ -192,11 +192,11 @@ def with_templates_of_others(*held: tuple[Function, ...], gains: dict[str, int],
         node.ran(at + 2.0, container, f"x{number}", mib=20)
         at += 10.0
         for each in functions[1:]:
-            assert only(node.call(at, each.key + container, each.key), d.Run).container == container
-            node.gone(at, container, first.key)
+            assert isinstance(node.preloader, Valuing)
+            node.preloader.suggests = SuggestLoad(container, each.template, mib * MIB, 1.0, (), "for the test")
+            node.node.books.opportunity = True
+            assert only(node.tell(e.TimerFired(at)), d.Load).container == container
             made(node, at + 1.0, container, key=each.template, mib=mib)
-            node.loaded(at + 1.5, container, each.key, mib=20)
-            node.ran(at + 2.0, container, each.key + container, mib=20)
             at += 10.0
         for key in list(node.node.books.pool.containers[container].residents):
             if not key.startswith("template:"):

@@ -137,5 +137,31 @@ class Contrary(Cheapest):
 def test_another_placement_policy_is_obeyed() -> None:
     node = NodeState(NodeSettings(2048 * MIB), Policies(Fixed(60.0), Poisson(), NoPreloading(), Contrary()))
     node.handle(e.FunctionRegistered(0.0, Function(A, "t", "env", 256 * MIB, 60.0, 100 * MIB), MEASURED))
-    node.handle(e.RequestArrived(1.0, "a1", A))
-    only(node.handle(e.RequestArrived(1.0, "a2", A)), d.StartContainer)
+    only(node.handle(e.RequestArrived(1.0, "a1", A)), d.StartContainer)
+    none(node.handle(e.RequestArrived(1.0, "a2", A)), d.StartContainer)
+
+
+def test_calls_at_once_share_a_load_where_processors_are_short() -> None:
+    """On two processors six loads at once take three times as long as one, and six calls in a row do not."""
+    node = CheckedNode(4096, profile=MEASURED, processors=2.0)
+    decisions = [each for number in range(6) for each in node.call(0.0, f"a{number}", A)]
+    created = [each for each in decisions if isinstance(each, d.StartContainer)]
+    assert len(created) == 2
+    assert [len(node.node.books.queue), node.node.books.starved] == [4, None]
+
+
+def test_calls_at_once_get_more_containers_where_waiting_costs_more_than_a_start() -> None:
+    slow = Profile(loads=1, library_s=0.2, resident_bytes=100 * MIB, models=1, model_s=0.1, runs=1, compute_s=1.0)
+    node = CheckedNode(8 * 512, profile=slow, processors=4.0)
+    decisions = [each for number in range(16) for each in node.call(0.0, f"a{number}", A)]
+    assert len([each for each in decisions if isinstance(each, d.StartContainer)]) == 8
+
+
+def test_who_waits_for_a_container_that_is_created_gets_it_when_its_call_has_ended() -> None:
+    node = CheckedNode(4096, profile=MEASURED, processors=1.0)
+    node.call(0.0, "a1", A)
+    none(node.call(0.0, "a2", A), d.StartContainer)
+    assert node.node.books.requests["a2"].options[0].container == "node-c1"
+    node.started(0.5, "node-c1")
+    node.loaded(2.0, "node-c1", A)
+    assert only(node.ran(2.1, "node-c1", "a1"), d.Run).activation == "a2"

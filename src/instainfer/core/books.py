@@ -67,7 +67,7 @@ class Books(Residents):
 
     def wait_for(self, container: Container, request: Request) -> None:
         """Give a request the container that is being created for its function ahead of any call."""
-        self.pool.assign(container, request.activation)
+        container.running = request.activation
         request.state, request.container, request.placed_at = CREATING, container.id, self.at
         request.start_kind = StartKind.PREWARMED
 

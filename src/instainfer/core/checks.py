@@ -87,9 +87,9 @@ def _check_pool(pool: Pool) -> None:
             {(f, c) for f, places in pool.owned.items() for c in places},
         ),
         (
-            "containers being pre-warmed",
-            {(c.owner, c.id) for c in pool.containers.values() if c.state is STARTING and c.running is None},
-            {(f, c) for f, places in pool.prewarming.items() for c in places},
+            "containers being created",
+            {(c.owner, c.id) for c in pool.containers.values() if c.state is STARTING and c.owner is not None},
+            {(f, c) for f, places in pool.starting.items() for c in places},
         ),
         (
             "unowned containers",

@@ -9,14 +9,16 @@ The options, in the order in which equal ones are preferred (start kinds in brac
 4. Take an idle container that holds a template: the function's own, which has everything loaded (*forked*), or else the
    library template of its environment, so that only the function's own part has to be loaded (*templated*).
 5. Wait for a busy container with such a template, if none with it is idle and no other call waits.
-6. Take an idle container that is kept for no function (*prewarmed*).
-7. Await a container that is being created for the function ahead of any call (*prewarmed*).
-8. Create a container (*cold*).
-9. If there is no memory for a new one, take an idle container of another function (*prewarmed*).
-10. If no idle container is of use, stop some of them to make room for a new one.
+6. Await a container that is being created for the function ahead of any call (*prewarmed*).
+7. Create a container (*cold*).
+8. Wait for a container that is being created for another call of the function.
+9. Take an idle container that is kept for no function (*prewarmed*).
+10. If there is no memory for a new one, take an idle container of another function (*prewarmed*).
+11. If no idle container is of use, stop some of them to make room for a new one.
 
 An option costs the seconds until the function can run, and the seconds that calls of other functions are expected to
-lose: their residents there end, and so do templates for which there is no room beside the function (ADR 17).
+lose: their residents there end, and so do templates for which there is no room beside the function (ADR 17). Loads that
+are under way at a time share the processors, so one more of them takes longer than one alone.
 
 Containers in which nothing can cost less than an option that was found already are not looked at.
 """
@@ -24,7 +26,7 @@ Containers in which nothing can cost less than an option that was found already 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -101,21 +103,31 @@ class _Search:
         self.own_template, self.library = record.own_template, record.template
         self.found: list[Option] = []
         self.best_s = math.inf
+        self._ahead = ahead
         self._tried: set[ContainerId] = set()
-        load_s = books.functions.load_s
+        self._slowdown = _slowdown(books)
         may_wait_for = may_wait and (request.patient_until == 0.0 or books.at < request.patient_until)
         self._where_it_is()
         if may_wait_for:
-            self._where_it_runs(ahead)
+            self._where_it_runs()
         self._take_each(reversed(self.pool.owned.get(self.function.key, {}).values()))
         for template, source in ((self.own_template, FROM_FUNCTION), (self.library, FROM_LIBRARIES)):
-            if template is not None and load_s(self.function.key, source) < self.best_s:
+            if template is not None and self._load_s(source) < self.best_s:
                 self._where_a_template_is(template, source, may_wait=may_wait_for)
-        self._from_nothing(starved, may_wait=may_wait)
+        self._in_a_new_container(starved)
+        if may_wait_for:
+            self._where_it_will_run()
+        if starved is None and self._load_s(FROM_NOTHING) < self.best_s:
+            self._from_nothing(may_wait=may_wait)
 
     def _add(self, option: Option) -> None:
         self.found.append(option)
         self.best_s = min(self.best_s, option.cost_s)
+
+    def _load_s(self, source: Source) -> float:
+        """Expected seconds of a load that begins now."""
+        load_s = self.books.functions.load_s(self.function.key, source)
+        return load_s if source is FROM_FUNCTION else load_s * self._slowdown
 
     def _where_it_is(self) -> None:
         """Idle containers in which the function is loaded, is being loaded, or is being ended."""
@@ -125,7 +137,7 @@ class _Search:
                 continue
             if resident.state is UNLOADING:
                 # The container can take the call in a moment.
-                start_s = books.functions.load_s(key, books.source_in(container, key))
+                start_s = self._load_s(books.source_in(container, key))
                 self._add(Option(WAIT, start_s, self._loss_s(container), container.id))
                 continue
             lost_s = self._neighbours_worth_s(container)
@@ -137,19 +149,35 @@ class _Search:
                 kind = WARM if resident.origin is BY_CALL else PRELOADED
                 self._add(Option(TAKE, 0.0, lost_s, container.id, kind))
 
-    def _where_it_runs(self, ahead: int) -> None:
-        """The busy container of the function that is expected to be idle soonest."""
-        books = self.books
-        soonest: tuple[float, ContainerId] | None = None
-        for container, _ in self.pool.residents_of(self.function.key):
+    def _where_it_runs(self) -> None:
+        """The container with a call of the function that is expected to be idle soonest."""
+        books, key = self.books, self.function.key
+        free: list[tuple[float, ContainerId]] = []
+        for container, _ in self.pool.residents_of(key):
             running = books.requests.get(container.running) if container.running is not None else None
-            if running is None or running.function != self.function.key or container.id in books.claims:
-                continue
-            free = (done_in_s(books, running), container.id)
-            soonest = free if soonest is None else min(soonest, free)
-        if soonest is not None and books.settings.retain:
-            wait_s = soonest[0] + ahead * books.functions[self.function.key].profile.compute_s
-            self._add(Option(WAIT, wait_s, 0.0, soonest[1]))
+            if running is not None and running.function == key and container.id not in books.claims:
+                free.append((done_in_s(books, running), container.id))
+        self._wait_for_the_soonest(free)
+
+    def _where_it_will_run(self) -> None:
+        """The container that is being created for another call of the function and is expected to be idle soonest."""
+        key, functions = self.function.key, self.books.functions
+        call_s = functions.load_s(key) + functions[key].profile.compute_s
+        self._wait_for_the_soonest(
+            [
+                (self._created_in_s(container) + call_s, id_)
+                for id_, container in self.pool.starting.get(key, {}).items()
+                if container.running is not None and _is_large_enough(self.books, container, key)
+            ]
+        )
+
+    def _wait_for_the_soonest(self, free: Sequence[tuple[float, ContainerId]]) -> None:
+        """Wait for one of these containers, each with the expected seconds until it is idle."""
+        if free and self.books.settings.retain:
+            wait_s, soonest = min(free)
+            # The requests ahead are spread over all of these containers.
+            compute_s = self.books.functions[self.function.key].profile.compute_s
+            self._add(Option(WAIT, wait_s + self._ahead * compute_s / len(free), 0.0, soonest))
 
     def _where_a_template_is(self, template: ResidentKey, source: Source, *, may_wait: bool) -> None:
         if (there := self.pool.forkable.get(template)) is not None:
@@ -168,34 +196,40 @@ class _Search:
             if source is FROM_FUNCTION and not self.pool.template_in(container, template):
                 continue
             running = books.requests[container.running]
-            start_s = done_in_s(books, running) + books.functions.load_s(key, source)
+            start_s = done_in_s(books, running) + self._load_s(source)
             option = Option(WAIT, start_s, books.worth_s(running.function), id_)
             if best is None or option.cost_s < best.cost_s:
                 best = option
         if best is not None:
             self._add(best)
 
-    def _from_nothing(self, starved: Request | None, *, may_wait: bool) -> None:
-        """Containers in which the function has to be loaded from nothing."""
-        books, pool, function = self.books, self.pool, self.function
-        load_s = books.functions.load_s(function.key)
-        if starved is None and load_s < self.best_s:
-            self._take_each(islice(pool.unowned.get(function.namespace, {}).values(), COMPARED))
-        for id_, container in pool.prewarming.get(function.key, {}).items():
-            if _is_large_enough(books, container, function.key):
-                ready_s = max(0.0, books.container_start_s - (books.at - container.since))
-                self._add(Option(AWAIT, ready_s + load_s, 0.0, id_))
-        create_s = books.container_start_s + load_s
-        if pool.ledger.free_bytes >= function.memory_bytes:
-            if starved is None or self._starved_can_spare(starved):
-                self._add(Option(CREATE, create_s))
-        elif starved is None and load_s < self.best_s:
-            order = [
-                pool.idle[kept.id] for kept in books.eviction_order([each.as_kept() for each in pool.idle.values()])
-            ]
-            self._take_each(islice(filter(self._is_usable, order), COMPARED))
-            if may_wait and not any(option.action is TAKE for option in self.found):
-                self._make_room(order, create_s)
+    def _in_a_new_container(self, starved: Request | None) -> None:
+        load_s, memory_bytes = self._load_s(FROM_NOTHING), self.function.memory_bytes
+        for id_, container in self.pool.starting.get(self.function.key, {}).items():
+            if container.running is None and container.limit_bytes >= memory_bytes:
+                self._add(Option(AWAIT, self._created_in_s(container) + load_s, 0.0, id_))
+        if self._has_memory and (starved is None or self._starved_can_spare(starved)):
+            self._add(Option(CREATE, self.books.container_start_s + load_s))
+
+    def _from_nothing(self, *, may_wait: bool) -> None:
+        """Idle containers in which the function has to be loaded from nothing, or that are stopped for a new one."""
+        books, pool = self.books, self.pool
+        self._take_each(islice(pool.unowned.get(self.function.namespace, {}).values(), COMPARED))
+        if self._has_memory:
+            return
+        order = [pool.idle[kept.id] for kept in books.eviction_order([each.as_kept() for each in pool.idle.values()])]
+        self._take_each(islice(filter(self._is_usable, order), COMPARED))
+        if may_wait and not any(option.action is TAKE for option in self.found):
+            self._make_room(order)
+
+    @property
+    def _has_memory(self) -> bool:
+        """Whether there is memory for a new container."""
+        return self.pool.ledger.free_bytes >= self.function.memory_bytes
+
+    def _created_in_s(self, container: Container) -> float:
+        """Expected seconds until a container that is being created is there."""
+        return max(0.0, self.books.container_start_s - (self.books.at - container.since))
 
     def _take_each(self, containers: Iterable[Container]) -> None:
         """Idle containers in which the function has to be loaded, from what is there."""
@@ -204,8 +238,9 @@ class _Search:
             if container.id not in self._tried and self._is_usable(container):
                 self._tried.add(container.id)
                 source = books.source_in(container, key)
-                start_s = books.functions.load_s(key, source)
-                self._add(Option(TAKE, start_s, self._loss_s(container), container.id, _START_KINDS[source]))
+                self._add(
+                    Option(TAKE, self._load_s(source), self._loss_s(container), container.id, _START_KINDS[source])
+                )
 
     def _is_usable(self, container: Container) -> bool:
         """Whether the function fits in this idle container and is not in it: same namespace, enough memory."""
@@ -239,7 +274,7 @@ class _Search:
         needs_bytes -= pool.ledger.free_bytes - self.function.memory_bytes + pool.stopping_bytes
         return any(c.state is BUSY and c.limit_bytes >= needs_bytes for c in pool.containers.values())
 
-    def _make_room(self, victims: Iterable[Container], create_s: float) -> None:
+    def _make_room(self, victims: Iterable[Container]) -> None:
         """The idle containers to stop so that the function fits, taken in the given order.
 
         Containers that turn out not to be needed are left out. If all of them are not enough, none is stopped.
@@ -254,7 +289,19 @@ class _Search:
         if stopped and missing <= 0:
             needed = without_surplus(stopped, -missing)
             lost_s = sum(self.books.stop_loss_s(container) for container in needed)
+            create_s = self.books.container_start_s + self._load_s(FROM_NOTHING)
             self._add(Option(MAKE_ROOM, create_s, lost_s, stops=tuple([container.id for container in needed])))
+
+
+def _slowdown(books: Books) -> float:
+    """By how much a load takes longer because it shares the processors with the loads that calls wait for."""
+    if books.settings.processors is None:
+        return 1.0
+    loads = 1
+    for container in books.pool.containers.values():
+        request = books.requests.get(container.running) if container.running is not None else None
+        loads += request is not None and not (container.state is BUSY and request.loaded)
+    return max(1.0, loads / books.settings.processors)
 
 
 def _is_large_enough(books: Books, container: Container, key: FunctionKey) -> bool:

@@ -136,8 +136,8 @@ class Pool:
         """Number of residents of each function and template that are not being ended. It holds no zeros."""
         self.owned: dict[FunctionKey, dict[ContainerId, Container]] = {}
         """Idle containers by owner."""
-        self.prewarming: dict[FunctionKey, dict[ContainerId, Container]] = {}
-        """Containers that are being created ahead of any call, by the function that they are created for."""
+        self.starting: dict[FunctionKey, dict[ContainerId, Container]] = {}
+        """Containers that are being created, by the function that they are created for."""
         self.changed: dict[ContainerId, None] = {}
         """Containers whose contents have changed since a pre-load plan looked at them."""
         self.new_candidates: dict[FunctionKey, None] = {}
@@ -155,17 +155,13 @@ class Pool:
         """Add a new container."""
         self.ledger.open(container.id, container.limit_bytes, at)
         self.containers[container.id] = container
-        if container.running is None and container.owner is not None:
-            self.prewarming.setdefault(container.owner, {})[container.id] = container
+        if container.owner is not None:
+            self.starting.setdefault(container.owner, {})[container.id] = container
 
-    def assign(self, container: Container, activation: ActivationId) -> None:
-        """A call takes a container that is being created ahead of any call."""
-        self._remove_prewarming(container)
-        container.running = activation
-
-    def _remove_prewarming(self, container: Container) -> None:
-        if container.owner is not None and container.id in self.prewarming.get(container.owner, ()):
-            _remove(self.prewarming, container.owner, container)
+    @property
+    def prewarming(self) -> bool:
+        """Whether a container is being created ahead of any call."""
+        return any(container.running is None for places in self.starting.values() for container in places.values())
 
     def set_container_state(self, container: Container, state: ContainerState, at: float) -> None:
         """Change the state of a container. GONE also removes the container and its residents and frees their memory.
@@ -180,8 +176,8 @@ class Pool:
             self.busy -= 1
         elif container.state is STOPPING:
             self.stopping_bytes -= container.limit_bytes
-        elif container.state is STARTING:
-            self._remove_prewarming(container)
+        elif container.state is STARTING and container.owner is not None:
+            _remove(self.starting, container.owner, container)
         container.state = state
         if state is IDLE:
             container.idle_since = at

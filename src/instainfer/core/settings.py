@@ -18,6 +18,8 @@ class NodeSettings:
     calls_beside: int | None = None
     """Pre-loads begin only while at most this many calls are running. Even at low priority, a load slows down calls
     when they use all processors. None: no such limit."""
+    processors: float | None = None
+    """Number of processors: loads that are under way at a time share them. None: they are never short."""
     put_off_s: float = 2.0
     """Seconds after which a pre-load begins although `calls_beside` forbids it, since a busy node always runs calls."""
     retain: bool = True

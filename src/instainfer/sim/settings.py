@@ -50,6 +50,7 @@ class Settings:
             max_queue=self.max_queue,
             max_loads=self.preload.max_loads,
             calls_beside=self.preload.calls_beside_loads(processors) if processors else self.preload.calls_beside,
+            processors=processors or None,
             retain=self.retain,
             templates=self.templates and self.retain,
             function_templates=self.function_templates and self.retain,
