@@ -119,10 +119,10 @@ def holding(pool: Pool, function: Function, worth: Worth) -> Take | None:
     return Take(container, WARM if origin is BY_CALL else PRELOADED)
 
 
-def own(pool: Pool, function: Function) -> Take | None:
+def own(pool: Pool, function: Function, care: Care) -> Take | None:
     """An idle container that is kept for this function, in which it is not resident. The one used last."""
     for container in reversed(pool.owned.get(function.key, {}).values()):
-        if usable(container, function):
+        if usable(container, function) and not care.breaks(container):
             return Take(container, PREWARMED)
     return None
 
@@ -150,11 +150,22 @@ class Fork:
 #: What a function may be loaded from, the fastest first. The last one is nothing.
 Forks: TypeAlias = Sequence[Fork]
 
+
+@value(frozen=True, slots=True)
+class Care:
+    """Tells which idle containers are spared, as long as others will do, because of places that functions want."""
+
+    breaks: Callable[[Container], bool]
+    """Whether the call that needs a container would end such a place there."""
+    holds: Callable[[Container], bool]
+    """Whether stopping the container would end such a place."""
+
+
 #: Gives the seconds that are lost when a call of a function that is not there takes a container and loads it from this.
 Loss: TypeAlias = Callable[[Container, Fork], float]
 
 
-def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, forks: Forks) -> Take | None:
+def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, forks: Forks, care: Care) -> Take | None:
     """An idle container with the template of `fork`: one of the function's own, or else the one that loses least.
 
     A container of another function is taken only if its residents lose less than the template saves.
@@ -163,6 +174,7 @@ def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, forks:
     if places is None:
         return None
     mine = [c for c in pool.owned.get(function.key, {}).values() if c.id in places and usable(c, function)]
+    mine = [container for container in mine if not care.breaks(container)]
     if mine:
         return _take(min(mine, key=lambda container: loss(container, fork)), forks)
     best: Container | None = None
@@ -184,14 +196,15 @@ def elsewhere(
     loss: Loss,
     order: Callable[[Sequence[KeptContainer]], Sequence[KeptContainer]],
     forks: Forks,
+    care: Care,
 ) -> Choice:
     """The last choices: a container kept for no function, a new one, another function's, or room for a new one.
 
-    `order` sorts idle containers by the keep-alive policy's eviction order.
+    `order` sorts idle containers by the keep-alive policy's eviction order, those last that hold a place.
     """
     if _is_leaving(pool, function):
         return Wait()
-    if free := kept_for_nobody(pool, function):
+    if (free := kept_for_nobody(pool, function)) and not care.breaks(free):
         return _take(free, forks)
     if pool.ledger.free_bytes >= function.memory_bytes:
         return Create()
@@ -199,7 +212,12 @@ def elsewhere(
     takeable = list(islice((c for c in _idle(pool, kept) if usable(c, function)), COMPARED))
     if takeable:
         # Of equal containers, min() takes the first. So the policy's order decides between them.
-        return _take(min(takeable, key=lambda container: _cost_s(container, loss, forks)), forks)
+        best = min(takeable, key=lambda container: _cost_s(container, loss, forks))
+        if care.breaks(best):
+            room = make_room(pool, function, (c for c in _idle(pool, kept) if not care.holds(c)))
+            if isinstance(room, MakeRoom):
+                return room
+        return _take(best, forks)
     return make_room(pool, function, _idle(pool, kept))
 
 

@@ -87,14 +87,14 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
     ):
         return options.Wait()
     if take is None:
-        take = options.own(pool, function)
+        take = options.own(pool, function, _care(books, record))
     if take is not None:
         return take
     if (container := options.prewarming(pool, function)) is not None:
         return options.Await(container)
     if starved is not None:
         return options.Create() if _starved_can_spare(books, function, starved) else options.Wait()
-    choice = options.elsewhere(pool, function, _loss(books, record), books.eviction_order, forks)
+    choice = options.elsewhere(pool, function, _loss(books, record), books.eviction_order, forks, _care(books, record))
     return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
 
 
@@ -120,9 +120,9 @@ def _soonest(
     seconds of a start without a template.
     """
     costs_s = math.inf if take is None else _take_cost_s(books, take, record.function.key)
-    loss = _loss(books, record)
+    loss, care = _loss(books, record), _care(books, record)
     for fork in forks:
-        there = options.with_template(books.pool, record.function, loss, fork, forks)
+        there = options.with_template(books.pool, record.function, loss, fork, forks, care)
         if there is None:
             continue
         # The load of a joined call may be one without a template. Forking elsewhere is often done sooner than that.
@@ -154,12 +154,16 @@ def _fork(books: Books, key: FunctionKey, template: ResidentKey | None, source: 
 
 
 def _loss(books: Books, record: FunctionRecord) -> options.Loss:
-    forked_from = [template for template in (record.own_template, record.template) if template is not None]
+    forked_from = record.forked_from
 
     def loss(container: Container, fork: options.Fork) -> float:
         return books.takeover_loss_s(container, fork.needs_bytes, forked_from)
 
     return loss
+
+
+def _care(books: Books, record: FunctionRecord) -> options.Care:
+    return options.Care(lambda container: books.breaks_place(container, record), books.holds_place)
 
 
 def drain_queue(books: Books) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from .guard import plain_forecast
+from .lifecycle import UNLOADING
 from .model import (
     FROM_FUNCTION,
     FROM_LIBRARIES,
@@ -56,7 +57,7 @@ class Worth(State):
 
     def contents(self, container: Container) -> Contents:
         """What stands in an idle container is worth. The same object as long as nothing there changes."""
-        if container.contents is None or self.at >= container.contents_until:
+        if container.contents is None or self.at >= container.contents_until or self._is_asked_for(container):
             view = container_view(container, self.pool)
             container.contents = self.guard.contents(view, known(self.functions, self.pool, self.at), self.at)
             container.contents_until = self.at + max(AGEING_S, AGEING * (self.at - container.idle_since))
@@ -72,11 +73,14 @@ class Worth(State):
         contents = self.contents(container)
         if needs_bytes == 0:
             return contents.loss_s
-        lacks_bytes = needs_bytes - container.limit_bytes
-        lacks_bytes += sum(
+        lacks_bytes = needs_bytes - self._room_beside_templates(container)
+        return contents.loss_s + sum(stand.loss_s for stand in _cheapest(contents, lacks_bytes, forked_from))
+
+    def _room_beside_templates(self, container: Container) -> int:
+        """Bytes of a container that its templates leave."""
+        return container.limit_bytes - sum(
             self.pool.ledger.charged(container.id, key) for key, r in container.residents.items() if r.is_template
         )
-        return contents.loss_s + sum(stand.loss_s for stand in _cheapest(contents, lacks_bytes, forked_from))
 
     def in_the_way(
         self, container: Container, lacks_bytes: int, forked_from: Collection[ResidentKey]
@@ -88,11 +92,59 @@ class Worth(State):
         """Seconds of waiting that something in an idle container saves per second; 0 if it does not stand there."""
         return next((stand.gain for stand in self.contents(container).stands if stand.key == key), 0.0)
 
+    # -- places that are wanted ----------------------------------------------------------------------------------------
+
+    def holds_place(self, container: Container) -> bool:
+        """Whether a container is one of the last places of a function that wants it, or may become one."""
+        if not self.functions.asked:
+            return False
+        owner = container.owner
+        if owner in self.functions.asked and self.functions[owner].loads_ahead:
+            if self.functions.view(owner, self.pool).lacks_places:
+                return True
+        return any(self._makes_place(container, resident) for resident in container.residents.values())
+
+    def breaks_place(self, container: Container, record: FunctionRecord) -> bool:
+        """Whether a call of a function in an idle container would end a place that another function wants."""
+        if not self._is_asked_for(container):
+            return False
+        key, forked_from = record.function.key, record.forked_from
+        lacks_bytes = self.functions.estimate_bytes(key, self.source_in(container, key))
+        lacks_bytes -= self._room_beside_templates(container)
+        ended = [each for each, r in container.residents.items() if not r.is_template and each != key]
+        ended += self.in_the_way(container, lacks_bytes, forked_from)
+        return any(self._makes_place(container, container.residents[each]) for each in ended)
+
+    def _makes_place(self, container: Container, resident: Resident) -> bool:
+        """Whether this makes its container one of the last places of its function, all of which are wanted."""
+        key = templated_function(resident.function) if resident.is_function_template else resident.function
+        if key not in self.functions.asked or resident.state is UNLOADING:
+            return False
+        if not self.functions.view(key, self.pool).is_held:
+            return False
+        own_template = self.functions[key].own_template
+        if container.id not in self.pool.places(key, own_template):
+            return False
+        # Beside its function's own template, a resident is hardly missed.
+        return resident.is_function_template or not self.pool.template_in(container, own_template)
+
+    def _is_asked_for(self, container: Container) -> bool:
+        """Whether something in a container is of a function of which places may be wanted."""
+        asked = self.functions.asked
+        return bool(asked) and any(key in asked or templated_function(key) in asked for key in container.residents)
+
     def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         """Idle containers by the order in which they may be stopped: that of the keep-alive policy.
 
-        Where it spends memory on containers, those whose contents save least come first among themselves.
+        Where it spends memory on containers, those whose contents save least come first among themselves. Those that
+        hold a place which is wanted come last.
         """
+        order = self._eviction_order(idle)
+        if not self.functions.asked:
+            return order
+        return sorted(order, key=lambda each: self.holds_place(self.pool.containers[each.id]))
+
+    def _eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         order = self.guard.eviction_order(idle)
         spending = {namespace for namespace in {each.namespace for each in idle} if self.guard.spends(namespace)}
         if not spending:
