@@ -241,6 +241,7 @@ class NodeMachine(RuleBasedStateMachine):
     )
     def remove(
         self,
+        *,
         name: str,
         back: bool,
         fresh: bool,
@@ -287,7 +288,7 @@ class NodeMachine(RuleBasedStateMachine):
         """Where there is room for all places that are wanted, and nothing goes wrong any more, all are ready."""
         books = self.world.node.books
         wishes = {key: books.functions.view(key, books.pool) for key in books.functions.asked}
-        lacking = {key for key in books.functions.lacking(books.pool)}
+        lacking = set(books.functions.lacking(books.pool))
         needs_bytes = sum(view.wanted * view.memory_bytes for view in wishes.values() if view.wanted)
         helpful = self.recipe["preload"] and not any(c.stuck for c in self.world.containers.values())
         if helpful and 2 * needs_bytes <= books.settings.budget_bytes:

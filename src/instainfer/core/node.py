@@ -20,7 +20,6 @@ from .lifecycle import (
     IDLE,
     STARTING,
     STOPPING,
-    UNLOADING,
 )
 from .model import (
     Failure,

@@ -165,7 +165,7 @@ class Care:
 Loss: TypeAlias = Callable[[Container, Fork], float]
 
 
-def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, forks: Forks, care: Care) -> Take | None:
+def with_template(pool: Pool, function: Function, loss: Loss, fork: Fork, forks: Forks, *, care: Care) -> Take | None:
     """An idle container with the template of `fork`: one of the function's own, or else the one that loses least.
 
     A container of another function is taken only if its residents lose less than the template saves.
@@ -196,6 +196,7 @@ def elsewhere(
     loss: Loss,
     order: Callable[[Sequence[KeptContainer]], Sequence[KeptContainer]],
     forks: Forks,
+    *,
     care: Care,
 ) -> Choice:
     """The last choices: a container kept for no function, a new one, another function's, or room for a new one.

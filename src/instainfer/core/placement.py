@@ -94,7 +94,9 @@ def _choice(books: Books, request: Request, ahead: int, starved: Request | None,
         return options.Await(container)
     if starved is not None:
         return options.Create() if _starved_can_spare(books, function, starved) else options.Wait()
-    choice = options.elsewhere(pool, function, _loss(books, record), books.eviction_order, forks, _care(books, record))
+    choice = options.elsewhere(
+        pool, function, _loss(books, record), books.eviction_order, forks, care=_care(books, record)
+    )
     return options.Wait() if isinstance(choice, options.MakeRoom) and not may_wait else choice
 
 
@@ -122,7 +124,7 @@ def _soonest(
     costs_s = math.inf if take is None else _take_cost_s(books, take, record.function.key)
     loss, care = _loss(books, record), _care(books, record)
     for fork in forks:
-        there = options.with_template(books.pool, record.function, loss, fork, forks, care)
+        there = options.with_template(books.pool, record.function, loss, fork, forks, care=care)
         if there is None:
             continue
         # The load of a joined call may be one without a template. Forking elsewhere is often done sooner than that.

@@ -163,7 +163,7 @@ def _follow_create(books: Books, suggestion: SuggestCreate) -> str | None:
     record = books.functions.get(suggestion.function)
     if record is None or record.removed:
         return "no container is created: the function is gone"
-    wanted = record.loads_ahead and books.functions.view(suggestion.function, books.pool).lacks_places
+    wanted = books.functions.is_lacking(suggestion.function, books.pool)
     if not wanted and not books.guard.spends(record.function.namespace):
         return "no container is created: the keep-alive policy does not spend memory"
     if record.function.memory_bytes > _spare_bytes(books):

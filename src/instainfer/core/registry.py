@@ -199,7 +199,11 @@ class Registry(dict[FunctionKey, FunctionRecord]):
 
     def lacking(self, pool: Pool) -> list[FunctionKey]:
         """Functions of which more places are to be made."""
-        return [key for key in self.asked if self[key].loads_ahead and self.view(key, pool).lacks_places]
+        return [key for key in self.asked if self.is_lacking(key, pool)]
+
+    def is_lacking(self, key: FunctionKey, pool: Pool) -> bool:
+        """Whether more places of a function are to be made."""
+        return key in self.asked and self[key].loads_ahead and self.view(key, pool).lacks_places
 
     def template(self, key: ResidentKey, namespace: str) -> TemplateRecord:
         """The record of a template, a new one if it was not known."""

@@ -99,9 +99,8 @@ class Worth(State):
         if not self.functions.asked:
             return False
         owner = container.owner
-        if owner in self.functions.asked and self.functions[owner].loads_ahead:
-            if self.functions.view(owner, self.pool).lacks_places:
-                return True
+        if owner is not None and self.functions.is_lacking(owner, self.pool):
+            return True
         return any(self._makes_place(container, resident) for resident in container.residents.values())
 
     def breaks_place(self, container: Container, record: FunctionRecord) -> bool:
