@@ -56,8 +56,12 @@ class Worth(State):
             record.forecast = plain_forecast(record.arrivals)
 
     def contents(self, container: Container) -> Contents:
-        """What stands in an idle container is worth. The same object as long as nothing there changes."""
-        if container.contents is None or self.at >= container.contents_until or self._is_asked_for(container):
+        """What stands in an idle container is worth. The same object as long as nothing there changes.
+
+        What somebody has asked for is valued anew each time, since that depends on its places elsewhere.
+        """
+        asked = self.functions.asked and self._is_asked_for(container)
+        if container.contents is None or self.at >= container.contents_until or asked:
             view = container_view(container, self.pool)
             container.contents = self.guard.contents(view, known(self.functions, self.pool, self.at), self.at)
             container.contents_until = self.at + max(AGEING_S, AGEING * (self.at - container.idle_since))

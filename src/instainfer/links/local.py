@@ -9,7 +9,7 @@ from typing import Any
 from ..backends.base import Call, FunctionSpec
 from ..core.model import GIB, Function, FunctionKey, Profile, Verdict
 from ..invoker.driver import Invoker
-from ..invoker.snapshot import snapshot
+from ..invoker.snapshot import places, snapshot
 from .base import Outcome
 
 #: Seconds between two measurements of the used memory.
@@ -39,6 +39,15 @@ class LocalLink:
 
     def unregister(self, function: FunctionKey) -> None:
         self.invoker.unregister(function)
+
+    def want(self, function: FunctionKey, places: int) -> None:
+        self.invoker.want(function, places)
+
+    def offload(self, function: FunctionKey) -> None:
+        self.invoker.offload(function)
+
+    def places(self, function: FunctionKey) -> Mapping[str, Any]:
+        return places(self.invoker.state, function)
 
     def invoke(self, call: Call) -> asyncio.Future[Outcome]:
         return self.invoker.invoke(call)

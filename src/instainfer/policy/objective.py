@@ -108,7 +108,7 @@ class Valued:
     """Seconds of waiting that a second of loading may cost."""
 
     def worth(self, function: FunctionView, at: float) -> float:
-        if function.is_held and function.own_copies < function.places:
+        if function.wanted and function.is_held and function.own_copies < function.places:
             return HELD * LOSS_HORIZON_S
         return resident_worth_s(function, at)
 
@@ -128,7 +128,7 @@ class Valued:
                 held = False
                 function = functions.get(key)
                 if function is not None:
-                    held = function.is_held and _is_its_place(key, container)
+                    held = function.wanted > 0 and function.is_held and _is_its_place(key, container)
                     loss_s += HELD * LOSS_HORIZON_S if held else self._worth_beside(function, at)
                     each = resident_rate(function, at) * function.needs
                     saves_s = resident_saves_s(function, function.copies - 1)
