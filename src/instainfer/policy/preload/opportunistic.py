@@ -323,11 +323,9 @@ class Opportunistic(Valued):
     def _new_container(self, left: Iterable[_Candidate], view: NodeView) -> SuggestCreate | None:
         """A new container for the first candidate that found no place, and that fits in the spare memory."""
         for candidate in left:
-            if candidate.is_wanted and _bytes_in(candidate, (), view.known) <= candidate.function.memory_bytes:
-                wanted = candidate.function.wanted
-                return SuggestCreate(
-                    candidate.function.key, f"{wanted} places are wanted, and there is none to load in"
-                )
+            fits = _bytes_in(candidate, (), view.known) <= candidate.function.memory_bytes
+            if candidate.is_wanted and fits:
+                return SuggestCreate(candidate.function.key, "somebody asked for it to be ready")
             pays = candidate.gain * TERM_S > self.processor_price_s * candidate.function.load_s
             if pays and _fits_in_spare(candidate, view):
                 return SuggestCreate(candidate.function.key, f"there is no place for {candidate.key}")
@@ -417,7 +415,7 @@ def _template_bytes(function: FunctionView, ready: Collection[ResidentKey], know
 def _suggest(load: _Load) -> SuggestLoad:
     candidate = load.candidate
     if candidate.is_wanted:
-        why = f"somebody asked for {candidate.function.wanted} places"
+        why = f"somebody asked for it to be ready, in places: {candidate.function.wanted}"
     elif candidate.function.forecast is None:
         why = "never called yet, memory is idle"
     else:
