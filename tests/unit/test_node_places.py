@@ -14,6 +14,7 @@ from instainfer.core import events as e
 from instainfer.core.model import MIB, Failure, FailureKind, Function, StartKind, function_template_key
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import KeepAlive, Policies
+from instainfer.invoker.snapshot import places, snapshot
 from instainfer.policy.keepalive.fixed import Fixed
 from instainfer.policy.keepalive.greedy_dual import GreedyDual
 from instainfer.policy.keepalive.objective import Objective
@@ -246,3 +247,36 @@ def test_a_call_without_another_container_takes_the_one_that_is_kept() -> None:
     call(world, "a1", A)
     assert call(world, "b1", B) is StartKind.PREWARMED
     assert ready(world, A) == 0, "only what a call has left is kept; it is not made again"
+
+
+# -- what status says --------------------------------------------------------------------------------------------------
+
+
+def test_places_are_told_with_numbers() -> None:
+    world = new_world(1024)
+    assert places(world.node, A) == {"wanted": 0, "ready": 0, "unmet": None}
+    want(world, A, 2)
+    assert places(world.node, A) == {"wanted": 2, "ready": 2, "unmet": None}
+    want(world, A, 3)
+    assert places(world.node, A) == {"wanted": 3, "ready": 2, "unmet": "it needs 3 x 512 MB, the node has 1024 MB"}
+    shot = snapshot(world.node, world.at)
+    assert [each["places"]["ready"] for each in shot["functions"]] == [2, 0, 0]
+    assert [r["value"] for c in shot["containers"] for r in c["residents"]] == [None, None]
+    world.feed(e.OffloadAsked(world.at, A))
+    world.run_until_quiet()
+    told = places(world.node, A)
+    assert told["ready"] == 0
+    assert "off-loaded" in told["unmet"]
+    assert places(world.node, "t/unknown@1") == {"wanted": 0, "ready": 0, "unmet": None}
+
+
+def test_why_nothing_is_ready_is_told() -> None:
+    node = CheckedNode(keys=[A])
+    node.tell(e.PlacesWanted(0.0, A, 1))
+    assert "preload.policy" in places(node.node, A)["unmet"]
+    node = CheckedNode(512, keys=[A], preloader=Opportunistic())
+    node.tell(e.PlacesWanted(0.0, A, 1))
+    node.started(0.5, "node-c1")
+    assert places(node.node, A) == {"wanted": 1, "ready": 0, "unmet": None}
+    node.tell(e.LoadFailed(1.0, "node-c1", A, Failure(FailureKind.LOAD_FAILED, "ImportError")))
+    assert places(node.node, A)["unmet"] == "it could not be loaded: ImportError"

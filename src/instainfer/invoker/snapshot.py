@@ -6,7 +6,8 @@ residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads:
 wasted, templates}, functions: [{function, profile, calls_per_s, load_failure, fit, unfit, places: {wanted, ready,
 unmet}}], policy_failures: [{role, policy, count, last}]}``. `expires_in_s` is null for a container that is kept until
 its memory is wanted. `fit` tells whether a function can be forked from a function template; null: that is not known.
-`unfit` says why making one has failed, and `unmet` why there cannot be as many places as are wanted. `policy_failures`
+`unfit` says why making one has failed, and `unmet` why there cannot be as many places as are wanted. `value` is
+null for a resident that stays because somebody asked for its function. `policy_failures`
 are the policies that failed, so that a default answered in their place (see `core.guard`).
 """
 
@@ -20,7 +21,7 @@ from ..core.books import Books
 from ..core.lifecycle import IN_USE, LOADED, ContainerState
 from ..core.model import GIB, MIB, FunctionKey
 from ..core.node import NodeState
-from ..core.pool import Container
+from ..core.pool import Container, Resident
 from ..core.registry import FunctionRecord
 
 REASON_CHARS = 1000
@@ -107,6 +108,12 @@ def _unfit(books: Books, record: FunctionRecord) -> str | None:
     return None if template is None or template.load_failure is None else template.load_failure.message[:REASON_CHARS]
 
 
+def _value(books: Books, resident: Resident) -> float | None:
+    """What a resident is worth in seconds. None if it stays because somebody asked for its function."""
+    is_held = resident.function in books.functions and books.functions.view(resident.function, books.pool).is_held
+    return None if is_held else books.worth_s(resident.function)
+
+
 def _container(books: Books, container: Container, at: float) -> dict[str, Any]:
     request = books.requests.get(container.running) if container.running is not None else None
     idle = container.state is ContainerState.IDLE
@@ -127,7 +134,7 @@ def _container(books: Books, container: Container, at: float) -> dict[str, Any]:
                 "origin": resident.origin.value,
                 "bytes": books.pool.ledger.charged(container.id, resident.function),
                 "reason": resident.reason,
-                "value": books.worth_s(resident.function),
+                "value": _value(books, resident),
                 "age_s": at - resident.since,
             }
             for resident in container.residents.values()
