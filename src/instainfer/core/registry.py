@@ -432,8 +432,9 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             return False
         if record.verdict is None and record.own_template in pool.copies:
             return False  # the first one also proves that the function can be forked, which may have effects
-        asked_at = record.arrivals[-1] if record.arrivals else -math.inf
-        return max(asked_at, record.wanted_at) > template.begun_at
+        if record.wanted_at > template.begun_at:
+            return True
+        return bool(record.arrivals) and record.arrivals[-1] > template.begun_at
 
 
 def _is_same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
