@@ -199,6 +199,15 @@ class Client:
         """Why a function is loaded or not: what each node expects of it, holds of it, and decided on it lately."""
         return self._object("GET", f"{_NATIVE}/functions/{quote(name)}/why", needs="nodes")
 
+    def preload(self, name: str, *, places: int, for_s: float) -> Json:
+        """Ask for places of a function to be ready for `for_s` seconds. Returns what is wanted and what is ready."""
+        wanted = {"places": places, "for_s": for_s}
+        return self._object("POST", f"{_NATIVE}/functions/{quote(name)}/preload", needs="wanted", json=wanted)
+
+    def offload(self, name: str) -> Json:
+        """End what is idle of a function. Returns what is wanted and what is ready."""
+        return self._object("POST", f"{_NATIVE}/functions/{quote(name)}/offload", needs="wanted")
+
     def has_blob(self, digest: str) -> bool:
         response, body = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
         if response.status_code == httpx2.codes.NOT_FOUND:

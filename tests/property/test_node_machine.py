@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from support.world import DIED, World, WorldContainer
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
-from instainfer.core.lifecycle import LOADED, STOPPING
+from instainfer.core.lifecycle import IDLE, LOADED, STOPPING, UNLOADING
 from instainfer.core.model import MIB, Function, Verdict, is_function_template, is_template
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import KeepAlive, Policies
@@ -122,6 +123,17 @@ class NodeMachine(RuleBasedStateMachine):
             self.call(name)
             self.world.run_until_quiet()
 
+    @rule(name=st.sampled_from(NAMES), places=st.integers(0, 3))
+    def places_are_wanted(self, name: str, places: int) -> None:
+        self.world.feed(e.PlacesWanted(self.world.at, name, places))
+
+    @rule(name=st.sampled_from(NAMES))
+    def off_load(self, name: str) -> None:
+        self.world.feed(e.OffloadAsked(self.world.at, name))
+        books = self.world.node.books
+        for container, resident in books.pool.residents_of(name):
+            assert container.state is not IDLE or resident.state is UNLOADING
+
     @rule(seconds=st.sampled_from([0.0, 0.01, 0.5, 2.0, 10.0, 40.0]))
     def time(self, seconds: float) -> None:
         self.world.pass_time(seconds)
@@ -223,13 +235,23 @@ class NodeMachine(RuleBasedStateMachine):
         name=st.sampled_from(NAMES),
         back=st.booleans(),
         fresh=st.booleans(),
+        keep_alive_s=st.sampled_from([None, 0.0, 5.0, math.inf]),
         verdict=st.sampled_from([None, Verdict(True), Verdict(False, "a thread")]),
         past=PASTS,
     )
-    def remove(self, name: str, back: bool, fresh: bool, verdict: Verdict | None, past: list[float]) -> None:
+    def remove(
+        self,
+        *,
+        name: str,
+        back: bool,
+        fresh: bool,
+        keep_alive_s: float | None,
+        verdict: Verdict | None,
+        past: list[float],
+    ) -> None:
         self.world.feed(e.FunctionRemoved(self.world.at, name))
         if back:
-            again = replace(function(name), fresh=fresh)
+            again = replace(function(name), fresh=fresh, keep_alive_s=keep_alive_s)
             calls = tuple(self.world.at - ago_s for ago_s in past)
             self.world.feed(e.FunctionRegistered(self.world.at, again, None, verdict, calls))
 
@@ -262,6 +284,16 @@ class NodeMachine(RuleBasedStateMachine):
             assert self.world.accepted == set(self.world.answered) | set(self.world.node.books.requests)
             assert not set(self.world.answered) & set(self.world.node.books.requests)
 
+    def _wishes_are_met(self) -> None:
+        """Where there is room for all places that are wanted, and nothing goes wrong any more, all are ready."""
+        books = self.world.node.books
+        wishes = {key: books.functions.view(key, books.pool) for key in books.functions.asked}
+        lacking = set(books.functions.lacking(books.pool))
+        needs_bytes = sum(view.wanted * view.memory_bytes for view in wishes.values() if view.wanted)
+        helpful = self.recipe["preload"] and not any(c.stuck for c in self.world.containers.values())
+        if helpful and 2 * needs_bytes <= books.settings.budget_bytes:
+            assert not lacking, {key: wishes[key] for key in lacking}
+
     def teardown(self) -> None:
         """Every request ends, nothing is left after a drain, and the story tells the same again."""
         if not hasattr(self, "world"):
@@ -271,6 +303,7 @@ class NodeMachine(RuleBasedStateMachine):
             self.world.pass_time(1000.0)
         self.world.run_until_quiet()
         assert set(self.world.answered) == self.world.accepted, "a request was left behind"
+        self._wishes_are_met()
         for name in NAMES:
             self.world.feed(e.FunctionRemoved(self.world.at, name))
         self.world.run_until_quiet()

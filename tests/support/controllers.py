@@ -79,6 +79,11 @@ class FakeLink:
         """What was known of them when they were registered."""
         self.called_ago_s: dict[FunctionKey, Sequence[float]] = {}
         """How long ago they had been called when they were registered."""
+        self.wanted: dict[FunctionKey, int] = {}
+        self.room = 64
+        """Places that it can have of each function."""
+        self.unmet: str | None = None
+        """Why it cannot have more."""
         self.history: list[str] = []
         self.calls: list[Call] = []
         self.holding = False
@@ -101,6 +106,19 @@ class FakeLink:
     def unregister(self, function: FunctionKey) -> None:
         del self.functions[function]
         self.history.append(f"-{function}")
+
+    def want(self, function: FunctionKey, places: int) -> None:
+        assert function in self.functions
+        self.wanted[function] = places
+        self.history.append(f"{places}x{function}")
+
+    def offload(self, function: FunctionKey) -> None:
+        assert function in self.functions
+        self.history.append(f"offload {function}")
+
+    def places(self, function: FunctionKey) -> Mapping[str, Any]:
+        wanted = self.wanted.get(function, 0)
+        return {"wanted": wanted, "ready": min(wanted, self.room), "unmet": self.unmet}
 
     def invoke(self, call: Call) -> Awaitable[Outcome]:
         self.calls.append(call)

@@ -63,6 +63,9 @@ def record(result: Any, status: str = "success", kind: str | None = "preloaded")
     }
 
 
+PLACES = {"wanted": 2, "ready": 1, "until_ms": None, "unmet": "it needs 2 x 2048 MB, the node has 2048 MB"}
+
+
 @dataclass
 class Platform:
     """Answers like the controller, from a dictionary, and remembers what it was asked."""

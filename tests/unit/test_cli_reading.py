@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, Platform, Run, record, runner
+from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, PLACES, Platform, Run, record, runner
 
 from instainfer.cli.views import resident_name
 from instainfer.core.model import function_template_key
@@ -105,9 +105,10 @@ def compact(value: Any) -> str:
 
 def test_functions(run: Run, platform: Platform) -> None:
     platform.answers["GET actions"] = (200, [ACTION])
+    platform.answers["GET functions"] = (200, [DETAILS | {"places": PLACES}])
     head, _, row = run("functions", *AT).stdout.splitlines()
-    assert head.split() == ["FUNCTION", "VERSION", "KIND", "MEMORY", "TIMEOUT", "DEPLOYED"]
-    assert row.split()[:7] == ["resnet50", "0.0.1", "python:3", "2.0", "GB", "60", "s"]
+    assert head.split() == ["FUNCTION", "VERSION", "KIND", "MEMORY", "TIMEOUT", "READY", "DEPLOYED"]
+    assert row.split()[:10] == ["resnet50", "0.0.1", "python:3", "2.0", "GB", "60", "s", "1", "of", "2"]
 
 
 def test_no_functions_is_said_on_standard_error(run: Run, platform: Platform) -> None:
@@ -122,7 +123,7 @@ def test_show_and_delete_one_function(run: Run, platform: Platform) -> None:
     forked = {"fit": False, "reason": "load() has started\x1b[2J a thread"}
     platform.answers["GET functions"] = (200, [DETAILS | {"name": "vgg19"}, DETAILS | {"forked": forked}])
     shown = run("function", "show", "resnet50", *AT)
-    assert shown.stdout == compact(ACTION | {"forked": forked})
+    assert shown.stdout == compact(ACTION | {"forked": forked, "places": None})
     assert shown.stderr == "cannot be forked: load() has started [2J a thread\n"
     assert platform.asked[0][1] == {"code": "false"}
     as_json = run("function", "show", "resnet50", "--json", *AT)
@@ -130,6 +131,14 @@ def test_show_and_delete_one_function(run: Run, platform: Platform) -> None:
     deleted = run("function", "delete", "resnet50", *AT)
     assert (deleted.exit_code, deleted.stdout, deleted.stderr) == (0, "", "deleted resnet50\n")
     assert run("function", "delete", "nope", *AT).exit_code == 3
+
+
+def test_places_that_are_wanted_are_shown(run: Run, platform: Platform) -> None:
+    platform.answers |= {"GET actions/resnet50": (200, ACTION), "GET functions": (200, [DETAILS | {"places": PLACES}])}
+    assert "1 of 2 places ready; it needs 2 x 2048 MB" in run("function", "show", "resnet50", *AT).stderr
+    wanted = [{"namespace": "guest", "name": "resnet50", **PLACES, "unmet": None, "until_ms": NOW_MS}]
+    platform.answers["GET status"] = (200, STATUS | {"places": wanted})
+    assert "resnet50: 1 of 2 places ready until " in run("status", *AT).stdout
 
 
 def test_status_names_functions_that_cannot_be_forked(run: Run, platform: Platform) -> None:

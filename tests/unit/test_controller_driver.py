@@ -27,6 +27,13 @@ class Silent:
 
     def unregister(self, function: FunctionKey) -> None: ...
 
+    def want(self, function: FunctionKey, places: int) -> None: ...
+
+    def offload(self, function: FunctionKey) -> None: ...
+
+    def places(self, function: FunctionKey) -> Mapping[str, Any]:
+        return {}
+
     def invoke(self, call: Call) -> asyncio.Future[Outcome]:
         return asyncio.get_running_loop().create_future()
 

@@ -144,6 +144,7 @@ def test_status(tmp_path: Path) -> None:
                 "draining": False,
                 "in_flight": 0,
                 "nodes": [{"name": "node-1", "containers": []}],
+                "places": [],
                 "records": {"unflushed": 0, "last_error": None, "put_aside": 0, "dropped": 0},
                 "housekeeping": {"removed": 0, "freed_bytes": 0, "last_error": None},
             }
@@ -170,6 +171,7 @@ def test_functions_with_what_was_measured_of_them(tmp_path: Path) -> None:
                 "problem": None,
                 "profile": asdict(profile),
                 "forked": {"fit": None, "reason": None},
+                "places": {"wanted": 0, "ready": 0, "until_ms": None, "unmet": None},
             }
 
     asyncio.run(run())

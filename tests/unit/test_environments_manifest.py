@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from instainfer.environments.manifest import Manifest, Requirements, read_manifest
+from instainfer.environments.windows import Window
 from instainfer.errors import BadFunction
 
 FULL = """
@@ -23,6 +25,9 @@ logs = "10MB"
 weights = ["models/resnet50.pt"]
 fast_init = true
 template = ["torch", "PIL.Image"]
+min_resident = 2
+warm = ["mon-fri 08:00-18:00", "Sat 22:00-02:00 Europe/Berlin"]
+keep_alive = "30min"
 [env]
 OMP_NUM_THREADS = "1"
 """
@@ -53,8 +58,22 @@ def test_every_key(tmp_path: Path) -> None:
         weights=("models/resnet50.pt",),
         fast_init=True,
         template=("torch", "PIL.Image"),
+        min_resident=2,
+        warm=(
+            Window(frozenset(range(5)), 480, 1080),
+            Window(frozenset([5]), 1320, 120, "Europe/Berlin"),
+        ),
+        keep_alive_s=1800.0,
         env={"OMP_NUM_THREADS": "1"},
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [('"0s"', 0.0), ("0", 0.0), ("90", 90.0), ('"2h"', 7200.0), ('" 5 min "', 300.0), ('"forever"', math.inf)],
+)
+def test_how_long_what_a_call_leaves_stays(tmp_path: Path, value: str, seconds: float) -> None:
+    assert read_manifest(make_folder(tmp_path, f"keep_alive = {value}")).keep_alive_s == seconds
 
 
 def test_an_empty_manifest_leaves_everything_to_the_platform(tmp_path: Path) -> None:
@@ -86,7 +105,26 @@ def test_units(tmp_path: Path, toml: str, quantity: int) -> None:
 @pytest.mark.parametrize(
     ("toml", "key", "said"),
     [
-        ('colour = "red"', "colour", "allowed: env, fast_init, fork, fresh, handler, logs"),
+        ('colour = "red"', "colour", "allowed: env, fast_init, fork, fresh, handler, keep_alive, logs"),
+        ("min_resident = 65", "min_resident", "from 0 to 64"),
+        ("min_resident = -1", "min_resident", "from 0 to 64"),
+        ("min_resident = true", "min_resident", "from 0 to 64"),
+        ('min_resident = "2"', "min_resident", "from 0 to 64"),
+        ('warm = "mon 08:00-18:00"', "warm", "a list"),
+        ('warm = ["monday 08:00-18:00"]', "warm", "not written like"),
+        ('warm = ["mon 8:00-18:00"]', "warm", "not written like"),
+        ('warm = ["mon 08:00-24:01"]', "warm", "24:01 is not a time"),
+        ('warm = ["mon 08:60-09:00"]', "warm", "08:60 is not a time"),
+        ('warm = ["mon 08:00-08:00"]', "warm", "no length"),
+        ('warm = ["mon 08:00-18:00 Europe/Nowhere"]', "warm", "not a time zone"),
+        ('warm = ["mon 08:00-18:00 ../../etc/passwd"]', "warm", "not written like"),
+        ('warm = ["mon 08:00-18:00 /etc/passwd"]', "warm", "not a time zone"),
+        (f"warm = {['mon 08:00-18:00'] * 33}", "warm", "too many"),
+        ('keep_alive = "soon"', "keep_alive", "forever"),
+        ('keep_alive = "-1s"', "keep_alive", "forever"),
+        ("keep_alive = -1", "keep_alive", "forever"),
+        ("keep_alive = true", "keep_alive", "forever"),
+        ("keep_alive = inf", "keep_alive", "forever"),
         ("name = 3", "name", "letters"),
         ('name = "a/b"', "name", "letters"),
         ('handler = "handler.py"', "handler", "without .py"),

@@ -14,6 +14,7 @@ from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, emit_result, note, show, table
 from .records import annotation
 from .values import moment, seconds, size
+from .views import places_in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,6 +30,8 @@ def list_functions(
     """List the deployed functions."""
     with platform(ctx, api_host, auth, home) as client:
         found = client.functions()
+        places = {each["name"]: each.get("places") for each in client.details()} if found else {}
+        found = [{**each, "places": places.get(each["name"])} for each in found]
     if as_json:
         emit_json(found)
     elif not found:
@@ -38,8 +41,8 @@ def list_functions(
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Table:
-    headers = ["FUNCTION", "VERSION", "KIND", "MEMORY", "TIMEOUT", "DEPLOYED"]
-    return table(headers, [_cells(each) for each in found], right=["MEMORY", "TIMEOUT"], clip=["FUNCTION"])
+    headers = ["FUNCTION", "VERSION", "KIND", "MEMORY", "TIMEOUT", "READY", "DEPLOYED"]
+    return table(headers, [_cells(each) for each in found], right=["MEMORY", "TIMEOUT", "READY"], clip=["FUNCTION"])
 
 
 def _cells(function: Mapping[str, Any]) -> tuple[str, ...]:
@@ -51,8 +54,14 @@ def _cells(function: Mapping[str, Any]) -> tuple[str, ...]:
         str(annotation(function, "exec")),
         size(function["limits"]["memory"] * MIB),
         seconds(function["limits"]["timeout"] / 1000),
+        _ready(function["places"]),
         moment(function["updated"]),
     )
+
+
+def _ready(places: Mapping[str, Any] | None) -> str:
+    """How many of the places that are wanted are ready. Empty if none are wanted."""
+    return f"{places['ready']} of {places['wanted']}" if places and places["wanted"] else ""
 
 
 @app.command(name="show")
@@ -69,9 +78,12 @@ def show_function(
     with platform(ctx, api_host, auth, home) as client:
         found = client.action(name)
         found["forked"] = forked(client, name)
+        found["places"] = next((each.get("places") for each in client.details() if each["name"] == name), None)
     (emit_json if as_json else emit_result)(found)
     if not as_json:
         note(in_words(found["forked"], name))
+        if found["places"] and found["places"]["wanted"]:
+            note(places_in_words(found["places"]))
 
 
 @app.command(name="delete")

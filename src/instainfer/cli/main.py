@@ -22,6 +22,7 @@ from . import (
     experiment,
     functions,
     invoke,
+    places,
     profile,
     replay,
     simulate,
@@ -97,6 +98,8 @@ app.command()(deploy.deploy)
 app.command(cls=invoke.InvokeCommand)(invoke.invoke)
 app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
+app.command()(places.preload)
+app.command()(places.offload)
 app.command(name="activations")(activations.activations)
 app.command()(status.status)
 app.command()(why.why)

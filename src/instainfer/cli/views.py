@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..core.model import is_function_template
 from ..errors import one_line
-from .values import seconds, size
+from .values import moment, seconds, size
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -34,6 +34,7 @@ def status_view(found: Shape, columns: int) -> Group:
         f"[bold]InstaInfer {found['version']}[/bold], up {seconds(found['uptime_s'])}",
     ]
     parts += _records(found["records"])
+    parts += _places(found.get("places", ()))
     for node in found["nodes"]:
         parts += ["", *_node(node, columns)]
         if node["isolation"] != found["isolation"]:
@@ -41,6 +42,15 @@ def status_view(found: Shape, columns: int) -> Group:
     if found["isolation"]:
         parts += ["", "[bold]Isolation[/bold]", *_isolation(found["isolation"])]
     return Group(*parts)
+
+
+def places_in_words(places: Shape) -> str:
+    """The places of a function, as the platform tells of them: ``1 of 2 places ready until 18:00:00``."""
+    if not places["wanted"]:
+        return "nobody asks for it to be ready"
+    until = "" if places["until_ms"] is None else f" until {moment(places['until_ms'])}"
+    unmet = f"; {one_line(places['unmet'])}" if places["unmet"] else ""
+    return f"{places['ready']} of {places['wanted']} places ready{until}{unmet}"
 
 
 def _records(records: Shape) -> Iterator[str]:
@@ -51,6 +61,15 @@ def _records(records: Shape) -> Iterator[str]:
         yield f"  [red]{_plain(records['last_error'])}[/red]; {_count(records['unflushed'], 'record')} waiting"
     if records.get("put_aside"):
         yield f"  [red]{_count(records['put_aside'], 'record')} could not be written as they were; see the log[/red]"
+
+
+def _places(wanted: Sequence[Shape]) -> Iterator[RenderableType]:
+    """A line for each function that somebody wants to be ready."""
+    from rich.padding import Padding
+
+    for each in wanted:
+        text = _plain(f"{each['name']}: {places_in_words(each)}")
+        yield Padding(text if each["ready"] >= each["wanted"] else f"[yellow]{text}[/yellow]", (0, 0, 0, 2))
 
 
 def _node(node: Shape, columns: int) -> Iterator[RenderableType]:

@@ -23,6 +23,7 @@ from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations,
 from .records import Action, ActionLimits
 from .store import Store
 from .verdicts import KnownVerdict, known
+from .wishes import Wishes
 
 RESTORES_AT_A_TIME = 4
 
@@ -43,6 +44,7 @@ class Actions:
         driver: ClusterDriver,
         budget: Budget,
         *,
+        wishes: Wishes,
         max_code_bytes: int,
         max_parameters_bytes: int,
         host: str,
@@ -51,6 +53,7 @@ class Actions:
         self._store = store
         self._deployer = deployer
         self._driver = driver
+        self._wishes = wishes
         self._budget = budget
         self._max_code_bytes = max_code_bytes
         self._max_parameters_bytes = max_parameters_bytes
@@ -133,6 +136,7 @@ class Actions:
                 raise Conflict("Concurrent modification to resource detected.")
             await self._store.write(lambda connection: queries.delete_action(connection, action))
             self._catalog.remove(action)
+            self._wishes.removed(*place)
             self._withdraw(deployed)
         finally:
             del self._changing[place]
@@ -223,7 +227,7 @@ class Actions:
             prepared.registration.called_ago_s = await self._called_ago_s(namespace, name)
         await self._store.write(lambda connection: queries.save_action(connection, action, code.source, old))
         before = self._catalog.find(namespace, name)
-        self._register(prepared.registration)
+        self._register(action, prepared.registration)
         self._catalog.put(Deployed(action, ready=True))
         if profile is not None:
             self.remember(action.key, profile)
@@ -266,9 +270,10 @@ class Actions:
         if self._catalog.find(namespace, name) is None:
             self._keys.deleted(namespace, name)
 
-    def _register(self, registration: Registration) -> None:
+    def _register(self, action: Action, registration: Registration) -> None:
         self._driver.register(registration)
         self._registrations[registration.function.key] = registration
+        self._wishes.registered(action.namespace, action.name, registration)
 
     def _withdraw(self, deployed: Deployed) -> None:
         """Make the nodes forget a version that was deleted or replaced, and fail the calls that wait for it."""
@@ -306,7 +311,7 @@ class Actions:
         if self._catalog.find(action.namespace, action.name) is deployed:
             prepared.registration.verdict = self._known(action.key, prepared.registration)
             prepared.registration.called_ago_s = called_ago_s
-            self._register(prepared.registration)
+            self._register(action, prepared.registration)
             deployed.settle()
 
 

@@ -41,6 +41,7 @@ from .native import Native
 from .responses import STOPPED, encode
 from .store import Store, open_store
 from .verdicts import this_host
+from .wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Controller:
         self._started_s = self.now()
         limits = Limits(config.limits.concurrent_invocations, config.limits.invocations_per_minute)
         self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
+        self._wishes = Wishes(self._driver)
         self._catalog = Catalog()
         self._budget = Budget(config.server.max_pending_bytes)
         note = HomeNote(config.cache_dir, config.home)
@@ -101,6 +103,7 @@ class Controller:
             Deployer(rooms.folders, environments, config.limits),
             self._driver,
             self._budget,
+            wishes=self._wishes,
             max_code_bytes=config.server.max_code_bytes,
             max_parameters_bytes=config.server.max_body_bytes,
             host=this_host(),
@@ -169,6 +172,7 @@ class Controller:
 
         Raises `HostError` when records could not be written.
         """
+        await self._wishes.close()
         await self._housekeeping.close()
         await self._actions.close()
         await self.cut_short()
@@ -186,6 +190,7 @@ class Controller:
             "draining": self._driver.draining,
             "in_flight": self._driver.in_flight,
             "nodes": self._driver.snapshots(),
+            "places": self._wishes.all(),
             "routing_failures": self._driver.routing_failures,
             "records": self._store.status(),
             "housekeeping": self._housekeeping.status(),
@@ -198,6 +203,7 @@ class Controller:
         )
         if lost:
             log.warning("%d activations had not ended when the platform stopped; their records say so now", lost)
+        self._wishes.start()
         await self._actions.restore()
         self._housekeeping.start(self._actions)
 
@@ -216,6 +222,7 @@ class Controller:
             environments=self._rooms.environments,
             status=self.status,
             explain=self._driver.explain,
+            wishes=self._wishes,
             forks=self.config.node.function_templates and self.config.node.retain,
             max_body_bytes=server.max_body_bytes,
         )

@@ -66,14 +66,14 @@ class Deployer:
         limits = effective_limits(action.asked, materialised.manifest, self._limits)
         requirements = _on_python(materialised.manifest.requirements, action.kind)
         environment = await self._environments.ensure(requirements)
-        return Prepared(
-            Registration(
-                _function(action, limits, materialised, environment),
-                _spec(action, limits, materialised, environment),
-                profile,
-            ),
-            limits,
+        registration = Registration(
+            _function(action, limits, materialised, environment),
+            _spec(action, limits, materialised, environment),
+            profile,
         )
+        registration.min_resident = materialised.manifest.min_resident
+        registration.warm = materialised.manifest.warm
+        return Prepared(registration, limits)
 
     async def in_thread(self, work: Callable[[bytes | bytearray], T], code: bytes | bytearray) -> T:
         """Run `work` on large code in one of the unpacking threads, whose number limits how much memory is used."""
@@ -163,6 +163,7 @@ def _function(action: Action, limits: ActionLimits, code: Materialised, environm
         templated=_is_templated(code.manifest),
         forkable=code.manifest.fork,
         fresh=code.manifest.fresh,
+        keep_alive_s=code.manifest.keep_alive_s,
     )
 
 

@@ -19,14 +19,15 @@ from ..core.cluster import (
     RequestFinished,
 )
 from ..core.model import NO_TIME, ActivationId, Failure, FailureKind, Function, FunctionKey, Profile, Verdict
+from ..environments.windows import Window
 from ..errors import InternalError
 from ..links.base import Link, Outcome
 
 
 class Registration:
-    """The description of a function that every node receives."""
+    """The description of a function that every node receives, and how many places of it shall be ready when."""
 
-    __slots__ = ("called_ago_s", "function", "profile", "spec", "verdict")
+    __slots__ = ("called_ago_s", "function", "min_resident", "profile", "spec", "verdict", "warm")
 
     def __init__(
         self, function: Function, spec: FunctionSpec, profile: Profile | None, verdict: Verdict | None = None
@@ -37,6 +38,9 @@ class Registration:
         self.verdict = verdict
         self.called_ago_s: Sequence[float] = ()
         """How long ago its calls before the registration were, oldest first."""
+        self.min_resident = 0
+        self.warm: tuple[Window, ...] = ()
+        """As in `instainfer.environments.manifest.Manifest`."""
 
 
 class ClusterDriver:
@@ -48,6 +52,10 @@ class ClusterDriver:
         self._links: dict[str, Link] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
         self._running: dict[ActivationId, asyncio.Future[Outcome]] = {}
+        self._wanted: dict[FunctionKey, int] = {}
+        """How many places of functions shall be ready. No entry: none."""
+        self._homes: dict[FunctionKey, str | None] = {}
+        """The node that was told so, for each of these functions. None: there was none."""
         self._lost: dict[ActivationId, str] = {}
         """Activations whose node was lost, with its name, until `finish` is called for them."""
 
@@ -70,10 +78,12 @@ class ClusterDriver:
             link.register(known.function, known.spec, known.profile, known.verdict, known.called_ago_s)
         self._links[link.name] = link
         self._state.handle(NodeJoined(self._now(), link.name))
+        self._tell_homes()
 
     def leave(self, node: str) -> None:
         self._state.handle(NodeLeft(self._now(), node))
         del self._links[node]
+        self._tell_homes()
 
     def lose(self, node: str) -> None:
         """Report that a node is gone. Each call in flight there ends now, with an `Outcome` that says so."""
@@ -83,6 +93,7 @@ class ClusterDriver:
                 if (running := self._running.get(decision.activation)) is not None:
                     running.cancel()
         self._links.pop(node, None)
+        self._tell_homes()
 
     def drain(self) -> None:
         """Refuse all new calls from now on. The calls in flight go on."""
@@ -101,8 +112,45 @@ class ClusterDriver:
 
     def unregister(self, function: FunctionKey) -> None:
         del self._registrations[function]
+        self._wanted.pop(function, None)
+        self._homes.pop(function, None)
         for link in self._links.values():
             link.unregister(function)
+
+    def want(self, function: FunctionKey, places: int) -> None:
+        """Keep this many places of a registered function ready from now on, on the node that gets its calls."""
+        if places:
+            self._wanted[function] = places
+        else:
+            self._wanted.pop(function, None)
+        home = self._homes[function] = self._home(function)
+        if home is not None:
+            self._links[home].want(function, places)
+
+    def offload(self, function: FunctionKey) -> None:
+        """End all of a function that is idle, on every node."""
+        for link in self._links.values():
+            link.offload(function)
+
+    def places(self, function: FunctionKey) -> Mapping[str, Any]:
+        """What the node that gets a function's calls says of its places."""
+        home = self._home(function)
+        return {"ready": 0, "unmet": "there is no node"} if home is None else self._links[home].places(function)
+
+    def _home(self, function: FunctionKey) -> str | None:
+        return self._state.home(self._registrations[function].function.namespace, function)
+
+    def _tell_homes(self) -> None:
+        """Tell the nodes which places they have to keep ready now, after one has come or gone."""
+        for function, places in self._wanted.items():
+            before, home = self._homes[function], self._home(function)
+            if home == before and home in self._links:
+                continue
+            if before is not None and before in self._links:
+                self._links[before].want(function, 0)
+            if home is not None:
+                self._links[home].want(function, places)
+            self._homes[function] = home
 
     def admit(self, activation: str, namespace: str, function: FunctionKey) -> Link | Refuse:
         """The link to the node that is to serve a call, or the reason of a refusal.

@@ -5,6 +5,8 @@
 ``GET status``                 the state of the platform, its nodes and containers
 ``GET functions``              the caller's functions, with the description the nodes have and the measured profile
 ``GET functions/{name}/why``   why a function is loaded or not: what each node expects, holds and decided lately
+``POST functions/{name}/preload``  keep places of a function ready for some time
+``POST functions/{name}/offload``  end what is idle of a function
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote
 
 import msgspec
@@ -24,16 +26,18 @@ from starlette.routing import Route
 from ..core.model import FunctionKey
 from ..environments.builder import Progress
 from ..environments.content import ContentStore
+from ..environments.manifest import MOST_PLACES
 from ..environments.requirements import MAX_REQUIREMENTS, Requirements, first_refused, refusal
-from ..errors import BadInput, EnvironmentBuildError, InstaInferError, NotFound, shown
+from ..errors import BadInput, Conflict, EnvironmentBuildError, InstaInferError, NotFound, shown
 from .actions import Actions
 from .auth import Identity, Keyring
 from .bodies import Budget, check_content_type, decoded, read_body
-from .catalog import Catalog
+from .catalog import Catalog, Deployed
 from .collections import Handler, header, json_response, one_route_per_path, private
 from .deployment import EnvironmentMaker
 from .driver import Registration
 from .responses import encode, printable
+from .wishes import Wishes
 
 NATIVE = "/instainfer/v1"
 _WRITE_BYTES = 1024 * 1024
@@ -46,10 +50,17 @@ class _Wanted(msgspec.Struct):
     python: str | None = None
 
 
+class _Asked(msgspec.Struct, forbid_unknown_fields=True):
+    places: Annotated[int, msgspec.Meta(ge=0, le=MOST_PLACES)] = 1
+    for_s: Annotated[float, msgspec.Meta(gt=0, le=7 * 86_400)] = 600.0
+
+
+_MOST_ASKED_BYTES = 10_000
 _MAX_UNREAD_LINES = 1000
 _PYTHON = re.compile(r"3\.[0-9]{1,2}")
 
 _decode_wanted = msgspec.json.Decoder(_Wanted).decode
+_decode_asked = msgspec.json.Decoder(_Asked).decode
 
 
 class Native:
@@ -70,6 +81,7 @@ class Native:
         environments: EnvironmentMaker,
         status: Callable[[], dict[str, Any]],
         explain: Callable[[FunctionKey], list[Mapping[str, Any]]],
+        wishes: Wishes,
         forks: bool,
         max_body_bytes: int,
     ) -> None:
@@ -81,6 +93,7 @@ class Native:
         self._environments = environments
         self._status = status
         self._explain = explain
+        self._wishes = wishes
         self._forks = forks
         self._max_body_bytes = max_body_bytes
 
@@ -96,6 +109,8 @@ class Native:
                 own("GET", "status", self.get_status),
                 own("GET", "functions", self.list_functions),
                 own("GET", "functions/{name}/why", self.explain_function),
+                own("POST", "functions/{name}/preload", self.preload),
+                own("POST", "functions/{name}/offload", self.offload),
             ]
         )
 
@@ -138,16 +153,37 @@ class Native:
                     "timeout_s": action.limits.timeout / 1000,
                     "profile": self._actions.profile(action.key),
                     "forked": self._forked(action.key, registration),
+                    "places": self._wishes.of(action.namespace, action.name),
                     "problem": deployed.problem or None,
                 }
             )
         return json_response(functions)
 
     async def explain_function(self, request: Request, caller: Identity) -> Response:
-        name = unquote(request.path_params["name"])
-        deployed = self._catalog.get(caller.namespace, name)
-        nodes = self._explain(deployed.action.key)
-        return json_response({"name": name, "version": deployed.action.version, "nodes": nodes})
+        action = self._named(request, caller).action
+        return json_response({"name": action.name, "version": action.version, "nodes": self._explain(action.key)})
+
+    async def preload(self, request: Request, caller: Identity) -> Response:
+        """Ask for places of a function. The answer tells what is wanted and what is ready, and does not wait for it."""
+        check_content_type(header(request, b"content-type"))
+        with self._budget.lease() as lease:
+            body = await read_body(request.receive, header(request, b"content-length"), _MOST_ASKED_BYTES, lease)
+            asked = decoded(_decode_asked, body or b"{}")
+        deployed = self._named(request, caller)
+        if deployed.problem:
+            raise Conflict(deployed.problem)
+        name = deployed.action.name
+        self._wishes.ask(caller.namespace, name, asked.places, asked.for_s)
+        return json_response(self._wishes.of(caller.namespace, name))
+
+    async def offload(self, request: Request, caller: Identity) -> Response:
+        name = self._named(request, caller).action.name
+        self._wishes.put_away(caller.namespace, name)
+        return json_response(self._wishes.of(caller.namespace, name))
+
+    def _named(self, request: Request, caller: Identity) -> Deployed:
+        """The function that the path names. Raises `NotFound` if the caller has none of this name."""
+        return self._catalog.get(caller.namespace, unquote(request.path_params["name"]))
 
     def _forked(self, key: FunctionKey, registration: Registration | None) -> dict[str, Any]:
         """Whether a function can be forked from a process that has loaded it, and if not, why."""

@@ -33,7 +33,7 @@ from .model import (
     is_template,
 )
 from .pool import Container, Resident
-from .ports import Use
+from .ports import Idle, Use
 from .requests import CREATING, QUEUED, RUNNING, Request
 from .residents import Residents
 
@@ -178,6 +178,9 @@ class Books(Residents):
             cost_s += self.functions.load_s(owner.function.key)
         use = Use(self.at, container.id, container.owner, after_call, container.limit_bytes, cost_s)
         idle = self.guard.idle(use)
+        container.stays = owner is not None and after_call and owner.function.keep_alive_s is not None
+        if container.stays and owner is not None and owner.function.keep_alive_s is not None:
+            idle = Idle(self.at + owner.function.keep_alive_s)
         container.expires_at, container.shared_at = idle.expires_at, idle.shared_at
         if (due := min(idle.expires_at, idle.shared_at)) < math.inf:
             self.timers.arm(due, f"container {container.id}")

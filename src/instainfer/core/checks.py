@@ -32,6 +32,9 @@ def check(books: Books) -> None:
     for container in books.pool.containers.values():
         if books.answer_due_at(container) < books.at and container.state in (IDLE, BUSY):
             raise InternalError(f"container {container.id} owes an answer and nobody looks")
+    asked = {k for k, r in books.functions.items() if r.wanted or r.function.keep_alive_s is not None}
+    if asked != set(books.functions.asked):
+        raise InternalError(f"places are wanted of {asked}, kept {set(books.functions.asked)}")
     queued = [r.activation for r in books.queue]
     placed = [c.running for c in books.pool.containers.values() if c.running is not None]
     if sorted(queued + placed) != sorted(books.requests):

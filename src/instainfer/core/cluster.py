@@ -199,6 +199,11 @@ class ClusterState:
     def nodes(self) -> tuple[NodeView, ...]:
         return tuple(NodeView(name, node.healthy, node.in_flight) for name, node in self._nodes.items())
 
+    def home(self, namespace: str, function: FunctionKey) -> str | None:
+        """The node to which a call of this function would go now. None if no node is healthy."""
+        route = self._route(namespace, function)
+        return None if route is None else route.node
+
     def handle(self, event: ClusterEvent) -> list[ClusterDecision]:
         """Take in one event and return the decisions that follow from it.
 
@@ -257,7 +262,7 @@ class ClusterState:
         in_minute = usage.in_minute + 1 if usage.minute == minute else 1
         route: Route | None = None
         if in_minute <= self._limits.per_minute and usage.in_flight < self._limits.concurrent:
-            route = self._route(event)
+            route = self._route(namespace, event.function)
 
         self._usage[namespace] = usage
         usage.minute, usage.in_minute = minute, in_minute
@@ -281,12 +286,12 @@ class ClusterState:
         usage.in_flight += 1
         return Dispatch(activation, route.node, route.reason)
 
-    def _route(self, event: RequestArrived) -> Route | None:
+    def _route(self, namespace: str, function: FunctionKey) -> Route | None:
         views = self.nodes()
         if not any(view.healthy for view in views):
             return None
         try:
-            route = self._routing.route(event.namespace, event.function, views)
+            route = self._routing.route(namespace, function, views)
             if not self._nodes[route.node].healthy:
                 raise ValueError(f"{route.node!r} is no healthy node")
         except Exception as error:

@@ -36,9 +36,25 @@ def deadlines_passed(books: Books, at: float) -> None:
         books.opportunity = True
 
 
+def look_at_overdue(books: Books) -> None:
+    """Look again at the containers whose time is over, and that stayed because of places that were wanted."""
+    for id_ in list(books.overdue):
+        container = books.pool.idle.get(id_)
+        if container is None or not books.holds_place(container):
+            del books.overdue[id_]
+            if container is not None:
+                _look_at_idle(books, container, books.at)
+
+
 def _look_at_idle(books: Books, container: Container, at: float) -> None:
     """Stop or share an idle container if the time that keep-alive set for that has come."""
-    if container.expires_at <= at:
+    is_over = container.expires_at <= at
+    if is_over:
+        container.stays = False
+    if (is_over or (container.owner is not None and container.shared_at <= at)) and books.holds_place(container):
+        books.overdue[container.id] = None
+        return
+    if is_over:
         books.stop(container, "it was idle for as long as keep-alive allows")
         return
     if container.owner is not None and container.shared_at <= at:

@@ -41,6 +41,29 @@ class FunctionRemoved:
 
 
 @value(frozen=True, slots=True)
+class PlacesWanted:
+    """From now on this many places of a function shall be ready: containers in which a call of it starts at once.
+
+    It replaces the wish before. 0 ends it.
+    """
+
+    at: float
+    function: FunctionKey
+    places: int
+
+
+@value(frozen=True, slots=True)
+class OffloadAsked:
+    """All of a function that is idle shall end: its residents and its function templates.
+
+    Nothing of it is loaded ahead again before its next call, or before places of it are wanted anew.
+    """
+
+    at: float
+    function: FunctionKey
+
+
+@value(frozen=True, slots=True)
 class RequestArrived:
     """An accepted activation reached this node."""
 
@@ -156,6 +179,8 @@ class DrainAsked:
 Event: TypeAlias = (
     FunctionRegistered
     | FunctionRemoved
+    | PlacesWanted
+    | OffloadAsked
     | RequestArrived
     | ContainerStarted
     | ContainerStartFailed

@@ -151,6 +151,9 @@ class Function:
     """Whether it may be forked from a function template (``fork`` in ``function.toml``)."""
     fresh: bool = False
     """Whether each call gets a process of its own, which ends with the call (``fresh`` in ``function.toml``)."""
+    keep_alive_s: float | None = None
+    """Seconds that its container is kept after a call (``keep_alive`` in ``function.toml``). May be ``inf``. None: as
+    the keep-alive policy says."""
 
     @property
     def template(self) -> ResidentKey:

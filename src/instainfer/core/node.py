@@ -13,14 +13,13 @@ from typing import Any
 from . import events
 from .books import Books
 from .checks import check
-from .deadlines import deadlines_passed
+from .deadlines import deadlines_passed, look_at_overdue
 from .decisions import Decision, Refuse, WakeAt
 from .errors import IllegalEvent
 from .lifecycle import (
     IDLE,
     STARTING,
     STOPPING,
-    UNLOADING,
 )
 from .model import (
     Failure,
@@ -58,6 +57,8 @@ class NodeState(Reports):
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.FunctionRegistered: self._on_function_registered,
             events.FunctionRemoved: self._on_function_removed,
+            events.PlacesWanted: self._on_places_wanted,
+            events.OffloadAsked: self._on_offload_asked,
             events.RequestArrived: self._on_request_arrived,
             events.ContainerStarted: self._on_container_started,
             events.ContainerStartFailed: self._on_container_start_failed,
@@ -95,6 +96,8 @@ class NodeState(Reports):
         except IllegalEvent:
             books.at = before
             raise
+        if books.overdue:
+            look_at_overdue(books)
         if books.retry_queue:
             books.retry_queue = False
             if books.queue:
@@ -124,12 +127,24 @@ class NodeState(Reports):
         if record is None:
             return
         record.removed = True
-        for container, resident in list(self.books.pool.residents_of(event.function)):
-            if container.state is IDLE and resident.state is not UNLOADING:
-                self.books.offload(resident, "the function was removed")
-        if record.own_template is not None:
-            self.books.end_templates(record.own_template, "the function was removed")
+        self.books.functions.want(record, 0, event.at)
+        self.books.end_idle(record, "the function was removed")
         self.books.forget_if_unused(event.function)
+
+    def _on_places_wanted(self, event: events.PlacesWanted) -> None:
+        record = self.books.functions.get(event.function)
+        if record is None or record.removed:
+            return
+        self.books.functions.want(record, event.places, event.at)
+        self.books.opportunity = True
+
+    def _on_offload_asked(self, event: events.OffloadAsked) -> None:
+        record = self.books.functions.get(event.function)
+        if record is None or record.removed:
+            return
+        record.put_away = True
+        self.books.prewarm_at.pop(event.function, None)
+        self.books.end_idle(record, "somebody asked for it")
 
     # -- requests ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ The options, in the order in which equal ones are preferred (start kinds in brac
 8. Wait for a container that is being created for another call of the function.
 9. Take an idle container that is kept for no function (*prewarmed*).
 10. If there is no memory for a new one, take an idle container of another function (*prewarmed*).
-11. If no idle container is of use, stop some of them to make room for a new one.
+11. If that costs more than a new one, stop idle containers to make room for it.
 
 An option costs the seconds until the function can run, and the seconds that calls of other functions are expected to
 lose: their residents there end, and so do templates for which there is no room beside the function (ADR 17). Loads that
@@ -49,12 +49,13 @@ from .model import (
     WAIT,
     WARM,
     ContainerId,
+    Function,
     FunctionKey,
     Option,
     ResidentKey,
     Source,
 )
-from .pool import Container
+from .pool import Container, Pool
 from .requests import Request
 
 COMPARED: Final = 64
@@ -101,6 +102,7 @@ class _Search:
         record = books.functions[request.function]
         self.function = record.function
         self.own_template, self.library = record.own_template, record.template
+        self.forked_from = record.forked_from
         self.found: list[Option] = []
         self.best_s = math.inf
         self._ahead = ahead
@@ -219,8 +221,10 @@ class _Search:
             return
         order = [pool.idle[kept.id] for kept in books.eviction_order([each.as_kept() for each in pool.idle.values()])]
         self._take_each(islice(filter(self._is_usable, order), COMPARED))
-        if may_wait and not any(option.action is TAKE for option in self.found):
-            self._make_room(order)
+        create_s = books.container_start_s + self._load_s(FROM_NOTHING)
+        if may_wait and create_s < self.best_s and (stopped := to_stop(pool, self.function, order)):
+            lost_s = sum(books.stop_loss_s(container) for container in stopped)
+            self._add(Option(MAKE_ROOM, create_s, lost_s, stops=tuple([container.id for container in stopped])))
 
     @property
     def _has_memory(self) -> bool:
@@ -254,7 +258,7 @@ class _Search:
         """Seconds that others are expected to lose when the call takes this idle container."""
         books, key = self.books, self.function.key
         needs_bytes = books.functions.estimate_bytes(key, books.source_in(container, key))
-        return books.takeover_loss_s(container, needs_bytes, (self.own_template, self.library))
+        return books.takeover_loss_s(container, needs_bytes, self.forked_from)
 
     def _neighbours_worth_s(self, container: Container) -> float:
         """Seconds that the other functions in a container are worth, which the call would end."""
@@ -274,24 +278,6 @@ class _Search:
         needs_bytes -= pool.ledger.free_bytes - self.function.memory_bytes + pool.stopping_bytes
         return any(c.state is BUSY and c.limit_bytes >= needs_bytes for c in pool.containers.values())
 
-    def _make_room(self, victims: Iterable[Container]) -> None:
-        """The idle containers to stop so that the function fits, taken in the given order.
-
-        Containers that turn out not to be needed are left out. If all of them are not enough, none is stopped.
-        """
-        missing = self.function.memory_bytes - self.pool.ledger.free_bytes - self.pool.stopping_bytes
-        stopped: list[Container] = []
-        for container in victims:
-            if missing <= 0:
-                break
-            stopped.append(container)
-            missing -= container.limit_bytes
-        if stopped and missing <= 0:
-            needed = without_surplus(stopped, -missing)
-            lost_s = sum(self.books.stop_loss_s(container) for container in needed)
-            create_s = self.books.container_start_s + self._load_s(FROM_NOTHING)
-            self._add(Option(MAKE_ROOM, create_s, lost_s, stops=tuple([container.id for container in needed])))
-
 
 def _slowdown(books: Books) -> float:
     """By how much a load takes longer because it shares the processors with the loads that calls wait for."""
@@ -306,6 +292,21 @@ def _slowdown(books: Books) -> float:
 
 def _is_large_enough(books: Books, container: Container, key: FunctionKey) -> bool:
     return container.limit_bytes >= books.functions[key].function.memory_bytes
+
+
+def to_stop(pool: Pool, function: Function, victims: Iterable[Container]) -> list[Container]:
+    """The idle containers to stop so that a container of a function fits, taken in the given order.
+
+    Containers that turn out not to be needed are left out. If all of them are not enough, none is stopped.
+    """
+    missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes
+    stopped: list[Container] = []
+    for container in victims:
+        if missing <= 0:
+            break
+        stopped.append(container)
+        missing -= container.limit_bytes
+    return without_surplus(stopped, -missing) if missing <= 0 else []
 
 
 def without_surplus(containers: Iterable[Container], surplus_bytes: int) -> list[Container]:

@@ -95,6 +95,8 @@ class Container:
     """When keep-alive stops it, if it is still idle then."""
     shared_at: float = math.inf
     """When keep-alive stops keeping it for its owner, if it is still idle then."""
+    stays: bool = False
+    """Whether its owner's author has said how long it is kept, and this time has not passed yet."""
     residents: dict[ResidentKey, Resident] = field(default_factory=dict)
     answer_timer: str = field(init=False)
     """Name of the timer that watches for an overdue report of this container."""
@@ -288,6 +290,23 @@ class Pool:
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:
         for container, resident in self.by_function.get(function, {}).items():
             yield self.containers[container], resident
+
+    def places(self, function: FunctionKey, own_template: ResidentKey | None) -> set[ContainerId]:
+        """The containers in which a call of a function finds it ready, or soon will: its own template is there or is
+        being made, or it is resident there, and no other function, whose next call would end it."""
+        found = {id_ for id_ in self.by_function.get(function, ()) if self._is_alone(function, self.containers[id_])}
+        for id_, template in self.by_function.get(own_template, {}).items() if own_template is not None else ():
+            if template.state is not UNLOADING:
+                found.add(id_)
+        return {id_ for id_ in found if self.containers[id_].state is not STOPPING}
+
+    def _is_alone(self, function: FunctionKey, container: Container) -> bool:
+        staying = [r.function for r in container.residents.values() if not r.is_template and r.state is not UNLOADING]
+        return staying == [function]
+
+    def kept(self, function: FunctionKey) -> list[ContainerId]:
+        """Idle containers that are kept for a time that the author of a function has named."""
+        return [container.id for container in self.owned.get(function, {}).values() if container.stays]
 
     def template_in(self, container: Container, template: ResidentKey | None) -> bool:
         """Whether a container holds this template, loaded. False for None."""

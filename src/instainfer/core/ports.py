@@ -180,6 +180,22 @@ class FunctionView:
     """Number of its calls that are remembered because they did not find it loaded by an earlier call."""
     missed_since: float = 0.0
     """When the first of these calls came."""
+    wanted: int = 0
+    """Number of its places that shall be ready, because somebody has asked for it. A place is a container in which
+    its function template stands, or in which it is resident and no other function is, so that a call starts there at
+    once."""
+    places: int = 0
+    """Number of its places that are ready or being made. 0 if nobody has asked for any."""
+
+    @property
+    def lacks_places(self) -> bool:
+        """Whether more places are to be made."""
+        return self.places < self.wanted
+
+    @property
+    def is_held(self) -> bool:
+        """Whether each of its places is wanted, so that others are to be given up before them."""
+        return 0 < self.places <= self.wanted
 
 
 @value(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Final
 from .books import Books
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
-from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_function_template, is_template, templated_function
+from .model import BY_PRELOAD, Function, FunctionKey, ResidentKey, is_function_template, is_template, templated_function
+from .options import to_stop
 from .plan_scope import Scope
 from .pool import Container
 from .ports import NodeView, SuggestCreate, SuggestLoad, SuggestOffload
@@ -34,6 +35,8 @@ def preload(books: Books) -> None:
     spare_bytes = _spare_bytes(books)
     if not books.pool.idle and not spare_bytes:
         return
+    for key in books.functions.lacking(books.pool):
+        books.pool.new_candidates[key] = None  # each plan tries them anew
     scope = books.plan_scope.next(books.functions, books.pool, books.at)
     if not scope.containers and not scope.candidates:
         return
@@ -82,9 +85,11 @@ def _view(books: Books, scope: Scope, slots: int, spare_bytes: int) -> NodeView:
 
 def _spare_bytes(books: Books) -> int:
     """Memory in which a container may be created ahead of calls: one at a time, and none while calls wait."""
-    if books.queue or books.pool.prewarming or books.at < books.create_again_at:
-        return 0
-    return max(0, books.pool.ledger.free_bytes)
+    return max(0, books.pool.ledger.free_bytes) if _may_create(books) else 0
+
+
+def _may_create(books: Books) -> bool:
+    return not books.queue and not books.pool.prewarming and books.at >= books.create_again_at
 
 
 def _function_of(key: ResidentKey) -> FunctionKey | None:
@@ -158,12 +163,28 @@ def _follow_create(books: Books, suggestion: SuggestCreate) -> str | None:
     record = books.functions.get(suggestion.function)
     if record is None or record.removed:
         return "no container is created: the function is gone"
-    if not books.guard.spends(record.function.namespace):
+    wanted = books.functions.is_lacking(suggestion.function, books.pool)
+    if not wanted and not books.guard.spends(record.function.namespace):
         return "no container is created: the keep-alive policy does not spend memory"
     if record.function.memory_bytes > _spare_bytes(books):
+        if wanted and _may_create(books):
+            return _make_room(books, record.function)
         return "no container is created: there is not enough free memory"
     books.create(record.function, None, suggestion.reason)
     return None
+
+
+def _make_room(books: Books, function: Function) -> str:
+    """Stop idle containers that hold no place which is wanted, so that a place of a function can be made."""
+    kept = books.eviction_order([container.as_kept() for container in books.pool.idle.values()])
+    idle = [books.pool.idle[each.id] for each in kept]
+    stopped = to_stop(books.pool, function, [each for each in idle if not books.holds_place(each)])
+    if not stopped:
+        return "no container is created: the memory is in use, or there will be enough in a moment"
+    for container in stopped:
+        books.guard.evicted(container.as_kept())
+        books.stop(container, f"room for a place of {function.key}")
+    return "a container is created when there is room for it"
 
 
 def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:

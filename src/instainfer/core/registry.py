@@ -65,11 +65,27 @@ class FunctionRecord:
     forecast: Forecast | None = None
     load_failure: Failure | None = None
     """Why its latest load failed. It is not pre-loaded until a call has loaded it again."""
+    put_away: bool = False
+    """Whether it was off-loaded because somebody asked for it. It is not pre-loaded until it is called again."""
+    wanted: int = 0
+    """Number of its places that shall be ready."""
+    wanted_at: float = -math.inf
+    """When they were asked for."""
     registered_at: float = 0.0
     concurrency: Concurrency = field(default_factory=Concurrency)
     removed: bool = False
     cached_view: tuple[tuple[object, ...], FunctionView] | None = None
     """Its latest view, with everything that it was made from."""
+
+    @property
+    def forked_from(self) -> list[ResidentKey]:
+        """Keys of the templates that it may be forked from, its own first."""
+        return [key for key in (self.own_template, self.template) if key is not None]
+
+    @property
+    def loads_ahead(self) -> bool:
+        """Whether it may be loaded before somebody calls it."""
+        return not self.removed and self.load_failure is None and not self.put_away
 
 
 @dataclass(slots=True)
@@ -110,6 +126,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         """All templates, of both kinds. Entries are added by `template` only."""
         self.libraries: dict[ResidentKey, TemplateRecord] = {}
         """The library templates among them."""
+        self.asked: dict[FunctionKey, None] = {}
+        """Functions of which places are wanted, or whose author has said how long they are kept after a call."""
         self.first_calls = FirstCallRate()
         self._called: dict[FunctionKey, None] = {}
         """Functions that have been called, the one called last at the end."""
@@ -141,6 +159,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         else:
             record.function, record.removed, record.load_failure = function, False, None
         self[function.key].verdict = verdict
+        self._note_asked(self[function.key])
         self[function.key].template = key = self.template_of(function)
         if key is not None:
             template = self.template(key, function.namespace)
@@ -164,6 +183,27 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             template.users, template.load_failure = (function.key,), _unfitness(record.verdict)
         elif before is not None:
             self.templates[before].users = ()
+
+    def want(self, record: FunctionRecord, places: int, at: float) -> None:
+        """Note how many places of a function shall be ready. More than 0 is also another chance to load it."""
+        record.wanted, record.wanted_at = places, at if places else -math.inf
+        if places:
+            record.put_away, record.load_failure = False, None
+        self._note_asked(record)
+
+    def _note_asked(self, record: FunctionRecord) -> None:
+        if record.wanted or record.function.keep_alive_s is not None:
+            self.asked[record.function.key] = None
+        else:
+            self.asked.pop(record.function.key, None)
+
+    def lacking(self, pool: Pool) -> list[FunctionKey]:
+        """Functions of which more places are to be made."""
+        return [key for key in self.asked if self.is_lacking(key, pool)]
+
+    def is_lacking(self, key: FunctionKey, pool: Pool) -> bool:
+        """Whether more places of a function are to be made."""
+        return key in self.asked and self[key].loads_ahead and self.view(key, pool).lacks_places
 
     def template(self, key: ResidentKey, namespace: str) -> TemplateRecord:
         """The record of a template, a new one if it was not known."""
@@ -201,6 +241,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     def forget(self, key: FunctionKey, at: float) -> None:
         """Forget a removed function."""
         record = self.pop(key)
+        self.asked.pop(key, None)
         self._called.pop(key, None)
         if key in self._uncalled:
             del self._uncalled[key]
@@ -219,6 +260,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     def called(self, key: FunctionKey, at: float) -> None:
         record = self[key]
         record.arrivals.append(at)
+        record.put_away = False
         record.concurrency.called()
         record.forecast = self._forecast(record.arrivals, record.forecast)
         if key in self._uncalled:
@@ -257,18 +299,16 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     def candidate_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
         """The view of a function that could be loaded, or whose function template could be made, otherwise None."""
         record = self.get(key)
-        if record is None or record.removed or record.load_failure is not None:
-            return None
-        return self.view_of(record, key, pool)
+        return self.view_of(record, key, pool) if record is not None and record.loads_ahead else None
 
     def _absent(self, key: FunctionKey, pool: Pool) -> FunctionRecord | None:
         record = None if key in pool.copies else self.get(key)
-        return None if record is None or record.removed or record.load_failure is not None else record
+        return record if record is not None and record.loads_ahead else None
 
     def _needs_more_residents(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a function with residents often find all of them in use."""
         record = self[key]
-        if record.concurrency.found(1) < NEEDS_MORE_SHARE or record.removed or record.load_failure is not None:
+        if record.concurrency.found(1) < NEEDS_MORE_SHARE or not record.loads_ahead:
             return False
         return record.concurrency.found(pool.copies.get(key, 0)) >= NEEDS_MORE_SHARE
 
@@ -337,6 +377,11 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         template = None if own is None else self.templates[own]
         own_copies = 0 if own is None else pool.copies.get(own, 0)
         begun_at = -math.inf if template is None else template.begun_at
+        wanted = places = 0
+        if key in self.asked:
+            there = pool.places(key, own)
+            places = len(there)
+            wanted = max(0 if record.put_away else record.wanted, len(there.intersection(pool.kept(key))))
         basis = (
             record.profile,
             record.forecast,
@@ -347,6 +392,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             record.missed[-1] if record.missed else None,
             own_copies,
             copies,
+            wanted,
+            places,
         )
         if record.cached_view is not None and _is_same(record.cached_view[0], basis):
             return record.cached_view[1]
@@ -370,20 +417,24 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             own_saves_s=0.0 if own is None else self.saves_s(key, pool),
             misses=len(record.missed),
             missed_since=record.missed[0] if record.missed else 0.0,
+            wanted=wanted,
+            places=places,
         )
         record.cached_view = (basis, view)
         return view
 
     def _may_have_template(self, record: FunctionRecord, pool: Pool) -> bool:
         """Whether a function template of this function may be made now."""
-        if record.own_template is None or record.removed or record.load_failure is not None or not record.arrivals:
+        if record.own_template is None or not record.loads_ahead:
             return False
         template = self.templates[record.own_template]
         if template.load_failure is not None:
             return False
         if record.verdict is None and record.own_template in pool.copies:
             return False  # the first one also proves that the function can be forked, which may have effects
-        return record.arrivals[-1] > template.begun_at
+        if record.wanted_at > template.begun_at:
+            return True
+        return bool(record.arrivals) and record.arrivals[-1] > template.begun_at
 
 
 def _is_same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:

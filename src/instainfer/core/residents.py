@@ -9,9 +9,10 @@ import math
 from collections.abc import Set
 
 from .decisions import Offload
-from .lifecycle import LOADED, LOADING, UNLOADING
+from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
 from .model import BY_PRELOAD, FROM_LIBRARIES, FunctionKey, Origin, ResidentKey, templated_function
 from .pool import Container, Resident
+from .registry import FunctionRecord
 from .requests import Request
 from .worth import Worth
 
@@ -47,6 +48,18 @@ class Residents(Worth):
             if resident.state in (LOADING, LOADED):
                 self.offload(resident, reason)
 
+    def end_idle(self, record: FunctionRecord, reason: str) -> None:
+        """End the residents of a function that no call uses, its function templates, and the loads of it that wait for
+        room."""
+        for container, resident in list(self.pool.residents_of(record.function.key)):
+            if container.state is IDLE and resident.state is not UNLOADING:
+                self.offload(resident, reason)
+        if record.own_template is not None:
+            self.end_templates(record.own_template, reason)
+        waiting = (record.function.key, record.own_template)
+        for id_ in [id_ for id_, promise in self.promises.items() if promise.function in waiting]:
+            del self.promises[id_]
+
     # -- making way ----------------------------------------------------------------------------------------------------
 
     def _make_way(self, container: Container, key: FunctionKey) -> tuple[FunctionKey, ...]:
@@ -76,9 +89,7 @@ class Residents(Worth):
             lacks_bytes -= self.pool.freeing_in(container)
         if lacks_bytes <= 0:
             return
-        record = self.functions[key]
-        forked_from = [template for template in (record.own_template, record.template) if template is not None]
-        for template in self.in_the_way(container, lacks_bytes, forked_from):
+        for template in self.in_the_way(container, lacks_bytes, self.functions[key].forked_from):
             self.offload(container.residents[template], f"room for {key}")
 
     def shrink(self, container: Container) -> None:

@@ -79,6 +79,8 @@ class State:
         """The loads that wait for room, by the idle container in which it is being made."""
         self.prewarm_at: dict[FunctionKey, float] = {}
         """When a new container is to be created for a function, ahead of its next call."""
+        self.overdue: dict[ContainerId, None] = {}
+        """Idle containers whose time is over, and that stay because of places that are wanted."""
         self.claims: dict[ContainerId, Claim] = {}
         """The containers that a request which has waited too long for memory will get, busy when they were claimed."""
         self.container_start_s = 0.5

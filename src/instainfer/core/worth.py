@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from .guard import plain_forecast
+from .lifecycle import UNLOADING
 from .model import (
     FROM_FUNCTION,
     FROM_LIBRARIES,
@@ -55,26 +56,31 @@ class Worth(State):
             record.forecast = plain_forecast(record.arrivals)
 
     def contents(self, container: Container) -> Contents:
-        """What stands in an idle container is worth. The same object as long as nothing there changes."""
-        if container.contents is None or self.at >= container.contents_until:
+        """What stands in an idle container is worth. The same object as long as nothing there changes.
+
+        What somebody has asked for is valued anew each time, since that depends on its places elsewhere.
+        """
+        asked = self.functions.asked and self._is_asked_for(container)
+        if container.contents is None or self.at >= container.contents_until or asked:
             view = container_view(container, self.pool)
             container.contents = self.guard.contents(view, known(self.functions, self.pool, self.at), self.at)
             container.contents_until = self.at + max(AGEING_S, AGEING * (self.at - container.idle_since))
         return container.contents
 
-    def takeover_loss_s(
-        self, container: Container, needs_bytes: int, forked_from: Collection[ResidentKey | None]
-    ) -> float:
+    def takeover_loss_s(self, container: Container, needs_bytes: int, forked_from: Collection[ResidentKey]) -> float:
         """Expected seconds that are lost when a call of a function that is not there takes an idle container.
 
         Its functions end. If `needs_bytes` do not fit beside its templates, so do those of `in_the_way`.
         """
         contents = self.contents(container)
-        lacks_bytes = needs_bytes - container.limit_bytes
-        lacks_bytes += sum(
+        lacks_bytes = needs_bytes - self._room_beside_templates(container)
+        return contents.loss_s + sum(stand.loss_s for stand in _cheapest(contents, lacks_bytes, forked_from))
+
+    def _room_beside_templates(self, container: Container) -> int:
+        """Bytes of a container that its templates leave."""
+        return container.limit_bytes - sum(
             self.pool.ledger.charged(container.id, key) for key, r in container.residents.items() if r.is_template
         )
-        return contents.loss_s + sum(stand.loss_s for stand in _cheapest(contents, lacks_bytes, forked_from))
 
     def stop_loss_s(self, container: Container) -> float:
         """Expected seconds that are lost when an idle container is stopped."""
@@ -82,7 +88,7 @@ class Worth(State):
         return contents.loss_s + sum(stand.loss_s for stand in contents.stands)
 
     def in_the_way(
-        self, container: Container, lacks_bytes: int, forked_from: Collection[ResidentKey | None]
+        self, container: Container, lacks_bytes: int, forked_from: Collection[ResidentKey]
     ) -> list[ResidentKey]:
         """The templates to end in an idle container so that `lacks_bytes` more become free, worth least first."""
         return [stand.key for stand in _cheapest(self.contents(container), lacks_bytes, forked_from)]
@@ -91,11 +97,47 @@ class Worth(State):
         """Seconds of waiting that something in an idle container saves per second; 0 if it does not stand there."""
         return next((stand.gain for stand in self.contents(container).stands if stand.key == key), 0.0)
 
+    # -- places that are wanted ----------------------------------------------------------------------------------------
+
+    def holds_place(self, container: Container) -> bool:
+        """Whether a container is one of the last places of a function that wants it, or may become one."""
+        if not self.functions.asked:
+            return False
+        owner = container.owner
+        if owner is not None and self.functions.is_lacking(owner, self.pool):
+            return True
+        return any(self._makes_place(container, resident) for resident in container.residents.values())
+
+    def _makes_place(self, container: Container, resident: Resident) -> bool:
+        """Whether this makes its container one of the last places of its function, all of which are wanted."""
+        key = templated_function(resident.function) if resident.is_function_template else resident.function
+        if key not in self.functions.asked or resident.state is UNLOADING:
+            return False
+        if not self.functions.view(key, self.pool).is_held:
+            return False
+        own_template = self.functions[key].own_template
+        if container.id not in self.pool.places(key, own_template):
+            return False
+        # Beside its function's own template, a resident is hardly missed.
+        return resident.is_function_template or not self.pool.template_in(container, own_template)
+
+    def _is_asked_for(self, container: Container) -> bool:
+        """Whether something in a container is of a function of which places may be wanted."""
+        asked = self.functions.asked
+        return bool(asked) and any(key in asked or templated_function(key) in asked for key in container.residents)
+
     def eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         """Idle containers by the order in which they may be stopped: that of the keep-alive policy.
 
-        Where it spends memory on containers, those whose contents save least come first among themselves.
+        Where it spends memory on containers, those whose contents save least come first among themselves. Those that
+        hold a place which is wanted come last.
         """
+        order = self._eviction_order(idle)
+        if not self.functions.asked:
+            return order
+        return sorted(order, key=lambda each: self.holds_place(self.pool.containers[each.id]))
+
+    def _eviction_order(self, idle: Sequence[KeptContainer]) -> Sequence[KeptContainer]:
         order = self.guard.eviction_order(idle)
         spending = {namespace for namespace in {each.namespace for each in idle} if self.guard.spends(namespace)}
         if not spending:
@@ -139,7 +181,7 @@ class Worth(State):
             template.profile = template.profile.with_bytes(size_bytes, forked=True)
 
 
-def _cheapest(contents: Contents, lacks_bytes: int, forked_from: Collection[ResidentKey | None]) -> list[Stand]:
+def _cheapest(contents: Contents, lacks_bytes: int, forked_from: Collection[ResidentKey]) -> list[Stand]:
     """The templates with the least gain per byte that together have `lacks_bytes`, or all of them.
 
     Those that the function which needs the room is forked from stay.

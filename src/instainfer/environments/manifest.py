@@ -15,6 +15,9 @@
     template = ["torch", "PIL.Image"]  # modules to import beforehand; default: those of an earlier load
     fork = false                       # never fork a call's process from one that has loaded the function
     fresh = true                       # a new process for each call, so that nothing of one reaches the next
+    min_resident = 2                   # places that are always ready: a call there starts at once
+    warm = ["mon-fri 08:00-18:00"]     # times in which they are ready (1 place, if min_resident is not given)
+    keep_alive = "30min"               # or "0s", or "forever": how long what a call leaves stays
     [env]
     OMP_NUM_THREADS = "1"
 
@@ -23,6 +26,7 @@ A folder without ``function.toml`` is a plain OpenWhisk action if it contains ``
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -32,6 +36,7 @@ from typing import Any, NoReturn
 
 from ..errors import BadFunction, shown
 from .requirements import MAX_TEXT, Requirements, first_refused, logical_lines, package_name, refusal
+from .windows import Window, window
 
 __all__ = ["MANIFEST", "RESERVED", "Manifest", "Requirements", "handler_file", "read_manifest", "relative_path"]
 
@@ -44,11 +49,16 @@ _NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _MEMORY = re.compile(r"([0-9]{1,12})\s*(MB|GB)")
 _TIME = re.compile(r"([0-9]{1,12})\s*(ms|s)")
+_LONG_UNITS_S = {"s": 1, "min": 60, "h": 3600}
+_LONG_TIME = re.compile(r"([0-9]{1,9})\s*(s|min|h)")
 _PYTHON = re.compile(r"3\.([0-9]{1,2})")
 _OLDEST_MINOR = 9
 _MAX_MANIFEST_BYTES = 64 * 1024
 _MAX_PATH_BYTES = 255  # of the whole path, so that no name in it exceeds a file system's limit
 _MAX_QUANTITY = 10**15
+MOST_PLACES = 64
+"""Places of one function that may be asked for."""
+_MOST_WINDOWS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,11 @@ class Manifest:
     """Whether processes may be forked from one that has loaded the function."""
     fresh: bool = False
     """Whether each call gets a process of its own, which ends after the answer."""
+    min_resident: int = 0
+    """Number of places that are ready: always, or in the times of `warm` if there are any."""
+    warm: tuple[Window, ...] = ()
+    keep_alive_s: float | None = None
+    """Seconds that what a call leaves stays. May be ``inf``."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -100,6 +115,9 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
         fork=reader.flag("fork", default=True),
         fresh=reader.flag("fresh"),
         template=reader.template(),
+        min_resident=reader.places("min_resident"),
+        warm=reader.windows("warm"),
+        keep_alive_s=reader.keep_alive("keep_alive"),
         env=reader.env(),
     )
     reader.finish()
@@ -274,6 +292,40 @@ class _Reader:
         if not 0 < amount <= _MAX_QUANTITY:
             self._refuse(key, f"{shown(value)} is not one", f"{allowed}, above 0, of at most 12 digits")
         return amount
+
+    def places(self, key: str) -> int:
+        value = self._take(key)
+        if value is None:
+            return 0
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_PLACES:
+            self._refuse(key, f"{shown(value)} is not one", f"a number from 0 to {MOST_PLACES}")
+        return value
+
+    def windows(self, key: str) -> tuple[Window, ...]:
+        allowed = f'a list of at most {_MOST_WINDOWS} times of the week, such as ["mon-fri 08:00-18:00 Europe/Berlin"]'
+        texts = self._strings(key, allowed)
+        if len(texts) > _MOST_WINDOWS:
+            self._refuse(key, f"{len(texts)} are too many", allowed)
+        windows = []
+        for text in texts:
+            try:
+                windows.append(window(text))
+            except ValueError as error:
+                self._refuse(key, f"{shown(text)}: {error}", allowed)
+        return tuple(windows)
+
+    def keep_alive(self, key: str) -> float | None:
+        value = self._take(key)
+        if value is None:
+            return None
+        if value == "forever":
+            return math.inf
+        match = _LONG_TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is not None:
+            return float(int(match[1]) * _LONG_UNITS_S[match[2]])
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_QUANTITY:
+            return float(value)
+        return self._refuse(key, f"{shown(value)} is not one", 'whole seconds, or text: "0s", "30min", "2h", "forever"')
 
     def weights(self) -> tuple[str, ...]:
         allowed = 'a list of paths inside the folder, such as ["resnet50.pt"]'

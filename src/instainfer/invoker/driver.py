@@ -36,6 +36,8 @@ from ..core.events import (
     Event,
     FunctionRegistered,
     FunctionRemoved,
+    OffloadAsked,
+    PlacesWanted,
     RequestArrived,
     RunFinished,
     TimerFired,
@@ -158,6 +160,14 @@ class Invoker:
     def unregister(self, function: FunctionKey) -> None:
         """Remove a function. Its accepted calls still run, and use its files until they have ended."""
         self.feed(FunctionRemoved(self.clock.now(), function))
+
+    def want(self, function: FunctionKey, places: int) -> None:
+        """Keep this many places of a function ready from now on, in place of the number before."""
+        self.feed(PlacesWanted(self.clock.now(), function, places))
+
+    def offload(self, function: FunctionKey) -> None:
+        """End all of a function that is idle, and load nothing of it ahead again before its next call."""
+        self.feed(OffloadAsked(self.clock.now(), function))
 
     def invoke(self, call: Call) -> asyncio.Future[Outcome]:
         """Hand a call to the node. The future gets its outcome."""

@@ -34,6 +34,21 @@ class Link(Protocol):
 
     def unregister(self, function: FunctionKey) -> None: ...
 
+    def want(self, function: FunctionKey, places: int) -> None:
+        """Keep this many places of a function ready from now on: containers in which a call of it starts at once.
+
+        It replaces the wish before; 0 ends it.
+        """
+        ...
+
+    def offload(self, function: FunctionKey) -> None:
+        """End all of a function that is idle, and load nothing of it ahead again before its next call."""
+        ...
+
+    def places(self, function: FunctionKey) -> Mapping[str, Any]:
+        """How many places of a function are ready, and why not more (see `instainfer.invoker.snapshot.places`)."""
+        ...
+
     def invoke(self, call: Call) -> Awaitable[Outcome]:
         """Run a call. It raises no error if the call fails: the `Outcome` tells that."""
         ...

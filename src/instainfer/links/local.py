@@ -10,7 +10,7 @@ from ..backends.base import Call, FunctionSpec
 from ..core.model import GIB, Function, FunctionKey, Profile, Verdict
 from ..invoker.driver import Invoker
 from ..invoker.explain import explain
-from ..invoker.snapshot import snapshot
+from ..invoker.snapshot import places, snapshot
 from .base import Outcome
 
 #: Seconds between two measurements of the used memory.
@@ -40,6 +40,15 @@ class LocalLink:
 
     def unregister(self, function: FunctionKey) -> None:
         self.invoker.unregister(function)
+
+    def want(self, function: FunctionKey, places: int) -> None:
+        self.invoker.want(function, places)
+
+    def offload(self, function: FunctionKey) -> None:
+        self.invoker.offload(function)
+
+    def places(self, function: FunctionKey) -> Mapping[str, Any]:
+        return places(self.invoker.state, function)
 
     def invoke(self, call: Call) -> asyncio.Future[Outcome]:
         return self.invoker.invoke(call)

@@ -36,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..core.lifecycle import LOADED, UNLOADING
-from ..core.model import ResidentKey, is_function_template, templated_function
+from ..core.model import ResidentKey, function_template_key, is_function_template, templated_function
 from ..core.ports import ContainerView, Contents, FunctionView, Known, Stand, TemplateView, Weighed
 from ..core.rates import mean_rate
 
@@ -46,6 +46,10 @@ LOSS_HORIZON_S: Final = 60.0
 """H for residents that a call ends when it takes their container: nobody has planned yet to put them back."""
 TERM_S: Final = 6000.0
 """Seconds within which what is loaded has to pay for its processor time."""
+HELD: Final = 1e6
+"""Gain, in seconds of waiting saved per second, of what makes a place that somebody has asked for, while no more such
+places are there than are wanted. It is far above that of anything else, so that it is made first and given up last; and
+it is finite, so that a call which would otherwise have no container gets that one."""
 WAIT_RUNS: Final = 2.0
 """Mean number of running calls that a call waits for when it finds all residents in use. It is more than 1 because the
 calls of a burst wait behind each other."""
@@ -114,6 +118,8 @@ class Valued:
     """P_load: a resident is due when a call has come with this probability."""
 
     def worth(self, function: FunctionView, at: float) -> float:
+        if function.wanted and function.is_held and function.own_copies < function.places:
+            return HELD * LOSS_HORIZON_S
         return resident_worth_s(function, at)
 
     def weigh(self, function: FunctionView, at: float) -> Sequence[Weighed]:
@@ -131,7 +137,7 @@ class Valued:
     def contents(self, container: ContainerView, known: Known, at: float) -> Contents:
         functions = known.functions
         stands: list[Stand] = []
-        residents: list[tuple[ResidentKey, int, float, float]] = []
+        residents: list[tuple[ResidentKey, int, float, float, bool]] = []
         rate = weight = loss_s = 0.0
         libraries: set[ResidentKey | None] = set()
         """Library templates that function templates there share their memory with, or that a load needs. They stay."""
@@ -141,31 +147,38 @@ class Valued:
                 continue
             if not resident.is_template:
                 each = saves_s = 0.0
+                held = False
                 function = functions.get(key)
                 if function is not None:
-                    loss_s += self.worth(function, at)
+                    held = function.wanted > 0 and function.is_held and _is_its_place(key, container)
+                    loss_s += HELD * LOSS_HORIZON_S if held else self._worth_beside(function, at)
                     each = resident_rate(function, at) * function.needs
                     saves_s = resident_saves_s(function, function.copies - 1)
                     rate += each
                     weight += each * saves_s
                 if resident.state is LOADED:
-                    residents.append((key, size_bytes, each, saves_s))
+                    residents.append((key, size_bytes, each, saves_s, held))
                 elif function is not None:
                     libraries.add(function.library)
             elif is_function_template(key):
                 function = functions.get(templated_function(key))
                 if function is not None:
                     libraries.add(function.library)
-                    gain = template_gain(function, at, max(1, function.own_copies))
+                    gain = HELD if function.is_held else template_gain(function, at, max(1, function.own_copies))
                     if resident.state is LOADED:
                         stands.append(self._template(key, size_bytes, gain, function.own_saves_s))
         g = until_first_call_s(rate, HORIZON_S) / HORIZON_S
         stands += [
-            Stand(key, size, each * saves_s * g, False, 0.0, each, saves_s) for key, size, each, saves_s in residents
+            Stand(key, size, HELD if held else each * saves_s * g, False, 0.0, each, saves_s)
+            for key, size, each, saves_s, held in residents
         ]
         stands += self._libraries(container, known.templates, libraries)
         stands.sort(key=_by_density)
         return Contents(tuple(stands), rate, weight, loss_s)
+
+    def _worth_beside(self, function: FunctionView, at: float) -> float:
+        """What a resident is worth whose container is a place without it, too, or is none that is wanted."""
+        return resident_worth_s(function, at) if function.is_held else self.worth(function, at)
 
     def _template(self, key: ResidentKey, size_bytes: int, gain: float, saves_s: float) -> Stand:
         return Stand(
@@ -188,6 +201,13 @@ class Valued:
             saves_s = 0.0 if template is None else template.library_s
             stands.append(self._template(key, resident.charged_bytes, gain, saves_s))
         return stands
+
+
+def _is_its_place(key: ResidentKey, container: ContainerView) -> bool:
+    """Whether a resident makes its container a place of its function: it is alone, and its template is not there."""
+    own = function_template_key(key)
+    there = [each for each in container.residents if each.state is not UNLOADING]
+    return not any(each.function == own if each.is_template else each.function != key for each in there)
 
 
 def _by_density(stand: Stand) -> tuple[float, ResidentKey]:

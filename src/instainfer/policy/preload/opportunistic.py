@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from ...core.lifecycle import LOADED
-from ...core.model import FunctionKey, ResidentKey
+from ...core.lifecycle import LOADED, UNLOADING
+from ...core.model import FunctionKey, ResidentKey, function_template_key
 from ...core.ports import (
     ContainerView,
     Contents,
@@ -43,9 +43,11 @@ from ...core.ports import (
     Stand,
     SuggestCreate,
     SuggestLoad,
+    SuggestOffload,
 )
 from ...core.registry import NEEDS_MORE_SHARE
 from ..objective import (
+    HELD,
     HORIZON_S,
     TERM_S,
     Valued,
@@ -86,6 +88,8 @@ class _Candidate:
     most_s: float
     """The most that it is expected to save within `TERM_S`. A resident serves one call; so does a template in a burst,
     since that call leaves a resident."""
+    is_wanted: bool = False
+    """Whether it makes a place that somebody has asked for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +106,8 @@ class _Place:
     """Bytes that are free now, or soon, without ending anything more."""
     functions: int
     """Number of functions that are resident there."""
+    is_held: bool
+    """Whether a resident there makes a place that somebody has asked for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +120,9 @@ class _Load:
     """By how much the sum of the gains grows."""
     size_bytes: int
     ends: Sequence[Stand]
+    """What has to end to make room."""
+    clears: Sequence[ResidentKey] = ()
+    """What ends besides, so that no call of it ends what is loaded. The candidate may be there already."""
 
 
 class Opportunistic(Valued):
@@ -145,6 +154,7 @@ class Opportunistic(Valued):
         others = [_place(container, view) for container in view.others] if view.candidates else []
         places = sorted([*changed, *others], key=_QUIETEST_FIRST)
         loads: list[SuggestLoad | SuggestCreate] = []
+        offloads: list[SuggestOffload] = []
         left: list[_Candidate] = []
         look_again_at: float | None = None
         for candidate in candidates:
@@ -162,11 +172,13 @@ class Opportunistic(Valued):
                 # A place takes one load in each plan, so that what is known of it stays true.
                 places = [place for place in places if place is not load.place]
                 changed = [place for place in changed if place is not load.place]
-                loads.append(_suggest(load))
+                if candidate.key not in load.place.holds:
+                    loads.append(_suggest(load))
+                offloads += _clear(load)
         if not loads and self.residents:
             loads = list(self._library_loads(changed, view.known))[: view.load_slots]
         new = self._new_container(left, view) if len(loads) < view.load_slots else None
-        suggestions = loads if new is None else [*loads, new]
+        suggestions = [*offloads, *loads] if new is None else [*offloads, *loads, new]
         return PreloadPlan(tuple(suggestions), look_again_at, tuple([each.function.key for each in left]), tuple(later))
 
     # -- which ---------------------------------------------------------------------------------------------------------
@@ -182,7 +194,8 @@ class Opportunistic(Valued):
             if candidate is None:
                 continue
             forecast = function.forecast
-            due_at = -math.inf if forecast is None or candidate.is_template else forecast.due_at(self.p_load)
+            at_once = forecast is None or candidate.is_template or candidate.is_wanted
+            due_at = -math.inf if forecast is None or at_once else forecast.due_at(self.p_load)
             if due_at <= view.at:
                 due.append(candidate)
             elif due_at < math.inf:
@@ -194,9 +207,11 @@ class Opportunistic(Valued):
     def _candidate(self, function: FunctionView, view: NodeView) -> _Candidate | None:
         """What may be loaded for a function. None if nothing is worth its processor time, whatever the neighbours."""
         at = view.at
+        if function.lacks_places:
+            return _wanted(function, view.known)
         if function.own_copies > 0:
             return None
-        if function.own_template is not None and not self._is_too_large(function, view.known):
+        if function.own_template is not None and not (self.residents and _is_too_large(function, view.known)):
             rate, gain = template_rate(function, at), template_gain(function, at, 1)
             most_s = template_most_s(function, at)
             if min(gain * TERM_S, most_s) <= self.processor_price_s * function.load_s:
@@ -211,11 +226,6 @@ class Opportunistic(Valued):
         return _Candidate(
             function.key, function, False, rate, saves_s, gain, gain / (function.resident_bytes or 1), saves_s
         )
-
-    def _is_too_large(self, function: FunctionView, known: Known) -> bool:
-        """Whether a function template does not fit in the containers of its function. Then a resident may."""
-        limit_bytes = function.memory_bytes or math.inf
-        return self.residents and _template_bytes(function, (), known) > limit_bytes
 
     # -- where ---------------------------------------------------------------------------------------------------------
 
@@ -236,10 +246,14 @@ class Opportunistic(Valued):
     def _load(self, candidate: _Candidate, place: _Place, known: Known) -> _Load | None:
         """The candidate in this place. None if it does not fit, or does not pay."""
         function, container = candidate.function, place.view
-        if container.namespace != function.namespace or candidate.key in place.holds:
+        if container.namespace != function.namespace or (candidate.key in place.holds and not candidate.is_wanted):
             return None
         if container.limit_bytes < function.memory_bytes:
             return None
+        if place.is_held and function.key not in place.holds:
+            return None  # a call of this function there would end what is held
+        if candidate.is_wanted:
+            return _load_wanted(candidate, place, known)
         if 0 < self.max_residents <= place.functions and not candidate.is_template:
             return None
         size_bytes = _bytes_in(candidate, place.ready, known)
@@ -250,6 +264,8 @@ class Opportunistic(Valued):
         for stand in place.contents.stands if lacks_bytes > 0 else ():
             if stand.key in (function.template, function.library):
                 continue
+            if stand.gain >= HELD:
+                return None
             ends.append(stand)
             if stand.is_template:
                 lost += stand.gain
@@ -307,6 +323,9 @@ class Opportunistic(Valued):
     def _new_container(self, left: Iterable[_Candidate], view: NodeView) -> SuggestCreate | None:
         """A new container for the first candidate that found no place, and that fits in the spare memory."""
         for candidate in left:
+            fits = _bytes_in(candidate, (), view.known) <= candidate.function.memory_bytes
+            if candidate.is_wanted and fits:
+                return SuggestCreate(candidate.function.key, "somebody asked for it to be ready")
             pays = candidate.gain * TERM_S > self.processor_price_s * candidate.function.load_s
             if pays and _fits_in_spare(candidate, view):
                 return SuggestCreate(candidate.function.key, f"there is no place for {candidate.key}")
@@ -319,7 +338,57 @@ def _place(container: ContainerView, view: NodeView) -> _Place:
     holds = {each.function for each in residents}
     room_bytes = container.free_bytes + container.freeing_bytes
     functions = sum(not each.is_template for each in residents)
-    return _Place(container, view.contents(container), holds, ready, room_bytes, functions)
+    contents = view.contents(container)
+    return _Place(container, contents, holds, ready, room_bytes, functions, contents.loss_s >= HELD)
+
+
+def _wanted(function: FunctionView, known: Known) -> _Candidate:
+    """What makes one more place of a function that somebody has asked for: its function template, or a resident."""
+    own = function.own_template
+    if own is not None and function.own_copies == 0 and not _is_too_large(function, known):
+        key, is_template, size_bytes = own, True, function.own_bytes
+    else:
+        key, is_template, size_bytes = function.key, False, function.resident_bytes
+    return _Candidate(key, function, is_template, 0.0, 0.0, HELD, HELD / (size_bytes or 1), math.inf, is_wanted=True)
+
+
+def _load_wanted(candidate: _Candidate, place: _Place, known: Known) -> _Load | None:
+    """What makes a wanted place, in this container. None if it does not fit, or the container is such a place already.
+
+    A resident is to stand alone among the residents there, and beside no template that is held: a call of another
+    function there would end it.
+    """
+    stands, function = place.contents.stands, candidate.function
+    others = [each for each in place.view.residents if not each.is_template and each.state is not UNLOADING]
+    others = [each for each in others if each.function != function.key]
+    if function_template_key(function.key) in place.holds or (function.key in place.holds and not others):
+        return None
+    clears: set[ResidentKey] = set()
+    lacks_bytes = -place.room_bytes
+    if not candidate.is_template:
+        if any(stand.gain >= HELD for stand in stands):
+            return None
+        clears = {each.function for each in others}
+        lacks_bytes -= sum(each.charged_bytes for each in others)
+    size_bytes = 0 if candidate.key in place.holds else _bytes_in(candidate, place.ready, known)
+    lacks_bytes += size_bytes
+    ends: list[Stand] = []
+    for stand in stands:
+        if lacks_bytes <= 0:
+            break
+        if stand.gain < HELD and stand.key not in clears and stand.key not in (function.key, function.library):
+            ends.append(stand)
+            lacks_bytes -= stand.size_bytes
+    if lacks_bytes > 0 and size_bytes:
+        return None
+    # Beside a resident that is held, no call forks from the templates there.
+    lost = sum(stand.gain for stand in (ends if candidate.is_template else stands) if stand.key != function.key)
+    return _Load(candidate, place, HELD - lost, size_bytes, ends, sorted(clears))
+
+
+def _is_too_large(function: FunctionView, known: Known) -> bool:
+    """Whether a function template does not fit in the containers of its function. Then a resident may."""
+    return _template_bytes(function, (), known) > (function.memory_bytes or math.inf)
 
 
 def _fits_in_spare(candidate: _Candidate, view: NodeView) -> bool:
@@ -345,7 +414,9 @@ def _template_bytes(function: FunctionView, ready: Collection[ResidentKey], know
 
 def _suggest(load: _Load) -> SuggestLoad:
     candidate = load.candidate
-    if candidate.function.forecast is None:
+    if candidate.is_wanted:
+        why = f"somebody asked for it to be ready, in places: {candidate.function.wanted}"
+    elif candidate.function.forecast is None:
         why = "never called yet, memory is idle"
     else:
         why = f"{candidate.rate * 60:.2g} calls a minute would use it, saves {candidate.saves_s:.2f} s"
@@ -353,6 +424,11 @@ def _suggest(load: _Load) -> SuggestLoad:
         why += f"; displaces {', '.join(stand.key for stand in load.ends)}"
     ends = tuple([stand.key for stand in load.ends])
     return SuggestLoad(load.place.view.id, candidate.key, load.size_bytes, load.adds * TERM_S, ends, why)
+
+
+def _clear(load: _Load) -> list[SuggestOffload]:
+    why = f"{load.candidate.key} is to stand alone there, because somebody asked for it"
+    return [SuggestOffload(load.place.view.id, key, why) for key in load.clears]
 
 
 _KEY: Final = attrgetter("key")
