@@ -30,7 +30,12 @@ class Session:
         return json.loads(line)
 
     def reply(self, value: Any) -> None:
-        print(json.dumps(value), flush=True)  # noqa: T201 - this is how a script answers outside a container
+        from ..answers import encode_answer
+
+        answer, failure = encode_answer(value, "the value given to instainfer.reply()")
+        if failure is not None:
+            raise TypeError(failure.message)
+        print(answer.decode(), flush=True)  # noqa: T201 - this is how a script answers outside a container
 
 
 _session = Session()
