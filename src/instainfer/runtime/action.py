@@ -21,6 +21,7 @@ from ..wire.messages import Failure, Function
 from . import shim
 from .answers import encode_answer
 from .connection import Connection
+from .coroutines import awaited
 from .failures import failure_of
 from .fast_init import FastInit, FastInitError
 from .session import ContainerSession
@@ -96,7 +97,7 @@ def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
     if callable(load):
         session.model_begins()
         try:
-            load()
+            awaited(load())
         except Exception as error:
             raise _Unloadable(failure_of(error, "load_failed", "load()")) from None
     return module, main
@@ -120,7 +121,7 @@ def _import_handler(function: Function) -> ModuleType:
 
 def _warm_up(warmup: Any) -> None:
     try:
-        warmup()
+        awaited(warmup())
     except Exception:
         # Code of the function may fail in any way. The function is loaded nevertheless.
         print("warmup() failed:", file=sys.stderr)  # noqa: T201 - into the function's log
@@ -131,7 +132,7 @@ def _answer_sample(main: Any, path: str) -> bytes:
     """What `main` answers to the request in this file, or raises."""
     try:
         with open(path, "rb") as file:
-            answer, failure = encode_answer(main(json.loads(file.read())), "the answer to sample.json")
+            answer, failure = encode_answer(awaited(main(json.loads(file.read()))), "the answer to sample.json")
     except Exception as error:
         # Code of the function may fail in any way. Here it matters only whether it always fails in the same way.
         return type(error).__name__.encode()
@@ -142,7 +143,7 @@ def _answer(connection: Connection, main: Any, name: str) -> None:
     ask = connection.receive_ask()
     try:
         args = json.loads(ask.args) if ask.args else {}
-        value = main(args)
+        value = awaited(main(args))
     except Exception as error:
         connection.answer(b"", failure_of(error, "raised", "{}()".format(name)))
         return

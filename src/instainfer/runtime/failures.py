@@ -11,6 +11,9 @@ _MOST_TEXT = 4000
 _LAST_LINES = 12
 _OWN_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+_BETWEEN = ("/importlib/__init__.py", "/runpy.py", "/asyncio/base_events.py", "/asyncio/futures.py")
+"""Files of Python through which InstaInfer calls a function's code."""
+
 
 def failure_of(error: BaseException, kind: str, doing: str, hint: str = "") -> Failure:
     """A failure of this kind (`out_of_memory` for a MemoryError) that says what was raised, when, and where."""
@@ -44,10 +47,10 @@ def _last_lines(error: BaseException) -> list[str]:
 
 
 def _after_own_code(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback, from the first frame that belongs neither to InstaInfer nor to the import system."""
+    """The traceback, from the first frame that belongs neither to InstaInfer nor to what it calls."""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not (file.startswith((_OWN_CODE, "<frozen ")) or file.endswith(("/importlib/__init__.py", "/runpy.py"))):
+        if not (file.startswith((_OWN_CODE, "<frozen ")) or file.endswith(_BETWEEN)):
             break
         trace = trace.tb_next
     return trace

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from .coroutines import put_aside
 from .forksafe import ForkSafety
 from .hugepages import gather
 from .memory import children
@@ -56,6 +57,7 @@ def unfit_reason(safety: ForkSafety, warm_up: Callable[[], None]) -> str | None:
 
 def _make_fit() -> None:
     pause_openmp()
+    put_aside()
     pid = os.fork()  # some libraries end their threads before a fork
     if pid == 0:
         os._exit(0)

@@ -91,8 +91,11 @@ def after_fork(function: _Callback) -> _Callback:
 
 def forked() -> None:
     """Call what was given to `after_fork`. Raises what that raises."""
-    for function in _after_fork:
-        function()
+    if _after_fork:
+        from ..coroutines import awaited
+
+        for function in _after_fork:
+            awaited(function())
 
 
 def can_map(path: Any, torch_load: Any) -> bool:

@@ -1,0 +1,117 @@
+"""A function's code runs in the same way, however its process began."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from support.process_world import World, asynchronous, oldest_python, world
+from template_world import Environment, Family
+
+from instainfer.backends.base import FunctionSpec
+from instainfer.backends.process import ProcessContainer
+from instainfer.core.events import Event, LoadFinished
+from instainfer.core.model import FROM_FUNCTION, FROM_LIBRARIES, FROM_NOTHING, Source, function_template_key
+
+
+class Begun(NamedTuple):
+    """A function, and a container in which its process begins in the wanted way."""
+
+    world: World
+    container: ProcessContainer
+    spec: FunctionSpec
+    source: Source
+
+    async def call(self, activation: str = "a1", env: dict[str, str] | None = None, **args: Any) -> Any:
+        """The result of a call, or its failure's text."""
+        ran, result = await self.world.run(self.container, self.spec, activation, args, env)
+        loads = [event for event in self.world.events if isinstance(event, LoadFinished)]
+        assert [event.source for event in loads if event.function == self.spec.key] == [self.source]
+        return result if ran.failure is None else ran.failure.message
+
+
+class Kind(NamedTuple):
+    python: Path
+    source: Source
+    libraries: bool
+
+
+@pytest.fixture(params=["nothing", "nothing-oldest", "libraries", "function", "function-oldest", "function-libraries"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    first, *rest = request.param.split("-")
+    python = oldest_python() if "oldest" in rest else Path(sys.executable)
+    if python is None:
+        pytest.skip("no Python 3.9 on PATH")
+    source = {"nothing": FROM_NOTHING, "libraries": FROM_LIBRARIES, "function": FROM_FUNCTION}[first]
+    return Kind(python, source, "libraries" in request.param)
+
+
+@asynccontextmanager
+async def begun(
+    tmp_path: Path, kind: Kind, code: str, libraries: dict[str, str] | None = None, **files: str
+) -> AsyncIterator[Begun]:
+    """`libraries` are in the environment, and in its template if there is one. `files` lie beside the handler."""
+    libraries = libraries or {"calm": ""}
+    async with world(tmp_path, kind.python) as w:
+        environment = Environment(tmp_path / "environment", kind.python)
+        environment.install(**libraries)
+        family = Family(w, environment, *(name.replace("__", ".") for name in libraries))
+        if kind.libraries:
+            spec, _ = family.functions(f=code, other="def main(args): return {}")
+        else:
+            spec = w.function(code, python=environment.python)
+        for name, text in files.items():
+            path = spec.folder / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        container = await w.container()
+        if kind.source is FROM_FUNCTION:
+            key = function_template_key(spec.key)
+            container.load_function_template(spec)
+            ready = await w.wait_for(Event, lambda event: getattr(event, "function", "") == key)
+            assert isinstance(ready, LoadFinished), ready
+        yield Begun(w, container, spec, kind.source)
+
+
+@asynchronous
+async def test_coroutines_share_one_loop_for_the_life_of_the_process(tmp_path: Path, kind: Kind) -> None:
+    code = """
+        import asyncio, instainfer
+        seen = []
+        async def load():
+            global loop, task, turn
+            loop, turn = asyncio.get_running_loop(), asyncio.Event()
+            task = asyncio.ensure_future(turn.wait())  # still waits when the process is forked
+            await asyncio.sleep(0)
+        async def warmup():
+            seen.append(await asyncio.sleep(0, "warm"))
+        @instainfer.after_fork
+        async def renew():
+            await asyncio.sleep(0)
+            seen.append("forked")
+        async def main(args):
+            assert asyncio.get_running_loop() is loop
+            if args.get("wrong"):
+                await wrong()
+            if args.get("cancel"):
+                asyncio.current_task().cancel()
+            turn.set()
+            slow, quick = await asyncio.gather(asyncio.sleep(0.01, "slow"), asyncio.sleep(0, "quick"))
+            return {"seen": seen, "waited": await task, "got": [slow, quick]}
+        async def wrong():
+            raise ValueError("bad shape")
+    """
+    async with begun(tmp_path, kind, code) as f:
+        seen = ["warm", "forked"] if kind.source is FROM_FUNCTION else []
+        expected = {"seen": seen, "waited": True, "got": ["slow", "quick"]}
+        assert await f.call("a1") == expected
+        assert await f.call("a2") == expected
+        message = await f.call("a3", wrong=True)
+        assert message.startswith("main() raised ValueError: bad shape\n")
+        assert "asyncio" not in message
+        assert (await f.call("a4", cancel=True)).startswith("main() raised RuntimeError: its coroutine was cancelled")
+        assert await f.call("a5") == expected
