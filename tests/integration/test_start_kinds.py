@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,23 +53,15 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @asynccontextmanager
-async def begun(
-    tmp_path: Path, kind: Kind, code: str, libraries: dict[str, str] | None = None, **files: str
-) -> AsyncIterator[Begun]:
-    """`libraries` are in the environment, and in its template if there is one. `files` lie beside the handler."""
-    libraries = libraries or {"calm": ""}
+async def begun(tmp_path: Path, kind: Kind, code: str, env: dict[str, str] | None = None) -> AsyncIterator[Begun]:
     async with world(tmp_path, kind.python) as w:
         environment = Environment(tmp_path / "environment", kind.python)
-        environment.install(**libraries)
-        family = Family(w, environment, *(name.replace("__", ".") for name in libraries))
+        environment.install(calm="")
         if kind.libraries:
-            spec, _ = family.functions(f=code, other="def main(args): return {}")
+            spec, _ = Family(w, environment, "calm").functions(f=code, other="def main(args): return {}")
         else:
             spec = w.function(code, python=environment.python)
-        for name, text in files.items():
-            path = spec.folder / (name.replace("__", "/") + ".py")
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
+        spec = replace(spec, env=env or {})
         container = await w.container()
         if kind.source is FROM_FUNCTION:
             key = function_template_key(spec.key)
@@ -115,3 +109,48 @@ async def test_coroutines_share_one_loop_for_the_life_of_the_process(tmp_path: P
         assert "asyncio" not in message
         assert (await f.call("a4", cancel=True)).startswith("main() raised RuntimeError: its coroutine was cancelled")
         assert await f.call("a5") == expected
+
+
+@asynchronous
+async def test_classes_that_were_pickled_in_a_program_are_those_of_the_handler(tmp_path: Path, kind: Kind) -> None:
+    code = """
+        import pickle
+        class Scaler: factor = 3
+        pickled = b"\\x80\\x02c__main__\\nScaler\\n)\\x81."
+        early = pickle.loads(pickled)
+        def load():
+            global late
+            late = pickle.loads(pickled)
+        def main(args):
+            again = pickle.loads(pickle.dumps(late))
+            return [each.factor for each in (early, late, again)] + [isinstance(again, Scaler)]
+    """
+    async with begun(tmp_path, kind, code) as f:
+        assert await f.call() == [3, 3, 3, True]
+
+
+@asynchronous
+async def test_so_are_those_of_a_handler_that_is_the_program(tmp_path: Path) -> None:
+    code = """
+        import pickle
+        class Scaler: factor = 3
+        def main(args):
+            return [pickle.loads(b"\\x80\\x02c__main__\\nScaler\\n)\\x81.").factor, type(Scaler()).__module__]
+    """
+    async with world(tmp_path) as w:
+        spec = replace(w.function("", python=Path(sys.executable)), handler="__main__")
+        (spec.folder / "__main__.py").write_text(textwrap.dedent(code))
+        _, result = await w.run(await w.container(), spec)
+        assert result == [3, "main__"]
+
+
+@asynchronous
+async def test_what_is_known_of_the_action_is_known_at_its_import(tmp_path: Path, kind: Kind) -> None:
+    code = """
+        import os
+        NAME, LATER = os.environ["__OW_ACTION_NAME"], os.environ.get("__OW_ACTIVATION_ID")
+        def main(args): return [NAME, LATER, os.environ["__OW_ACTIVATION_ID"], os.environ["__OW_ACTION_NAME"]]
+    """
+    async with begun(tmp_path, kind, code, env={"__OW_ACTION_NAME": "/guest/f"}) as f:
+        env = {"__OW_ACTION_NAME": "/guest/f", "__OW_ACTIVATION_ID": "a1"}
+        assert await f.call(env=env) == ["/guest/f", None, "a1", "/guest/f"]

@@ -44,7 +44,17 @@ def test_a_function_with_variables_of_its_own_has_no_template(tmp_path: Path) ->
     function, spec = registered(tmp_path, 'template = ["json"]\n[env]\nOMP_NUM_THREADS = "1"\n')
     assert not function.templated
     assert spec.template is None
-    assert spec.env == {"OMP_NUM_THREADS": "1"}
+    assert spec.env["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_is_known_of_an_action_is_in_its_variables_before_the_first_call(tmp_path: Path) -> None:
+    _, spec = registered(tmp_path, "")
+    assert spec.env == {
+        "__OW_API_HOST": "http://127.0.0.1:3233",
+        "__OW_NAMESPACE": "guest",
+        "__OW_ACTION_NAME": "/guest/f",
+        "__OW_ACTION_VERSION": "0.0.1",
+    }
 
 
 @pytest.mark.parametrize(("own", "is_templated"), [("queue", False), ("my_queue", True)])

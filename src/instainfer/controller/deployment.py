@@ -52,10 +52,14 @@ class Prepared(NamedTuple):
 class Deployer:
     """Prepares functions. It unpacks code in threads of its own, so that other work never waits for a free thread."""
 
-    def __init__(self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig) -> None:
+    def __init__(
+        self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig, api_host: str
+    ) -> None:
+        """`api_host` is the URL of this API, which functions receive as an environment variable."""
         self._folders = folders
         self._environments = environments
         self._limits = limits
+        self.api_host = api_host
         self._threads = ThreadPoolExecutor(2, "unpack")
 
     async def prepare(self, action: Action, source: bytes, profile: Profile | None) -> Prepared:
@@ -73,10 +77,33 @@ class Deployer:
         return Prepared(
             Registration(
                 _function(action, limits, materialised, environment, templated=templated),
-                _spec(action, limits, materialised, environment, templated=templated),
+                self._spec(action, limits, materialised, environment, templated=templated),
                 profile,
             ),
             limits,
+        )
+
+    def _spec(
+        self, action: Action, limits: ActionLimits, code: Materialised, environment: Environment, *, templated: bool
+    ) -> FunctionSpec:
+        manifest = code.manifest
+        template = None
+        if templated:
+            key = template_key(action.namespace, environment.digest)
+            template = TemplateSpec(key, environment.python, manifest.template)
+        return FunctionSpec(
+            key=action.key,
+            folder=code.folder,
+            python=environment.python,
+            handler=manifest.handler,
+            main=action.main or manifest.main,
+            style=manifest.style,
+            memory_bytes=limits.memory * MIB,
+            timeout_s=limits.timeout / 1000,
+            logs_bytes=limits.logs * MIB,
+            env={**manifest.env, **action.variables(self.api_host)},
+            fast_init=manifest.fast_init,
+            template=template,
         )
 
     async def in_thread(self, work: Callable[[bytes | bytearray], T], code: bytes | bytearray) -> T:
@@ -169,30 +196,6 @@ def _function(
         templated=templated,
         forkable=code.manifest.fork,
         fresh=code.manifest.fresh,
-    )
-
-
-def _spec(
-    action: Action, limits: ActionLimits, code: Materialised, environment: Environment, *, templated: bool
-) -> FunctionSpec:
-    manifest = code.manifest
-    template = None
-    if templated:
-        key = template_key(action.namespace, environment.digest)
-        template = TemplateSpec(key, environment.python, manifest.template)
-    return FunctionSpec(
-        key=action.key,
-        folder=code.folder,
-        python=environment.python,
-        handler=manifest.handler,
-        main=action.main or manifest.main,
-        style=manifest.style,
-        memory_bytes=limits.memory * MIB,
-        timeout_s=limits.timeout / 1000,
-        logs_bytes=limits.logs * MIB,
-        env=manifest.env,
-        fast_init=manifest.fast_init,
-        template=template,
     )
 
 

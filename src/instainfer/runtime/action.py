@@ -32,6 +32,25 @@ _MAIN_NAME = "main__"
 """The module name under which ``__main__.py`` is imported."""
 
 
+class _Main(ModuleType):
+    """What ``__main__`` is to the function's code: its handler.
+
+    Objects of a class that the author defined in a program, and pickled there, name the class ``__main__.X``. The
+    handler that defines X is where to find it. What a process is started with stays its own: ``multiprocessing``
+    would import the handler once more by its ``__file__``.
+    """
+
+    def __init__(self, handler: str) -> None:
+        super().__init__("__main__")
+        self._handler = handler
+
+    def __getattr__(self, name: str) -> Any:
+        handler = None if name.startswith("__") else sys.modules.get(self._handler)
+        if handler is None:
+            raise AttributeError(name)
+        return getattr(handler, name)
+
+
 class _Unloadable(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -76,6 +95,7 @@ def serve(connection: Connection, function: Function) -> None:
 def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
     """Import the handler and call its ``load()``. Returns its module and its main function."""
     sys.argv = [function.handler]
+    sys.modules["__main__"] = _Main(_MAIN_NAME if function.handler == "__main__" else function.handler)
     doing = "importing {}.py".format(function.handler)
     try:
         module = _import_handler(function)
