@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -22,7 +21,7 @@ from . import shim
 from .answers import encode_answer
 from .connection import Connection
 from .coroutines import awaited
-from .failures import failure_of
+from .failures import failure_of, log
 from .fast_init import FastInit, FastInitError
 from .session import ContainerSession
 
@@ -103,9 +102,11 @@ def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
         if error.name is not None and function.handler.split(".")[0] == error.name:
             text = "there is no {}.py in the function's folder; its handler must be there".format(function.handler)
             raise _Unloadable(Failure("load_failed", text)) from None
+        log(error)
         hint = "is it in the function's requirements?"
         raise _Unloadable(failure_of(error, "load_failed", doing, hint)) from None
     except Exception as error:
+        log(error)
         raise _Unloadable(failure_of(error, "load_failed", doing)) from None
     main = getattr(module, function.main, None)
     if not callable(main):
@@ -119,6 +120,7 @@ def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
         try:
             awaited(load())
         except Exception as error:
+            log(error)
             raise _Unloadable(failure_of(error, "load_failed", "load()")) from None
     return module, main
 
@@ -142,10 +144,10 @@ def _import_handler(function: Function) -> ModuleType:
 def _warm_up(warmup: Any) -> None:
     try:
         awaited(warmup())
-    except Exception:
+    except Exception as error:
         # Code of the function may fail in any way. The function is loaded nevertheless.
         print("warmup() failed:", file=sys.stderr)  # noqa: T201 - into the function's log
-        traceback.print_exc()
+        log(error)
 
 
 def _answer_sample(main: Any, path: str) -> bytes:
@@ -165,6 +167,7 @@ def _answer(connection: Connection, main: Any, name: str) -> None:
         args = json.loads(ask.args) if ask.args else {}
         value = awaited(main(args))
     except Exception as error:
+        log(error)
         connection.answer(b"", failure_of(error, "raised", "{}()".format(name)))
         return
     answer, failure = encode_answer(value, "the answer of {}()".format(name))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import traceback
+from contextlib import suppress
 from types import TracebackType
 
 from ..wire.messages import Failure
@@ -15,15 +17,37 @@ _BETWEEN = ("/importlib/__init__.py", "/runpy.py", "/asyncio/base_events.py", "/
 """Files of Python through which InstaInfer calls a function's code."""
 
 
+def log(error: BaseException) -> None:
+    """Print an exception of the function's code into its log, with all exceptions that led to it."""
+    with suppress(Exception):  # the function's code may have closed or replaced the stream
+        traceback.print_exception(type(error), error, _after_own_code(error.__traceback__))
+
+
 def failure_of(error: BaseException, kind: str, doing: str, hint: str = "") -> Failure:
-    """A failure of this kind (`out_of_memory` for a MemoryError) that says what was raised, when, and where."""
+    """A failure of this kind (`out_of_memory` for a MemoryError) that says what was raised, when, and where.
+
+    If other exceptions led to this one, it names the first of them.
+    """
     if isinstance(error, MemoryError):
         kind = "out_of_memory"
         hint = hint or "the function's memory limit may be too low"
     summary = "{} raised {}".format(doing, _named(error))
     if hint:
         summary += " ({})".format(hint)
-    return Failure(kind, "\n".join([summary, *_last_lines(error)]))
+    first = _first_link(error)
+    cause = [] if first is error else ["it began with {}".format(_named(first))]
+    return Failure(kind, "\n".join([summary, *cause, *_last_lines(error)]))
+
+
+def _first_link(error: BaseException) -> BaseException:
+    """The exception with which the chain of an exception began, as Python would print it."""
+    seen = {id(error)}
+    while True:
+        before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if before is None or id(before) in seen:
+            return error
+        seen.add(id(before))
+        error = before
 
 
 def _named(error: BaseException) -> str:
@@ -40,8 +64,6 @@ def _named(error: BaseException) -> str:
 
 
 def _last_lines(error: BaseException) -> list[str]:
-    import traceback
-
     frames = traceback.extract_tb(_after_own_code(error.__traceback__))
     return "".join(traceback.format_list(frames)).splitlines()[-_LAST_LINES:]
 

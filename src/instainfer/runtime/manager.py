@@ -314,7 +314,9 @@ class Manager:
         process.channel.read_rest()  # its last message may say more than its exit code
         if process.state is not State.ENDING:
             process.read_outputs()
-            failure = how_it_ended(status, process.log.last_lines(_LAST_LINES), process.whose)
+            words = how_it_ended(status, process.whose)
+            failure = Failure("crashed", "\n".join([words, *process.log.last_lines(_LAST_LINES)]))
+            process.log.write("stderr", (words + "\n").encode())
             self.fail(process, failure, by_others=status is not None and was_killed(status))
 
     def _bury(self) -> None:
