@@ -21,7 +21,7 @@ from instainfer.runtime import landlock
 from instainfer.runtime.memory import children
 
 PROBE = """
-import os
+import os, pwd
 
 def attempt(what, *args):
     try:
@@ -41,6 +41,7 @@ def main(args):
         "attempts": [attempt(*each) for each in args["attempts"]],
         "status": open("/proc/self/status").read(),
         "uid": os.getuid(),
+        "account": pwd.getpwuid(os.getuid()),
     }
 """
 
@@ -161,6 +162,8 @@ def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path, forke
                 if result["uid"] == 0:
                     pytest.skip(str([line for line in w.backend.isolation() if "own uid" in line]))
                 assert result["scratch"] == 1
+                assert (result["account"][0], result["account"][2]) == ("function", result["uid"])
+                assert result["account"][5].startswith(str(open_folder))
                 assert result["attempts"][1:] == [PROBE, 1]
                 assert result["attempts"][0] != "PermissionError"
                 for capabilities in ("CapEff", "CapPrm", "CapInh", "CapBnd"):

@@ -154,3 +154,39 @@ async def test_what_is_known_of_the_action_is_known_at_its_import(tmp_path: Path
     async with begun(tmp_path, kind, code, env={"__OW_ACTION_NAME": "/guest/f"}) as f:
         env = {"__OW_ACTION_NAME": "/guest/f", "__OW_ACTIVATION_ID": "a1"}
         assert await f.call(env=env) == ["/guest/f", None, "a1", "/guest/f"]
+
+
+@asynchronous
+async def test_the_user_has_a_name_and_a_home(tmp_path: Path, kind: Kind) -> None:
+    code = """
+        import getpass, os, pathlib, pwd
+        def load(): main({})
+        def main(args):
+            account = pwd.getpwuid(os.getuid())
+            homes = {os.environ["HOME"], str(pathlib.Path.home()), os.path.expanduser("~")}
+            return [getpass.getuser(), bool(account.pw_name), bool(os.getlogin()), len(homes), pwd.getpwuid(0).pw_name]
+    """
+    async with begun(tmp_path, kind, code) as f:
+        assert await f.call() == ["function", True, True, 1, "root"]
+
+
+@asynchronous
+async def test_a_function_may_fork_by_itself_after_it_has_used_openmp(tmp_path: Path) -> None:
+    code = """
+        import os
+        import numpy
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        x = numpy.random.default_rng(0).random((2000, 20))
+        model = HistGradientBoostingClassifier(max_iter=5).fit(x, x[:, 0] > 0.5)
+        def main(args):
+            model.predict_proba(x)
+            threads = len(os.listdir("/proc/self/task"))
+            pid = os.fork()
+            if pid == 0:
+                model.predict_proba(x)
+                os._exit(0)
+            return [threads > 1, os.waitpid(pid, 0)[1]]
+    """
+    async with world(tmp_path) as w:
+        _, result = await w.run(await w.container(), w.function(code))
+        assert result == [True, 0]

@@ -11,6 +11,7 @@ from ..wire.messages import Failure
 
 _MOST_TEXT = 4000
 _LAST_LINES = 12
+_NOT_PRIVATE = ("/tmp", "/var/tmp")
 _OWN_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 _BETWEEN = ("/importlib/__init__.py", "/runpy.py", "/asyncio/base_events.py", "/asyncio/futures.py")
@@ -31,6 +32,8 @@ def failure_of(error: BaseException, kind: str, doing: str, hint: str = "") -> F
     if isinstance(error, MemoryError):
         kind = "out_of_memory"
         hint = hint or "the function's memory limit may be too low"
+    if isinstance(error, PermissionError) and str(error.filename).startswith(_NOT_PRIVATE):
+        hint = "only the folder that TMPDIR and tempfile.gettempdir() name may be written"
     summary = "{} raised {}".format(doing, _named(error))
     if hint:
         summary += " ({})".format(hint)

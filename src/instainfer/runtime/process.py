@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ..wire.codec import Vocabulary
 from ..wire.framing import ProtocolError
+from . import users
 from .logs import Log, drain
 from .loop import Channel, Loop
 from .memory import Meter
@@ -134,7 +135,14 @@ class Process:
         """The environment variables of the process: no variables of the platform except the time zone, and the
         operator's variables for all functions. A function's own variables override these.
         """
-        env = {"PATH": _PATH, "LANG": "C.UTF-8", **_THREADS_WAIT_ASLEEP, **_NO_THREAD_FOR_TELEMETRY}
+        env = {
+            "PATH": _PATH,
+            "LANG": "C.UTF-8",
+            "USER": users.NAME,
+            "LOGNAME": users.NAME,
+            **_THREADS_WAIT_ASLEEP,
+            **_NO_THREAD_FOR_TELEMETRY,
+        }
         if "TZ" in os.environ:
             env["TZ"] = os.environ["TZ"]
         env.update((name[len(OPERATORS) :], value) for name, value in os.environ.items() if name.startswith(OPERATORS))
