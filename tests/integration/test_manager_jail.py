@@ -15,8 +15,8 @@ import pytest
 from support.process_world import world
 from template_world import KEY, Environment, Family
 
-from instainfer.core.events import LoadFinished
-from instainfer.core.model import FROM_LIBRARIES
+from instainfer.core.events import LoadFinished, ResidentGone
+from instainfer.core.model import FROM_LIBRARIES, function_template_key
 from instainfer.runtime import landlock
 from instainfer.runtime.memory import children
 
@@ -46,6 +46,10 @@ def main(args):
 """
 
 needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+
+
+def there(paths: list[str]) -> list[str]:
+    return [path for path in paths if os.path.exists(path)]
 
 
 def field(status: str, name: str) -> str:
@@ -140,6 +144,43 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("forked", [False, True], ids=["from-nothing", "forked"])
+def test_shared_memory_goes_with_the_process_that_has_made_it(open_folder: Path, forked: bool) -> None:
+    python = Path("/usr/bin/python3")
+    if not python.exists():
+        pytest.skip("needs a Python that every user may run")
+    code = """
+        import os
+        path = "/dev/shm/instainfer-test-" + str(os.getpid())
+        open(path, "w").write("x")
+        def main(args):
+            os.makedirs(path + "-d/e")
+            return [os.getuid(), path, path + "-d"]
+    """
+
+    async def scenario() -> None:
+        async with world(open_folder) as w:
+            container, f = await w.container(), w.function(code, python=python)
+            if forked:
+                container.load_function_template(f)
+                await w.wait_for(LoadFinished)
+            _, (uid, *paths) = await w.run(container, f)
+            if uid == 0:
+                pytest.skip("no user id of its own here")
+            assert there(paths) == paths
+            container.offload(f.key)
+            await w.wait_for(ResidentGone)
+            if forked:
+                assert paths[1] in there(paths)  # others forked from its template may use it
+                container.offload(function_template_key(f.key))
+                await w.wait_for(ResidentGone, lambda event: event.function != f.key)
+            await w.stop(container)
+            assert there(paths) == []
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
