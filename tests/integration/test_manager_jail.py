@@ -16,7 +16,7 @@ from support.process_world import world
 from template_world import KEY, Environment, Family
 
 from instainfer.core.events import LoadFinished, ResidentGone
-from instainfer.core.model import FROM_LIBRARIES, function_template_key
+from instainfer.core.model import FROM_LIBRARIES, MIB, function_template_key
 from instainfer.runtime import landlock
 from instainfer.runtime.memory import children
 
@@ -46,10 +46,6 @@ def main(args):
 """
 
 needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
-
-
-def there(paths: list[str]) -> list[str]:
-    return [path for path in paths if os.path.exists(path)]
 
 
 def field(status: str, name: str) -> str:
@@ -148,37 +144,47 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("forked", [False, True], ids=["from-nothing", "forked"])
-def test_shared_memory_goes_with_the_process_that_has_made_it(open_folder: Path, forked: bool) -> None:
+def test_shared_memory_is_the_containers_and_goes_with_the_process_that_has_made_it(
+    open_folder: Path, forked: bool
+) -> None:
     python = Path("/usr/bin/python3")
     if not python.exists():
         pytest.skip("needs a Python that every user may run")
     code = """
         import os
-        path = "/dev/shm/instainfer-test-" + str(os.getpid())
-        open(path, "w").write("x")
+        open("/dev/shm/loaded", "w").write("x")
         def main(args):
-            os.makedirs(path + "-d/e")
-            return [os.getuid(), path, path + "-d"]
+            os.makedirs("/dev/shm/called/e")
+            return [os.getuid(), sorted(os.listdir("/dev/shm"))]
+    """
+    look = """
+        import os
+        def main(args):
+            room = os.statvfs("/dev/shm")
+            return [sorted(os.listdir("/dev/shm")), room.f_blocks * room.f_frsize]
     """
 
     async def scenario() -> None:
         async with world(open_folder) as w:
-            container, f = await w.container(), w.function(code, python=python)
+            container, other = await w.container(), await w.container()
+            f, g = w.function(code, "f", python=python), w.function(look, "g", python=python)
             if forked:
                 container.load_function_template(f)
                 await w.wait_for(LoadFinished)
-            _, (uid, *paths) = await w.run(container, f)
-            if uid == 0:
+            _, (uid, found) = await w.run(container, f)
+            if "system: own uid: given" not in w.backend.isolation():
                 pytest.skip("no user id of its own here")
-            assert there(paths) == paths
+            assert uid != 0
+            assert found == ["called", "loaded"]
+            assert (await w.run(other, g, "a2"))[1] == [[], 512 * MIB]
             container.offload(f.key)
             await w.wait_for(ResidentGone)
             if forked:
-                assert paths[1] in there(paths)  # others forked from its template may use it
+                # What a template has made, others that are forked from it may use.
+                assert (await w.run(container, g, "a3"))[1][0] == ["called", "loaded"]
                 container.offload(function_template_key(f.key))
-                await w.wait_for(ResidentGone, lambda event: event.function != f.key)
-            await w.stop(container)
-            assert there(paths) == []
+                await w.wait_for(ResidentGone, lambda event: event.function == function_template_key(f.key))
+            assert "loaded" not in (await w.run(container, g, "a4"))[1][0]
 
     asyncio.run(scenario())
 

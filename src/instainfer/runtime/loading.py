@@ -331,7 +331,7 @@ class Loading:
         self.remover.remove(process.scratch)
         # What was forked from a function template has its user id, and so has its shared memory.
         if isinstance(process, FunctionProcess) and process.is_child and process.own_uid is not None:
-            remove_shared_memory(process.own_uid, self.remover)
+            remove_shared_memory(process.own_uid, self.remover.remove)
 
     def _has_residents(self, template: FunctionTemplate) -> bool:
         processes = (*self.residents.values(), *self._host.ends.processes())

@@ -53,6 +53,7 @@ from .memory import children
 from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
+from .shared_memory import make_private
 from .templates import TemplateProcess
 from .watch import Watch
 
@@ -400,5 +401,6 @@ def main(arguments: list[str]) -> int:
         return 1
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.set_inheritable(fd, False)
+    make_private(limit_bytes)
     Manager(socket.socket(fileno=fd), limit_bytes, arguments[3]).serve()
     return 0
