@@ -191,7 +191,7 @@ BAD = {
     "exits": Bad(
         "import os\ndef main(args): os._exit(7)",
         "crashed",
-        "did not produce a valid response and exited unexpectedly",
+        "exited unexpectedly: the function's process ended by itself with exit code 7",
         "exit code 7",
     ),
     "exits while loading": Bad("import os\nos._exit(7)", "crashed", "exited unexpectedly", "exit code 7"),
@@ -216,10 +216,10 @@ BAD = {
         timeout_ms=300,
     ),
     "no JSON": Bad(
-        "def main(args): return {'x': {1, 2}}",
+        "def main(args): return {'x': [b'']}",
         "bad_answer",
         "did not produce a valid JSON",
-        "set is not JSON serializable",
+        "$.x[0] is a bytes",
     ),
     "no object": Bad("def main(args): return 'text'", "bad_answer", "did not produce a valid JSON", "is a str"),
     "out of memory": Bad(

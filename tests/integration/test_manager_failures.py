@@ -93,7 +93,38 @@ def test_output_of_a_load_that_failed_is_in_the_logs_of_the_call_that_needed_it(
         async with world(tmp_path) as w:
             container = await w.container()
             await w.run(container, w.function('print("before")\nraise ValueError("x")\n'))
-            assert w.texts() == [("stdout", "before")]
+            assert w.texts()[0] == ("stdout", "before")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("where", ["def main(args):", "def load():"])
+def test_the_chain_of_an_exception_is_in_the_log_and_its_ends_are_in_the_message(tmp_path: Path, where: str) -> None:
+    code = f"""
+def main(args): return {{}}
+def step():
+    try:
+        try: [][1]
+        except IndexError: raise KeyError("no such label")
+    except KeyError as error: raise ValueError("bad magic") from error
+{where}
+    try: step()
+    except ValueError as error: raise OSError("the model cannot be read") from error
+"""
+
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            ran, _ = await w.run(await w.container(), w.function(code))
+            assert ran.failure is not None
+            first, second, third, *_ = ran.failure.message.split("\n")
+            assert first.endswith(" raised OSError: the model cannot be read")
+            assert second == "it began with IndexError: list index out of range"
+            assert third.strip().startswith('File "')
+            log = [text for _, text in w.texts()]
+            chain = [
+                text.split(":")[0] for text in log if text.startswith(("IndexError", "KeyError", "ValueError", "OSErr"))
+            ]
+            assert chain == ["IndexError", "KeyError", "ValueError", "OSError"]
 
     asyncio.run(scenario())
 
@@ -118,8 +149,9 @@ def test_a_process_that_ends_while_it_runs_has_crashed(tmp_path: Path, code: str
             assert ran.failure.kind is FailureKind.CRASHED
             assert says in ran.failure.message
             assert (ran.alive, ran.resident_bytes) == (False, 0)
+            assert w.texts()[-1] == ("stderr", ran.failure.message.split("\n")[0])
             if "print" in code:
-                assert w.texts() == [("stdout", "last words")]
+                assert w.texts()[0] == ("stdout", "last words")
                 assert "last words" in ran.failure.message
             gone = await w.wait_for(ResidentGone)
             assert gone.failure is None
@@ -199,12 +231,27 @@ def test_an_exception_in_main_fails_the_run_and_not_the_process(tmp_path: Path) 
     asyncio.run(scenario())
 
 
+def test_a_function_that_has_used_up_its_descriptors_can_still_say_so(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            code = """
+                import os
+                def main(args):
+                    while True: os.open("/dev/null", os.O_RDONLY)
+            """
+            ran, _ = await w.run(await w.container(), w.function(code))
+            assert ran.failure is not None
+            assert ran.failure.message.startswith("main() raised OSError: [Errno 24] Too many open files")
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
         ("'text'", "the answer of main() is a str; it must be a dict or a list"),
         ("None", "is a NoneType"),
-        ("{'labels': {1, 2}}", "Object of type set is not JSON serializable"),
+        ("{'labels': [b'']}", "$.labels[0] is a bytes"),
         ("{'p': float('nan')}", "not JSON compliant"),
     ],
 )

@@ -15,13 +15,13 @@ import pytest
 from support.process_world import world
 from template_world import KEY, Environment, Family
 
-from instainfer.core.events import LoadFinished
-from instainfer.core.model import FROM_LIBRARIES
+from instainfer.core.events import LoadFinished, ResidentGone
+from instainfer.core.model import FROM_LIBRARIES, MIB, function_template_key
 from instainfer.runtime import landlock
 from instainfer.runtime.memory import children
 
 PROBE = """
-import os
+import os, pwd
 
 def attempt(what, *args):
     try:
@@ -41,6 +41,7 @@ def main(args):
         "attempts": [attempt(*each) for each in args["attempts"]],
         "status": open("/proc/self/status").read(),
         "uid": os.getuid(),
+        "account": pwd.getpwuid(os.getuid()),
     }
 """
 
@@ -143,6 +144,53 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("forked", [False, True], ids=["from-nothing", "forked"])
+def test_shared_memory_is_the_containers_and_goes_with_the_process_that_has_made_it(
+    open_folder: Path, forked: bool
+) -> None:
+    python = Path("/usr/bin/python3")
+    if not python.exists():
+        pytest.skip("needs a Python that every user may run")
+    code = """
+        import os
+        open("/dev/shm/loaded", "w").write("x")
+        def main(args):
+            os.makedirs("/dev/shm/called/e")
+            return [os.getuid(), sorted(os.listdir("/dev/shm"))]
+    """
+    look = """
+        import os
+        def main(args):
+            room = os.statvfs("/dev/shm")
+            return [sorted(os.listdir("/dev/shm")), room.f_blocks * room.f_frsize]
+    """
+
+    async def scenario() -> None:
+        async with world(open_folder) as w:
+            container, other = await w.container(), await w.container()
+            f, g = w.function(code, "f", python=python), w.function(look, "g", python=python)
+            if forked:
+                container.load_function_template(f)
+                await w.wait_for(LoadFinished)
+            _, (uid, found) = await w.run(container, f)
+            if "system: own uid: given" not in w.backend.isolation():
+                pytest.skip("no user id of its own here")
+            assert uid != 0
+            assert found == ["called", "loaded"]
+            assert (await w.run(other, g, "a2"))[1] == [[], 512 * MIB]
+            container.offload(f.key)
+            await w.wait_for(ResidentGone)
+            if forked:
+                # What a template has made, others that are forked from it may use.
+                assert (await w.run(container, g, "a3"))[1][0] == ["called", "loaded"]
+                container.offload(function_template_key(f.key))
+                await w.wait_for(ResidentGone, lambda event: event.function == function_template_key(f.key))
+            assert "loaded" not in (await w.run(container, g, "a4"))[1][0]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("forked", [False, True], ids=["from-nothing", "forked"])
 def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path, forked: bool) -> None:
     python = Path("/usr/bin/python3")
     if not python.exists():
@@ -161,6 +209,8 @@ def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path, forke
                 if result["uid"] == 0:
                     pytest.skip(str([line for line in w.backend.isolation() if "own uid" in line]))
                 assert result["scratch"] == 1
+                assert (result["account"][0], result["account"][2]) == ("function", result["uid"])
+                assert result["account"][5].startswith(str(open_folder))
                 assert result["attempts"][1:] == [PROBE, 1]
                 assert result["attempts"][0] != "PermissionError"
                 for capabilities in ("CapEff", "CapPrm", "CapInh", "CapBnd"):

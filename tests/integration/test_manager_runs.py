@@ -325,7 +325,7 @@ def test_a_function_sees_the_environment_of_its_call_and_nothing_of_the_platform
             assert deadlines_ms == sorted(deadlines_ms)
             assert 0 <= deadlines_ms[1] / 1e3 - time.time() <= f.timeout_s
             assert first["env"] == second["env"]
-            ours = {"PATH", "LANG", "HOME", "TMPDIR", "OMP_WAIT_POLICY", "ORT_DISABLE_TELEMETRY"}
+            ours = {"PATH", "LANG", "HOME", "TMPDIR", "USER", "LOGNAME", "OMP_WAIT_POLICY", "ORT_DISABLE_TELEMETRY"}
             assert set(second["env"]) - {"TZ", "LC_CTYPE"} == ours | {"OWN"}
             assert second["env"]["OMP_WAIT_POLICY"] == "PASSIVE"
             assert second["cwd"] == second["path"][0] == str(f.folder)

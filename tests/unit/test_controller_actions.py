@@ -414,7 +414,7 @@ def test_an_archive_brings_its_limits_and_environment_and_the_put_wins(tmp_path:
             assert (function.memory_bytes, function.timeout_s, function.environment) == (1024 * MIB, 5.0, "env-2-own")
             assert function.estimate_bytes == 256 * MIB
             assert (spec.handler, spec.main, spec.style, spec.logs_bytes) == ("handler", "main", "action", 5 * MIB)
-            assert (spec.env, spec.timeout_s) == ({"OMP_NUM_THREADS": "1"}, 5.0)
+            assert (spec.env["OMP_NUM_THREADS"], spec.timeout_s) == ("1", 5.0)
             assert (spec.folder / "handler.py").read_text() == HANDLER
             assert profile is None
             # The manifest decides again what an update leaves open.

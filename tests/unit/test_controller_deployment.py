@@ -12,10 +12,11 @@ from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.core.model import Function, template_key
 
 
-def registered(home: Path, manifest: str) -> tuple[Function, FunctionSpec]:
+def registered(home: Path, manifest: str, **modules: str) -> tuple[Function, FunctionSpec]:
     async def run() -> tuple[Function, FunctionSpec]:
         async with standing(home) as stand:
             files = {"handler.py": "def main(args):\n    return {}\n", "function.toml": manifest}
+            files |= {f"{name}.py": text for name, text in modules.items()}
             code = archive(files)
             response = await stand.put("f", exec={"kind": "python:3", "code": code, "binary": True})
             assert response.status_code == 200, response.text
@@ -43,4 +44,21 @@ def test_a_function_with_variables_of_its_own_has_no_template(tmp_path: Path) ->
     function, spec = registered(tmp_path, 'template = ["json"]\n[env]\nOMP_NUM_THREADS = "1"\n')
     assert not function.templated
     assert spec.template is None
-    assert spec.env == {"OMP_NUM_THREADS": "1"}
+    assert spec.env["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_is_known_of_an_action_is_in_its_variables_before_the_first_call(tmp_path: Path) -> None:
+    _, spec = registered(tmp_path, "")
+    assert spec.env == {
+        "__OW_API_HOST": "http://127.0.0.1:3233",
+        "__OW_NAMESPACE": "guest",
+        "__OW_ACTION_NAME": "/guest/f",
+        "__OW_ACTION_VERSION": "0.0.1",
+    }
+
+
+@pytest.mark.parametrize(("own", "is_templated"), [("queue", False), ("my_queue", True)])
+def test_a_function_whose_module_hides_a_library_has_no_template(tmp_path: Path, own: str, is_templated: bool) -> None:
+    function, spec = registered(tmp_path, "", **{own: ""})
+    assert function.templated is is_templated
+    assert (spec.template is not None) is is_templated

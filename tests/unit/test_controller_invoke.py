@@ -310,7 +310,7 @@ RUNNING = Phases(compute=60.0)
         (
             FailureKind.CRASHED,
             RUNNING,
-            "The action did not produce a valid response and exited unexpectedly.",
+            "The action did not produce a valid response and exited unexpectedly: boom",
         ),
         (FailureKind.OUT_OF_MEMORY, RUNNING, "The action exhausted its memory and was aborted."),
         (FailureKind.BAD_ANSWER, RUNNING, "The action did not produce a valid JSON or JSON Array response: boom"),

@@ -61,3 +61,8 @@ def test_frames_of_the_platform_and_of_imports_are_left_out(tmp_path: Path, monk
         message = failure_of(error.with_traceback(trace.tb_next), "load_failed", "importing").message
     assert message.split("\n")[1].strip() == 'File "{}", line 3, in <module>'.format(tmp_path / "broken_handler.py")
     assert "importlib" not in message
+
+
+def test_a_folder_that_is_not_private_has_its_remedy_named() -> None:
+    failure = failure_of(raised(PermissionError(13, "Permission denied", "/tmp/x")), "raised", "main()")
+    assert "(only the folder that TMPDIR and tempfile.gettempdir() name may be written)" in failure.message

@@ -27,7 +27,7 @@ def test_requests_are_lines_of_standard_input_and_answers_are_printed(
     assert instainfer.receive() == {"a": 1}
     instainfer.reply({"b": 1})
     assert instainfer.receive() == {"a": 2}
-    assert capsys.readouterr().out == '{"b": 1}\n'
+    assert capsys.readouterr().out == '{"b":1}\n'
     with pytest.raises(SystemExit) as end:
         instainfer.receive()
     assert end.value.code == 0

@@ -97,10 +97,12 @@ class Controller:
             environments=environments,
             note=note,
         )
+        host = api_host(config.server.host, config.server.port)
+        self._deployer = Deployer(rooms.folders, environments, config.limits, host)
         self._actions = Actions(
             self._catalog,
             store,
-            Deployer(rooms.folders, environments, config.limits),
+            self._deployer,
             self._driver,
             self._budget,
             wishes=self._wishes,
@@ -114,7 +116,7 @@ class Controller:
             self._budget,
             self.now,
             max_result_bytes=config.server.max_result_bytes,
-            api_host=api_host(config.server.host, config.server.port),
+            api_host=host,
         )
 
     def join(self, link: Link) -> None:
@@ -139,7 +141,7 @@ class Controller:
 
     def listening(self, url: str) -> None:
         """Set the address of the platform, which is written to the credentials file and given to functions."""
-        self._invocations.api_host = url
+        self._invocations.api_host = self._deployer.api_host = url
         path = self.config.home / CREDENTIALS
         write_credentials(path, url, read_credentials(path)["AUTH"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,7 @@ from ..config import LimitsConfig
 from ..core.model import MIB, Function, FunctionKey, Profile, template_key
 from ..environments.builder import Environment, Progress
 from ..environments.folders import FunctionFolders, Materialised
+from ..environments.hiding import hiding_modules
 from ..environments.manifest import Manifest
 from ..environments.requirements import Requirements
 from ..errors import BadFunction, BadInput, shown
@@ -27,8 +29,9 @@ DEFAULT_KIND = "python:3"
 _PYTHON = "python:3."
 _KINDS = (DEFAULT_KIND, *(f"{_PYTHON}{minor}" for minor in range(9, 15)))
 
-
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class EnvironmentMaker(Protocol):
@@ -49,10 +52,14 @@ class Prepared(NamedTuple):
 class Deployer:
     """Prepares functions. It unpacks code in threads of its own, so that other work never waits for a free thread."""
 
-    def __init__(self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig) -> None:
+    def __init__(
+        self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig, api_host: str
+    ) -> None:
+        """`api_host` is the URL of this API, which functions receive as an environment variable."""
         self._folders = folders
         self._environments = environments
         self._limits = limits
+        self.api_host = api_host
         self._threads = ThreadPoolExecutor(2, "unpack")
 
     async def prepare(self, action: Action, source: bytes, profile: Profile | None) -> Prepared:
@@ -66,14 +73,38 @@ class Deployer:
         limits = effective_limits(action.asked, materialised.manifest, self._limits)
         requirements = _on_python(materialised.manifest.requirements, action.kind)
         environment = await self._environments.ensure(requirements)
+        templated = await loop.run_in_executor(self._threads, _is_templated, action, materialised, environment)
         registration = Registration(
-            _function(action, limits, materialised, environment),
-            _spec(action, limits, materialised, environment),
+            _function(action, limits, materialised, environment, templated=templated),
+            self._spec(action, limits, materialised, environment, templated=templated),
             profile,
         )
         registration.min_resident = materialised.manifest.min_resident
         registration.warm = materialised.manifest.warm
         return Prepared(registration, limits)
+
+    def _spec(
+        self, action: Action, limits: ActionLimits, code: Materialised, environment: Environment, *, templated: bool
+    ) -> FunctionSpec:
+        manifest = code.manifest
+        template = None
+        if templated:
+            key = template_key(action.namespace, environment.digest)
+            template = TemplateSpec(key, environment.python, manifest.template)
+        return FunctionSpec(
+            key=action.key,
+            folder=code.folder,
+            python=environment.python,
+            handler=manifest.handler,
+            main=action.main or manifest.main,
+            style=manifest.style,
+            memory_bytes=limits.memory * MIB,
+            timeout_s=limits.timeout / 1000,
+            logs_bytes=limits.logs * MIB,
+            env={**manifest.env, **action.variables(self.api_host)},
+            fast_init=manifest.fast_init,
+            template=template,
+        )
 
     async def in_thread(self, work: Callable[[bytes | bytearray], T], code: bytes | bytearray) -> T:
         """Run `work` on large code in one of the unpacking threads, whose number limits how much memory is used."""
@@ -150,7 +181,9 @@ def _on_python(requirements: Requirements, kind: str) -> Requirements:
     return replace(requirements, python=version)
 
 
-def _function(action: Action, limits: ActionLimits, code: Materialised, environment: Environment) -> Function:
+def _function(
+    action: Action, limits: ActionLimits, code: Materialised, environment: Environment, *, templated: bool
+) -> Function:
     memory_bytes = limits.memory * MIB
     key: FunctionKey = action.key
     return Function(
@@ -160,35 +193,21 @@ def _function(action: Action, limits: ActionLimits, code: Materialised, environm
         memory_bytes=memory_bytes,
         timeout_s=limits.timeout / 1000,
         estimate_bytes=min(memory_bytes, 2 * code.weights_bytes + LIBRARIES_GUESS_BYTES),
-        templated=_is_templated(code.manifest),
+        templated=templated,
         forkable=code.manifest.fork,
         fresh=code.manifest.fresh,
         keep_alive_s=code.manifest.keep_alive_s,
     )
 
 
-def _spec(action: Action, limits: ActionLimits, code: Materialised, environment: Environment) -> FunctionSpec:
-    manifest = code.manifest
-    template = None
-    if _is_templated(manifest):
-        key = template_key(action.namespace, environment.digest)
-        template = TemplateSpec(key, environment.python, manifest.template)
-    return FunctionSpec(
-        key=action.key,
-        folder=code.folder,
-        python=environment.python,
-        handler=manifest.handler,
-        main=action.main or manifest.main,
-        style=manifest.style,
-        memory_bytes=limits.memory * MIB,
-        timeout_s=limits.timeout / 1000,
-        logs_bytes=limits.logs * MIB,
-        env=manifest.env,
-        fast_init=manifest.fast_init,
-        template=template,
-    )
+def _is_templated(action: Action, code: Materialised, environment: Environment) -> bool:
+    """Whether a function may be forked from a library template.
 
-
-def _is_templated(manifest: Manifest) -> bool:
-    """False for a function with its own environment variables, since a template imports libraries without them."""
-    return not manifest.env
+    A template imports libraries without the environment variables of a function, and without modules of the function
+    that have the name of a library.
+    """
+    hiding = hiding_modules(code.folder, environment.python)
+    if hiding:
+        names = ", ".join(hiding[:3])
+        log.info("%s is not forked from a library template: its own %s would be missed", action.key, names)
+    return not code.manifest.env and not hiding

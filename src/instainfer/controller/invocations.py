@@ -154,10 +154,7 @@ class Invocations:
 
     def _environment(self, action: Action, activation: str, caller: Identity, transaction: str) -> dict[str, str]:
         env = {
-            "__OW_API_HOST": self.api_host,
-            "__OW_NAMESPACE": action.namespace,
-            "__OW_ACTION_NAME": f"/{action.path}",
-            "__OW_ACTION_VERSION": action.version,
+            **action.variables(self.api_host),
             "__OW_ACTIVATION_ID": activation,
             "__OW_TRANSACTION_ID": transaction,
         }

@@ -81,6 +81,15 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     def annotation(self, key: str) -> Any:
         return next((pair["value"] for pair in self.annotations if pair["key"] == key), None)
 
+    def variables(self, api_host: str) -> dict[str, str]:
+        """The environment variables that all processes and calls of this version have, named as in OpenWhisk."""
+        return {
+            "__OW_API_HOST": api_host,
+            "__OW_NAMESPACE": self.namespace,
+            "__OW_ACTION_NAME": f"/{self.path}",
+            "__OW_ACTION_VERSION": self.version,
+        }
+
     @property
     def wants_api_key(self) -> bool:
         """Whether runs receive the key of their caller. The annotation ``provide-api-key`` asks for this."""

@@ -127,7 +127,8 @@ def failure_text(outcome: Outcome, failure: Failure, limits: ActionLimits) -> st
         case FailureKind.LOAD_FAILED:
             return f"The action failed during initialization: {failure.message}"
         case FailureKind.CRASHED:
-            return "The action did not produce a valid response and exited unexpectedly."
+            how = failure.message.partition("\n")[0]
+            return f"The action did not produce a valid response and exited unexpectedly: {how}"
         case FailureKind.OUT_OF_MEMORY:
             return "The action exhausted its memory and was aborted."
         case FailureKind.BAD_ANSWER:

@@ -28,6 +28,8 @@ _TIMEOUT_S = 300.0
 # The script runs on the function's Python (3.9 or newer). It writes results to a file, because functions may print.
 _SCRIPT = """
 import importlib, json, os, sys, time
+from instainfer.runtime.answers import encode_answer
+from instainfer.runtime.coroutines import awaited
 handler_name, main_name, request_file, calls, answer_file, wait_s = sys.argv[1:7]
 sys.path.insert(0, os.getcwd())
 with open(request_file, "rb") as file:
@@ -36,15 +38,15 @@ begin = time.perf_counter()
 handler = importlib.import_module(handler_name)
 imported = time.perf_counter()
 if hasattr(handler, "load"):
-    handler.load()
+    awaited(handler.load())
 loaded = time.perf_counter()
 if hasattr(handler, "warmup"):
-    handler.warmup()
+    awaited(handler.warmup())
 time.sleep(float(wait_s))
 times = []
 for _ in range(int(calls)):
     began = time.perf_counter()
-    json.dumps(getattr(handler, main_name)(json.loads(request)))
+    encode_answer(awaited(getattr(handler, main_name)(json.loads(request))), "the answer")
     times.append(time.perf_counter() - began)
 with open(answer_file, "w") as file:
     json.dump({"library_s": imported - begin, "model_s": loaded - imported, "calls_s": times}, file)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from functools import partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -21,7 +20,8 @@ from ..wire.messages import Failure, Function
 from . import shim
 from .answers import encode_answer
 from .connection import Connection
-from .failures import failure_of
+from .coroutines import awaited
+from .failures import failure_of, log
 from .fast_init import FastInit, FastInitError
 from .session import ContainerSession
 
@@ -29,6 +29,25 @@ _SAMPLE = "sample.json"
 """A file in the function's folder: a request that it can answer."""
 _MAIN_NAME = "main__"
 """The module name under which ``__main__.py`` is imported."""
+
+
+class _Main(ModuleType):
+    """What ``__main__`` is to the function's code: its handler.
+
+    Objects of a class that the author defined in a program, and pickled there, name the class ``__main__.X``. The
+    handler that defines X is where to find it. What a process is started with stays its own: ``multiprocessing``
+    would import the handler once more by its ``__file__``.
+    """
+
+    def __init__(self, handler: str) -> None:
+        super().__init__("__main__")
+        self._handler = handler
+
+    def __getattr__(self, name: str) -> Any:
+        handler = None if name.startswith("__") else sys.modules.get(self._handler)
+        if handler is None:
+            raise AttributeError(name)
+        return getattr(handler, name)
 
 
 class _Unloadable(Exception):
@@ -75,6 +94,7 @@ def serve(connection: Connection, function: Function) -> None:
 def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
     """Import the handler and call its ``load()``. Returns its module and its main function."""
     sys.argv = [function.handler]
+    sys.modules["__main__"] = _Main(_MAIN_NAME if function.handler == "__main__" else function.handler)
     doing = "importing {}.py".format(function.handler)
     try:
         module = _import_handler(function)
@@ -82,9 +102,11 @@ def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
         if error.name is not None and function.handler.split(".")[0] == error.name:
             text = "there is no {}.py in the function's folder; its handler must be there".format(function.handler)
             raise _Unloadable(Failure("load_failed", text)) from None
+        log(error)
         hint = "is it in the function's requirements?"
         raise _Unloadable(failure_of(error, "load_failed", doing, hint)) from None
     except Exception as error:
+        log(error)
         raise _Unloadable(failure_of(error, "load_failed", doing)) from None
     main = getattr(module, function.main, None)
     if not callable(main):
@@ -96,8 +118,9 @@ def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
     if callable(load):
         session.model_begins()
         try:
-            load()
+            awaited(load())
         except Exception as error:
+            log(error)
             raise _Unloadable(failure_of(error, "load_failed", "load()")) from None
     return module, main
 
@@ -120,18 +143,18 @@ def _import_handler(function: Function) -> ModuleType:
 
 def _warm_up(warmup: Any) -> None:
     try:
-        warmup()
-    except Exception:
+        awaited(warmup())
+    except Exception as error:
         # Code of the function may fail in any way. The function is loaded nevertheless.
         print("warmup() failed:", file=sys.stderr)  # noqa: T201 - into the function's log
-        traceback.print_exc()
+        log(error)
 
 
 def _answer_sample(main: Any, path: str) -> bytes:
     """What `main` answers to the request in this file, or raises."""
     try:
         with open(path, "rb") as file:
-            answer, failure = encode_answer(main(json.loads(file.read())), "the answer to sample.json")
+            answer, failure = encode_answer(awaited(main(json.loads(file.read()))), "the answer to sample.json")
     except Exception as error:
         # Code of the function may fail in any way. Here it matters only whether it always fails in the same way.
         return type(error).__name__.encode()
@@ -142,8 +165,9 @@ def _answer(connection: Connection, main: Any, name: str) -> None:
     ask = connection.receive_ask()
     try:
         args = json.loads(ask.args) if ask.args else {}
-        value = main(args)
+        value = awaited(main(args))
     except Exception as error:
+        log(error)
         connection.answer(b"", failure_of(error, "raised", "{}()".format(name)))
         return
     answer, failure = encode_answer(value, "the answer of {}()".format(name))

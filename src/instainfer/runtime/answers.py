@@ -7,22 +7,28 @@ from typing import Any, NoReturn
 
 from ..wire.bounds import MAX_ANSWER_BYTES
 from ..wire.messages import Failure
+from .plain import as_json, plain, rewritten
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain).encode
 
 
 def encode_answer(value: Any, whose: str) -> tuple[bytes, Failure | None]:
-    """Encode a dict or a list as JSON. Anything else is a `bad_answer`, whose message names the answer as `whose`."""
-    if not isinstance(value, (dict, list)):
-        return b"", _bad("{} is a {}; it must be a dict or a list".format(whose, type(value).__name__))
+    """Encode an answer as JSON. What is no object or array then is a `bad_answer`, and so is what cannot be encoded.
+
+    The failure's message names the answer as `whose`, and the place in it.
+    """
     try:
         answer = _encode(value).encode("utf-8")
-    except (TypeError, ValueError, RecursionError) as error:
-        return b"", _bad(
-            "{} cannot be written as JSON: {}; use only dicts, lists, text, numbers, booleans and None".format(
-                whose, error
-            )
-        )
+    except Exception:
+        # Code of the function may fail in any way, and the encoder does not say where. This does, and takes odd keys.
+        try:
+            answer = as_json(rewritten(value))
+        except RecursionError:
+            return b"", _bad("{} cannot be written as JSON: it contains itself, or is nested too deeply".format(whose))
+        except Exception as error:
+            return b"", _bad("{} cannot be written as JSON: {}".format(whose, error))
+    if not answer.startswith((b"{", b"[")):
+        return b"", _bad("{} is a {}; it must be a dict or a list".format(whose, type(value).__name__))
     return _bounded(answer, whose)
 
 

@@ -13,9 +13,10 @@ from functools import partial
 
 from ..wire.calls import Jailed, Prepare, Unloadable
 from ..wire.messages import Failure
-from . import jail
+from . import jail, openmp
 from .connection import Connection
 from .linux import die_with
+from .users import name_user
 
 
 def main(arguments: list[str]) -> int:
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
 def serve(connection: Connection, prepare: Prepare) -> int:
     """Load the function and answer its requests. Returns the exit code of the process, if it comes to its end."""
     function = prepare.function
+    openmp.pause_before_forks()
     sys.path.insert(0, function.folder)
     os.chdir(function.folder)
     connection.folder = function.folder
@@ -75,6 +77,7 @@ def enter_environment() -> None:
     import site
 
     site.main()
+    name_user()
     sys.dont_write_bytecode = True  # the folders of the environment and of the function are read-only
     for stream in (sys.stdout, sys.stderr):
         # With line buffering, the lines that a process wrote before it crashed are in its logs.

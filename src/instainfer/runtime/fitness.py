@@ -1,8 +1,7 @@
 """Makes a process that has loaded and warmed up its function fit for forking, and proves that it is.
 
-A function template is such a process (ADR 21). Three things make it fit. The threads of OpenMP runtimes are ended; they
-come back by themselves when they are needed. Without this, a forked process that uses OpenMP would wait for ever for
-threads that it does not have. A fork makes other libraries (OpenBLAS) end their threads. And the memory is arranged so
+A function template is such a process (ADR 21). Three things make it fit. The threads of OpenMP runtimes are ended
+(`openmp`). A fork makes other libraries (OpenBLAS) end their threads. And the memory is arranged so
 that forked processes write to as few shared pages as possible.
 
 Some libraries leave no trace that could be found, and hang all the same in a forked process: numba's parallel loops do.
@@ -26,14 +25,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from . import openmp
+from .coroutines import put_aside
 from .forksafe import ForkSafety
 from .hugepages import gather
 from .memory import children
 from .renewal import renew
 
-_OPENMP = ("libgomp", "libiomp", "libomp")
-_PAUSE_HARD = 2
-"""``omp_pause_hard`` of OpenMP 5.0: free everything that the runtime holds, its threads included."""
 TRIAL_LEAST_S = 5.0
 """Seconds that the forked process of a trial has at least."""
 SAMPLE_S = 60.0
@@ -55,7 +53,8 @@ def unfit_reason(safety: ForkSafety, warm_up: Callable[[], None]) -> str | None:
 
 
 def _make_fit() -> None:
-    pause_openmp()
+    openmp.pause()
+    put_aside()
     pid = os.fork()  # some libraries end their threads before a fork
     if pid == 0:
         os._exit(0)
@@ -65,20 +64,6 @@ def _make_fit() -> None:
     with suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
     gather()
-
-
-def pause_openmp() -> None:
-    """End the threads of every OpenMP runtime in this process. Packages bring their own, so there may be several."""
-    for path in _mapped_libraries():
-        if os.path.basename(path).startswith(_OPENMP):
-            with suppress(OSError, AttributeError):  # not loadable a second time; older than OpenMP 5.0
-                ctypes.CDLL(path).omp_pause_resource_all(_PAUSE_HARD)
-
-
-def _mapped_libraries() -> set[str]:
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-        lines = (line.rstrip("\n").split(None, 5) for line in maps)
-        return {fields[5] for fields in lines if len(fields) > 5 and ".so" in fields[5]}
 
 
 def _leftovers(safety: ForkSafety) -> str | None:

@@ -93,6 +93,13 @@ class FunctionProcess(Process):
             uid = jail.FORKED_UID
         self.isolation = [uid, *self.library_template.isolation[1:]]
 
+    @property
+    def own_uid(self) -> int | None:
+        """The user id that only this process, and what was forked from it, has. None if it has none of its own."""
+        if self.pid is None or self.isolation[:1] != [jail.OWN_UID]:
+            return None
+        return jail.own_uid(self.pid)
+
     def is_imported(self, message: Imported) -> None:
         """Take its message that its imports are done."""
         if self._imported_at is not None or not self.isolation:

@@ -22,6 +22,7 @@ from .linux import (
     enter_user_namespace,
     prctl,
 )
+from .shared_memory import is_private
 
 _UID_BASE = 2_000_000_000
 """Own user ids are this number plus the process id. Systems and directory services assign only lower ids."""
@@ -122,7 +123,8 @@ def describe() -> list[str]:
 
 def _landlock_words(version: int) -> str:
     signals = ", no signals to others" if version >= 6 else ""
-    return "files: only its own, by Landlock ABI {}{}; /dev/shm is shared".format(version, signals)
+    whose = "the container's" if is_private() else "shared"
+    return "files: only its own, by Landlock ABI {}{}; /dev/shm is {}".format(version, signals, whose)
 
 
 def _own_code() -> Iterator[str]:

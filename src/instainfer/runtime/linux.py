@@ -17,7 +17,10 @@ PR_SET_NO_NEW_PRIVS = 38
 
 CAP_SYS_NICE = 23
 
+_CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
+
+_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 1 << 1, 1 << 2, 1 << 14, 1 << 19
 
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
@@ -49,6 +52,19 @@ def _checked(result: int) -> int:
 def enter_user_namespace() -> None:
     """Give this process a user namespace of its own, with every capability in there. Raises OSError."""
     _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
+
+
+def enter_mount_namespace() -> None:
+    """Give this process mounts of its own, which nobody else sees. The host's are still seen here. Raises OSError."""
+    _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWNS)))
+    _checked(_libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
+
+
+def mount_memory(name: str, folder: str, size_bytes: int) -> None:
+    """Mount a file system in memory that everybody may write, with room for so many bytes. Raises OSError."""
+    options = "size={},mode=1777".format(size_bytes).encode()
+    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV)
+    _checked(_libc.mount(name.encode(), os.fsencode(folder), b"tmpfs", flags, options))
 
 
 def this_cpu() -> int:

@@ -17,6 +17,7 @@ from .priority import Priority
 from .process import Listening, Process, State
 from .removal import Remover
 from .resident import Resident
+from .shared_memory import remove_shared_memory
 from .templates import TemplateProcess, Templates
 from .uids import Uids
 from .watch import Watch
@@ -311,20 +312,26 @@ class Loading:
         self.priority.restore(process.meter.pids)
 
     def clear(self, process: Process) -> None:
-        """Close what the manager has open for a process that is gone, and remove its folder.
+        """Close what the manager has open for a process that is gone, and remove its folder and its shared memory.
 
-        The folder of a function template holds those of its residents. It is removed with the last of them.
+        Those of a function template are also its residents'. They are removed with the last of them.
         """
         process.clear()
         if isinstance(process, FunctionTemplate):
             process.is_cleared = True
             if self._has_residents(process):
                 return
-        self.remover.remove(process.scratch)
+        self._remove_files(process)
         if isinstance(process, Resident) and isinstance(process.template, FunctionTemplate):
             template = process.template
             if template.is_cleared and not self._has_residents(template):
-                self.remover.remove(template.scratch)
+                self._remove_files(template)
+
+    def _remove_files(self, process: Process) -> None:
+        self.remover.remove(process.scratch)
+        # What was forked from a function template has its user id, and so has its shared memory.
+        if isinstance(process, FunctionProcess) and process.is_child and process.own_uid is not None:
+            remove_shared_memory(process.own_uid, self.remover.remove)
 
     def _has_residents(self, template: FunctionTemplate) -> bool:
         processes = (*self.residents.values(), *self._host.ends.processes())

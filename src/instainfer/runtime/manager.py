@@ -53,6 +53,7 @@ from .memory import children
 from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
+from .shared_memory import make_private
 from .templates import TemplateProcess
 from .watch import Watch
 
@@ -314,7 +315,9 @@ class Manager:
         process.channel.read_rest()  # its last message may say more than its exit code
         if process.state is not State.ENDING:
             process.read_outputs()
-            failure = how_it_ended(status, process.log.last_lines(_LAST_LINES), process.whose)
+            words = how_it_ended(status, process.whose)
+            failure = Failure("crashed", "\n".join([words, *process.log.last_lines(_LAST_LINES)]))
+            process.log.write("stderr", (words + "\n").encode())
             self.fail(process, failure, by_others=status is not None and was_killed(status))
 
     def _bury(self) -> None:
@@ -398,5 +401,6 @@ def main(arguments: list[str]) -> int:
         return 1
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.set_inheritable(fd, False)
+    make_private(limit_bytes)
     Manager(socket.socket(fileno=fd), limit_bytes, arguments[3]).serve()
     return 0

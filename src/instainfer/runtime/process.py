@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..wire.codec import Vocabulary
 from ..wire.framing import ProtocolError
-from ..wire.messages import Failure
+from . import users
 from .logs import Log, drain
 from .loop import Channel, Loop
 from .memory import Meter
@@ -135,7 +135,14 @@ class Process:
         """The environment variables of the process: no variables of the platform except the time zone, and the
         operator's variables for all functions. A function's own variables override these.
         """
-        env = {"PATH": _PATH, "LANG": "C.UTF-8", **_THREADS_WAIT_ASLEEP, **_NO_THREAD_FOR_TELEMETRY}
+        env = {
+            "PATH": _PATH,
+            "LANG": "C.UTF-8",
+            "USER": users.NAME,
+            "LOGNAME": users.NAME,
+            **_THREADS_WAIT_ASLEEP,
+            **_NO_THREAD_FOR_TELEMETRY,
+        }
         if "TZ" in os.environ:
             env["TZ"] = os.environ["TZ"]
         env.update((name[len(OPERATORS) :], value) for name, value in os.environ.items() if name.startswith(OPERATORS))
@@ -221,21 +228,15 @@ class Process:
         self.close_outputs()
 
 
-def how_it_ended(status: int | None, last_lines: list[str], whose: str) -> Failure:
-    """Describe a wait status in words, together with the last lines that the process wrote.
-
-    None is the status of a process of which the kernel does not tell how it ended.
-    """
+def how_it_ended(status: int | None, whose: str) -> str:
+    """A wait status in words. None is that of a process of which the kernel does not tell how it ended."""
     if status is None:
-        return Failure("crashed", "\n".join(["{}'s process has ended".format(whose), *last_lines]))
+        return "{}'s process has ended".format(whose)
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
-        text = "{}'s process ended by itself with exit code {}".format(whose, code)
-    else:
-        text = "{}'s process was killed by {}".format(whose, _signal_name(-code))
-        if -code == signal.SIGKILL:
-            text += ", not by the platform: is the machine out of memory?"
-    return Failure("crashed", "\n".join([text, *last_lines]))
+        return "{}'s process ended by itself with exit code {}".format(whose, code)
+    text = "{}'s process was killed by {}".format(whose, _signal_name(-code))
+    return text + ", not by the platform: is the machine out of memory?" if -code == signal.SIGKILL else text
 
 
 def was_killed(status: int) -> bool:

@@ -32,7 +32,7 @@ from ..wire.calls import (
 )
 from . import landlock, shim
 from .connection import Connection
-from .failures import failure_of
+from .failures import failure_of, log
 from .fitness import sample_failure, unfit_reason
 from .forking import Requests
 from .forksafe import ForkSafety
@@ -85,6 +85,7 @@ def stand(connection: Connection, safety: ForkSafety, scratch: str, *, proves: b
         shim.forked()
     except Exception as error:
         # Code of the function may fail in any way.
+        log(error)
         connection.send(Unloadable(failure_of(error, "load_failed", "a function given to instainfer.after_fork()")))
         os._exit(1)
     connection.send_at_once(Prepared())

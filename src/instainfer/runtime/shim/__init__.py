@@ -30,7 +30,12 @@ class Session:
         return json.loads(line)
 
     def reply(self, value: Any) -> None:
-        print(json.dumps(value), flush=True)  # noqa: T201 - this is how a script answers outside a container
+        from ..answers import encode_answer
+
+        answer, failure = encode_answer(value, "the value given to instainfer.reply()")
+        if failure is not None:
+            raise TypeError(failure.message)
+        print(answer.decode(), flush=True)  # noqa: T201 - this is how a script answers outside a container
 
 
 _session = Session()
@@ -86,8 +91,11 @@ def after_fork(function: _Callback) -> _Callback:
 
 def forked() -> None:
     """Call what was given to `after_fork`. Raises what that raises."""
-    for function in _after_fork:
-        function()
+    if _after_fork:
+        from ..coroutines import awaited
+
+        for function in _after_fork:
+            awaited(function())
 
 
 def can_map(path: Any, torch_load: Any) -> bool:
