@@ -23,6 +23,7 @@ AHEAD = "ahead, ms a call"
 AHEAD_NOTE = "ahead: processor time of the loads and templates that were made ahead of calls."
 _PARAMETERS = {
     "keepalive.ttl_s": ("keep-alive", "s"),
+    "keepalive.range_s": ("longest keep-alive", "s"),
     "keepalive.memory_price_s": ("price of memory", "s per GB·s"),
     "memory_gb": ("memory for containers", "GB"),
     "preload.p_load": ("P_load", ""),
