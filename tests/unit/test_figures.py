@@ -250,11 +250,11 @@ def test_a_front_without_x_has_a_curve_of_whatever_is_varied_for_each_system() -
     assert [row[2] for row in points.rows] == [
         "keep-alive = 30 s",
         "keep-alive = 600 s",
-        "price of memory = 0.1 s per GB·s",
-        "price of memory = 0.01 s per GB·s",
+        "price of memory = 0.1 s/GB·s",
+        "price of memory = 0.01 s/GB·s",
     ]
     assert chapter.draw is not None
-    assert "0.01 s per GB·s" in svg(chapter.draw(), "x")
+    assert "0.01 s/GB·s" in svg(chapter.draw(), "x")
 
 
 def test_what_a_front_does_not_reach_is_said() -> None:

@@ -24,7 +24,7 @@ AHEAD_NOTE = "ahead: processor time of the loads and templates that were made ah
 _PARAMETERS = {
     "keepalive.ttl_s": ("keep-alive", "s"),
     "keepalive.range_s": ("longest keep-alive", "s"),
-    "keepalive.memory_price_s": ("price of memory", "s per GB·s"),
+    "keepalive.memory_price_s": ("price of memory", "s/GB·s"),
     "memory_gb": ("memory for containers", "GB"),
     "preload.p_load": ("P_load", ""),
     "preload.p_offload": ("P_offload", ""),

@@ -294,5 +294,7 @@ def _function_names(cells: Cells, report: Report) -> list[str]:
 def _span(values: Iterable[float]) -> str:
     """Format values as a range from the least to the greatest."""
     known = sorted(values)
-    least, most = (f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" for value in (known[0], known[-1]))
+    least, most = (
+        f"{value:,.0f}" if value >= 100 or value % 1 == 0 else f"{value:.3g}" for value in (known[0], known[-1])
+    )
     return least if least == most else f"{least}–{most}"
