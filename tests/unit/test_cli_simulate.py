@@ -29,6 +29,7 @@ def test_a_simulation_for_programs(run: Run, tmp_path: Path) -> None:
     [figures] = document["runs"]
     assert (figures["keepalive"], figures["preload"], document["seed"]) == ("fixed:60", "opportunistic", 7)
     assert (figures["memory_gb"], figures["nodes"], figures["costs"]) == (6.0, 1, "paper")
+    assert figures["ahead_processor_s"] > 0.0
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert len(lines) == figures["calls"] > 0
     assert {line["status"] for line in lines} == {"success"}
@@ -106,6 +107,7 @@ def test_a_simulation_for_people(run: Run) -> None:
     assert result.exit_code == 0, result.output
     assert "stateless, preload none, costs: paper, 10 GB, 2 nodes" in result.stdout
     assert "prewarmed" in result.stdout
+    assert "ahead of calls: 0 loads and 0 function templates, 0 processor seconds, 0.00 ms a call" in result.stdout
     assert "warm " not in result.stdout.replace("prewarmed", "")
 
 

@@ -63,6 +63,7 @@ def result(
     functions = {name: [record for record in records if record.function == name] for name in e2e_s}
     run = {
         **figures(summarise(records)),
+        "ahead_processor_s": 0.02 * len(records),
         "memory_gb_s": memory,
         "used_gb_s": memory / 2,
         "functions": {name: figures(summarise(each)) for name, each in functions.items()},
@@ -110,6 +111,7 @@ def test_seeds_are_pooled_by_their_calls() -> None:
     assert pooled.phases_ms["model"] == pytest.approx(4000.0)
     assert set(pooled.phases_ms) == set(PHASES)
     assert (pooled.memory_gb_s, pooled.used_gb_s, pooled.minutes) == (200.0, 100.0, 2.0)
+    assert pooled.ahead_ms == pytest.approx(20.0)
     assert [each.e2e_ms for each in pooled.of_seeds] == [pytest.approx(4100.0), pytest.approx(4100.0)]
     exact = Latency.of([2.1, 4.1, 6.1, 4.1])
     assert exact is not None
@@ -141,12 +143,12 @@ startup = [280]
 ready = [0.85]
 """
     [grid] = last(HEAD + report, TWO).grids
-    assert grid.head == ["system", "E2E Normal", "W+L Normal", "ready %", "pre-loaded %", "failed"]
+    assert grid.head == ["system", "E2E Normal", "W+L Normal", "ready %", "pre-loaded %", "ahead, ms a call", "failed"]
     assert grid.rows == [
-        ["OpenWhisk", "4,100", "4,000", "0", "0", "0"],
-        ["  the paper", "3,000", "2,800", "–", "–", "–"],
-        ["ours", "1,100 (3.7)", "1,000 (4.0)", "80", "40", "1"],
-        ["  the paper", "600 (5.0)", "280 (10.0)", "85", "–", "–"],
+        ["OpenWhisk", "4,100", "4,000", "0", "0", "20.0", "0"],
+        ["  the paper", "3,000", "2,800", "–", "–", "–", "–"],
+        ["ours", "1,100 (3.7)", "1,000 (4.0)", "80", "40", "20.0", "1"],
+        ["  the paper", "600 (5.0)", "280 (10.0)", "85", "–", "–", "–"],
     ]
 
 
@@ -163,8 +165,8 @@ def test_functions_stand_beside_the_papers() -> None:
 def test_memory_is_the_mean_over_seeds() -> None:
     report = '[[report]]\nkind = "memory"\ntitle = "Fig. 11"\n[report.published]\nours = 113000\n'
     assert last(HEAD + report, TWO).grids[0].rows == [
-        ["Normal", "OpenWhisk", "200", "1.00", "100", "–"],
-        ["Normal", "ours", "100", "0.50", "50.0", "113,000"],
+        ["Normal", "OpenWhisk", "200", "1.00", "100", "20.0", "–"],
+        ["Normal", "ours", "100", "0.50", "50.0", "20.0", "113,000"],
     ]
 
 
@@ -173,8 +175,8 @@ def test_an_ablation_says_how_many_times_the_full_system_from_seed_to_seed() -> 
     report += '[report.published]\nOpenWhisk = "1.2–1.5"\n'
     chapter = last(HEAD + report, TWO)
     assert chapter.grids[0].rows == [
-        ["Normal", "OpenWhisk", "4,100", "4,000", "3.7 (1.95–5.35)", "4.0 (2.00–6.00)", "0%", "1.2–1.5"],
-        ["Normal", "ours", "1,100", "1,000", "1", "1", "80%", "–"],
+        ["Normal", "OpenWhisk", "4,100", "4,000", "3.7 (1.95–5.35)", "4.0 (2.00–6.00)", "0%", "20.0", "1.2–1.5"],
+        ["Normal", "ours", "1,100", "1,000", "1", "1", "80%", "20.0", "–"],
     ]
     assert chapter.findings == ["Normal: the mean end-to-end latency of OpenWhisk is 3.7 times that of ours."]
 
@@ -182,7 +184,8 @@ def test_an_ablation_says_how_many_times_the_full_system_from_seed_to_seed() -> 
 def test_predictors_are_columns() -> None:
     report = '[[report]]\nkind = "predictors"\ntitle = "Table 4"\n[report.published]\nNormal = ["67 (2.93)"]\n'
     [grid] = last(HEAD + report, TWO).grids
-    assert (grid.head, grid.rows) == (["workload", "ours"], [["Normal", "80 (3.7)"], ["  the paper", "67 (2.93)"]])
+    assert grid.head == ["workload", "ours"]
+    assert grid.rows == [["Normal", "80 (3.7)"], ["  ahead, ms a call", "20.0"], ["  the paper", "67 (2.93)"]]
 
 
 def test_groups_are_by_calls_per_minute() -> None:
@@ -223,11 +226,35 @@ def test_a_front_is_read_in_both_directions() -> None:
         ["Normal", "OpenWhisk", "200 GB·s", "100%", "2,000 ms", "100%"],
         ["Normal", "ours", "75.0 GB·s", "38%", "≤ 1,000 ms", "≤ 50%"],
     ]
-    assert points.rows[2:] == [["Normal", "ours", "30", "50.0", "3,000"], ["Normal", "ours", "600", "100", "1,000"]]
+    assert points.rows[2:] == [
+        ["Normal", "ours", "30", "50.0", "3,000", "20.0"],
+        ["Normal", "ours", "600", "100", "1,000", "20.0"],
+    ]
     assert chapter.findings == [
         "Normal: ours has the mean start-up latency of OpenWhisk (keep-alive = 600 s), 2,000 ms, with 38% of its "
         "memory, and 1,000 ms with less than its 200 GB·s."
     ]
+
+
+def test_a_front_without_x_has_a_curve_of_whatever_is_varied_for_each_system() -> None:
+    text = HEAD + SWEEP.replace("[30, 600]", '[30, 600]\nsystems = ["OpenWhisk"]')
+    text += '[[sweep]]\nparameter = "keepalive.memory_price_s"\nvalues = [0.1, 0.01]\nsystems = ["ours"]\n'
+    results = {
+        (system, seed, {30: 0.1, 600: 0.01}[value] if system == "ours" else value): each
+        for (system, seed, value), each in ALONG.items()
+    }
+    chapter = last(text + FRONT.replace('x = "keepalive.ttl_s"\n', ""), results)
+    readings, points = chapter.grids
+    assert readings.rows[1] == ["Normal", "ours", "75.0 GB·s", "38%", "≤ 1,000 ms", "≤ 50%"]
+    assert points.head[2] == "at"
+    assert [row[2] for row in points.rows] == [
+        "keep-alive = 30 s",
+        "keep-alive = 600 s",
+        "price of memory = 0.1 s/GB·s",
+        "price of memory = 0.01 s/GB·s",
+    ]
+    assert chapter.draw is not None
+    assert "0.01 s/GB·s" in svg(chapter.draw(), "x")
 
 
 def test_what_a_front_does_not_reach_is_said() -> None:
@@ -242,8 +269,9 @@ def test_what_a_front_does_not_reach_is_said() -> None:
 
 def test_a_sweep_has_a_column_for_each_value() -> None:
     report = '[[report]]\nkind = "sweep"\ntitle = "Along"\nx = "keepalive.ttl_s"\n[report.published]\nours = [9, 8]\n'
-    [grid] = last(HEAD + SWEEP + report, ALONG).grids
-    assert grid.head == ["workload", "keep-alive, s:", "30", "600"]
+    grid, costs = last(HEAD + SWEEP + report, ALONG).grids
+    assert grid.head == costs.head == ["workload", "keep-alive, s:", "30", "600"]
+    assert costs.rows == [["Normal", "OpenWhisk", "20.0", "20.0"], ["Normal", "ours", "20.0", "20.0"]]
     assert grid.rows == [
         ["Normal", "OpenWhisk", "4,100", "2,100"],
         ["Normal", "ours", "3,100", "1,100"],

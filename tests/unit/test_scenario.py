@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,17 @@ from typing import Any
 
 import pytest
 
+from instainfer.core.model import GIB
 from instainfer.errors import BadInput, NotFound
 from instainfer.experiments import scenario as scenarios
+from instainfer.experiments.campaign import Campaign, entry
+from instainfer.experiments.cells import Cells
+from instainfer.experiments.figures import chapters
 from instainfer.experiments.reporting import check
-from instainfer.experiments.runs import Run, runs
+from instainfer.experiments.runs import Run, runs, simulate
 from instainfer.experiments.scenario import Drawn, Generated, Group, Setup, TraceFile
 from instainfer.experiments.sources import mix, source
+from instainfer.sim.run import simulated
 
 TEXT = """
 name = "small"
@@ -258,6 +264,27 @@ def test_traces_are_selected_by_the_seed(folder: Path) -> None:
     drawn = {seed: tuple(row.name for row in source(wanted, seed, folder).workload.functions) for seed in range(5)}
     assert all(len(names) == 2 for names in drawn.values())
     assert len(set(drawn.values())) > 1
+
+
+@pytest.mark.parametrize("name", ["budget", "price"])
+def test_memory_is_given_or_has_a_price(name: str) -> None:
+    path = scenarios.find(name)
+    small = re.sub(r"(?m)^(minutes|calls_per_minute) = .*", r"\1 = 5", path.read_text())
+    planned = list(runs(scenarios.parse(small, name), path.parent))
+    campaign = Campaign(scenarios.parse(small, name), "", [entry(run) for run in planned], {})
+    first = [run for run in planned if run.point == next(each.point for each in planned if each.system == run.system)]
+    documents = {run.id: simulate(run) for run in first if run.seed == 1}
+    told = chapters(Cells(replace(campaign, documents=documents)))[-1]
+    systems = {run.system for run in planned}
+    assert {row[1] for grid in told.grids for row in grid.rows if row[2:] != ["–"] * len(row[2:])} == systems
+    assert told.draw is not None
+    if name == "budget":
+        declared_gb = {
+            sum(each.function.memory_bytes for each in simulated(workload, run.costs, run.settings, ())) / GIB
+            for run in first
+            for workload in [source(run.setup.workload, 1, run.folder).workload]
+        }
+        assert declared_gb == {100.0}, "so that GB are % of what all functions declare"
 
 
 @pytest.mark.parametrize("path", scenarios.built_in_files(), ids=lambda path: path.stem)

@@ -55,7 +55,8 @@ def test_plenty_is_the_same_without_limit(engine: Engine, ends: Ends, end: End) 
     plenty = Plenty(engine)
     works = [plenty.begin(1.0, 8.0, end(name)) for name in "ab"]
     plenty.hurry(works[0])
-    plenty.give_up(works[1])
+    engine.advance(0.25)
+    assert plenty.give_up(works[1]) == 0.75
     finish(engine)
     assert ends == {"a": (1.0, 1.0)}
 
@@ -105,8 +106,8 @@ def test_what_is_given_up_leaves_its_part_to_others(engine: Engine, ends: Ends, 
     cores.begin(1.0, 1.0, end("stays"))
     goes = cores.begin(1.0, 1.0, end("goes"))
     engine.advance(1.0)
-    cores.give_up(goes)
-    cores.give_up(goes)
+    assert cores.give_up(goes) == 0.5, "in one second it has had half of the core"
+    assert cores.give_up(goes) == 0.0
     finish(engine)
     assert ends == {"stays": (1.5, 1.5)}
 

@@ -95,6 +95,20 @@ def test_pre_loading_makes_the_second_function_ready() -> None:
     assert run_simulation(calls, COSTS, settings).preloads["hits"] == 1
 
 
+def test_what_was_made_ahead_of_calls_costs_its_processor_time() -> None:
+    settings = replace(PLAIN, preload=PreloadConfig())
+
+    def ahead_s(*calls: tuple[float, int, float | None]) -> float:
+        return run_simulation(Calls(calls), COSTS, settings).ahead_processor_s
+
+    # Without templates a load takes 6 s. After the first call of a (to 17.625 s), b is loaded; its first call ends a.
+    assert ahead_s((10.0, 0, None)) == pytest.approx(6.0)
+    assert ahead_s((10.0, 0, None), (60.0, 1, None)) == pytest.approx(12.0)
+    # Another call of a cuts the load of b short after 2 s; b is loaded again after it.
+    assert ahead_s((10.0, 0, None), (19.625, 0, None)) == pytest.approx(8.0)
+    assert run_simulation(Calls([(10.0, 0, None)]), COSTS, PLAIN).ahead_processor_s == 0.0
+
+
 def test_a_call_is_waited_for_beyond_the_end_of_the_trace() -> None:
     outcome = run_simulation(Calls([(99.0, 0, None)]), COSTS, PLAIN)
     assert (outcome.overall.calls, outcome.overall.failed) == (1, 0)

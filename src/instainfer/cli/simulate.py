@@ -225,7 +225,8 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
 def _show(outcome: Outcome) -> None:
     from ..report.tables import ms
 
-    overall, settings = outcome.overall, outcome.settings
+    overall, settings, loads = outcome.overall, outcome.settings, outcome.preloads
+    ahead_s = outcome.ahead_processor_s / overall.calls if overall.calls else 0.0
     rows = [
         (name, *(ms(value) for value in (latency.mean, latency.p50, latency.p95, latency.p99)))
         for name, latency in (("start-up", overall.startup), ("end-to-end", overall.e2e))
@@ -246,5 +247,7 @@ def _show(outcome: Outcome) -> None:
         "",
         f"memory: {outcome.memory_gb_s:,.0f} GB·s of containers, {outcome.used_gb_s:,.0f} GB·s used; "
         f"failed: {overall.failed:,}",
+        f"ahead of calls: {loads['started']:,} loads and {loads['templates']:,} function templates, "
+        f"{outcome.ahead_processor_s:,.0f} processor seconds, {ms(1000 * ahead_s)} ms a call",
     )
     note(f"{outcome.events:,} events in {seconds(outcome.wall_s)}: {overall.calls / outcome.wall_s:,.0f} calls/s")

@@ -54,13 +54,13 @@ class Cells:
 
     def along(
         self, report: Report, workload: str, system: str, parameter: str
-    ) -> list[tuple[Point, list[tuple[Any, Pooled | None]]]]:
-        """Return a system's curves along a parameter, as (other parameters, [(value, figures), ...]).
+    ) -> list[tuple[Point, list[tuple[Point, Pooled | None]]]]:
+        """Return a system's curves along a parameter, as (other parameters, [(the parameter's value, figures), ...]).
 
         There is a curve for each combination of the other parameters that the report's ``at`` allows. Figures are None
         when the run was not made yet.
         """
-        curves: list[tuple[Point, list[tuple[Any, Pooled | None]]]] = []
+        curves: list[tuple[Point, list[tuple[Point, Pooled | None]]]] = []
         for point, documents in self._documents.get((workload, system), []):
             rest = {name: value for name, value in point.items() if name != parameter}
             if parameter not in point or not _at(rest, report.at):
@@ -69,8 +69,12 @@ class Cells:
             if found is None:
                 found = []
                 curves.append((rest, found))
-            found.append((point[parameter], self._pool(documents)))
+            found.append(({parameter: point[parameter]}, self._pool(documents)))
         return curves
+
+    def points(self, workload: str, system: str) -> list[tuple[Point, Pooled | None]]:
+        """Return a system's figures at every point. They are None when the run was not made yet."""
+        return [(point, self._pool(documents)) for point, documents in self._documents.get((workload, system), [])]
 
     def facts(self, workload: str) -> Iterable[Mapping[str, Any]]:
         """Return the different descriptions that the runs on a workload give of it; they depend on seed and point."""

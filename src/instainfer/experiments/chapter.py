@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..report.canvas import Style, styles
-from ..report.grid import Grid, number, ratio, times
+from ..report.grid import NOTHING, Grid, number, ratio, times
 from ..report.pooled import Metric, Pooled
 from .cells import Cells
 
@@ -18,8 +18,13 @@ PAPER = "the paper"
 
 UNITS: Mapping[Metric, str] = {"e2e": "end-to-end latency, s", "startup": "start-up latency, s"}
 WORDS: Mapping[Metric, str] = {"e2e": "end-to-end", "startup": "start-up"}
+AHEAD = "ahead, ms a call"
+"""Head of the column of `ahead`."""
+AHEAD_NOTE = "ahead: processor time of the loads and templates that were made ahead of calls."
 _PARAMETERS = {
     "keepalive.ttl_s": ("keep-alive", "s"),
+    "keepalive.range_s": ("longest keep-alive", "s"),
+    "keepalive.memory_price_s": ("price of memory", "s/GB·s"),
     "memory_gb": ("memory for containers", "GB"),
     "preload.p_load": ("P_load", ""),
     "preload.p_offload": ("P_offload", ""),
@@ -71,6 +76,11 @@ def system_styles(cells: Cells) -> dict[str, Style]:
 
 def mean(found: Pooled | None, metric: Metric) -> float | None:
     return found.whole.mean_ms(metric) if found is not None else None
+
+
+def ahead(found: Pooled | None) -> str:
+    """Format the processor time that a call costs ahead of it, in ms."""
+    return number(found.ahead_ms) if found is not None else NOTHING
 
 
 def with_speedup(value: float | None, base: float | None) -> str:

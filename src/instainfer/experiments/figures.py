@@ -12,7 +12,7 @@ from ..report.pooled import Figures, Metric, Pooled
 from ..report.records import PHASES
 from . import sweeps
 from .cells import Cells
-from .chapter import PAPER, UNITS, WORDS, Chapter, mean, system_styles, with_speedup
+from .chapter import AHEAD, AHEAD_NOTE, PAPER, UNITS, WORDS, Chapter, ahead, mean, system_styles, with_speedup
 from .scenario import Report
 
 
@@ -55,7 +55,7 @@ def _latency(cells: Cells, report: Report) -> Chapter:
     base = [cells.find(report, workload, reference) for workload in cells.workloads]
     head = ["system"]
     head += [f"{word} {workload}" for word in ("E2E", "W+L") for workload in cells.workloads]
-    head += ["ready %", "pre-loaded %", "failed"]
+    head += ["ready %", "pre-loaded %", AHEAD, "failed"]
     rows = []
     for system in cells.systems(report):
         found = [cells.find(report, workload, system) for workload in cells.workloads]
@@ -64,6 +64,7 @@ def _latency(cells: Cells, report: Report) -> Chapter:
             row += [with_speedup(mean(each, metric), mean(b, metric)) for each, b in zip(found, base, strict=True)]
         row.append("/".join(f"{100 * each.whole.ready:.0f}" if each else NOTHING for each in found))
         row.append("/".join(f"{100 * each.whole.preloaded:.0f}" if each else NOTHING for each in found))
+        row.append("/".join(map(ahead, found)))
         row.append(f"{sum(each.whole.bad for each in found if each):,}" if any(found) else NOTHING)
         rows.append(row)
         if system in report.published:
@@ -71,6 +72,7 @@ def _latency(cells: Cells, report: Report) -> Chapter:
     note = (
         f"Means in ms, and in brackets how many times lower than {reference}. W+L is start-up: all before compute. "
         "ready: calls that found their function resident; pre-loaded: those of them where pre-loading had put it there."
+        f" {AHEAD_NOTE}"
     )
     return Chapter(report.title, report.caption, [Grid(report.title, head, rows, note=note)])
 
@@ -81,7 +83,7 @@ def _published_latency(report: Report, system: str, reference: str, workloads: i
     for metric in UNITS:
         values, bases = ours.get(metric, [None] * workloads), base.get(metric, [None] * workloads)
         row += [with_speedup(value, other) for value, other in zip(values, bases, strict=True)]
-    return [*row, "/".join(f"{100 * rate:.0f}" for rate in ours.get("ready", [])) or NOTHING, NOTHING, NOTHING]
+    return [*row, "/".join(f"{100 * rate:.0f}" for rate in ours.get("ready", [])) or NOTHING, NOTHING, NOTHING, NOTHING]
 
 
 def _functions(cells: Cells, report: Report) -> Chapter:
@@ -130,9 +132,11 @@ def _phases(cells: Cells, report: Report) -> Chapter:
             if found is not None:
                 series[system] = found.phases_ms
                 total = sum(found.phases_ms.values())
-                rows.append([workload, system, *(number(found.phases_ms[phase]) for phase in PHASES), number(total)])
+                phases = (number(found.phases_ms[phase]) for phase in PHASES)
+                rows.append([workload, system, *phases, number(total), ahead(found)])
         panels.append((workload, series))
-    grid = Grid("Mean time in each phase (ms)", ["workload", "system", *PHASES, "all"], rows, texts=2)
+    head = ["workload", "system", *PHASES, "all", AHEAD]
+    grid = Grid("Mean time in each phase (ms)", head, rows, texts=2, note=AHEAD_NOTE)
     return Chapter(report.title, report.caption, [grid], lambda: curves.phase_stacks(panels))
 
 
@@ -148,15 +152,15 @@ def _memory(cells: Cells, report: Report) -> Chapter:
             if limits is not None and used is not None:
                 series[system] = (limits, used)
             share = ratio(limits, base.memory_gb_s if base else None)
-            row = [workload, system, number(limits), times(share), number(used)]
+            row = [workload, system, number(limits), times(share), number(used), ahead(found)]
             rows.append([*row, *([number(report.published.get(system))] if report.published else [])])
         panels.append((workload, series))
-    head = ["workload", "system", "limits, GB·s", f"times {reference}", "in use, GB·s"]
+    head = ["workload", "system", "limits, GB·s", f"times {reference}", "in use, GB·s", AHEAD]
     head += [f"{PAPER}, GB·s"] if report.published else []
     return Chapter(
         report.title,
         report.caption,
-        [Grid(report.title, head, rows, texts=2)],
+        [Grid(report.title, head, rows, texts=2, note=AHEAD_NOTE)],
         lambda: curves.memory_bars(panels, system_styles(cells)),
     )
 
@@ -170,7 +174,7 @@ def _ablation(cells: Cells, report: Report) -> Chapter:
             found = cells.find(report, workload, system)
             row = [workload, system, *(number(mean(found, metric)) for metric in UNITS)]
             row += [_over_seeds(found, base, metric) if system != full else "1" for metric in UNITS]
-            row.append(percent(found.whole.ready) if found else NOTHING)
+            row += [percent(found.whole.ready) if found else NOTHING, ahead(found)]
             rows.append([*row, *([str(report.published.get(system, NOTHING))] if report.published else [])])
             gain = ratio(mean(found, report.metric), mean(base, report.metric))
             if system != full and gain is not None:
@@ -178,9 +182,9 @@ def _ablation(cells: Cells, report: Report) -> Chapter:
                     f"{workload}: the mean {WORDS[report.metric]} latency of {system} is {times(gain)} times that of "
                     f"{full}."
                 )
-    head = ["workload", "system", "E2E, ms", "W+L, ms", "E2E, times full", "W+L, times full", "ready"]
+    head = ["workload", "system", "E2E, ms", "W+L, ms", "E2E, times full", "W+L, times full", "ready", AHEAD]
     head += [f"{PAPER}, E2E"] if report.published else []
-    note = f"times full: its mean over that of {full}; in brackets the least and the most over the seeds."
+    note = f"times full: its mean over that of {full}; in brackets the least and the most over the seeds. {AHEAD_NOTE}"
     drawn = _cdf(cells, report)
     return Chapter(
         report.title, report.caption, [Grid(report.title, head, rows, texts=2, note=note)], drawn.draw, findings
@@ -193,15 +197,19 @@ def _predictors(cells: Cells, report: Report) -> Chapter:
     rows = []
     for workload in cells.workloads:
         base = cells.find(report, workload, reference)
-        row = [workload]
+        row, costs = [workload], [f"  {AHEAD}"]
         for system in systems:
             found = cells.find(report, workload, system)
+            costs.append(ahead(found))
             speedup = times(ratio(mean(base, report.metric), mean(found, report.metric)))
             row.append(f"{100 * found.whole.ready:.0f} ({speedup})" if found else NOTHING)
-        rows.append(row)
+        rows += [row, costs]
         if workload in report.published:
             rows.append([f"  {PAPER}", *map(str, report.published[workload])])
-    note = f"Calls that found their function resident, in %; how many times lower the mean E2E is than {reference}'s."
+    note = (
+        f"Calls that found their function resident, in %; how many times lower the mean E2E is than {reference}'s. "
+        f"{AHEAD_NOTE}"
+    )
     return Chapter(report.title, report.caption, [Grid(report.title, ["workload", *systems], rows, note=note)])
 
 
@@ -286,5 +294,7 @@ def _function_names(cells: Cells, report: Report) -> list[str]:
 def _span(values: Iterable[float]) -> str:
     """Format values as a range from the least to the greatest."""
     known = sorted(values)
-    least, most = (f"{value:,}" if isinstance(value, int) else f"{value:,.3g}" for value in (known[0], known[-1]))
+    least, most = (
+        f"{value:,.0f}" if value >= 100 or value % 1 == 0 else f"{value:.3g}" for value in (known[0], known[-1])
+    )
     return least if least == most else f"{least}–{most}"

@@ -21,7 +21,7 @@ from ..sim.settings import Settings
 from .scenario import Point, Scenario, Setup, TraceFile, setup
 from .sources import digest, source
 
-FORM = 1
+FORM = 2
 """Increased when a run's behaviour or result format changes, so that older results are not used."""
 
 

@@ -162,7 +162,7 @@ class Report(_Part):
     """Labels of the systems to show; empty: all."""
     metric: Literal["e2e", "startup"] = "e2e"
     x: str = ""
-    """sweep: the parameter on the x axis; front: the parameter that makes a system's curve."""
+    """sweep: the parameter on the x axis; front: the parameter that makes a system's curve, empty: all its points."""
     log: bool = False
     """sweep: whether the x axis is logarithmic."""
     reference: str = ""
@@ -219,7 +219,7 @@ class Scenario(_Part):
             _known("system", [*report.systems, *named], labels, where)
             _known("sweep", [*([report.x] if report.x else []), *report.at], swept, where)
             self._published(report, where)
-            if report.kind in ("sweep", "front") and not report.x:
+            if report.kind == "sweep" and not report.x:
                 raise ValueError(f"{where} needs x: one of {', '.join(swept) or 'the sweeps, of which there are none'}")
             if report.kind == "groups" and not report.bands:
                 raise ValueError(f"{where} needs bands, say {{ hot = 2.5, rare = 0 }}")

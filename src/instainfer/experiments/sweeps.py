@@ -12,50 +12,72 @@ from ..report.front import Place, Reading, latency_at, memory_at
 from ..report.grid import NOTHING, Grid, number
 from ..report.pooled import Pooled
 from .cells import Cells
-from .chapter import PAPER, UNITS, WORDS, Chapter, mean, system_styles, told, value_text, with_unit, word
-from .scenario import Report
+from .chapter import (
+    AHEAD,
+    AHEAD_NOTE,
+    PAPER,
+    UNITS,
+    WORDS,
+    Chapter,
+    ahead,
+    mean,
+    system_styles,
+    told,
+    value_text,
+    with_unit,
+    word,
+)
+from .scenario import Point, Report
 
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """A system's figures along a parameter."""
+    """A system's figures along a parameter, or along all that is varied for it."""
 
     label: str
     system: str
     alone: bool
-    """Whether the parameter is the only one that is varied for this system."""
-    found: Sequence[tuple[Any, Pooled | None]]
-    """Pairs (value of the parameter, figures); the figures are None when the run was not made yet."""
+    """Whether it is the only curve of its system."""
+    found: Sequence[tuple[Point, Pooled | None]]
+    """Pairs (what is varied along the curve, figures); the figures are None when the run was not made yet."""
 
 
 def sweep(cells: Cells, report: Report) -> Chapter:
     """Return a chapter about the mean latency along a parameter."""
     values = next(each.values for each in cells.scenario.sweep if each.parameter == report.x)
-    panels, rows, drawn = [], [], []
+    panels, rows, costs, drawn = [], [], [], []
     for workload in cells.workloads:
         series: dict[str, list[tuple[Any, float]]] = {}
         for curve in _curves(cells, report, workload):
-            means = {value: mean(found, report.metric) for value, found in curve.found}
+            by_value = {point[report.x]: found for point, found in curve.found}
+            means = {value: mean(found, report.metric) for value, found in by_value.items()}
             points = [(value, mean_ms) for value, mean_ms in means.items() if mean_ms is not None]
             series |= {curve.label: points} if points else {}
             rows.append([workload, curve.label, *(number(means.get(value)) for value in values)])
             if curve.label in report.published:
                 rows.append(["", f"  {PAPER}", *map(number, report.published[curve.label])])
+            costs.append([workload, curve.label, *(ahead(by_value.get(value)) for value in values)])
             drawn.append(curve)
         panels.append((workload, series))
     head = ["workload", f"{word(report.x)}:", *map(value_text, values)]
-    grid = Grid(f"{report.title}: mean {WORDS[report.metric]} latency (ms)", head, rows, texts=2)
+    grids = [
+        Grid(f"{report.title}: mean {WORDS[report.metric]} latency (ms)", head, rows, texts=2),
+        Grid(f"{report.title}: {AHEAD}", head, costs, texts=2, note=AHEAD_NOTE),
+    ]
     look = _styles(cells, drawn)
     return Chapter(
         report.title,
         report.caption,
-        [grid],
+        grids,
         lambda: curves.lines(panels, look, word(report.x), UNITS[report.metric], log=report.log),
     )
 
 
 def front(cells: Cells, report: Report) -> Chapter:
-    """Return a chapter about memory against mean start-up latency, with readings against one point of a baseline."""
+    """Return a chapter about memory against mean start-up latency, with readings against one point of a baseline.
+
+    Without an ``x``, a system's curve is along whatever is varied for it.
+    """
     baseline = _Baseline(cells.reference(report), report.at)
     panels: list[tuple[str, dict[str, list[Place]]]] = []
     at: dict[str, Place] = {}
@@ -64,14 +86,18 @@ def front(cells: Cells, report: Report) -> Chapter:
     names: dict[str, list[str]] = {}
     for workload in cells.workloads:
         base = _place(cells.find(report, workload, baseline.system))
-        series = {}
+        series: dict[str, list[Place]] = {}
         for curve in _curves(cells, report, workload):
-            pairs = [(value, place) for value, found in curve.found if (place := _place(found)) is not None]
-            places = series[curve.label] = [place for _, place in pairs]
-            names[curve.label] = [with_unit(report.x, value) for value, _ in pairs]
+            places = series[curve.label] = []
+            names[curve.label] = []
             drawn.append(curve)
-            for value, place in pairs:
-                points.append([workload, curve.label, value_text(value), number(place.memory), number(place.latency)])
+            for point, found in curve.found:
+                if (place := _place(found)) is not None:
+                    places.append(place)
+                    names[curve.label].append(", ".join(with_unit(name, value) for name, value in point.items()))
+                    at_point = value_text(point[report.x]) if report.x else told(point)
+                    figures = [number(place.memory), number(place.latency), ahead(found)]
+                    points.append([workload, curve.label, at_point, *figures])
             if base is not None:
                 memory, latency = memory_at(places, base.latency), latency_at(places, base.memory)
                 read = [_reading_text(memory, "GB·s"), _share_text(memory, base.memory), _reading_text(latency, "ms")]
@@ -91,9 +117,10 @@ def front(cells: Cells, report: Report) -> Chapter:
         Grid(f"{report.title}: readings", head, readings, texts=2, note=note),
         Grid(
             f"{report.title}: points",
-            ["workload", "system", word(report.x), "memory, GB·s", "mean start-up, ms"],
+            ["workload", "system", word(report.x) or "at", "memory, GB·s", "mean start-up, ms", AHEAD],
             points,
-            texts=2,
+            texts=2 if report.x else 3,
+            note=AHEAD_NOTE,
         ),
     ]
     return Chapter(
@@ -126,6 +153,9 @@ class _Baseline:
 
 def _curves(cells: Cells, report: Report, workload: str) -> Iterator[_Curve]:
     for system in cells.systems(report):
+        if not report.x:
+            yield _Curve(system, system, True, cells.points(workload, system))
+            continue
         for rest, found in cells.along(report, workload, system, report.x):
             yield _Curve(", ".join([system, *([told(rest)] if rest else [])]), system, not rest, found)
 

@@ -78,6 +78,8 @@ class Pooled:
     memory_gb_s: float
     """Memory limits of the containers, integrated over time; mean over the runs."""
     used_gb_s: float
+    ahead_ms: float | None
+    """Processor time of the loads and templates that were made ahead of calls, per call; None if a run does not say."""
     minutes: float
     """Duration of all runs together."""
 
@@ -100,6 +102,7 @@ def pool(documents: Sequence[Document]) -> Pooled:
         startup_histogram=_merged(run["startup_histogram_ms"] for run in runs),
         memory_gb_s=math.fsum(run["memory_gb_s"] for run in runs) / len(runs),
         used_gb_s=math.fsum(run["used_gb_s"] for run in runs) / len(runs),
+        ahead_ms=_ahead_ms(runs),
         minutes=math.fsum(document["workload"]["duration_s"] for document in documents) / 60.0,
     )
 
@@ -127,6 +130,13 @@ def _figures(parts: Iterable[Mapping[str, Any]]) -> Figures:
             for part in parts
         ]
     )
+
+
+def _ahead_ms(runs: Sequence[Mapping[str, Any]]) -> float | None:
+    calls: int = sum(run["calls"] for run in runs)
+    if not calls or any("ahead_processor_s" not in run for run in runs):
+        return None
+    return 1000.0 * math.fsum(run["ahead_processor_s"] for run in runs) / calls
 
 
 def _good(part: Mapping[str, Any]) -> int:

@@ -57,8 +57,8 @@ class Processors(Protocol):
         """Start work that takes `seconds` alone; call `then` at its end. The result is for `give_up` and `hurry`."""
         ...
 
-    def give_up(self, work: Any) -> None:
-        """Cancel the work."""
+    def give_up(self, work: Any) -> float:
+        """Cancel the work. Return the seconds that the rest of it would have taken alone."""
         ...
 
     def hurry(self, work: Any) -> None:
@@ -70,6 +70,7 @@ class Plenty:
     """Processors that are never short, so that no work slows down other work."""
 
     def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._after = engine.after
 
     def begin(
@@ -83,8 +84,9 @@ class Plenty:
     ) -> Timer:
         return self._after(seconds, _REPORT, then)
 
-    def give_up(self, work: Timer) -> None:
+    def give_up(self, work: Timer) -> float:
         cancel(work)
+        return self._engine.left_s(work)
 
     def hurry(self, work: Timer) -> None: ...
 
@@ -154,10 +156,13 @@ class Cores:
                 self._share()
         return work
 
-    def give_up(self, work: _Work) -> None:
-        if work.timer is not None:
-            cancel(work.timer)
-            self._remove(work)
+    def give_up(self, work: _Work) -> float:
+        if work.timer is None:
+            return 0.0
+        left_s = self._engine.left_s(work.timer) * work.speed
+        cancel(work.timer)
+        self._remove(work)
+        return left_s
 
     def hurry(self, work: _Work) -> None:
         if work.background:

@@ -59,6 +59,10 @@ class Engine:
         heapq.heappush(self._heap, timer)
         return timer
 
+    def left_s(self, timer: Timer) -> float:
+        """Return the seconds until a timer's time."""
+        return float(timer[0]) - self.now
+
     def advance(self, until: float, before: int = _CALL) -> None:
         """Run all actions before `until`, and those at `until` itself whose rank is lower than `before`.
 

@@ -1,4 +1,4 @@
-"""A simulation's result in the form of ``results.json``, plus `wall_s`, `events` and `costs`."""
+"""A simulation's result in the form of ``results.json``, plus what only a simulation can tell."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "memory_gb_s": outcome.memory_gb_s,
         "used_gb_s": outcome.used_gb_s,
         "preloads": dict(outcome.preloads),
+        "ahead_processor_s": outcome.ahead_processor_s,
         **figures(outcome.overall),
         "functions": {
             name: {**figures(summary), "costs": outcome.kinds_of_functions[name]}

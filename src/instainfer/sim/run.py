@@ -7,6 +7,7 @@ way. So memory grows with the number of functions and containers, but not with t
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ class Outcome:
     used_gb_s: float
     """Sizes of the residents, integrated over time, in GiB.s."""
     preloads: Mapping[str, int]
+    ahead_processor_s: float
+    """Processor seconds of the loads and templates that were made ahead of calls."""
     wall_s: float
     events: int
     """Number of events that the nodes handled."""
@@ -245,6 +248,7 @@ class _Simulation:
                 count: sum(getattr(each.preloads, count) for each in books)
                 for count in ("started", "finished", "failed", "hits", "templates")
             },
+            ahead_processor_s=math.fsum(world.ahead_processor_s for world in self.worlds.values()),
             wall_s=wall_s,
             events=sum(world.events for world in self.worlds.values()),
         )

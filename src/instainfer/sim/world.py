@@ -52,7 +52,7 @@ from ..core.model import (
 from ..core.node import NodeState
 from ..core.story import Entry
 from .costs import CostSet, FunctionCosts
-from .cpu import Cores, Plenty, Processors
+from .cpu import Cores, Plenty, Processors, Stretched
 from .engine import Engine, Rank, Timer, cancel
 from .loadable import Loadable, of_forked, of_function, of_function_template, of_library_template
 
@@ -81,7 +81,7 @@ class Durations:
 class _Resident:
     """One function or template in one container, loading or loaded."""
 
-    __slots__ = ("background", "is_cold", "key", "library_s", "loadable", "loaded", "loading", "model_s")
+    __slots__ = ("ahead_cores", "background", "is_cold", "key", "library_s", "loadable", "loaded", "loading", "model_s")
 
     def __init__(self, key: ResidentKey, loadable: Loadable, *, background: bool) -> None:
         self.key = key
@@ -91,6 +91,8 @@ class _Resident:
         self.loaded = False
         self.loading: Any = None
         """The work on the processors; None while it waits for its template, and when it is loaded."""
+        self.ahead_cores = 0.0
+        """The cores that this work keeps busy, if it was begun ahead of any call; else 0."""
         self.library_s = self.model_s = 0.0
         """What this load takes, in seconds."""
         self.is_cold = True
@@ -131,6 +133,8 @@ class World:
         self.state = state
         self.events = 0
         """Number of events that the node handled."""
+        self.ahead_processor_s = 0.0
+        """Processor seconds of the loads and warm-ups that were begun ahead of any call, templates included."""
         self._engine = engine
         self._costs = costs
         self._duration = durations
@@ -203,8 +207,7 @@ class World:
         size_bytes = 0
         for resident in container.residents.values():
             size_bytes += resident.loadable.size_bytes
-            if resident.loading is not None:
-                self._cpu.give_up(resident.loading)
+            self._give_up(resident)
         seconds = self._costs.stop_s + self._costs.end_s_per_gib * size_bytes / GIB
         self._engine.after(self._duration(seconds), _REPORT, partial(self._gone, container))
 
@@ -270,12 +273,19 @@ class World:
             self._start_loading(container, resident)
 
     def _start_loading(self, container: _Container, resident: _Resident) -> None:
-        resident.loading = self._cpu.begin(
-            resident.library_s + resident.model_s,
-            resident.loadable.load_cores,
-            partial(self._prepared, container, resident),
-            background=resident.background,
-        )
+        seconds = resident.library_s + resident.model_s
+        self._work(resident, seconds, resident.loadable.load_cores, partial(self._prepared, container, resident))
+
+    def _work(self, resident: _Resident, seconds: float, cores: float, then: Stretched) -> None:
+        """Begin one part of a load on the processors."""
+        resident.ahead_cores = cores if resident.background else 0.0
+        self.ahead_processor_s += seconds * resident.ahead_cores
+        resident.loading = self._cpu.begin(seconds, cores, then, background=resident.background)
+
+    def _give_up(self, resident: _Resident) -> None:
+        """Cut a load short."""
+        if resident.loading is not None:
+            self.ahead_processor_s -= self._cpu.give_up(resident.loading) * resident.ahead_cores
 
     def _bring_forward(self, container: _Container, resident: _Resident) -> None:
         """Move a background load to the foreground, because a call waits for it."""
@@ -294,11 +304,9 @@ class World:
         loaded = partial(self._loaded, container, resident)
         if loadable.warmup_s is not None and resident.background:
             resident.is_cold = False
-            seconds = self._duration(loadable.warmup_s)
-            resident.loading = self._cpu.begin(seconds, loadable.compute_cores, loaded, background=True)
+            self._work(resident, self._duration(loadable.warmup_s), loadable.compute_cores, loaded)
         elif self._costs.load_handoff_s > 0.0:
-            seconds = self._duration(self._costs.load_handoff_s)
-            resident.loading = self._cpu.begin(seconds, 0.0, loaded, background=resident.background)
+            self._work(resident, self._duration(self._costs.load_handoff_s), 0.0, loaded)
         else:
             loaded()
 
@@ -324,8 +332,7 @@ class World:
 
     def _end(self, container: _Container, key: ResidentKey) -> None:
         resident = container.residents.pop(key)
-        if resident.loading is not None:
-            self._cpu.give_up(resident.loading)
+        self._give_up(resident)
         container.ending.add(key)
         seconds = self._costs.end_s + self._costs.end_s_per_gib * resident.loadable.size_bytes / GIB
         ended = partial(self._ended, container, resident)
