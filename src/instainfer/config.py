@@ -6,6 +6,7 @@ Its sources are, strongest first: command line, environment (``INSTAINFER_NODE__
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .errors import BadInput
+from .texts import read_text
 from .wire.bounds import MAX_ANSWER_BYTES, MAX_ARGS_BYTES
 
 APP = "instainfer"
@@ -283,6 +286,18 @@ class RetentionConfig(_Part):
     )
 
 
+class _TomlFile(TomlConfigSettingsSource):
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        try:
+            return tomllib.loads(read_text(file_path))
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"{file_path} is not valid TOML ({error}); correct it") from None
+        except OSError as error:
+            raise BadInput(f"cannot read {file_path}: {error.strerror}; correct it") from None
+        except ValueError as error:
+            raise BadInput(f"{file_path}: {error}") from None
+
+
 class Config(BaseSettings):
     """The whole configuration of one InstaInfer process."""
 
@@ -326,8 +341,8 @@ class Config(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, Path("instainfer.toml")),
-            TomlConfigSettingsSource(settings_cls, user_file),
+            _TomlFile(settings_cls, Path("instainfer.toml")),
+            _TomlFile(settings_cls, user_file),
         )
 
 

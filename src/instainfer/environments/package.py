@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from ..errors import BadFunction
+from ..texts import read_text
 from .content import digest_of_file
 from .manifest import DEFAULT_REQUIREMENTS, MANIFEST, RESERVED, Manifest, handler_file, read_manifest
 
@@ -89,9 +90,13 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _ignore_patterns(folder: Path) -> list[str]:
     try:
-        lines = (folder / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+        lines = read_text(folder / IGNORE_FILE).splitlines()
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise BadFunction(f"cannot read {folder / IGNORE_FILE}: {error.strerror}; correct it") from None
+    except ValueError as error:
+        raise BadFunction(f"{folder / IGNORE_FILE}: {error}") from None
     return [line.strip().rstrip("/") for line in lines if line.strip() and not line.startswith("#")]
 
 
