@@ -239,6 +239,20 @@ def test_not_invoke_an_action_when_final_parameters_are_redefined(tmp_path: Path
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("value", [None, 0, False, ""])
+def test_a_final_parameter_that_is_null_has_no_value_yet(tmp_path: Path, value: Any) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            pairs = [{"key": "a", "value": value}, {"key": "b"}, {"key": "c", "value": 1}]
+            await stand.put("f", parameters=pairs, annotations=[{"key": "final", "value": True}])
+            assert (await stand.invoke("f", {"a": 2, "b": 3})).status_code == (200 if value is None else 400)
+            assert (await stand.invoke("f", {"b": 3, "c": 2})).status_code == 400
+            await stand.invoke("f", {"b": 3})
+            assert json.loads(stand.link.calls[-1].args) == {"a": value, "b": 3, "c": 1}
+
+    asyncio.run(run())
+
+
 def test_a_call_knows_who_and_what_it_is(tmp_path: Path) -> None:
     async def run() -> None:
         async with standing(tmp_path) as stand:

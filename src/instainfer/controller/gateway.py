@@ -210,13 +210,14 @@ def own_namespace(caller: Identity, namespace: str) -> str:
 def merged(action: Action, args: bytes) -> bytes:
     """The arguments of a call as JSON, merged with the action's own parameters. The arguments of the call win.
 
-    Raises `BadInput` when an argument would replace a parameter and the action's annotation ``final`` forbids this.
+    Raises `BadInput` when an argument would replace a parameter and the action's annotation ``final`` forbids this. As
+    in OpenWhisk, a parameter that is bound to null has no value yet, so it may be given.
     """
     if not action.parameters:
         return args
     given = object_items(args)
     bound = {pair["key"]: pair["value"] for pair in action.parameters}
-    if action.annotation("final") is True and not bound.keys().isdisjoint(given):
+    if action.annotation("final") is True and any(bound.get(key) is not None for key in given):
         raise BadInput(FINAL_PARAMETERS)
     return encode(bound | given)
 
