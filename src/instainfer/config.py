@@ -42,20 +42,20 @@ class ServerConfig(_Part):
     host: str = Field("127.0.0.1", description="address to listen on; anything but loopback exposes the API")
     port: int = Field(3233, ge=0, le=65535, description="TCP port; 0 takes a free one")
     max_body_bytes: int = Field(
-        1024 * 1024,
+        32 * 1024 * 1024,
         gt=0,
         le=MAX_ARGS_BYTES // 2,  # the parameters of the function are added to it
         description="largest request of an activation, in bytes; larger ones get 413",
     )
     max_result_bytes: int = Field(
-        1024 * 1024, gt=0, le=MAX_ANSWER_BYTES, description="largest answer of a function, in bytes"
+        32 * 1024 * 1024, gt=0, le=MAX_ANSWER_BYTES, description="largest answer of a function, in bytes"
     )
     max_code_bytes: int = Field(48 * 1024 * 1024, gt=0, description="largest code of a function, in bytes")
     max_pending_bytes: int = Field(
         512 * 1024 * 1024,
         gt=0,
-        description="bodies, arguments and code of all requests together that may be in memory, in bytes; what comes "
-        "above gets 503",
+        description="bodies, arguments, code and answers of all requests together that may be in memory, in bytes; "
+        "requests that come above get 503",
     )
     max_header_bytes: int = Field(
         16 * 1024, gt=0, description="largest head of a request, path and headers, in bytes; larger ones get 431"
@@ -277,6 +277,12 @@ class RetentionConfig(_Part):
         1024,
         ge=0,
         description="size of the newest records, logs included, that are kept of each namespace; 0: any size",
+    )
+    records_max_result_bytes: int = Field(
+        1024 * 1024,
+        ge=0,
+        description="largest answer of a blocking call that its record keeps, in bytes; a larger one goes to its "
+        "caller only, and the record says so",
     )
     unused_max_age_s: float = Field(
         7 * 86_400.0,

@@ -10,6 +10,8 @@ from live import Platform, running, write
 
 pytestmark = pytest.mark.acceptance
 
+MIB = 1024 * 1024
+
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
@@ -33,3 +35,20 @@ def test_a_folder_from_another_system_with_a_tool_of_its_own(platform: Platform)
     said = platform.cli("invoke", "tool", "--data", f"@{folder / 'sample.json'}")
     assert json.loads(said.out) == ["ü", "done\n"]
     assert "start-up" in said.err
+
+
+@pytest.mark.parametrize("size", [5 * MIB, 31 * MIB])
+def test_an_image_of_several_mb_goes_in_and_out(platform: Platform, size: int) -> None:
+    platform.put("image", "def main(args):\n    return {'image': args['image'], 'first': args['image'][:3]}")
+    image = "iVB" + "x" * (size - 3)
+    answer = platform.call("image", {"image": image}, result="true")
+    assert answer.status_code == 200, answer.text[:1000]
+    assert answer.json() == {"image": image, "first": "iVB"}
+    whole = platform.call("image", {"image": image})
+    assert whole.json()["response"]["result"] == {"image": image, "first": "iVB"}
+    kept = platform.record(whole.headers["x-openwhisk-activation-id"])
+    assert "went to the caller" in kept["response"]["result"]["omitted"]
+    assert platform.ended_record(platform.accept("image", {"image": image}))["response"]["result"]["image"] == image
+    too_large = platform.call("image", {"image": "x" * 33 * MIB})
+    assert too_large.status_code == 413
+    assert "server.max_body_bytes" in too_large.json()["error"]

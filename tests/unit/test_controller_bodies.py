@@ -140,7 +140,7 @@ def test_base64_costs_little_more_than_it_is(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         before_s = time.thread_time()
-        wanted = decode_put(body, max_code_bytes=48 * MIB, max_parameters_bytes=MIB)
+        wanted = decode_put(body, max_code_bytes=48 * MIB)
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -153,9 +153,7 @@ def test_base64_costs_little_more_than_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", ["QUJD", "QU\\/D", "QUI=", "QQ=="])
 def test_base64_is_told_from_text(code: str) -> None:
-    wanted = decode_put(
-        b'{"exec":{"kind":"python:3","code":"%b"}}' % code.encode(), max_code_bytes=MIB, max_parameters_bytes=MIB
-    )
+    wanted = decode_put(b'{"exec":{"kind":"python:3","code":"%b"}}' % code.encode(), max_code_bytes=MIB)
     assert wanted.code is not None
     assert wanted.code.binary
     assert wanted.code.source == base64.b64decode(json.loads(f'"{code}"'))
@@ -164,7 +162,7 @@ def test_base64_is_told_from_text(code: str) -> None:
 @pytest.mark.parametrize("code", ["QUJ", "QQ==QQ==", "x = 1", "QUJ\\n", "ä", "="])
 def test_text_is_told_from_base64(code: str) -> None:
     body = '{"exec":{"kind":"python:3","code":"' + code + '"}}'
-    wanted = decode_put(body.encode(), max_code_bytes=MIB, max_parameters_bytes=MIB)
+    wanted = decode_put(body.encode(), max_code_bytes=MIB)
     assert wanted.code is not None
     assert not wanted.code.binary
     assert wanted.code.source == json.loads(f'"{code}"').encode()
@@ -175,7 +173,6 @@ def test_padding_in_the_middle_of_long_base64_is_no_base64() -> None:
     wanted = decode_put(
         json.dumps({"exec": {"kind": "python:3", "code": text}}).encode(),
         max_code_bytes=48 * MIB,
-        max_parameters_bytes=MIB,
     )
     assert wanted.code is not None
     assert not wanted.code.binary
@@ -186,7 +183,7 @@ def test_many_empty_parts_do_not_swell() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(HTTPException) as refused:
-            decode_put(body, max_code_bytes=48 * MIB, max_parameters_bytes=MIB)
+            decode_put(body, max_code_bytes=48 * MIB)
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -380,7 +380,8 @@ def test_a_result_above_the_limit_is_a_developer_error(tmp_path: Path) -> None:
         async with standing(tmp_path, server={"max_result_bytes": 10}) as stand:
             await stand.put("f")
             response = await stand.invoke("f")
-            text = "The action produced a response that exceeded the allowed length: 11 > 10 bytes."
+            text = "The action produced a response that exceeded the allowed length: 11 > 10 bytes. "
+            text += "server.max_result_bytes is the bound."
             assert response.status_code == 502
             assert response.json()["response"]["result"] == {"error": text}
 
@@ -469,7 +470,9 @@ def test_a_request_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
             await stand.put("f", "#")
             response = await stand.invoke("f", {"a": "x" * 100})
             assert response.status_code == 413
-            assert response.json()["error"] == "Request larger than allowed: 108 > 20 bytes."
+            assert response.json()["error"] == (
+                "Request larger than allowed: 108 > 20 bytes. server.max_body_bytes is the bound."
+            )
             assert stand.link.calls == []
 
     asyncio.run(run())

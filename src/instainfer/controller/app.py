@@ -102,7 +102,6 @@ class Controller:
             self._driver,
             self._budget,
             max_code_bytes=config.server.max_code_bytes,
-            max_parameters_bytes=config.server.max_body_bytes,
             host=this_host(),
         )
         self._invocations = Invocations(
@@ -111,6 +110,7 @@ class Controller:
             self._budget,
             self.now,
             max_result_bytes=config.server.max_result_bytes,
+            max_recorded_bytes=config.retention.records_max_result_bytes,
             api_host=api_host(config.server.host, config.server.port),
         )
 

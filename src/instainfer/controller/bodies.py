@@ -54,7 +54,7 @@ class Budget:
         """
         if self.taken_bytes + count > self._most_bytes:
             if count > self._most_bytes:
-                raise HTTPException(413, f"Request larger than allowed: {count} > {self._most_bytes} bytes.")
+                raise too_large(count, self._most_bytes, "server.max_pending_bytes")
             raise HTTPException(
                 503,
                 "Too much data of other requests is waiting here to take this one. Try again in a moment; "
@@ -93,41 +93,51 @@ class Lease:
         self._budget.take(count)
         self._bytes += count
 
+    def hold(self, count: int) -> None:
+        """Count bytes that are in memory already, even where they exceed the budget: new requests have to wait."""
+        self._budget.taken_bytes += count
+        self._bytes += count
 
-async def read_body(receive: Receive, length: bytes | None, max_bytes: int, lease: Lease) -> bytes | bytearray:
+
+async def read_body(
+    receive: Receive, length: bytes | None, max_bytes: int, lease: Lease, setting: str = ""
+) -> bytes | bytearray:
     """Read the whole body. `length` is the value of the header ``Content-Length``, if there is one.
 
-    Raises `HTTPException` 413 when the body is longer than `max_bytes`, at once if `length` already says so. A body
-    that comes in one piece is not charged to `lease`, because the connection holds that piece in any case.
+    Raises `HTTPException` 413 when the body is longer than `max_bytes`, at once if `length` already says so. The error
+    names `setting`, the key of the configuration that is the bound, if there is one. A body that comes in one piece is
+    not charged to `lease`, because the connection holds that piece in any case.
     """
     if length is not None and int(length) > max_bytes:
-        raise _too_large(int(length), max_bytes)
+        raise too_large(int(length), max_bytes, setting)
     message = await receive()
-    first = _piece(message, 0, max_bytes)
+    first = _piece(message, 0, max_bytes, setting)
     if not message.get("more_body"):
         return first
     lease.grow(len(first))
     body = bytearray(first)
     while message.get("more_body"):
         message = await receive()
-        piece = _piece(message, len(body), max_bytes)
+        piece = _piece(message, len(body), max_bytes, setting)
         lease.grow(len(piece))
         body += piece
     return body
 
 
-def _piece(message: Message, before: int, max_bytes: int) -> bytes:
+def _piece(message: Message, before: int, max_bytes: int, setting: str) -> bytes:
     if message["type"] == "http.disconnect":
         raise BadInput("The connection was closed before the request was complete.")
     piece: bytes = message.get("body", b"")
     if before + len(piece) > max_bytes:
-        raise _too_large(before + len(piece), max_bytes)
+        raise too_large(before + len(piece), max_bytes, setting)
     return piece
 
 
-def _too_large(size: int, allowed: int) -> HTTPException:
+def too_large(size: int, allowed: int, setting: str = "") -> HTTPException:
+    """The error for a request, or a part of one, of `size` bytes; `setting` is the configuration's key, if any."""
     headers = {"Connection": "close"} if size > _DISCARDABLE_BYTES else None
-    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.", headers)
+    bound = f" {setting} is the bound." if setting else ""
+    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.{bound}", headers)
 
 
 def check_content_type(content_type: bytes | None) -> None:
