@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from ..errors import BadInput
+from .malformed import MAX_DIGITS, explained
 
 MALFORMED = "The request content was malformed:\n"
 MAX_DEPTH = 500
@@ -28,8 +29,6 @@ LARGE_BYTES = 128 * 1024
 """Bodies of at least this size are checked in a thread. For smaller ones the switch of threads would take longer."""
 _DISCARDABLE_BYTES = 64 * 1024 * 1024
 """A refused body of up to this size is read and thrown away. For a larger one the connection is closed."""
-_MAX_DIGITS = 4300
-"""Python refuses to convert longer decimal numbers from text (see `sys.set_int_max_str_digits`)."""
 _DIGITS = b"0123456789"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
@@ -181,7 +180,7 @@ def decoded(decode: Callable[[bytes | bytearray], T], body: bytes | bytearray) -
     except RecursionError as error:
         raise BadInput(_too_deep()) from error
     except (msgspec.DecodeError, ValueError) as error:  # not UTF-8, or a number that Python does not convert
-        raise BadInput(f"{MALFORMED}{error}") from error
+        raise BadInput(f"{MALFORMED}{explained(body, error)}") from error
 
 
 def check_depth(text: bytes | bytearray | memoryview) -> None:
@@ -203,13 +202,13 @@ def check_depth(text: bytes | bytearray | memoryview) -> None:
 def check_digits(body: bytes | bytearray) -> None:
     """Raise `BadInput` when valid JSON contains a number that is too long for Python.
 
-    Only every (`_MAX_DIGITS` + 1)-th byte is looked at, because each longer run of digits covers one of those bytes.
+    Only every (`MAX_DIGITS` + 1)-th byte is looked at, because each longer run of digits covers one of those bytes.
     """
-    for place in range(_MAX_DIGITS, len(body), _MAX_DIGITS + 1):
+    for place in range(MAX_DIGITS, len(body), MAX_DIGITS + 1):
         if 48 <= body[place] <= 57:
-            before, behind = body[place - _MAX_DIGITS : place], body[place : place + _MAX_DIGITS + 1]
+            before, behind = body[place - MAX_DIGITS : place], body[place : place + MAX_DIGITS + 1]
             run = len(before) - len(before.rstrip(_DIGITS)) + len(behind) - len(behind.lstrip(_DIGITS))
-            if run > _MAX_DIGITS:
+            if run > MAX_DIGITS:
                 # The digits may be part of a string, which is allowed. msgspec refuses only such numbers.
                 decoded(msgspec.json.decode, body)
                 return
