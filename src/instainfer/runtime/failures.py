@@ -6,6 +6,7 @@ import os
 from types import TracebackType
 
 from ..wire.messages import Failure
+from .distributions import remedy
 
 _MOST_TEXT = 4000
 _LAST_LINES = 12
@@ -17,6 +18,7 @@ def failure_of(error: BaseException, kind: str, doing: str, hint: str = "") -> F
     if isinstance(error, MemoryError):
         kind = "out_of_memory"
         hint = hint or "the function's memory limit may be too low"
+    hint = hint or remedy(error)
     summary = "{} raised {}".format(doing, _named(error))
     if hint:
         summary += " ({})".format(hint)
