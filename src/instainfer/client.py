@@ -77,7 +77,9 @@ def credentials(home: Path) -> tuple[str, str]:
         if "APIHOST" in properties and "AUTH" in properties:
             return properties["APIHOST"], properties["AUTH"]
     looked = " and ".join(map(str, places))
-    raise Unreachable(f"no address and key of an InstaInfer in {looked}; start it with `instainfer up`")
+    raise Unreachable(
+        f"no address and key of an InstaInfer in {looked}; start it with `instainfer up`, or name its home with --home"
+    )
 
 
 def _properties(path: Path) -> dict[str, str]:

@@ -84,7 +84,9 @@ class LimitsConfig(_Part):
     """What a function may ask for."""
 
     min_memory_mb: int = Field(64, description="smallest memory limit of a function, in MB")
-    max_memory_mb: int = Field(16384, description="largest memory limit of a function, in MB")
+    max_memory_mb: int = Field(
+        16384, description="largest memory limit of a function, in MB; never above node.memory_mb"
+    )
     default_memory_mb: int = Field(256, description="memory limit of a function that names none, in MB")
     min_timeout_ms: int = Field(100, description="shortest time limit of a function, in ms")
     max_timeout_ms: int = Field(300_000, description="longest time limit of a function, in ms")
@@ -329,6 +331,12 @@ class Config(BaseSettings):
     def _absolute(cls, folder: Path | None) -> Path | None:
         """Make a path absolute, because a container works in its own folder, where a relative path would differ."""
         return None if folder is None else folder.absolute()
+
+    @property
+    def limits_in_force(self) -> LimitsConfig:
+        """`limits`, but at most the node's memory: a function that asks for more could never run."""
+        most_mb = min(self.limits.max_memory_mb, self.node.memory_mb)
+        return self.limits.model_copy(update={"max_memory_mb": most_mb})
 
     @property
     def cache_dir(self) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
-from live import Platform, running, write
+from live import HELLO, Platform, running, write
 
 pytestmark = pytest.mark.acceptance
 
@@ -52,3 +54,13 @@ def test_an_image_of_several_mb_goes_in_and_out(platform: Platform, size: int) -
     too_large = platform.call("image", {"image": "x" * 33 * MIB})
     assert too_large.status_code == 413
     assert "server.max_body_bytes" in too_large.json()["error"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_curl_as_the_reference_has_it(platform: Platform) -> None:
+    platform.put("hello", HELLO)
+    url = "$APIHOST/api/v1/namespaces/_/actions/hello?blocking=true&result=true"
+    command = f""". home/credentials; curl -s -u "$AUTH" "{url}" -d '{{"name": "Ada"}}'"""
+    ran = subprocess.run(["sh", "-c", command], cwd=platform.folder, capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout) == {"hello": "Ada"}
+    assert json.loads(platform.cli("activations", "--last", "--name", "hello", "--json").out)["name"] == "hello"

@@ -167,7 +167,7 @@ def test_no_platform_is_exit_code_5(run: Run, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (5, "")
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("instainfer: ")
-    assert result.stderr.endswith("`instainfer up`\n")
+    assert result.stderr.endswith("start it with `instainfer up`, or name its home with --home\n")
 
 
 def test_a_refused_connection_is_exit_code_5(run: Run) -> None:

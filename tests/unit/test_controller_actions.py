@@ -267,7 +267,8 @@ def test_delete_action(tmp_path: Path) -> None:
             assert stand.link.history == ["+guest/f@0.0.1", "-guest/f@0.0.1"]
             for gone in (await stand.http.get(f"{ACTIONS}/f"), await stand.invoke("f")):
                 assert gone.status_code == 404
-                assert gone.json()["error"] == "The requested resource does not exist."
+                text = "The requested resource does not exist. There is no action f in the namespace guest."
+                assert gone.json()["error"] == text
 
     asyncio.run(run())
 

@@ -209,10 +209,22 @@ def test_reject_arguments_that_are_not_json(tmp_path: Path) -> None:
     async def run() -> None:
         async with standing(tmp_path) as stand:
             await stand.put("f")
-            headers = {"content-type": "application/x-www-form-urlencoded"}
-            response = await stand.http.post(f"{ACTIONS}/f", content=b"a=1", headers=headers)
+            response = await stand.http.post(f"{ACTIONS}/f", content=b"a=1", headers={"content-type": "text/plain"})
             assert response.status_code == 415
             assert "Expected:\napplication/json" in response.json()["error"]
+
+    asyncio.run(run())
+
+
+def test_what_curl_sends_without_being_told_a_type_is_taken_for_json(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+            headers = {"content-type": "application/x-www-form-urlencoded"}
+            url = f"{ACTIONS}/f?blocking=true"
+            assert (await stand.http.post(url, content=b'{"a":1}', headers=headers)).status_code == 200
+            assert json.loads(stand.link.calls[0].args) == {"a": 1}
+            assert (await stand.http.post(url, content=b"a=1", headers=headers)).status_code == 400
 
     asyncio.run(run())
 

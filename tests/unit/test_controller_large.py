@@ -128,6 +128,19 @@ def test_answers_that_are_being_sent_count_as_data_in_memory(tmp_path: Path) -> 
     asyncio.run(run())
 
 
+def test_more_memory_than_the_node_has_is_refused_when_it_is_deployed(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path, node={"memory_mb": 300}) as stand:
+            refused = await stand.put("f", limits={"memory": 301})
+            assert refused.status_code == 400
+            assert "memory 301 MB exceeds allowed threshold of 300 MB" in refused.json()["error"]
+            assert (await stand.put("f", limits={"memory": 300})).status_code == 200
+            assert (await stand.http.get("/")).json()["limits"]["max_action_memory"] == 300 * MIB
+            assert (await stand.http.get("/api/v1/namespaces/_/limits")).json()["maxActionMemory"] == 300
+
+    asyncio.run(run())
+
+
 def test_the_limits_in_force_are_told_and_named_where_they_are_exceeded(tmp_path: Path) -> None:
     async def run() -> None:
         server = {"max_body_bytes": 2 * MIB, "max_result_bytes": 1000, "max_code_bytes": 5000}

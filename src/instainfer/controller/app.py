@@ -98,7 +98,7 @@ class Controller:
         self._actions = Actions(
             self._catalog,
             store,
-            Deployer(rooms.folders, environments, config.limits),
+            Deployer(rooms.folders, environments, config.limits_in_force),
             self._driver,
             self._budget,
             max_code_bytes=config.server.max_code_bytes,

@@ -102,7 +102,7 @@ class Collections:
         return one_route_per_path(entries)
 
     async def describe_host(self, request: Request) -> Response:
-        limits = self._config.limits
+        limits = self._config.limits_in_force
         return json_response(
             {
                 "description": _DESCRIPTION,
@@ -158,7 +158,7 @@ class Collections:
         return json_response([caller.namespace])
 
     async def limits(self, request: Request, caller: Identity) -> Response:
-        limits = self._config.limits
+        limits = self._config.limits_in_force
         return json_response(
             {
                 "invocationsPerMinute": limits.invocations_per_minute,
