@@ -27,6 +27,7 @@ from .errors import (
     UserError,
     shown,
 )
+from .texts import read_text
 
 Json: TypeAlias = dict[str, Any]
 
@@ -76,15 +77,17 @@ def credentials(home: Path) -> tuple[str, str]:
         if "APIHOST" in properties and "AUTH" in properties:
             return properties["APIHOST"], properties["AUTH"]
     looked = " and ".join(map(str, places))
-    raise Unreachable(f"no address and key of an InstaInfer in {looked}; start it with `instainfer up`")
+    raise Unreachable(
+        f"no address and key of an InstaInfer in {looked}; start it with `instainfer up`, or name its home with --home"
+    )
 
 
 def _properties(path: Path) -> dict[str, str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {error}; correct or remove it") from None
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return {key.strip(): value.strip() for key, _, value in pairs}
@@ -141,15 +144,15 @@ class Client:
         return self._pages(f"{_OPENWHISK}/actions")
 
     def action(self, name: str, *, code: bool = False) -> Json:
-        return self._object("GET", f"{_OPENWHISK}/actions/{quote(name)}", params={"code": _flag(code)})
+        return self._object("GET", f"{_OPENWHISK}/actions/{_quoted(name)}", params={"code": _flag(code)})
 
     def put_action(self, name: str, action: Mapping[str, Any], *, overwrite: bool = True) -> Json:
         """Create a function, or replace it if it exists and `overwrite` is set."""
-        url = f"{_OPENWHISK}/actions/{quote(name)}"
+        url = f"{_OPENWHISK}/actions/{_quoted(name)}"
         return self._object("PUT", url, params={"overwrite": _flag(overwrite)}, json=dict(action))
 
     def delete_action(self, name: str) -> Json:
-        return self._object("DELETE", f"{_OPENWHISK}/actions/{quote(name)}")
+        return self._object("DELETE", f"{_OPENWHISK}/actions/{_quoted(name)}")
 
     def invoke(self, name: str, params: Mapping[str, Any] | None = None, *, blocking: bool = True) -> Json:
         """Call a function and return the activation's record, even when the function failed.
@@ -159,11 +162,17 @@ class Client:
         """
         response, content = self._send(
             "POST",
-            f"{_OPENWHISK}/actions/{quote(name)}",
+            f"{_OPENWHISK}/actions/{_quoted(name)}",
             params={"blocking": _flag(blocking)},
-            json=dict(params or {}),
+            # What is no JSON, such as a half of a character, is the platform's to refuse: it says what and where.
+            content=json.dumps(dict(params or {}), separators=(",", ":")).encode(),
+            headers={"Content-Type": "application/json"},
         )
         body = _json(content)
+        if response.is_success and isinstance(body, list):  # OpenWhisk answers a list without its record
+            record = self.activation(response.headers.get("x-openwhisk-activation-id", ""))
+            record["response"]["result"] = body
+            return record
         # The answer for a failed function is 502 (or 500 for a failure of the platform) with the record: no error here.
         if isinstance(body, dict) and "activationId" in body:
             return body
@@ -183,7 +192,7 @@ class Client:
         return self._array("GET", f"{_OPENWHISK}/activations", params=params)
 
     def activation(self, activation_id: str) -> Json:
-        return self._object("GET", f"{_OPENWHISK}/activations/{quote(activation_id)}", needs="activationId")
+        return self._object("GET", f"{_OPENWHISK}/activations/{_quoted(activation_id)}", needs="activationId")
 
     # InstaInfer's own
 
@@ -209,7 +218,7 @@ class Client:
         return self._object("POST", f"{_NATIVE}/functions/{quote(name)}/offload", needs="wanted")
 
     def has_blob(self, digest: str) -> bool:
-        response, body = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
+        response, body = self._send("HEAD", f"{_NATIVE}/blobs/{_quoted(digest)}")
         if response.status_code == httpx2.codes.NOT_FOUND:
             return False
         _check(response, body)
@@ -220,7 +229,7 @@ class Client:
         size_bytes = path.stat().st_size
         response, body = self._send(
             "PUT",
-            f"{_NATIVE}/blobs/{quote(digest)}",
+            f"{_NATIVE}/blobs/{_quoted(digest)}",
             content=_pieces(path, sent),
             headers={"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"},
         )
@@ -321,6 +330,14 @@ class _Reaching:
             raise Unreachable(
                 f"the connection to {self._api_host} broke ({error}); see whether `instainfer up` still runs"
             ) from error
+
+
+def _quoted(name: str) -> str:
+    """A name as a part of a path."""
+    try:
+        return quote(name)
+    except UnicodeEncodeError:
+        raise BadInput(f"{shown(name)} is not the name of anything: it is not UTF-8; correct it") from None
 
 
 def _flag(value: bool) -> str:

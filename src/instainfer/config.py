@@ -6,6 +6,7 @@ Its sources are, strongest first: command line, environment (``INSTAINFER_NODE__
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .errors import BadInput
+from .texts import read_text
 from .wire.bounds import MAX_ANSWER_BYTES, MAX_ARGS_BYTES
 
 APP = "instainfer"
@@ -39,20 +42,20 @@ class ServerConfig(_Part):
     host: str = Field("127.0.0.1", description="address to listen on; anything but loopback exposes the API")
     port: int = Field(3233, ge=0, le=65535, description="TCP port; 0 takes a free one")
     max_body_bytes: int = Field(
-        1024 * 1024,
+        32 * 1024 * 1024,
         gt=0,
         le=MAX_ARGS_BYTES // 2,  # the parameters of the function are added to it
         description="largest request of an activation, in bytes; larger ones get 413",
     )
     max_result_bytes: int = Field(
-        1024 * 1024, gt=0, le=MAX_ANSWER_BYTES, description="largest answer of a function, in bytes"
+        32 * 1024 * 1024, gt=0, le=MAX_ANSWER_BYTES, description="largest answer of a function, in bytes"
     )
     max_code_bytes: int = Field(48 * 1024 * 1024, gt=0, description="largest code of a function, in bytes")
     max_pending_bytes: int = Field(
         512 * 1024 * 1024,
         gt=0,
-        description="bodies, arguments and code of all requests together that may be in memory, in bytes; what comes "
-        "above gets 503",
+        description="bodies, arguments, code and answers of all requests together that may be in memory, in bytes; "
+        "requests that come above get 503",
     )
     max_header_bytes: int = Field(
         16 * 1024, gt=0, description="largest head of a request, path and headers, in bytes; larger ones get 431"
@@ -81,7 +84,9 @@ class LimitsConfig(_Part):
     """What a function may ask for."""
 
     min_memory_mb: int = Field(64, description="smallest memory limit of a function, in MB")
-    max_memory_mb: int = Field(16384, description="largest memory limit of a function, in MB")
+    max_memory_mb: int = Field(
+        16384, description="largest memory limit of a function, in MB; never above node.memory_mb"
+    )
     default_memory_mb: int = Field(256, description="memory limit of a function that names none, in MB")
     min_timeout_ms: int = Field(100, description="shortest time limit of a function, in ms")
     max_timeout_ms: int = Field(300_000, description="longest time limit of a function, in ms")
@@ -275,12 +280,30 @@ class RetentionConfig(_Part):
         ge=0,
         description="size of the newest records, logs included, that are kept of each namespace; 0: any size",
     )
+    records_max_result_bytes: int = Field(
+        1024 * 1024,
+        ge=0,
+        description="largest answer of a blocking call that its record keeps, in bytes; a larger one goes to its "
+        "caller only, and the record says so",
+    )
     unused_max_age_s: float = Field(
         7 * 86_400.0,
         ge=0,
         description="environments and weights that no function of any home refers to are removed when nobody has used "
         "them for so many seconds; 0: never, but for `instainfer clean`",
     )
+
+
+class _TomlFile(TomlConfigSettingsSource):
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        try:
+            return tomllib.loads(read_text(file_path))
+        except tomllib.TOMLDecodeError as error:
+            raise BadInput(f"{file_path} is not valid TOML ({error}); correct it") from None
+        except OSError as error:
+            raise BadInput(f"cannot read {file_path}: {error.strerror}; correct it") from None
+        except ValueError as error:
+            raise BadInput(f"{file_path}: {error}") from None
 
 
 class Config(BaseSettings):
@@ -310,6 +333,12 @@ class Config(BaseSettings):
         return None if folder is None else folder.absolute()
 
     @property
+    def limits_in_force(self) -> LimitsConfig:
+        """`limits`, but at most the node's memory: a function that asks for more could never run."""
+        most_mb = min(self.limits.max_memory_mb, self.node.memory_mb)
+        return self.limits.model_copy(update={"max_memory_mb": most_mb})
+
+    @property
     def cache_dir(self) -> Path:
         return self.cache if self.cache is not None else self.home / "cache"
 
@@ -326,8 +355,8 @@ class Config(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, Path("instainfer.toml")),
-            TomlConfigSettingsSource(settings_cls, user_file),
+            _TomlFile(settings_cls, Path("instainfer.toml")),
+            _TomlFile(settings_cls, user_file),
         )
 
 

@@ -55,7 +55,7 @@ SAID = {
     ),
     "depth": ("struct.pack('!II', 200_004, 200_000) + b'[' * 200_000", "a frame's header is not JSON"),
     "nothing": ("b'\\0' * 8", "does not fit"),
-    "a claim of 128 MiB": ("struct.pack('!II', 128 << 20, 2)", "is above the limit of 33554432 bytes"),
+    "a claim of 128 MiB": ("struct.pack('!II', 128 << 20, 2)", "is above the limit of 67108864 bytes"),
     "a header of 100 MiB": ("struct.pack('!II', 128 << 20, 100 << 20)", "above the limit of 2097152 bytes"),
     "a message of another time": ("FROM_PROCESS.encode(Prepared())", "Prepared while running"),
     "a message of another side": ("encode({'type': 'ran'})", "unknown message 'ran'"),

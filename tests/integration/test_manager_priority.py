@@ -12,6 +12,7 @@ from support.process_world import Gate, world
 from instainfer.core.events import LoadFinished, ResidentGone
 from instainfer.runtime.linux import CAP_SYS_NICE, has_capability
 from instainfer.runtime.memory import children
+from instainfer.wire.messages import COMMANDS, Run
 
 LOW, NORMAL = 19, 0
 
@@ -89,6 +90,26 @@ def test_a_container_that_only_loads_in_the_background_yields_as_a_whole(tmp_pat
             gate.open()
             await w.run(container, f)
             assert nice_of_session(manager) == NORMAL
+
+    asyncio.run(scenario())
+
+
+def test_a_container_does_not_yield_while_a_call_is_on_its_way_to_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            (manager,) = children(os.getpid())
+            f = w.function(CODE)
+            gate = Gate(f)
+            container.load(f)
+            await gate.reached()
+            assert nice_of_session(manager) == LOW
+            frame = COMMANDS.encode(Run(f.key, "a1", {}, b"{" + b" " * 200_000 + b"}"))
+            container._transport.write(frame[:100_000])  # type: ignore[attr-defined]
+            async with asyncio.timeout(30):
+                while nice_of_session(manager) != NORMAL:  # noqa: ASYNC110 - the manager tells nobody
+                    await asyncio.sleep(0)
+            gate.open()
 
     asyncio.run(scenario())
 

@@ -82,7 +82,7 @@ class Platform:
         self.asked.append((asked, dict(request.url.params), json.loads(request.content or b"null")))
         missing = (404, {"error": "The requested resource does not exist.", "code": "x"})
         status, body = self.answers.get(asked, missing)
-        return httpx2.Response(status, json=body)
+        return httpx2.Response(status, json=body, headers={"x-openwhisk-activation-id": ID})
 
 
 def runner(platform: Platform, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
@@ -96,7 +96,7 @@ def runner(platform: Platform, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     def connect(api_host: str, auth: str) -> Client:
         return Client(api_host, auth, transport=httpx2.MockTransport(platform))
 
-    def run(*args: str, stdin: str = "", **doors: Any) -> Result:
+    def run(*args: str, stdin: str | bytes = "", **doors: Any) -> Result:
         return CliRunner().invoke(app, args, input=stdin, obj=Doors(**{"connect": connect, **doors}))
 
     return run

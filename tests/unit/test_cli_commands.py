@@ -54,6 +54,45 @@ def test_invoke_with_json_says_nothing_else(run: Run, platform: Platform) -> Non
     assert (result.exit_code, result.stdout, result.stderr) == (0, "[1,2]\n", "")
 
 
+@pytest.mark.parametrize(("more", "printed"), [([], [1, 2]), (["--json"], [1, 2]), (["--full"], record([1, 2]))])
+def test_an_answer_that_is_a_list_comes_without_its_record_and_is_a_success(
+    run: Run, platform: Platform, more: list[str], printed: Any
+) -> None:
+    platform.answers["POST actions/resnet50"] = (200, [1, 2])
+    platform.answers[f"GET activations/{ID}"] = (200, record([]) if not more else record([1, 2]))
+    result = run("invoke", "resnet50", *more, *AT)
+    assert (result.exit_code, json.loads(result.stdout)) == (0, printed)
+    assert ("start-up" in result.stderr) == (more != ["--json"])
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "said"),
+    [
+        (["--data", "-"], b'{"t": "\xfc"}', r"standard input is not UTF-8 text (byte 7); save it as UTF-8"),
+        (["--data", '{"t": "\udcfc"}'], b"", r"the value of --data is not UTF-8 text (byte 7); save it as UTF-8"),
+        (["-p", "t", "\udcfc"], b"", "is not UTF-8 text"),
+        (["-p", "\udcfc", "1"], b"", "is not UTF-8 text"),
+    ],
+)
+def test_arguments_that_are_not_utf8_are_refused_with_their_place(
+    run: Run, platform: Platform, args: list[str], stdin: bytes, said: str
+) -> None:
+    result = run("invoke", "resnet50", *args, *AT, stdin=stdin)
+    assert (result.exit_code, platform.asked) == (2, [])
+    assert said in result.stderr
+
+
+def test_data_from_standard_input_may_begin_with_a_mark(run: Run, platform: Platform) -> None:
+    platform.answers["POST actions/resnet50"] = (200, record({}))
+    assert run("invoke", "resnet50", "--data", "-", *AT, stdin='{"t": "\u00fc"}'.encode("utf-16")).exit_code == 0
+    assert platform.asked[0][2] == {"t": "\u00fc"}
+
+
+@pytest.mark.parametrize("command", [["invoke"], ["function", "show"], ["function", "delete"], ["activations"]])
+def test_a_name_that_is_not_utf8_is_wrong_input(run: Run, command: list[str]) -> None:
+    assert run(*command, "caf\udce9", *AT).exit_code == 2
+
+
 def test_parameters_win_over_data_from_standard_input(run: Run, platform: Platform) -> None:
     platform.answers["POST actions/resnet50"] = (200, record({}))
     run("invoke", "resnet50", "--data", "-", "--param", "a", "2", *AT, stdin='{"a": 1, "b": {"c": null}}')
@@ -128,7 +167,7 @@ def test_no_platform_is_exit_code_5(run: Run, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (5, "")
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("instainfer: ")
-    assert result.stderr.endswith("`instainfer up`\n")
+    assert result.stderr.endswith("start it with `instainfer up`, or name its home with --home\n")
 
 
 def test_a_refused_connection_is_exit_code_5(run: Run) -> None:

@@ -189,6 +189,22 @@ def test_activations_at_120_columns_also_show_compute_and_status(
     assert row.rstrip().endswith("31 ms  action developer error")
 
 
+def test_the_last_activation_is_shown_in_full(run: Run, platform: Platform) -> None:
+    platform.answers["GET activations"] = (200, [SUMMARY])
+    platform.answers[f"GET activations/{SUMMARY['activationId']}"] = (200, record({"a": 1}))
+    assert json.loads(run("activations", "--last", "--json", *AT).stdout) == record({"a": 1})
+    assert run("activations", "--last", "--logs", "--name", "f", *AT).stdout == f"{record({})['logs'][0]}\n"
+    assert platform.asked[2][1] == {"limit": "1", "skip": "0", "name": "f"}
+
+
+def test_there_is_no_last_activation_yet(run: Run, platform: Platform) -> None:
+    platform.answers["GET activations"] = (200, [])
+    result = run("activations", "--last", "--name", "f", *AT)
+    assert (result.exit_code, result.stderr) == (3, "instainfer: there is no activation of f yet\n")
+    assert run("activations", "--last", ID, *AT).exit_code == 2
+    assert run("activations", "--logs", *AT).exit_code == 2
+
+
 def test_activations_pass_on_what_is_asked(run: Run, platform: Platform) -> None:
     platform.answers["GET activations"] = (200, [SUMMARY])
     args = ("--limit", "5", "--skip", "10", "--name", "resnet50", "--since", "10min", "--json")

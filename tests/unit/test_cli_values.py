@@ -110,7 +110,7 @@ def test_data_from_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> No
 def test_data_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "request.json"
     file.write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(BadInput, match="is not valid JSON"):
+    with pytest.raises(BadInput, match=r"is not UTF-8 text \(byte 7\); save it as UTF-8"):
         data(f"@{file}")
 
 

@@ -267,7 +267,8 @@ def test_delete_action(tmp_path: Path) -> None:
             assert stand.link.history == ["+guest/f@0.0.1", "-guest/f@0.0.1"]
             for gone in (await stand.http.get(f"{ACTIONS}/f"), await stand.invoke("f")):
                 assert gone.status_code == 404
-                assert gone.json()["error"] == "The requested resource does not exist."
+                text = "The requested resource does not exist. There is no action f in the namespace guest."
+                assert gone.json()["error"] == text
 
     asyncio.run(run())
 
@@ -540,14 +541,15 @@ def test_a_version_that_came_while_a_delete_read_the_old_one_is_not_deleted(tmp_
 
 def test_code_and_requests_that_are_too_large_are_refused(tmp_path: Path) -> None:
     async def run() -> None:
-        server = {"max_code_bytes": 1000, "max_body_bytes": 500}
-        async with standing(tmp_path, server=server) as stand:
+        async with standing(tmp_path, server={"max_code_bytes": 1000}) as stand:
             code = await stand.put("f", "#" * 1001)
             assert code.status_code == 413
-            assert code.json()["error"] == "Request larger than allowed: 1001 > 1000 bytes."
-            body = await stand.put("f", "#" * 5000)
+            assert code.json()["error"] == (
+                "Request larger than allowed: 1001 > 1000 bytes. server.max_code_bytes is the bound."
+            )
+            body = await stand.put("f", "#" * 5 * MIB)
             assert body.status_code == 413
-            parameters = await stand.put("f", "#", parameters=[{"key": "a", "value": "x" * 500}])
+            parameters = await stand.put("f", "#", parameters=[{"key": "a", "value": "x" * MIB}])
             assert parameters.status_code == 413
 
     asyncio.run(run())

@@ -20,6 +20,7 @@ from instainfer.controller.queries import Filter
 from instainfer.controller.records import SUCCESS, ActivationRecord
 
 ID = "0" * 32
+MISSING = f"The requested resource does not exist. There is no activation {ID} in the namespace guest."
 
 
 def record(number: int, name: str = "f", namespace: str = "guest") -> ActivationRecord:
@@ -237,7 +238,7 @@ def test_get_activation_result_and_logs(tmp_path: Path, flushed: bool) -> None:
             "The activation id is not valid.",
             id="reject get activation by id when id is not hexadecimal",
         ),
-        pytest.param(ID, 404, "The requested resource does not exist.", id="report activation record not found"),
+        pytest.param(ID, 404, MISSING, id="report activation record not found"),
     ],
 )
 def test_get_is_refused(tmp_path: Path, activation: str, status: int, text: str, part: str) -> None:

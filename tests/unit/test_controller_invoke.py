@@ -209,10 +209,22 @@ def test_reject_arguments_that_are_not_json(tmp_path: Path) -> None:
     async def run() -> None:
         async with standing(tmp_path) as stand:
             await stand.put("f")
-            headers = {"content-type": "application/x-www-form-urlencoded"}
-            response = await stand.http.post(f"{ACTIONS}/f", content=b"a=1", headers=headers)
+            response = await stand.http.post(f"{ACTIONS}/f", content=b"a=1", headers={"content-type": "text/plain"})
             assert response.status_code == 415
             assert "Expected:\napplication/json" in response.json()["error"]
+
+    asyncio.run(run())
+
+
+def test_what_curl_sends_without_being_told_a_type_is_taken_for_json(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f")
+            headers = {"content-type": "application/x-www-form-urlencoded"}
+            url = f"{ACTIONS}/f?blocking=true"
+            assert (await stand.http.post(url, content=b'{"a":1}', headers=headers)).status_code == 200
+            assert json.loads(stand.link.calls[0].args) == {"a": 1}
+            assert (await stand.http.post(url, content=b"a=1", headers=headers)).status_code == 400
 
     asyncio.run(run())
 
@@ -235,6 +247,20 @@ def test_not_invoke_an_action_when_final_parameters_are_redefined(tmp_path: Path
             text = "Request defines parameters that are not allowed (e.g., reserved properties)."
             assert (response.status_code, response.json()["error"]) == (400, text)
             assert (await stand.invoke("f", {"b": 2})).status_code == 200
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("value", [None, 0, False, ""])
+def test_a_final_parameter_that_is_null_has_no_value_yet(tmp_path: Path, value: Any) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            pairs = [{"key": "a", "value": value}, {"key": "b"}, {"key": "c", "value": 1}]
+            await stand.put("f", parameters=pairs, annotations=[{"key": "final", "value": True}])
+            assert (await stand.invoke("f", {"a": 2, "b": 3})).status_code == (200 if value is None else 400)
+            assert (await stand.invoke("f", {"b": 3, "c": 2})).status_code == 400
+            await stand.invoke("f", {"b": 3})
+            assert json.loads(stand.link.calls[-1].args) == {"a": value, "b": 3, "c": 1}
 
     asyncio.run(run())
 
@@ -366,7 +392,8 @@ def test_a_result_above_the_limit_is_a_developer_error(tmp_path: Path) -> None:
         async with standing(tmp_path, server={"max_result_bytes": 10}) as stand:
             await stand.put("f")
             response = await stand.invoke("f")
-            text = "The action produced a response that exceeded the allowed length: 11 > 10 bytes."
+            text = "The action produced a response that exceeded the allowed length: 11 > 10 bytes. "
+            text += "server.max_result_bytes is the bound."
             assert response.status_code == 502
             assert response.json()["response"]["result"] == {"error": text}
 
@@ -455,7 +482,9 @@ def test_a_request_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
             await stand.put("f", "#")
             response = await stand.invoke("f", {"a": "x" * 100})
             assert response.status_code == 413
-            assert response.json()["error"] == "Request larger than allowed: 108 > 20 bytes."
+            assert response.json()["error"] == (
+                "Request larger than allowed: 108 > 20 bytes. server.max_body_bytes is the bound."
+            )
             assert stand.link.calls == []
 
     asyncio.run(run())

@@ -77,6 +77,25 @@ def test_a_packed_function_comes_out_as_it_went_in(
     assert os.listdir(store.root) == [made.digest]
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_what_may_be_executed_stays_so_and_everybody_may_read(store: FunctionFolders, umask: int) -> None:
+    modes = {"mine": 0o100700, "group": 0o100650, "plain": 0o100600, "setuid": 0o104755, "dos": 0}
+    code = archive(("__main__.py", b""), *((special(f"bin/{name}", mode), b"") for name, mode in modes.items()))
+    before = os.umask(umask)
+    try:
+        folder = store.materialise(code, binary=True).folder
+    finally:
+        os.umask(before)
+    assert {path.name: mode(path) for path in (folder / "bin").iterdir()} == {
+        "mine": 0o555,
+        "group": 0o555,
+        "plain": 0o444,
+        "setuid": 0o555,
+        "dos": 0o444,
+    }
+    assert mode(folder) == mode(folder / "bin") == 0o555
+
+
 def test_one_source_text_is_a_plain_action(store: FunctionFolders) -> None:
     made = store.materialise(b"def main(args): return args\n", binary=False)
     assert made.manifest.handler == "__main__"

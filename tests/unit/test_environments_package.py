@@ -44,6 +44,20 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     assert pack(one).code == pack(other).code
 
 
+def test_of_a_mode_it_is_kept_whether_the_file_is_executable(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "f", **{"w/model.pt": b"", "bin/tool": b"#!/bin/sh\n", "data": b""})
+    (folder / "bin/tool").chmod(0o700)
+    (folder / "data").chmod(0o600)
+    (folder / "linked").symlink_to("bin/tool")
+    code = pack(folder).code
+    entries = zipfile.ZipFile(io.BytesIO(code)).infolist()
+    executable = {entry.filename for entry in entries if entry.external_attr >> 16 == 0o100755}
+    assert executable == {"bin/tool", "linked"}
+    (folder / "bin/tool").chmod(0o755)
+    (folder / "data").chmod(0o644)
+    assert pack(folder).code == code
+
+
 def test_changed_weights_are_seen(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, **{"w/model.pt": b"old"})
     before = pack(folder).digests

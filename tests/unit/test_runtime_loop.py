@@ -25,7 +25,11 @@ class Line:
         self.heard: list[Any] = []
         self.ends: list[ProtocolError | None] = []
         self.refuses: Any = None
-        self.channel = Channel(self.loop, ours, FROM_PROCESS, self._hear, self.ends.append)
+        self.moves: list[bool] = []
+        self.channel = Channel(self.loop, ours, FROM_PROCESS, self._hear, self.ends.append, on_moving=self._move)
+
+    def _move(self) -> None:
+        self.moves.append(self.channel.is_moving)
 
     def _hear(self, message: Any) -> None:
         self.heard.append(message)
@@ -59,6 +63,30 @@ def test_what_may_not_be_said_now_ends_it_once(line: Line) -> None:
     line.channel.read_rest()
     assert line.heard == GOOD[:2]
     assert [str(error) for error in line.ends] == ["not now"]
+
+
+def test_it_tells_when_a_message_is_on_its_way_and_how_long(line: Line) -> None:
+    line.theirs.sendall(RAW)
+    line.channel.read_rest()
+    assert not line.channel.is_moving
+    line.theirs.sendall(RAW[:10])
+    line.channel.read_rest()
+    assert line.channel.is_moving
+    line.theirs.sendall(RAW[10:])
+    line.channel.read_rest()
+    assert (line.channel.is_moving, line.heard, line.moves) == (False, GOOD + GOOD, [True])
+
+
+def test_it_tells_when_sending_is_put_off_and_when_all_is_sent(line: Line) -> None:
+    frame = b"x" * 5_000_000
+    line.channel.send(frame)
+    assert line.moves == [True]
+    line.theirs.settimeout(30)
+    got = 0
+    while got < len(frame):
+        got += len(line.theirs.recv(1_000_000))
+        line.channel._write()
+    assert line.moves == [True, False]
 
 
 def test_who_closes_it_is_not_told_that_it_is_closed(line: Line) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import NotFound
 from . import records
 from .doors import platform
 from .options import ApiHost, Auth, Home, Json
@@ -35,16 +36,24 @@ def activations(
         float | None,
         typer.Option(parser=duration_s, metavar="AGE", help="Only those begun within AGE: 90s, 10min, 2h."),
     ] = None,
-    logs: Annotated[bool, typer.Option("--logs", help="Only what the activation ID printed.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="The newest one in full, of one function with --name.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Only what the activation printed.")] = False,
     as_json: Json = False,
     api_host: ApiHost = "",
     auth: Auth = "",
     home: Home = None,
 ) -> None:
     """List activations, newest first, or show one."""
-    if logs and not activation:
-        raise typer.BadParameter("needs the ID of an activation", param_hint="--logs")
+    if logs and not (activation or last):
+        raise typer.BadParameter("needs the ID of an activation, or --last", param_hint="--logs")
+    if activation and last:
+        raise typer.BadParameter("takes no ID", param_hint="--last")
     with platform(ctx, api_host, auth, home) as client:
+        if last:
+            newest = client.activations(limit=1, name=name or None)
+            activation = newest[0]["activationId"] if newest else ""
+            if not activation:
+                raise NotFound(f"there is no activation{f' of {name}' if name else ''} yet")
         if activation:
             _show_one(client.activation(activation), logs, as_json)
             return

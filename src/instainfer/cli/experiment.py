@@ -66,11 +66,11 @@ def run(
     from ..experiments.campaign_view import CampaignView
     from ..experiments.reporting import check
     from ..experiments.runs import runs
-    from ..experiments.scenario import find, parse, read_text
+    from ..experiments.scenario import find, parse, text_of
     from ..sim.costs import load
 
     path = find(scenario)
-    text = read_text(path)
+    text = text_of(path)
     parsed = parse(text, str(path))
     planned = list(runs(parsed, path.parent, load(costs) if costs else None))
     check(parsed, planned)

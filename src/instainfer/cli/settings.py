@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,8 +38,6 @@ def configuration(**overrides: Any) -> Config:
         return load_config(**overrides)
     except ValidationError as error:
         raise BadInput(_explain(error)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"instainfer.toml is not valid TOML ({error}); correct it") from None
 
 
 def _explain(error: ValidationError) -> str:

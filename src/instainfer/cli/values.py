@@ -8,6 +8,7 @@ name.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ from typing import Any
 import typer
 
 from ..core.model import MIB
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, NotFound, shown
+from ..texts import decoded
 
 PAIR = "\0"
 """Separates key and value of a ``-p KEY VALUE``. Arguments of a process cannot contain this character."""
@@ -50,8 +52,22 @@ def _quantity(text: str, units: Mapping[str, float], wanted: str) -> float:
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read the pairs of ``-p KEY VALUE``. A value is parsed as JSON if it is valid JSON, otherwise it is a string."""
+    """Read the pairs of ``-p KEY VALUE``. A value is parsed as JSON if it is valid JSON, otherwise it is a string.
+
+    Raises `BadInput` for a pair that is not UTF-8.
+    """
+    for pair in pairs:
+        if not _is_utf8(pair):
+            raise BadInput(f"-p {shown(pair.replace(PAIR, ' '))} is not UTF-8 text; write it as UTF-8")
     return {key: _json_or_text(value) for key, _, value in (pair.partition(PAIR) for pair in pairs)}
+
+
+def _is_utf8(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:  # Python keeps the bytes of an argument that is not UTF-8 as half characters
+        return False
+    return True
 
 
 def _json_or_text(text: str) -> Any:
@@ -71,21 +87,25 @@ def data(source: str) -> dict[str, Any]:
 
     Raises `BadInput` if the text is not a JSON object, and `NotFound` if there is no such file.
     """
-    text, where = _read(source)
+    content, where = _read(source)
+    try:
+        text = decoded(content)
+    except ValueError as error:
+        raise BadInput(f"{where} is {error}") from None
     try:
         value = json.loads(text, parse_constant=_no_constant)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{where} is not valid JSON ({error}); give a JSON object, @FILE, or - for stdin") from None
     if not isinstance(value, dict):
         raise BadInput(f"{where} is a JSON {_json_type(value)}; a function takes a JSON object")
     return value
 
 
-def _read(source: str) -> tuple[str | bytes, str]:
+def _read(source: str) -> tuple[bytes, str]:
     if source == "-":
-        return sys.stdin.read(), "standard input"
+        return sys.stdin.buffer.read(), "standard input"
     if not source.startswith("@"):
-        return source, "the value of --data"
+        return os.fsencode(source), "the value of --data"
     path = Path(source[1:])
     try:
         return path.read_bytes(), str(path)

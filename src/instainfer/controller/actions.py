@@ -46,7 +46,6 @@ class Actions:
         *,
         wishes: Wishes,
         max_code_bytes: int,
-        max_parameters_bytes: int,
         host: str,
     ) -> None:
         self._catalog = catalog
@@ -56,7 +55,6 @@ class Actions:
         self._wishes = wishes
         self._budget = budget
         self._max_code_bytes = max_code_bytes
-        self._max_parameters_bytes = max_parameters_bytes
         self._host = host
         self._profiles: dict[FunctionKey, Profile] = {}
         self._verdicts: dict[FunctionKey, KnownVerdict] = {}
@@ -85,9 +83,7 @@ class Actions:
 
         Raises `BadInput` for a malformed body, and `HTTPException` 413 when a part of the body is too large.
         """
-        decode = partial(
-            decode_put, max_code_bytes=self._max_code_bytes, max_parameters_bytes=self._max_parameters_bytes
-        )
+        decode = partial(decode_put, max_code_bytes=self._max_code_bytes)
         if len(body) < LARGE_BYTES:
             return decode(body)
         return await self._deployer.in_thread(decode, body)

@@ -28,14 +28,14 @@ class Activations:
         if record is None:
             record = await self._store.read(lambda connection: queries.find_activation(connection, activation))
         if record is None or record.namespace != namespace:
-            raise NotFound(UNKNOWN)
+            raise NotFound(f"{UNKNOWN} There is no activation {activation} in the namespace {namespace}.")
         return record
 
     async def get_ended(self, namespace: str, activation: str) -> ActivationRecord:
         """The record of an activation that has ended. While the activation runs, this raises `NotFound`."""
         record = await self.get(namespace, activation)
         if record.status_code is None:
-            raise NotFound(UNKNOWN)
+            raise NotFound(f"{UNKNOWN} The activation {activation} has not ended yet.")
         return record
 
     async def list(self, wanted: Filter, page: Page) -> list[ActivationSummary]:

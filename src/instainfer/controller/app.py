@@ -98,7 +98,7 @@ class Controller:
             note=note,
         )
         host = api_host(config.server.host, config.server.port)
-        self._deployer = Deployer(rooms.folders, environments, config.limits, host)
+        self._deployer = Deployer(rooms.folders, environments, config.limits_in_force, host)
         self._actions = Actions(
             self._catalog,
             store,
@@ -107,7 +107,6 @@ class Controller:
             self._budget,
             wishes=self._wishes,
             max_code_bytes=config.server.max_code_bytes,
-            max_parameters_bytes=config.server.max_body_bytes,
             host=this_host(),
         )
         self._invocations = Invocations(
@@ -116,6 +115,7 @@ class Controller:
             self._budget,
             self.now,
             max_result_bytes=config.server.max_result_bytes,
+            max_recorded_bytes=config.retention.records_max_result_bytes,
             api_host=host,
         )
 

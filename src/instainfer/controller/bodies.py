@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from ..errors import BadInput
+from .malformed import MAX_DIGITS, explained
 
 MALFORMED = "The request content was malformed:\n"
 MAX_DEPTH = 500
@@ -28,8 +29,6 @@ LARGE_BYTES = 128 * 1024
 """Bodies of at least this size are checked in a thread. For smaller ones the switch of threads would take longer."""
 _DISCARDABLE_BYTES = 64 * 1024 * 1024
 """A refused body of up to this size is read and thrown away. For a larger one the connection is closed."""
-_MAX_DIGITS = 4300
-"""Python refuses to convert longer decimal numbers from text (see `sys.set_int_max_str_digits`)."""
 _DIGITS = b"0123456789"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'[]{}"'))
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
@@ -54,7 +53,7 @@ class Budget:
         """
         if self.taken_bytes + count > self._most_bytes:
             if count > self._most_bytes:
-                raise HTTPException(413, f"Request larger than allowed: {count} > {self._most_bytes} bytes.")
+                raise too_large(count, self._most_bytes, "server.max_pending_bytes")
             raise HTTPException(
                 503,
                 "Too much data of other requests is waiting here to take this one. Try again in a moment; "
@@ -93,41 +92,51 @@ class Lease:
         self._budget.take(count)
         self._bytes += count
 
+    def hold(self, count: int) -> None:
+        """Count bytes that are in memory already, even where they exceed the budget: new requests have to wait."""
+        self._budget.taken_bytes += count
+        self._bytes += count
 
-async def read_body(receive: Receive, length: bytes | None, max_bytes: int, lease: Lease) -> bytes | bytearray:
+
+async def read_body(
+    receive: Receive, length: bytes | None, max_bytes: int, lease: Lease, setting: str = ""
+) -> bytes | bytearray:
     """Read the whole body. `length` is the value of the header ``Content-Length``, if there is one.
 
-    Raises `HTTPException` 413 when the body is longer than `max_bytes`, at once if `length` already says so. A body
-    that comes in one piece is not charged to `lease`, because the connection holds that piece in any case.
+    Raises `HTTPException` 413 when the body is longer than `max_bytes`, at once if `length` already says so. The error
+    names `setting`, the key of the configuration that is the bound, if there is one. A body that comes in one piece is
+    not charged to `lease`, because the connection holds that piece in any case.
     """
     if length is not None and int(length) > max_bytes:
-        raise _too_large(int(length), max_bytes)
+        raise too_large(int(length), max_bytes, setting)
     message = await receive()
-    first = _piece(message, 0, max_bytes)
+    first = _piece(message, 0, max_bytes, setting)
     if not message.get("more_body"):
         return first
     lease.grow(len(first))
     body = bytearray(first)
     while message.get("more_body"):
         message = await receive()
-        piece = _piece(message, len(body), max_bytes)
+        piece = _piece(message, len(body), max_bytes, setting)
         lease.grow(len(piece))
         body += piece
     return body
 
 
-def _piece(message: Message, before: int, max_bytes: int) -> bytes:
+def _piece(message: Message, before: int, max_bytes: int, setting: str) -> bytes:
     if message["type"] == "http.disconnect":
         raise BadInput("The connection was closed before the request was complete.")
     piece: bytes = message.get("body", b"")
     if before + len(piece) > max_bytes:
-        raise _too_large(before + len(piece), max_bytes)
+        raise too_large(before + len(piece), max_bytes, setting)
     return piece
 
 
-def _too_large(size: int, allowed: int) -> HTTPException:
+def too_large(size: int, allowed: int, setting: str = "") -> HTTPException:
+    """The error for a request, or a part of one, of `size` bytes; `setting` is the configuration's key, if any."""
     headers = {"Connection": "close"} if size > _DISCARDABLE_BYTES else None
-    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.", headers)
+    bound = f" {setting} is the bound." if setting else ""
+    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.{bound}", headers)
 
 
 def check_content_type(content_type: bytes | None) -> None:
@@ -139,11 +148,13 @@ def check_content_type(content_type: bytes | None) -> None:
 async def arguments(body: bytes | bytearray, content_type: bytes | None) -> bytes:
     """The arguments in the body of a call, checked to be a JSON object that every function can decode.
 
-    An empty body means no arguments. Raises `BadInput`, and `HTTPException` 415 for another content type than JSON.
+    An empty body means no arguments. The content type that ``curl -d`` sends unless it is told another is taken for
+    JSON. Raises `BadInput`, and `HTTPException` 415 for other content types.
     """
     if not body:
         return b"{}"
-    check_content_type(content_type)
+    if content_type != b"application/x-www-form-urlencoded":
+        check_content_type(content_type)
     if len(body) < LARGE_BYTES:
         return checked_object(body)
     return await asyncio.to_thread(checked_object, body)
@@ -171,7 +182,7 @@ def decoded(decode: Callable[[bytes | bytearray], T], body: bytes | bytearray) -
     except RecursionError as error:
         raise BadInput(_too_deep()) from error
     except (msgspec.DecodeError, ValueError) as error:  # not UTF-8, or a number that Python does not convert
-        raise BadInput(f"{MALFORMED}{error}") from error
+        raise BadInput(f"{MALFORMED}{explained(body, error)}") from error
 
 
 def check_depth(text: bytes | bytearray | memoryview) -> None:
@@ -193,13 +204,13 @@ def check_depth(text: bytes | bytearray | memoryview) -> None:
 def check_digits(body: bytes | bytearray) -> None:
     """Raise `BadInput` when valid JSON contains a number that is too long for Python.
 
-    Only every (`_MAX_DIGITS` + 1)-th byte is looked at, because each longer run of digits covers one of those bytes.
+    Only every (`MAX_DIGITS` + 1)-th byte is looked at, because each longer run of digits covers one of those bytes.
     """
-    for place in range(_MAX_DIGITS, len(body), _MAX_DIGITS + 1):
+    for place in range(MAX_DIGITS, len(body), MAX_DIGITS + 1):
         if 48 <= body[place] <= 57:
-            before, behind = body[place - _MAX_DIGITS : place], body[place : place + _MAX_DIGITS + 1]
+            before, behind = body[place - MAX_DIGITS : place], body[place : place + MAX_DIGITS + 1]
             run = len(before) - len(before.rstrip(_DIGITS)) + len(behind) - len(behind.lstrip(_DIGITS))
-            if run > _MAX_DIGITS:
+            if run > MAX_DIGITS:
                 # The digits may be part of a string, which is allowed. msgspec refuses only such numbers.
                 decoded(msgspec.json.decode, body)
                 return

@@ -71,7 +71,7 @@ class Catalog:
         """The current version of an action. Raises `NotFound`."""
         deployed = self._deployed.get((namespace, name))
         if deployed is None:
-            raise NotFound(UNKNOWN)
+            raise NotFound(f"{UNKNOWN} There is no action {name} in the namespace {namespace}.")
         return deployed
 
     def put(self, deployed: Deployed) -> None:

@@ -20,6 +20,7 @@ from .catalog import UNKNOWN, Catalog
 from .deployment import DEFAULT_KIND, MAX_LOGS_MB, kinds
 from .gateway import authenticated, own_namespace
 from .parameters import activation_filter, activation_id, entity_name, flag, page
+from .puts import MAX_PARAMETERS_BYTES
 from .queries import ActivationSummary
 from .records import ActivationRecord
 from .responses import action_json, action_summary, activation_json, encode, result_json, summary_json
@@ -101,7 +102,7 @@ class Collections:
         return one_route_per_path(entries)
 
     async def describe_host(self, request: Request) -> Response:
-        limits = self._config.limits
+        limits = self._config.limits_in_force
         return json_response(
             {
                 "description": _DESCRIPTION,
@@ -121,6 +122,11 @@ class Collections:
                     "default_action_logs": MAX_LOGS_MB * _MB,
                     "min_action_logs": 0,
                     "max_action_logs": MAX_LOGS_MB * _MB,
+                    # Of ours, by the names that they have in the configuration.
+                    "max_body_bytes": self._config.server.max_body_bytes,
+                    "max_result_bytes": self._config.server.max_result_bytes,
+                    "max_code_bytes": self._config.server.max_code_bytes,
+                    "max_parameters_bytes": MAX_PARAMETERS_BYTES,
                 },
                 "runtimes": {
                     "python": [
@@ -152,7 +158,7 @@ class Collections:
         return json_response([caller.namespace])
 
     async def limits(self, request: Request, caller: Identity) -> Response:
-        limits = self._config.limits
+        limits = self._config.limits_in_force
         return json_response(
             {
                 "invocationsPerMinute": limits.invocations_per_minute,
@@ -168,7 +174,8 @@ class Collections:
                 "maxActionTimeout": limits.max_timeout_ms,
                 "minActionConcurrency": 1,
                 "maxActionConcurrency": 1,
-                "maxParameterSize": self._config.server.max_body_bytes,
+                "maxParameterSize": MAX_PARAMETERS_BYTES,
+                "maxPayloadSize": self._config.server.max_body_bytes,
             }
         )
 
@@ -190,10 +197,11 @@ class Collections:
         name = _name(request)
         overwrite = flag(request.query_params, "overwrite", False)
         check_content_type(header(request, b"content-type"))
-        # Base64 is a third larger than the code. The exact limit of the code is checked after decoding.
-        longest = self._config.server.max_code_bytes * 4 // 3 + 2 * self._config.server.max_body_bytes
+        # Base64 is a third larger than the code. The exact limits of the parts are checked after decoding.
+        longest = self._config.server.max_code_bytes * 4 // 3 + 2 * MAX_PARAMETERS_BYTES
         with self._budget.lease() as lease:
-            body = await read_body(request.receive, header(request, b"content-length"), longest, lease)
+            length = header(request, b"content-length")
+            body = await read_body(request.receive, length, longest, lease, "server.max_code_bytes")
             wanted = await self._actions.decoded(body)
             del body  # its lease ends here, and `put` takes a lease for the decoded code
         return await self._actions.with_code(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import uuid4
@@ -37,9 +37,11 @@ from .catalog import UNKNOWN, Catalog
 from .invocations import Ended, Invocations
 from .parameters import entity_name, invoke_options
 from .records import Action
-from .responses import activation_json, encode, http_status, is_array, phases_json, printable
+from .responses import activation_pieces, encode, http_status, is_array, phases_json, printable
 
 Headers = list[tuple[bytes, bytes]]
+Pieces = tuple[bytes, ...]
+"""The body of an answer, in pieces that follow each other."""
 
 NOT_AUTHORIZED = "The supplied authentication is not authorized to access this resource."
 NOT_AUTHENTICATED = "The supplied authentication is invalid."
@@ -124,7 +126,7 @@ class Gateway:
         # Starlette gets the encoded path and splits it. Names are decoded later, so that a name may contain a slash.
         scope["path"] = scope["raw_path"].decode("ascii")
         if scope["method"] == "OPTIONS":
-            await _answer(send, 200, b"", [*_CORS, (b"x-request-id", transaction.encode())])
+            await _answer(send, 200, (b"",), [*_CORS, (b"x-request-id", transaction.encode())])
             return
         await self._rest(scope, receive, _with_headers(send, transaction))
 
@@ -135,35 +137,37 @@ class Gateway:
         try:
             status, body, headers = await self._invoke(target, scope, receive, head, transaction, arrived_s=arrived_s)
         except Exception as error:  # without this, a bug would give the client no answer
-            status, body, headers = error_answer(error, transaction)
+            status, body, headers = _in_pieces(error_answer(error, transaction))
         headers += (_JSON, (b"x-request-id", transaction.encode()), *_CORS)
-        await _answer(send, status, body, headers)
+        with self._budget.lease() as lease:
+            lease.hold(sum(map(len, body)))
+            await _answer(send, status, body, headers)
 
     async def _invoke(
         self, target: Target, scope: Scope, receive: Receive, head: _Head, transaction: str, *, arrived_s: float
-    ) -> tuple[int, bytes, Headers]:
+    ) -> tuple[int, Pieces, Headers]:
         caller = authenticated(self._keyring, head.authorization)
         namespace = own_namespace(caller, target.namespace)
         name = entity_name(target.name)
         self._catalog.get(namespace, name)
         options = invoke_options(scope["query_string"], self._blocking_timeout_s)
         with self._budget.lease() as lease:  # covers only reading; `Invocations` charges the arguments of the call
-            body = await read_body(receive, head.content_length, self._max_body_bytes, lease)
+            body = await read_body(receive, head.content_length, self._max_body_bytes, lease, "server.max_body_bytes")
             given = await arguments(body, head.content_type)
         deployed = self._catalog.get(namespace, name)  # again, as the action may have changed while the body came
         args = merged(deployed.action, given)
         if not options.blocking:
             activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
-            return _accepted(activation)
+            return _in_pieces(_accepted(activation))
         timeout_s = self._blocking_timeout_s if options.timeout_s is None else options.timeout_s
         ended = await self._invocations.blocking(
             deployed, args, caller, transaction, arrived_s=arrived_s, timeout_s=timeout_s
         )
         if isinstance(ended, str):
-            return _accepted(ended)
+            return _in_pieces(_accepted(ended))
         result = ended.record.result or b"{}"
         # OpenWhisk answers an array without its record, even when the whole record was asked for.
-        content = result if options.result_only or is_array(result) else bytes(activation_json(ended.record))
+        content = (result,) if options.result_only or is_array(result) else activation_pieces(ended.record)
         return http_status(ended.record), content, _story_headers(ended)
 
 
@@ -210,13 +214,14 @@ def own_namespace(caller: Identity, namespace: str) -> str:
 def merged(action: Action, args: bytes) -> bytes:
     """The arguments of a call as JSON, merged with the action's own parameters. The arguments of the call win.
 
-    Raises `BadInput` when an argument would replace a parameter and the action's annotation ``final`` forbids this.
+    Raises `BadInput` when an argument would replace a parameter and the action's annotation ``final`` forbids this. As
+    in OpenWhisk, a parameter that is bound to null has no value yet, so it may be given.
     """
     if not action.parameters:
         return args
     given = object_items(args)
     bound = {pair["key"]: pair["value"] for pair in action.parameters}
-    if action.annotation("final") is True and not bound.keys().isdisjoint(given):
+    if action.annotation("final") is True and any(bound.get(key) is not None for key in given):
         raise BadInput(FINAL_PARAMETERS)
     return encode(bound | given)
 
@@ -280,14 +285,26 @@ def _story_headers(ended: Ended) -> Headers:
     return headers
 
 
-async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    headers.append((b"content-length", b"%d" % len(body)))
+def _in_pieces(answer: tuple[int, bytes, Headers]) -> tuple[int, Pieces, Headers]:
+    status, body, headers = answer
+    return status, (body,), headers
+
+
+async def _answer(send: Send, status: int, body: Pieces, headers: Headers) -> None:
+    left_bytes = sum(map(len, body))
+    headers.append((b"content-length", b"%d" % left_bytes))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    start = 0
-    while len(body) - start > _PIECE_BYTES:
-        await send({"type": "http.response.body", "body": body[start : start + _PIECE_BYTES], "more_body": True})
-        start += _PIECE_BYTES
-    await send({"type": "http.response.body", "body": body[start:] if start else body})
+    for piece in _short(body):
+        left_bytes -= len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": left_bytes > 0})
+
+
+def _short(body: Pieces) -> Iterator[bytes]:
+    for piece in body:
+        if len(piece) <= _PIECE_BYTES:
+            yield piece
+        else:
+            yield from (piece[start : start + _PIECE_BYTES] for start in range(0, len(piece), _PIECE_BYTES))
 
 
 def _with_headers(send: Send, transaction: str) -> Send:

@@ -27,7 +27,7 @@ from .bodies import LARGE_BYTES, Budget
 from .catalog import Deployed
 from .driver import ClusterDriver
 from .records import Action, ActivationRecord
-from .responses import STOPPED, final_record, log_lines, running_record
+from .responses import STOPPED, Said, final_record, running_record, said_of, without_large_result
 from .store import Store
 
 _NOT_ACCEPTED = frozenset({FailureKind.QUEUE_FULL, FailureKind.DRAINING})
@@ -75,6 +75,7 @@ class Invocations:
         now: Callable[[], float],
         *,
         max_result_bytes: int,
+        max_recorded_bytes: int,
         api_host: str,
     ) -> None:
         self._driver = driver
@@ -82,6 +83,7 @@ class Invocations:
         self._budget = budget
         self._now = now
         self._max_result_bytes = max_result_bytes
+        self._max_recorded_bytes = max_recorded_bytes
         self.api_host = api_host
         self._tasks: dict[str, asyncio.Task[Ended]] = {}
 
@@ -181,13 +183,14 @@ class Invocations:
 
     async def _run(self, flight: _Flight) -> Ended:
         outcome = await self._outcome(flight)
-        if sum(map(len, outcome.logs)) < LARGE_BYTES and len(outcome.logs) < _MANY_LINES:
+        size = len(outcome.result or b"") + sum(map(len, outcome.logs))
+        if size < LARGE_BYTES and len(outcome.logs) < _MANY_LINES:
             return self._conclude(flight, outcome)
         try:
-            logs = await asyncio.to_thread(log_lines, outcome.logs)
+            said = await asyncio.to_thread(said_of, outcome, flight.deployed.action.limits, self._max_result_bytes)
         except asyncio.CancelledError:  # the call itself has ended, so it still gets its own record
-            logs = None
-        return self._conclude(flight, outcome, logs)
+            said = None
+        return self._conclude(flight, outcome, said)
 
     async def _outcome(self, flight: _Flight) -> Outcome:
         deployed, call = flight.deployed, flight.call
@@ -207,16 +210,18 @@ class Invocations:
             return replace(outcome, phases=replace(outcome.phases, queue=outcome.phases.queue + waited_s))
         return outcome
 
-    def _conclude(self, flight: _Flight, outcome: Outcome, logs: bytes | None = None) -> Ended:
-        """End a call and store its record. `logs` are the outcome's logs as JSON, if they are encoded already."""
+    def _conclude(self, flight: _Flight, outcome: Outcome, said: Said | None = None) -> Ended:
+        """End a call and store its record. `said` is what `said_of` returns, if that has been called already."""
         del self._tasks[flight.call.activation]
         self._left(flight)
         failure = outcome.failure
         if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
             raise HTTPException(503, failure.message)
         phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
-        record = final_record(outcome, flight.deployed.action, phases, _wall_ms(), self._max_result_bytes, logs=logs)
-        self._store.finished(record)
+        action = flight.deployed.action
+        said = said or said_of(outcome, action.limits, self._max_result_bytes)
+        record = final_record(outcome, action, phases, _wall_ms(), said)
+        self._store.finished(record if flight.kept else without_large_result(record, self._max_recorded_bytes))
         return Ended(record, outcome, phases)
 
     @staticmethod

@@ -131,7 +131,8 @@ class Native:
     async def make_environment(self, request: Request, caller: Identity) -> Response:
         check_content_type(header(request, b"content-type"))
         with self._budget.lease() as lease:
-            body = await read_body(request.receive, header(request, b"content-length"), self._max_body_bytes, lease)
+            length = header(request, b"content-length")
+            body = await read_body(request.receive, length, self._max_body_bytes, lease, "server.max_body_bytes")
             requirements = await asyncio.to_thread(_requirements, body)
         return StreamingResponse(self._build(requirements), media_type="application/x-ndjson")
 

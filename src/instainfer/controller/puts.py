@@ -12,19 +12,21 @@ import re
 from typing import Any
 
 import msgspec
-from starlette.exceptions import HTTPException
 
 from ..errors import BadInput, shown
-from .bodies import MALFORMED, decoded, part
+from .bodies import MALFORMED, decoded, part, too_large
 from .deployment import concrete_kind
 from .records import Action, AskedLimits
 from .responses import encode
 
 FIRST_VERSION = "0.0.1"
+MAX_PARAMETERS_BYTES = 1024 * 1024
+"""Limit on the parameters that are bound to a function, which is OpenWhisk's. They stay in memory."""
 MAX_ANNOTATIONS_BYTES = 64 * 1024
 MAX_VERSION_LENGTH = 64
 _MAX_MAIN_LENGTH = 256
 _SMALL_BYTES = 16 * 1024
+_CODE_SETTING = "server.max_code_bytes"
 _STEP = 1024 * 1024
 """Characters of base64 that are decoded at a time, a multiple of four. No other Python thread runs during one step."""
 _VERSION = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,18})")
@@ -89,7 +91,7 @@ class ActionPut(msgspec.Struct, frozen=True, kw_only=True):
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
-def decode_put(body: bytes | bytearray, *, max_code_bytes: int, max_parameters_bytes: int) -> ActionPut:
+def decode_put(body: bytes | bytearray, *, max_code_bytes: int) -> ActionPut:
     """Decode the body of a PUT. May be called in a thread.
 
     Raises `BadInput` for a malformed body, and `HTTPException` 413 when a part is larger than allowed.
@@ -97,9 +99,9 @@ def decode_put(body: bytes | bytearray, *, max_code_bytes: int, max_parameters_b
     found = decoded(_decode_body, body)
     parameters = None
     if found.parameters != _NOTHING:
-        _bound(found.parameters, max_parameters_bytes)
+        _bound(found.parameters, MAX_PARAMETERS_BYTES)
         parameters = _pairs(part(found.parameters, list[_Pair], "$.parameters"))
-        _bound(encode(parameters), max_parameters_bytes)
+        _bound(encode(parameters), MAX_PARAMETERS_BYTES)
     for text in (found.annotations, found.delAnnotations):
         _bound(text, MAX_ANNOTATIONS_BYTES)
     for text in (found.limits, found.version):
@@ -163,7 +165,7 @@ def merged_annotations(wanted: ActionPut, kind: str, old: Action | None) -> list
 def _bound(text: msgspec.Raw | bytes, most_bytes: int) -> None:
     size = len(memoryview(text))
     if size > most_bytes:
-        raise HTTPException(413, f"Request larger than allowed: {size} > {most_bytes} bytes.")
+        raise too_large(size, most_bytes)
 
 
 def _code(text: msgspec.Raw, max_code_bytes: int) -> Code | None:
@@ -183,7 +185,7 @@ def _source(execution: _Exec, max_code_bytes: int) -> tuple[bytes, bool]:
     """The code in the form in which it is stored, and whether it is an archive."""
     raw = memoryview(execution.code)
     if len(raw) > max_code_bytes * 4 // 3 + _SMALL_BYTES:
-        raise HTTPException(413, f"Request larger than allowed: {len(raw)} > {max_code_bytes} bytes.")
+        raise too_large(len(raw), max_code_bytes, _CODE_SETTING)
     source, binary = None, execution.binary is not False
     if binary and raw and raw[0] == ord('"'):
         source = _from_base64(raw[1:-1])  # base64 in JSON almost never has escapes, so no copy as text is needed
@@ -197,7 +199,7 @@ def _source(execution: _Exec, max_code_bytes: int) -> tuple[bytes, bool]:
                 raise BadInput(f"{MALFORMED}'code' is not base64 of an archive; encode it, or leave 'binary' out")
             source, binary = text.encode(), False
     if len(source) > max_code_bytes:
-        raise HTTPException(413, f"Request larger than allowed: {len(source)} > {max_code_bytes} bytes.")
+        raise too_large(len(source), max_code_bytes, _CODE_SETTING)
     return source, binary
 
 

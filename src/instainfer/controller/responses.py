@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ..core.model import Failure, FailureKind, Option, Phases, StartKind
 from ..links.base import Outcome
+from .bodies import LARGE_BYTES
 from .queries import ActivationSummary
 from .records import (
     APPLICATION_ERROR,
@@ -29,6 +30,16 @@ STOPPED = (
 _NOT_JSON = "The action did not produce a valid JSON or JSON Array response"
 _LOADS_ON_PATH = (StartKind.COLD, StartKind.PREWARMED)
 _HTTP_STATUS = {SUCCESS: 200, APPLICATION_ERROR: 502, DEVELOPER_ERROR: 502, WHISK_ERROR: 500}
+
+
+class Said(NamedTuple):
+    """What an outcome says of its activation, as its record holds it."""
+
+    status_code: int
+    result: bytes
+    """JSON."""
+    logs: bytes
+    """A JSON array."""
 
 
 class _HasError(msgspec.Struct):
@@ -92,13 +103,18 @@ def judge(outcome: Outcome, limits: ActionLimits, max_result_bytes: int) -> tupl
     if len(result) > max_result_bytes:
         text = (
             "The action produced a response that exceeded the allowed length: "
-            f"{len(result)} > {max_result_bytes} bytes."
+            f"{len(result)} > {max_result_bytes} bytes. server.max_result_bytes is the bound."
         )
         return DEVELOPER_ERROR, encode({"error": text})
     try:
         return (APPLICATION_ERROR if names_an_error(result) else SUCCESS), result
     except (msgspec.DecodeError, RecursionError) as error:
         return DEVELOPER_ERROR, encode({"error": f"{_NOT_JSON}: {error}"})
+
+
+def said_of(outcome: Outcome, limits: ActionLimits, max_result_bytes: int) -> Said:
+    """What an outcome says. May be called in a thread."""
+    return Said(*judge(outcome, limits, max_result_bytes), log_lines(outcome.logs))
 
 
 def blame(failure: Failure) -> int:
@@ -161,16 +177,12 @@ def final_record(
     action: Action,
     phases: Phases,
     end_ms: int,
-    max_result_bytes: int,
-    *,
-    logs: bytes | None = None,
+    said: Said,
 ) -> ActivationRecord:
     """The record of an activation that has ended. `end_ms` is in milliseconds since the epoch.
 
-    `phases` are the outcome's phases with the time in the controller added. `logs` is the result of `log_lines`, if it
-    has been computed already.
+    `phases` are the outcome's phases with the time in the controller added.
     """
-    status_code, result = judge(outcome, action.limits, max_result_bytes)
     duration_ms = round((phases.libraries + phases.model + phases.compute) * 1000)
     return ActivationRecord(
         id=outcome.activation,
@@ -180,11 +192,22 @@ def final_record(
         start_ms=end_ms - duration_ms,
         end_ms=end_ms,
         duration_ms=duration_ms,
-        status_code=status_code,
+        status_code=said.status_code,
         annotations=encode(_annotations(outcome, action, phases)),
-        result=result,
-        logs=log_lines(outcome.logs) if logs is None else logs,
+        result=said.result,
+        logs=said.logs,
     )
+
+
+def without_large_result(record: ActivationRecord, most_bytes: int) -> ActivationRecord:
+    """A record as it is stored of a call whose caller has had the answer: words in place of a large one."""
+    if record.result is None or len(record.result) <= most_bytes:
+        return record
+    text = (
+        f"The answer of {len(record.result)} bytes went to the caller of this blocking call only: "
+        f"{most_bytes} bytes are kept (retention.records_max_result_bytes)."
+    )
+    return msgspec.structs.replace(record, result=encode({"omitted": text}))
 
 
 def _annotations(outcome: Outcome, action: Action, phases: Phases) -> list[dict[str, Any]]:
@@ -247,6 +270,11 @@ def activation_json(record: ActivationRecord) -> msgspec.Raw:
 
     The record of a running activation has no end, duration and response.
     """
+    return msgspec.Raw(encode(_full(record, record.result or b"{}")))
+
+
+def _full(record: ActivationRecord, shown: bytes) -> _Activation:
+    """The full record, with `shown` for its result."""
     full = _Activation(
         namespace=record.namespace,
         name=record.name,
@@ -259,13 +287,21 @@ def activation_json(record: ActivationRecord) -> msgspec.Raw:
         publish=False,
     )
     if record.status_code is not None and record.end_ms is not None and record.duration_ms is not None:
-        result = record.result or b"{}"
+        size = len(record.result or b"{}")
         full.end = record.end_ms
         full.duration = record.duration_ms
         full.response = _Response(
-            STATUS_TEXTS[record.status_code], record.status_code == SUCCESS, len(result), msgspec.Raw(result)
+            STATUS_TEXTS[record.status_code], record.status_code == SUCCESS, size, msgspec.Raw(shown)
         )
-    return msgspec.Raw(encode(full))
+    return full
+
+
+def activation_pieces(record: ActivationRecord) -> tuple[bytes, ...]:
+    """The full record in pieces that follow each other. A large answer is a piece of its own, which is not copied."""
+    if record.result is None or len(record.result) < LARGE_BYTES:
+        return (bytes(activation_json(record)),)
+    before, _, behind = encode(_full(record, b"{}")).rpartition(b"{}")  # the result is the last field of the last one
+    return before, record.result, behind
 
 
 def summary_json(record: ActivationSummary) -> msgspec.Raw:

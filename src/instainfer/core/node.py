@@ -22,6 +22,7 @@ from .lifecycle import (
     STOPPING,
 )
 from .model import (
+    MIB,
     Failure,
     FailureKind,
     FunctionKey,
@@ -178,8 +179,8 @@ class NodeState(Reports):
         if record is None or record.removed:
             return Failure(FailureKind.UNKNOWN_FUNCTION, f"there is no function {key} on this node")
         if record.function.memory_bytes > self.books.settings.budget_bytes:
-            budget_bytes = self.books.settings.budget_bytes
-            text = f"{key} needs {record.function.memory_bytes} bytes; the node has {budget_bytes} in all"
+            needed_mb, given_mb = record.function.memory_bytes // MIB, self.books.settings.budget_bytes // MIB
+            text = f"{key} needs {needed_mb} MB; the node has {given_mb} MB in all: lower its memory, or give it more"
             return Failure(FailureKind.TOO_LARGE, text)
         return None
 

@@ -25,7 +25,7 @@ from typing import IO, NoReturn
 from ..errors import BadFunction, BadInput, NotFound, shown
 from .content import ContentStore, explaining_full_disk
 from .manifest import Manifest, read_manifest, relative_path
-from .package import WEIGHTS_FILE
+from .package import EXECUTABLE, WEIGHTS_FILE
 
 MAX_FILES = 20_000
 MAX_BYTES = 1024 * 1024 * 1024
@@ -198,6 +198,8 @@ def _unpack(code: bytes, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as source:
                     left_bytes = _copy(source, target, left_bytes)
+                if entry.external_attr >> 16 & EXECUTABLE:
+                    target.chmod(0o755)
     # RuntimeError stands for an encrypted file, and for an unsupported feature by its subclass NotImplementedError.
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, struct.error, RuntimeError, OverflowError) as error:
         raise BadInput(f"the code is not a sound zip archive: {error}; pack it again") from error
@@ -250,7 +252,7 @@ def _make_read_only(folder: Path) -> None:
         for name in names:
             path = Path(base) / name
             if not path.is_symlink():
-                path.chmod(0o444)
+                path.chmod(0o555 if path.stat().st_mode & EXECUTABLE else 0o444)
         Path(base).chmod(0o555)
 
 

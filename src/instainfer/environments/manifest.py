@@ -35,6 +35,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from ..errors import BadFunction, shown
+from ..texts import decoded
 from .requirements import MAX_TEXT, Requirements, first_refused, logical_lines, package_name, refusal
 from .windows import Window, window
 
@@ -158,7 +159,7 @@ def _table(folder: Path, called: str) -> dict[str, Any]:
         return tomllib.loads(_text_of(folder / MANIFEST, _MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         return {}
-    except _TooLong as error:
+    except _Unreadable as error:
         raise BadFunction(f"{called}: {error}") from error
     # A number with thousands of digits raises a ValueError that is not a TOMLDecodeError.
     except (ValueError, RecursionError) as error:
@@ -167,17 +168,20 @@ def _table(folder: Path, called: str) -> dict[str, Any]:
         raise BadFunction(f"{called}: cannot be read: {error.strerror}; make it a file that can be") from error
 
 
-class _TooLong(Exception):
+class _Unreadable(Exception):
     pass
 
 
 def _text_of(path: Path, most_bytes: int) -> str:
-    """A file's text. Raises `_TooLong`, `OSError`, `UnicodeDecodeError`."""
+    """A file's text. Raises `OSError`, and `_Unreadable` for a file that is too long or no text."""
     with path.open("rb") as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
-        raise _TooLong(f"larger than the {most_bytes} bytes allowed; shorten it")
-    return data.decode("utf-8")
+        raise _Unreadable(f"larger than the {most_bytes} bytes allowed; shorten it")
+    try:
+        return decoded(data)
+    except ValueError as error:
+        raise _Unreadable(error) from None
 
 
 class _Reader:
@@ -253,13 +257,15 @@ class _Reader:
                 return ""
         elif not isinstance(value, str) or not relative_path(value):
             self._refuse("requirements", f"{shown(value)} is not one", allowed)
+        where = f"{self._shown.removesuffix(MANIFEST)}{value}"
         try:
             text = _text_of(self._folder / value, MAX_TEXT)
-        except (OSError, UnicodeDecodeError, _TooLong) as error:
-            self._refuse("requirements", f"{value} cannot be read: {error}", f"{allowed}, UTF-8")
+        except OSError as error:
+            self._refuse("requirements", f"{value} cannot be read: {error}", allowed)
+        except _Unreadable as error:
+            raise BadFunction(f"{where}: {error}") from error
         if refused := first_refused(text):
             number, line, reason = refused
-            where = f"{self._shown.removesuffix(MANIFEST)}{value}"
             raise BadFunction(f"{where}, line {number}: {shown(line)} is refused: {reason}")
         return text
 

@@ -18,6 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from ..errors import BadFunction
+from ..texts import read_text
 from .content import digest_of_file
 from .manifest import DEFAULT_REQUIREMENTS, MANIFEST, RESERVED, Manifest, handler_file, read_manifest
 
@@ -25,6 +26,8 @@ IGNORE_FILE = ".instainferignore"
 WEIGHTS_FILE = f"{RESERVED}/weights.json"
 
 _NEVER = ("__pycache__", "*.pyc", ".git", ".venv", RESERVED, IGNORE_FILE)
+EXECUTABLE = 0o111
+"""The bits of a file's mode of which one says that the file may be executed. Nothing else of the mode is kept."""
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip; a fixed time makes equal content give equal bytes
 
 
@@ -89,9 +92,13 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _ignore_patterns(folder: Path) -> list[str]:
     try:
-        lines = (folder / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+        lines = read_text(folder / IGNORE_FILE).splitlines()
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise BadFunction(f"cannot read {folder / IGNORE_FILE}: {error.strerror}; correct it") from None
+    except ValueError as error:
+        raise BadFunction(f"{folder / IGNORE_FILE}: {error}") from None
     return [line.strip().rstrip("/") for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -120,6 +127,7 @@ def _archive(files: dict[str, Path], digests: dict[str, str]) -> bytes:
         for name in sorted(contents):
             entry = zipfile.ZipInfo(name, _LONG_AGO)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.external_attr = 0o100644 << 16
+            executable = name in files and files[name].stat().st_mode & EXECUTABLE
+            entry.external_attr = (0o100755 if executable else 0o100644) << 16
             archive.writestr(entry, contents[name])
     return buffer.getvalue()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from ..errors import BadFunction, NotFound
+from ..texts import read_text
 
 SAMPLE = "sample.json"
 
@@ -17,11 +18,15 @@ def sample_request(folder: Path) -> bytes:
     """
     path = folder / SAMPLE
     try:
-        request = json.loads(path.read_bytes())
+        text = read_text(path)
     except FileNotFoundError:
         raise NotFound(f"no {path}; write a request for the function into it, a JSON object") from None
     except OSError as error:
         raise BadFunction(f"cannot read {path}: {error.strerror}; correct it") from None
+    except ValueError as error:
+        raise BadFunction(f"{path}: {error}") from None
+    try:
+        request = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadFunction(f"{path} is not JSON: {error}; correct it") from None
     if not isinstance(request, dict):

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..config import KeepAliveConfig, PreloadConfig
 from ..errors import BadInput, NotFound
+from ..texts import read_text
 
 BUILT_IN = Path(__file__).parent / "scenarios"
 """Folder of the built-in scenarios."""
@@ -335,16 +336,16 @@ def built_in_files() -> list[Path]:
 
 def load(path: Path) -> Scenario:
     """Read a scenario. Raises `NotFound`, or `BadInput` with file, key and reason when it is malformed."""
-    return parse(read_text(path), str(path))
+    return parse(text_of(path), str(path))
 
 
-def read_text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """Return a scenario's text. Raises `NotFound` when there is no file, and `BadInput` when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         raise NotFound(f"no scenario at {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(f"cannot read {path}: {error}; give a TOML file") from None
 
 

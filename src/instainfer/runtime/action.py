@@ -103,8 +103,7 @@ def _load(function: Function, session: shim.Session) -> tuple[Any, Any]:
             text = "there is no {}.py in the function's folder; its handler must be there".format(function.handler)
             raise _Unloadable(Failure("load_failed", text)) from None
         log(error)
-        hint = "is it in the function's requirements?"
-        raise _Unloadable(failure_of(error, "load_failed", doing, hint)) from None
+        raise _Unloadable(failure_of(error, "load_failed", doing)) from None
     except Exception as error:
         log(error)
         raise _Unloadable(failure_of(error, "load_failed", doing)) from None

@@ -8,6 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from ..wire.messages import Failure
+from .distributions import remedy
 
 _MOST_TEXT = 4000
 _LAST_LINES = 12
@@ -34,6 +35,7 @@ def failure_of(error: BaseException, kind: str, doing: str, hint: str = "") -> F
         hint = hint or "the function's memory limit may be too low"
     if isinstance(error, PermissionError) and str(error.filename).startswith(_NOT_PRIVATE):
         hint = "only the folder that TMPDIR and tempfile.gettempdir() name may be written"
+    hint = hint or remedy(error)
     summary = "{} raised {}".format(doing, _named(error))
     if hint:
         summary += " ({})".format(hint)

@@ -33,6 +33,10 @@ class Host(Protocol):
     def is_serving(self) -> bool:
         """Whether a call waits or runs."""
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether a call or an answer is on its way, of which so far only a part has come or gone."""
+
     def advance(self) -> None:
         """Take the steps that have become possible."""
 
@@ -153,7 +157,7 @@ class Loading:
     def set_session_priority(self) -> None:
         """Give the whole container a low priority while it only loads in the background."""
         loading = any(process.state is State.LOADING for process in self.processes())
-        self.priority.set_session(low=loading and not self._host.is_serving)
+        self.priority.set_session(low=loading and not (self._host.is_serving or self._host.is_moving))
 
     def advance(self) -> None:
         ending = self._host.ends.keys()

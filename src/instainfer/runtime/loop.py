@@ -91,13 +91,20 @@ class Channel:
         says: Vocabulary,
         on_message: Callable[[Any], None],
         on_closed: Callable[[ProtocolError | None], None],
+        *,
+        on_moving: Callable[[], None] = lambda: None,
     ) -> None:
-        """`says` holds the messages that the other side may send. `on_message` may raise `ProtocolError`."""
+        """`says` holds the messages that the other side may send. `on_message` may raise `ProtocolError`.
+
+        `on_moving` is called when a message has come in part, and when the sending of one is put off or has gone on to
+        its end; then `is_moving` may have changed.
+        """
         self._loop = loop
         self._sock = sock
         self._says = says
         self._on_message = on_message
         self._on_closed = on_closed
+        self._on_moving = on_moving
         self._decoder = says.decoder()
         self._unsent = bytearray()
         self._awaits_room = False
@@ -119,6 +126,11 @@ class Channel:
             if not self._awaits_room:
                 self._write()
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether a part of a message has come or been sent, and not yet the rest."""
+        return self.is_open and (self._awaits_room or self._decoder.is_amid)
+
     def expect(self, body_bytes: int) -> None:
         """Limit the size of the message bodies that the other side may send from now on."""
         self._decoder.max_body_bytes = body_bytes
@@ -139,6 +151,7 @@ class Channel:
         if bool(self._unsent) is not self._awaits_room:
             self._awaits_room = bool(self._unsent)
             self._loop.watch(self._sock.fileno(), self._read, self._write if self._awaits_room else None)
+            self._on_moving()
 
     def read_rest(self) -> None:
         """Read all messages that have arrived already."""
@@ -164,4 +177,6 @@ class Channel:
         if self.is_open and (not data or error is not None):
             self.close()
             self._on_closed(error)
+        elif self._decoder.is_amid:
+            self._on_moving()
         return True

@@ -67,11 +67,14 @@ class Manager:
 
     def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str) -> None:
         self._loop = Loop()
-        self._invoker = Channel(self._loop, sock, COMMANDS, self._on_command, self._on_invoker_gone)
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The runs that were asked for. The first one is being served."""
         self._loading = Loading(self._loop, scratch, self)
+        on_moving = self._loading.set_session_priority
+        self._invoker = Channel(
+            self._loop, sock, COMMANDS, self._on_command, self._on_invoker_gone, on_moving=on_moving
+        )
         self._progress = Progress(self._loading, self)
         self.on_message = self._progress.on_message
         self.on_template_message = self._progress.on_template_message
@@ -109,6 +112,10 @@ class Manager:
     @property
     def is_serving(self) -> bool:
         return bool(self._runs)
+
+    @property
+    def is_moving(self) -> bool:
+        return self._invoker.is_moving
 
     def ending_bytes(self) -> int:
         return self.ends.total_bytes()

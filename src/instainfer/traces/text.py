@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO, cast
+from typing import IO, Literal, TextIO, cast
 
 from ..errors import BadInput, NotFound
+from ..texts import LONGEST_MARK, encoding_of
 
 
 def open_text(path: Path) -> TextIO:
@@ -18,7 +21,7 @@ def open_text(path: Path) -> TextIO:
     Raises `NotFound` when the file does not exist, and `BadInput` when it cannot be read.
     """
     try:
-        return _open(path, "rt", "utf-8-sig")
+        return io.TextIOWrapper(_open(path, "rb"), encoding=_encoding(path), newline="")
     except FileNotFoundError:
         raise NotFound(f"no trace at {path}; give the path of a .csv or .csv.gz file") from None
     except IsADirectoryError:
@@ -30,15 +33,20 @@ def open_text(path: Path) -> TextIO:
 def create_text(path: Path) -> TextIO:
     """Open a trace for writing; raises `BadInput` when it cannot be written."""
     try:
-        return _open(path, "wt", "utf-8")
+        return io.TextIOWrapper(_open(path, "wb"), encoding="utf-8", newline="")
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror}; give another file") from None
 
 
-def _open(path: Path, mode: str, encoding: str) -> TextIO:
-    if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, mode, encoding=encoding, newline=""))
-    return cast(TextIO, path.open(mode, encoding=encoding, newline=""))
+def _open(path: Path, mode: Literal["rb", "wb"]) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path, mode)) if path.suffix == ".gz" else path.open(mode)
+
+
+def _encoding(path: Path) -> str:
+    # What is wrong with a file's compression is told with its line when its rows are read.
+    with suppress(EOFError, zlib.error, gzip.BadGzipFile), _open(path, "rb") as file:
+        return encoding_of(file.read(LONGEST_MARK))
+    return encoding_of(b"")
 
 
 def rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
@@ -52,8 +60,8 @@ def rows(path: Path, file: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         raise bad(path, reader.line_num + 1, "the gzip file is truncated; copy or download it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise bad(path, reader.line_num + 1, f"the gzip file is damaged ({error})") from None
-    except UnicodeDecodeError:
-        raise bad(path, reader.line_num + 1, "this is not UTF-8 text") from None
+    except UnicodeError:
+        raise bad(path, reader.line_num + 1, "this is not UTF-8 text; save it as UTF-8") from None
     except csv.Error as error:
         raise bad(path, reader.line_num, f"this is not CSV ({error})") from None
 

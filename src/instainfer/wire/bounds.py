@@ -11,9 +11,9 @@ from .framing import MIB
 from .schema import choice, integer, many, name, names, native, number, prose, reasons, remark, table, text
 
 MAX_ARGS_BYTES = 128 * MIB
-"""Limit on one request inside a container. The controller sets a far lower limit for callers."""
-MAX_ANSWER_BYTES = 32 * MIB
-"""Limit on one answer inside a container. The controller sets a far lower limit for functions."""
+"""Limit on one request inside a container. The controller sets a lower limit for callers."""
+MAX_ANSWER_BYTES = 64 * MIB
+"""Limit on one answer inside a container. The controller sets a lower limit for functions."""
 MAX_LOGS_BYTES = 16 * MIB
 """Limit on the stored logs of one activation, even if the function's own limit is higher."""
 LOGS_SLACK_BYTES = 1024

@@ -63,6 +63,11 @@ class Decoder:
         self._buffer += data
         return self._frames()
 
+    @property
+    def is_amid(self) -> bool:
+        """Whether a part of a frame has arrived, and not yet the rest."""
+        return bool(self._buffer)
+
     def _frames(self) -> Iterator[Frame]:
         while len(self._buffer) >= _LENGTHS.size:
             total, header = _LENGTHS.unpack_from(self._buffer)

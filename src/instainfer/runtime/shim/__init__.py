@@ -48,22 +48,23 @@ def attach(session: Session) -> None:
     _session = session
 
 
-def load(path: Any, **options: Any) -> Any:
-    """``torch.load(path)`` onto the CPU, or the tensors of a ``.safetensors`` file, in memory that all readers share.
+def load(f: Any, *arguments: Any, **options: Any) -> Any:
+    """``torch.load(f)`` onto the CPU, or the tensors of a ``.safetensors`` file, in memory that all readers share.
 
-    The file is mapped where its format and PyTorch's version allow, and read otherwise. Replace it to change it, do not
-    write into it. Options are those of ``torch.load``, and ``device`` for safetensors. Raises what ``open`` raises when
-    the file cannot be read.
+    All arguments are those of ``torch.load`` and mean the same; safetensors take its `map_location`, or ``device``. A
+    file that is given by its path is mapped where its format and PyTorch's version allow, and read otherwise. Replace
+    it to change it, do not write into it. Raises what ``open`` raises when the file cannot be read.
     """
     _session.model_begins()
-    if isinstance(path, (str, os.PathLike)) and os.fspath(path).endswith(".safetensors"):
-        return _load_safetensors(path, **options)
+    if isinstance(f, (str, os.PathLike)) and str(os.fspath(f)).endswith(".safetensors"):
+        return _load_safetensors(f, *arguments, **options)
     import torch
 
-    options.setdefault("map_location", "cpu")
-    if "mmap" not in options and can_map(path, torch.load):
+    if not arguments:
+        options.setdefault("map_location", "cpu")
+    if options.get("mmap") is None and can_map(f, torch.load):
         options["mmap"] = True
-    return torch.load(path, **options)
+    return torch.load(f, *arguments, **options)
 
 
 def receive() -> Any:
@@ -111,11 +112,11 @@ def can_map(path: Any, torch_load: Any) -> bool:
 
 
 def _load_safetensors(
-    path: Any, *, device: Any = None, map_location: Any = "cpu", weights_only: bool = True, mmap: bool = True
+    path: Any, map_location: Any = None, *, device: Any = None, weights_only: Any = True, mmap: Any = True
 ) -> Any:
     """`weights_only` and `mmap` may be said, as to ``torch.load``; here it is always both."""
     from safetensors.torch import load_file
 
     with open(path, "rb"):  # the plain error when it is not there
         pass
-    return load_file(path, device=map_location if device is None else device)
+    return load_file(path, device=device or map_location or "cpu")
