@@ -111,7 +111,7 @@ class Container:
         self.answer_timer = f"answer {self.id}"
 
     def as_kept(self) -> KeptContainer:
-        """The container as keep-alive policies see it. It stays the same object as long as the owner is the same."""
+        """The container as keep-alive policies see it. It stays the same object as long as owner and limit do."""
         kept = self.kept
         if kept is None or kept.owner != self.owner:
             kept = self.kept = KeptContainer(self.id, self.namespace, self.owner, self.limit_bytes)
@@ -162,6 +162,15 @@ class Pool:
         """A call takes a container that is being created ahead of any call."""
         self._remove_prewarming(container)
         container.running = activation
+
+    def resize(self, container: Container, limit_bytes: int, at: float) -> None:
+        """Give a container that is not being stopped another limit."""
+        if container.state is STOPPING:
+            raise InternalError(f"container {container.id} cannot be resized: it is {container.state}")
+        self.ledger.resize(container.id, limit_bytes, at)
+        container.limit_bytes = limit_bytes
+        container.kept = None
+        self._note_change(container)
 
     def _remove_prewarming(self, container: Container) -> None:
         if container.owner is not None and container.id in self.prewarming.get(container.owner, ()):

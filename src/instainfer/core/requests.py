@@ -52,6 +52,8 @@ class Request:
     """While it runs: its container must have reported how it ended by this moment."""
     waits_for_template: bool = False
     """The busy container that it waits for holds only a template of its function, not the function."""
+    is_repeated: bool = False
+    """Its function's process has died of memory under it once already."""
 
     def template_made(self, at: float, library_s: float) -> None:
         """A template was made for this request in `library_s` seconds; it waited for at most that long."""
