@@ -49,10 +49,15 @@ def _cells(function: Mapping[str, Any]) -> tuple[str, ...]:
         escape(function["name"]),
         function["version"],
         str(annotation(function, "exec")),
-        size(function["limits"]["memory"] * MIB),
+        _memory(function),
         seconds(function["limits"]["timeout"] / 1000),
         moment(function["updated"]),
     )
+
+
+def _memory(function: Mapping[str, Any]) -> str:
+    limit = size(function["limits"]["memory"] * MIB)
+    return f"auto ({limit})" if annotation(function, "memory") == "auto" else limit
 
 
 @app.command(name="show")

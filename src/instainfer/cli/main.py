@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import InstaInferError, InternalError
 from . import (
     activations,
+    advise,
     clean,
     config,
     demo,
@@ -96,6 +97,7 @@ app.command()(deploy.deploy)
 app.command(cls=invoke.InvokeCommand)(invoke.invoke)
 app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
+app.command()(advise.advise)
 app.command(name="activations")(activations.activations)
 app.command()(status.status)
 app.command()(clean.clean)

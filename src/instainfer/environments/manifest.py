@@ -7,7 +7,7 @@
     requirements = "requirements.txt"  # default: this file, if it exists
     no_deps = ["pytorchcv==0.0.74"]    # packages installed without their dependencies
     python = "3.11"                    # default: the platform's
-    memory = "2GB"                     # or "2048MB", or 2048
+    memory = "2GB"                     # or "2048MB", or 2048; "auto", the default: as much as its runs are seen to need
     timeout = "60s"                    # or "500ms", or 60
     logs = "10MB"
     weights = ["resnet50.pt"]          # files that are stored by content, apart from the code
@@ -15,6 +15,7 @@
     template = ["torch", "PIL.Image"]  # modules to import beforehand; default: those of an earlier load
     fork = false                       # never fork a call's process from one that has loaded the function
     fresh = true                       # a new process for each call, so that nothing of one reaches the next
+    idempotent = true                  # a call may be repeated whose process was ended for its memory
     [env]
     OMP_NUM_THREADS = "1"
 
@@ -28,7 +29,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from ..errors import BadFunction, shown
 from .requirements import MAX_TEXT, Requirements, first_refused, logical_lines, package_name, refusal
@@ -39,6 +40,10 @@ MANIFEST = "function.toml"
 DEFAULT_REQUIREMENTS = "requirements.txt"
 RESERVED = ".instainfer"
 """A folder inside a function's code that only InstaInfer writes."""
+
+AUTO: Final = "auto"
+Memory: TypeAlias = int | Literal["auto"]
+"""A memory limit in MB, or that it is learned."""
 
 _NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -62,7 +67,8 @@ class Manifest:
     style: str = "action"
     """``"action"`` or ``"script"``."""
     requirements: Requirements = field(default_factory=Requirements)
-    memory_mb: int | None = None
+    memory_mb: Memory | None = None
+    """None: there is no ``function.toml``."""
     timeout_ms: int | None = None
     logs_mb: int | None = None
     weights: tuple[str, ...] = ()
@@ -74,6 +80,8 @@ class Manifest:
     """Whether processes may be forked from one that has loaded the function."""
     fresh: bool = False
     """Whether each call gets a process of its own, which ends after the answer."""
+    idempotent: bool = False
+    """Whether a call may be repeated after its process was ended for its memory."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,13 +100,14 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
         main=reader.text("main", "main", _is_identifier, "the name of a function"),
         style=reader.text("style", "action", lambda text: text in {"action", "script"}, '"action" or "script"'),
         requirements=reader.requirements(),
-        memory_mb=reader.megabytes("memory"),
+        memory_mb=reader.memory(),
         timeout_ms=reader.milliseconds("timeout"),
         logs_mb=reader.megabytes("logs"),
         weights=reader.weights(),
         fast_init=reader.flag("fast_init"),
         fork=reader.flag("fork", default=True),
         fresh=reader.flag("fresh"),
+        idempotent=reader.flag("idempotent"),
         template=reader.template(),
         env=reader.env(),
     )
@@ -170,6 +179,7 @@ class _Reader:
         self._shown = shown
         self._table = table
         self._known: set[str] = set()
+        self._is_there = (folder / MANIFEST).is_file()
 
     def _take(self, key: str) -> Any:
         self._known.add(key)
@@ -256,8 +266,15 @@ class _Reader:
             )
         return match[0]
 
-    def megabytes(self, key: str) -> int | None:
-        return self._quantity(key, _MEMORY, {"MB": 1, "GB": 1024}, 'whole MB, or text such as "512MB" or "2GB"', 1)
+    def memory(self) -> Memory | None:
+        if self._table.get("memory", AUTO if self._is_there else None) == AUTO:
+            self._take("memory")
+            return AUTO
+        return self.megabytes("memory", ', or "auto"')
+
+    def megabytes(self, key: str, also: str = "") -> int | None:
+        allowed = f'whole MB, or text such as "512MB" or "2GB"{also}'
+        return self._quantity(key, _MEMORY, {"MB": 1, "GB": 1024}, allowed, 1)
 
     def milliseconds(self, key: str) -> int | None:
         return self._quantity(key, _TIME, {"ms": 1, "s": 1000}, 'whole seconds, or text such as "500ms" or "60s"', 1000)
