@@ -220,7 +220,7 @@ class Manager:
         sizes = (0, 0)
         if alive:
             resident.resident_bytes = resident.meter.glance()
-            sizes = (resident.resident_bytes, resident.meter.peak())
+            sizes = (resident.resident_bytes, resident.meter.peak(resident.resident_bytes))
             resident.meter.doubt()
         self._ran(compute_s, sizes, answer, failure, resident.log.take(), alive=alive)
         if alive:

@@ -197,13 +197,13 @@ class Meter:
         """Note that the memory was seen to be as large as this."""
         self._peak_bytes = max(self._peak_bytes, size_bytes)
 
-    def peak(self) -> int:
-        """The most memory since it began, or since `forget_peak`.
+    def peak(self, size_bytes: int) -> int:
+        """The most memory since it began, or since `forget_peak`. `size_bytes`: the memory now.
 
         The kernel notes the largest resident set of each process. What that had beyond today's is added to the memory
         that is charged now: it may have been files as well as memory, so this is an upper bound.
         """
-        self.note_peak(self.glance() + sum(map(_beyond, self.pids)))
+        self.note_peak(size_bytes + sum(map(_beyond, self.pids)))
         return self._peak_bytes
 
     def forget_peak(self) -> None:
