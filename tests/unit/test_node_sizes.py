@@ -232,6 +232,24 @@ def test_a_stored_peak_sizes_the_first_container_after_a_start() -> None:
     assert only(node.call(1.0, "a1", A), d.StartContainer).limit_bytes == 352 * MIB
 
 
+def test_where_functions_need_more_than_the_node_has_their_containers_are_large_and_shared() -> None:
+    node = node_with(auto(A), auto(B))
+    first_call(node, peak_mib=300)
+    assert limit_mib(node, "node-c1") == 352
+    node.tell(e.FunctionRegistered(4.0, function("t/d@1", 3500)))
+    assert node.node.books.functions.is_short
+    assert only(node.call(5.0, "b1", B), d.StartContainer).limit_bytes // MIB == (4096 - 352) // 2
+    node.started(5.4, "node-c2")
+    node.loaded(5.5, "node-c2", B)
+    none(ran(node, 6.0, "node-c2", "b1", 100, peak_mib=300), d.ResizeContainer)
+    only(node.call(7.0, "a2", A), d.Run)
+    none(ran(node, 8.0, "node-c1", "a2", 100, peak_mib=300), d.ResizeContainer)
+    node.tell(e.FunctionRemoved(9.0, "t/d@1"))
+    assert not node.node.books.functions.is_short
+    only(node.call(10.0, "b2", B), d.Run)
+    assert only(ran(node, 11.0, "node-c2", "b2", 100, peak_mib=300), d.ResizeContainer).limit_bytes == 352 * MIB
+
+
 # -- who dies of memory ------------------------------------------------------------------------------------------------
 
 

@@ -54,7 +54,7 @@ class Books(Residents):
         container = Container(
             id=f"{self.name}-c{self._created}",
             namespace=function.namespace,
-            limit_bytes=function.memory_bytes if request is None else self.size_for_run(function),
+            limit_bytes=self.size_of_new(function, is_for_call=request is not None),
             state=STARTING,
             since=self.at,
             owner=function.key,

@@ -129,6 +129,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         self._guess_load_s = guess_load_s
         self._history = history
         self._budget_bytes = budget_bytes
+        self.needs_bytes = 0
+        """What all functions need, if each had a container of its own."""
         self._use_templates = templates
         self._use_function_templates = function_templates
 
@@ -146,13 +148,15 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         if record is None:
             arrivals: deque[float] = deque(maxlen=self._history)
             self[function.key] = FunctionRecord(function, profile or Profile(), arrivals, registered_at=at)
+            self.needs_bytes += function.memory_bytes
             if calls:
                 self._remember_calls(self[function.key], calls)
             else:
                 self._uncalled[function.key] = None
                 self.first_calls.registered(at)
         else:
-            record.function, record.removed, record.load_failure = function, False, None
+            self._describe(record, function)
+            record.removed, record.load_failure = False, None
         self.learn(self[function.key], self[function.key].profile)
         self[function.key].verdict = verdict
         self[function.key].template = key = self.template_of(function)
@@ -165,8 +169,17 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     def learn(self, record: FunctionRecord, profile: Profile) -> bool:
         """Note a profile that tells another peak. Returns whether the function has another size now."""
         before, record.profile = record.function, profile
-        record.function = learned(before, profile)
+        self._describe(record, learned(before, profile))
         return record.function is not before
+
+    def _describe(self, record: FunctionRecord, function: Function) -> None:
+        self.needs_bytes += function.memory_bytes - record.function.memory_bytes
+        record.function = function
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the node has less memory than all functions need for containers of their own. Then they share."""
+        return self.needs_bytes > self._budget_bytes
 
     def _remember_calls(self, record: FunctionRecord, calls: Sequence[float]) -> None:
         """Note calls of the past. Nothing of the function was on the node, so each counts as a miss."""
@@ -221,6 +234,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
     def forget(self, key: FunctionKey, at: float) -> None:
         """Forget a removed function."""
         record = self.pop(key)
+        self.needs_bytes -= record.function.memory_bytes
         self._called.pop(key, None)
         if key in self._uncalled:
             del self._uncalled[key]

@@ -29,20 +29,29 @@ FIRST_SHARE: Final = 0.5
 
 
 class Sizing(Worth):
+    def size_of_new(self, function: Function, *, is_for_call: bool) -> int:
+        """The size of a new container for a function. Ahead of calls, it is no larger than is expected to be needed."""
+        may_have_more = is_for_call or self.functions.is_short
+        return self.size_for_run(function) if may_have_more else function.memory_bytes
+
     def size_for_run(self, function: Function, has_bytes: int = 0) -> int:
         """The size of a container in which a function is to run, and that has `has_bytes` now.
 
         A function that has not run may need anything. So it gets half of the free memory, at least what it is expected
-        to need. While calls wait for memory, it gets only that.
+        to need. The same holds where memory is short: a large container holds the templates of several functions
+        beside the libraries that they share, several small ones would each hold those libraries. While calls wait for
+        memory, it gets only what it needs.
         """
-        if not function.is_auto or self.functions[function.key].profile.peak_bytes or self.queue:
+        is_known = self.functions[function.key].profile.peak_bytes > 0 and not self.functions.is_short
+        if not function.is_auto or is_known or self.queue:
             return function.memory_bytes
         share_bytes = int(FIRST_SHARE * (self.pool.ledger.free_bytes + has_bytes))
         return max(function.memory_bytes, within(function, share_bytes))
 
     def grow_for_run(self, container: Container, function: Function) -> None:
         """Let a container grow before a function runs in it, if it is too small for that and there is memory."""
-        if not function.is_auto:
+        is_known = self.functions[function.key].profile.peak_bytes > 0
+        if not function.is_auto or (is_known and container.limit_bytes >= function.memory_bytes):
             return
         size_bytes = self.size_for_run(function, container.limit_bytes)
         if 0 < size_bytes - container.limit_bytes <= self.pool.ledger.free_bytes:
@@ -51,8 +60,8 @@ class Sizing(Worth):
     def right_size(self, container: Container) -> bool:
         """Give an idle container the size that its owner needs there, if the owner's size is learned.
 
-        It is not worth the while for a small change, and there may be no memory for it to grow. Returns whether the
-        container holds all that stands there.
+        It is not worth the while for a small change, there may be no memory for it to grow, and where memory is short
+        it keeps its room for others. Returns whether the container holds all that stands there.
         """
         record = self.functions.get(container.owner) if container.owner is not None else None
         used_bytes = self.pool.ledger.used_in(container.id)
@@ -61,7 +70,7 @@ class Sizing(Worth):
             most_bytes = has_bytes + self.pool.ledger.free_bytes
             least_bytes = max(used_bytes, record.function.memory_bytes)
             wanted_bytes = max(used_bytes, self._wanted_in(container, record))
-            if wanted_bytes <= (1.0 - NOTABLE) * has_bytes:
+            if wanted_bytes <= (1.0 - NOTABLE) * has_bytes and not self.functions.is_short:
                 self._resize(container, wanted_bytes, f"{key} needs no more")
             elif has_bytes < least_bytes <= most_bytes:
                 self._resize(container, min(wanted_bytes, most_bytes), f"{key} needs more")
