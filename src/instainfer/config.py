@@ -87,7 +87,9 @@ class LimitsConfig(_Part):
     max_memory_mb: int = Field(
         16384, description="largest memory limit of a function, in MB; never above node.memory_mb"
     )
-    default_memory_mb: int = Field(256, description="memory limit of a function that names none, in MB")
+    default_memory_mb: int = Field(
+        256, description="memory limit of an action without function.toml that names none, in MB"
+    )
     min_timeout_ms: int = Field(100, description="shortest time limit of a function, in ms")
     max_timeout_ms: int = Field(300_000, description="longest time limit of a function, in ms")
     default_timeout_ms: int = Field(60_000, description="time limit of a function that names none, in ms")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .client import Client, Json
+from .environments.manifest import AUTO, Memory
 from .environments.package import Package, pack
 from .errors import BadFunction, EnvironmentBuildError, HostError
 
@@ -41,12 +42,13 @@ def deploy(
     progress: Progress | None = None,
     *,
     name: str | None = None,
-    memory_mb: int | None = None,
+    memory_mb: Memory | None = None,
     timeout_ms: int | None = None,
 ) -> Json:
     """Deploy a function's folder and return the platform's action.
 
-    `name`, `memory_mb` and `timeout_ms` win over the values in ``function.toml``. Raises `BadFunction` for an invalid
+    `name`, `memory_mb` and `timeout_ms` win over the values in ``function.toml``. Where neither names the memory, it is
+    learned ("auto"). Raises `BadFunction` for an invalid
     folder, `EnvironmentBuildError` when its requirements cannot be installed, and the errors of `Client`.
     """
     progress = progress if progress is not None else Silent()
@@ -100,10 +102,10 @@ def _build_environment(client: Client, package: Package, progress: Progress) -> 
     )
 
 
-def _action(package: Package, memory_mb: int | None, timeout_ms: int | None) -> Mapping[str, Any]:
+def _action(package: Package, memory_mb: Memory | None, timeout_ms: int | None) -> Mapping[str, Any]:
     manifest = package.manifest
     limits = {
-        "memory": memory_mb if memory_mb is not None else manifest.memory_mb,
+        "memory": memory_mb or manifest.memory_mb or AUTO,
         "timeout": timeout_ms if timeout_ms is not None else manifest.timeout_ms,
         "logs": manifest.logs_mb,
     }

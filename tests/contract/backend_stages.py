@@ -47,6 +47,7 @@ class Does(Enum):
     FAIL_TO_LOAD = "cannot be imported"
     RAISE = "main raises"
     CRASH = "its process ends during a run"
+    TAKE_MEMORY = "takes 200 MiB in a run, answers when it is let go, and gives them back"
     LEAVE_A_THREAD = "starts a thread when it is imported, and so cannot have a function template"
 
 
@@ -187,6 +188,7 @@ class MemoryStage(Stage[MemoryContainer]):
             Does.FAIL_TO_LOAD: replace(usual, load_failure=self._BOOM),
             Does.RAISE: replace(usual, run_failure=raised),
             Does.CRASH: replace(usual, run_failure=crashed, survives=False),
+            Does.TAKE_MEMORY: replace(usual, compute_s=self._LONG_S, run_bytes=200 * MIB),
             Does.LEAVE_A_THREAD: replace(usual, unfit=self._UNFIT),
         }
         self.backend.costs[key] = costs[does]
@@ -225,6 +227,13 @@ _CODE = {
     Does.FAIL_TO_LOAD: "import nowhere\n",
     Does.RAISE: "def main(args): raise ValueError('no')\n",
     Does.CRASH: "import os\ndef main(args): os._exit(3)\n",
+    Does.TAKE_MEMORY: WAIT
+    + (
+        "def main(args):\n"
+        "    held = bytearray(b'x') * (200 << 20)\n"
+        "    wait_at_gate(PORT)\n"
+        "    return {'held': len(held)}\n"
+    ),
     Does.LEAVE_A_THREAD: (
         "import threading, time\n"
         "threading.Thread(target=time.sleep, args=(1000.0,), daemon=True).start()\n"

@@ -9,8 +9,15 @@ import pytest
 from backend_stages import Does, Play, Stage
 
 from instainfer.backends.base import FunctionSpec, TemplateSpec
-from instainfer.core.events import ContainerGone, ContainerStartFailed, LoadFailed, LoadFinished, ResidentGone
-from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, FailureKind
+from instainfer.core.events import (
+    ContainerGone,
+    ContainerStartFailed,
+    LoadFailed,
+    LoadFinished,
+    ResidentGone,
+    RunFinished,
+)
+from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, FailureKind
 
 # -- start ---------------------------------------------------------------------------------------------------------
 
@@ -394,6 +401,45 @@ def test_a_stop_while_it_starts_is_answered_by_its_end(play: Play) -> None:
         await stage.until_told("ContainerGone c1")
         await stage.settle(container)
         assert stage.told() == ["ContainerGone c1"]
+
+    play(scene)
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_tells_the_most_memory_that_it_had(play: Play) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container, f, takes = await stage.started(), stage.function("f"), stage.function("takes", Does.TAKE_MEMORY)
+        ran = await stage.ran(container, f, "a1")
+        assert ran.resident_bytes <= ran.peak_bytes < ran.resident_bytes + 100 * MIB
+        stage.run(container, takes, "a2")
+        await stage.reached(takes)
+        stage.let_go(takes)
+        await stage.until_told("RunFinished a2")
+        ran = stage.one(RunFinished, "a2")
+        assert ran.failure is None
+        assert ran.resident_bytes + 150 * MIB < ran.peak_bytes < ran.resident_bytes + 300 * MIB
+
+    play(scene)
+
+
+def test_a_container_has_its_new_limit_at_once(play: Play) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container, takes = await stage.started(), stage.function("takes", Does.TAKE_MEMORY)
+        container.resize(150 * MIB)
+        ran = await stage.ran(container, takes, "a1")
+        assert ran.failure is not None
+        assert ran.failure.kind is FailureKind.OUT_OF_MEMORY
+        assert (ran.alive, ran.resident_bytes, ran.peak_bytes) == (False, 0, 0)
+        await stage.until_gone(takes.key)
+        container.resize(1024 * MIB)
+        stage.run(container, takes, "a2")
+        await stage.reached(takes)
+        stage.let_go(takes)
+        await stage.until_told("RunFinished a2")
+        await stage.settle(container)
+        assert stage.one(RunFinished, "a2").failure is None
 
     play(scene)
 

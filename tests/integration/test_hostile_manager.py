@@ -26,7 +26,7 @@ from instainfer.wire.framing import encode
 F, TEMPLATE = "guest/f@0.0.1", "template:guest/e"
 READY = messages.Ready(1, ["files: none"], 1000)
 LOADED = messages.Loaded(F, 0.0, 0.0, 1000, ["files: none"], 1000)
-RAN = messages.Ran("a1", F, 0.0, 1000, True, None, 2, 1000, b"{}a line")
+RAN = messages.Ran("a1", F, 0.0, 1000, 1000, True, None, 2, 1000, b"{}a line")
 CRASHED = messages.Failure("crashed", "")
 
 

@@ -380,7 +380,7 @@ def test_a_preload_that_overfills_the_container_is_ended_and_not_who_was_there(t
             failed = await w.wait_for(LoadFailed)
             assert failed.function == second.key
             assert failed.failure.kind is FailureKind.OUT_OF_MEMORY
-            assert "took more than its 300 MiB" in failed.failure.message
+            assert "MiB, more than its 300; this one was ended for it" in failed.failure.message
             await w.run(container, first)
             assert w.kinds() == ["LoadFinished", "LoadFailed", "RunFinished"]
 

@@ -155,7 +155,7 @@ class Enemy:
                 self._loaded -= set(others)
                 if key not in self._loaded:
                     said.append(self._load(key))
-                said.append(messages.Ran(activation, key, 0.001, 1000, True, None, 2, 1000, b"{}a line"))
+                said.append(messages.Ran(activation, key, 0.001, 1000, 1000, True, None, 2, 1000, b"{}a line"))
                 return said
             case messages.Offload(function=key) if key in self._loaded:
                 self._loaded.discard(key)

@@ -18,7 +18,7 @@ from instainfer.backends.base import Call, TemplateSpec
 from instainfer.backends.clock import ManualClock
 from instainfer.backends.memory import Costs, MemoryBackend
 from instainfer.config import KeepAliveConfig, PreloadConfig
-from instainfer.core.decisions import Load, Offload, Refuse, Run, StartContainer, StopContainer
+from instainfer.core.decisions import Load, Offload, Refuse, ResizeContainer, Run, StartContainer, StopContainer
 from instainfer.core.events import LoadFinished, RequestArrived
 from instainfer.core.model import (
     FROM_NOTHING,
@@ -126,6 +126,9 @@ SCENARIOS = {
     "created ahead, without templates": replace(AHEAD, templates=False, function_templates=False),
     "created ahead for function templates": replace(AHEAD, preload=PreloadConfig(policy="templates")),
     "created ahead in little room": replace(AHEAD, memory_bytes=2048 * MIB),
+    "sizes are learned": replace(AHEAD, auto_memory=True),
+    "sizes are learned in little room": replace(LITTLE, auto_memory=True),
+    "sizes are learned without templates": replace(PLAIN, auto_memory=True),
     "memory has its price": replace(AHEAD, keepalive=KeepAliveConfig(policy="objective", memory_price_s=0.05)),
 }
 
@@ -196,6 +199,7 @@ def test_the_scenarios_show_what_they_are_there_for() -> None:
     assert StartKind.FORKED in kinds("function templates")
     assert {StartKind.FORKED, StartKind.TEMPLATED} <= kinds("both kinds of templates")
     assert StartKind.FORKED in kinds("everything")
+    assert any(isinstance(d, ResizeContainer) for d in decided["sizes are learned"])
     own = [d for d in decided["function templates in little room"] if is_function_template(getattr(d, "function", ""))]
     assert {Load, Offload} <= {type(d) for d in own}
 

@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.world import DIED, World, WorldContainer
+from support.world import DIED, STARVED, World, WorldContainer
 
 from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.lifecycle import IDLE, LOADED, STOPPING, UNLOADING
-from instainfer.core.model import MIB, Function, Verdict, is_function_template, is_template
+from instainfer.core.model import MIB, Failure, Function, Verdict, is_function_template, is_template
 from instainfer.core.node import NodeSettings, NodeState
 from instainfer.core.ports import KeepAlive, Policies
 from instainfer.core.story import Entry, dump_entry, load_entry
@@ -26,6 +26,9 @@ from instainfer.policy.preload.none import NoPreloading
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 NAMES = ["t1/a@1", "t1/b@1", "t1/c@1", "t1/d@1", "t2/a@1", "t2/b@1"]
+AUTO = {"t1/b@1", "t1/d@1", "t2/b@1"}
+"""Functions whose memory is learned."""
+IDEMPOTENT = {"t1/b@1", "t2/a@1"}
 SIZES = st.integers(min_value=50, max_value=700)
 KEEPALIVES: dict[str, Callable[[], KeepAlive]] = {
     "fixed": lambda: Fixed(30.0),
@@ -39,7 +42,11 @@ PASTS: st.SearchStrategy[list[float]] = st.lists(st.sampled_from([0.0, 0.5, 20.0
 
 
 def function(key: str, memory_mib: int = 512) -> Function:
-    return Function(key, key.split("/", maxsplit=1)[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
+    declared = Function(key, key.split("/", maxsplit=1)[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
+    declared = replace(declared, idempotent=key in IDEMPOTENT)
+    if key not in AUTO:
+        return declared
+    return replace(declared, memory_bytes=200 * MIB, most_bytes=2 * memory_mib * MIB, least_bytes=64 * MIB)
 
 
 def new_node(
@@ -159,19 +166,32 @@ class NodeMachine(RuleBasedStateMachine):
             self.world.start(container, ok=ok)
 
     @precondition(lambda self: any(not loaded for c in self.alive() for loaded in c.residents.values()))
-    @rule(data=st.data(), size=SIZES, ok=st.sampled_from([True, True, True, False]), template=st.booleans())
-    def load_ends(self, data: st.DataObject, size: int, ok: bool, template: bool) -> None:
+    @rule(
+        data=st.data(),
+        size=SIZES,
+        ok=st.sampled_from([True, True, True, False]),
+        template=st.booleans(),
+        starved=st.booleans(),
+    )
+    def load_ends(self, data: st.DataObject, size: int, ok: bool, template: bool, starved: bool) -> None:
         container = self.pick(data, [c for c in self.alive() if not all(c.residents.values())])
         name = data.draw(st.sampled_from(sorted(f for f, loaded in container.residents.items() if not loaded)))
-        self.world.end_load(container, name, size_mib=size, ok=ok, template=template and self.templates)
+        template = template and self.templates
+        self.world.end_load(container, name, size_mib=size, ok=ok, template=template, starved=starved)
 
     def running(self) -> list[WorldContainer]:
         return [c for c in self.alive() if c.running is not None and c.residents.get(c.running[1])]
 
     @precondition(lambda self: bool(self.running()))
-    @rule(data=st.data(), size=SIZES, ok=st.sampled_from([True, True, True, False]))
-    def run_ends(self, data: st.DataObject, size: int, ok: bool) -> None:
-        self.world.end_run(self.pick(data, self.running()), size_mib=size, ok=ok)
+    @rule(
+        data=st.data(),
+        size=SIZES,
+        ok=st.sampled_from([True, True, True, False]),
+        peak=st.sampled_from([0, 10, 600]),
+        why=st.sampled_from([DIED, STARVED]),
+    )
+    def run_ends(self, data: st.DataObject, size: int, ok: bool, peak: int, why: Failure) -> None:
+        self.world.end_run(self.pick(data, self.running()), size_mib=size, ok=ok, peak_mib=peak, why=why)
 
     @precondition(lambda self: bool(self.idle_residents()))
     @rule(data=st.data())
@@ -204,10 +224,10 @@ class NodeMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: bool(self.makings()))
-    @rule(data=st.data())
-    def making_dies(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), why=st.sampled_from([DIED, STARVED]))
+    def making_dies(self, data: st.DataObject, why: Failure) -> None:
         container, key = data.draw(st.sampled_from(self.makings()))
-        self.world.kill_resident(self.world.containers[container], key)
+        self.world.kill_resident(self.world.containers[container], key, why)
 
     @precondition(lambda self: any(c.dying for c in self.alive()))
     @rule(data=st.data())
@@ -272,6 +292,16 @@ class NodeMachine(RuleBasedStateMachine):
             return
         for _, name, present in self.world.seen_by_user_code:
             assert present == {name}
+
+    @invariant()
+    def sizes_are_within_their_bounds(self) -> None:
+        if hasattr(self, "world"):
+            books = self.world.node.books
+            for record in books.functions.values():
+                function = record.function
+                if function.is_auto:
+                    assert function.most_bytes <= books.pool.ledger.budget_bytes
+                    assert min(function.least_bytes, 200 * MIB) <= function.memory_bytes <= function.most_bytes
 
     @invariant()
     def no_policy_has_failed(self) -> None:

@@ -131,7 +131,9 @@ class Fuzzer:
             messages.Loaded(key, a_s, a_s, size, ["own uid: given"], size, rng.random() < 0.5, ["numpy"], {"a": "b"}),
             messages.LoadFailed(key, failure or messages.Failure("load_failed", ""), size),
             messages.Gone(key, failure, size),
-            messages.Ran(activation, key, a_s, size, rng.random() < 0.5, failure, rng.choice([0, 2]), size, b"{}x\ny"),
+            messages.Ran(
+                activation, key, a_s, size, size, rng.random() < 0.5, failure, rng.choice([0, 2]), size, b"{}x\ny"
+            ),
             messages.Measured({key: size}, size),
         )
 

@@ -29,6 +29,7 @@ from instainfer.core.node import NodeState
 from instainfer.core.story import Entry
 
 DIED = Failure(FailureKind.CRASHED, "killed by the test")
+STARVED = Failure(FailureKind.OUT_OF_MEMORY, "it took more than the test allows")
 
 
 @dataclass
@@ -84,6 +85,8 @@ class World:
                     if isinstance(decision, d.Load):
                         assert decision.function not in self.unfit, "an unfit function template is never made again"
                     self.containers[decision.container].commands.append(decision)
+                case d.ResizeContainer():
+                    assert decision.container in self.containers
                 case d.Reply() | d.Refuse():
                     assert decision.activation not in self.answered, "answered twice"
                     self.answered[decision.activation] = decision
@@ -159,9 +162,16 @@ class World:
         container.reports.append(e.ResidentGone(0, container.id, container.dying.pop(0)))
 
     def end_load(
-        self, container: WorldContainer, function: str, *, size_mib: int, ok: bool, template: bool = False
+        self,
+        container: WorldContainer,
+        function: str,
+        *,
+        size_mib: int,
+        ok: bool,
+        template: bool = False,
+        starved: bool = False,
     ) -> None:
-        """`template`: a template is made on the way, if there is none."""
+        """`template`: a template is made on the way, if there is none. `starved`: a load that fails dies of memory."""
         key = template_key(templated_function(function).split("/", maxsplit=1)[0], "env")
         if is_function_template(function):
             self._end_making(container, function, size_mib=size_mib, ok=ok)
@@ -179,7 +189,7 @@ class World:
             container.reports.append(e.LoadFinished(0, container.id, function, 1.0, 0.5, size_mib * MIB, source))
             return
         del container.residents[function]
-        failure = Failure(FailureKind.LOAD_FAILED, "ImportError")
+        failure = STARVED if starved else Failure(FailureKind.LOAD_FAILED, "ImportError")
         container.reports.append(e.LoadFailed(0, container.id, function, failure))
         if waiting:
             assert container.running is not None
@@ -196,22 +206,26 @@ class World:
             failure = Failure(FailureKind.LOAD_FAILED, "a thread is left after warmup()")
             container.reports.append(e.LoadFailed(0, container.id, key, failure))
 
-    def end_run(self, container: WorldContainer, *, size_mib: int, ok: bool) -> None:
+    def end_run(
+        self, container: WorldContainer, *, size_mib: int, ok: bool, peak_mib: int = 0, why: Failure = DIED
+    ) -> None:
         assert container.running is not None
         activation, function = container.running
         present = {key for key in container.residents if not is_template(key)}
         self.seen_by_user_code.append((container.id, function, present))
         container.running = None
         if ok:
-            container.reports.append(e.RunFinished(0, container.id, activation, 0.1, size_mib * MIB))
+            peak_bytes = (size_mib + peak_mib) * MIB
+            ran = e.RunFinished(0, container.id, activation, 0.1, size_mib * MIB, peak_bytes=peak_bytes)
+            container.reports.append(ran)
             return
         del container.residents[function]
-        container.reports.append(e.RunFinished(0, container.id, activation, 0.0, 0, DIED, alive=False))
-        container.reports.append(e.ResidentGone(0, container.id, function, DIED))
+        container.reports.append(e.RunFinished(0, container.id, activation, 0.0, 0, why, alive=False))
+        container.reports.append(e.ResidentGone(0, container.id, function, why))
 
-    def kill_resident(self, container: WorldContainer, function: str) -> None:
+    def kill_resident(self, container: WorldContainer, function: str, why: Failure = DIED) -> None:
         del container.residents[function]
-        container.reports.append(e.ResidentGone(0, container.id, function, DIED))
+        container.reports.append(e.ResidentGone(0, container.id, function, why))
 
     def run_until_quiet(self) -> None:
         """Be helpful for once: let everything that is under way end well."""

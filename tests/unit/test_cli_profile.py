@@ -12,6 +12,7 @@ from rich.console import Console
 from instainfer.environments.manifest import Manifest
 from instainfer.errors import BadFunction, BadInput, NotFound
 from instainfer.experiments.profile import Options, prepared
+from instainfer.experiments.starts import CONTAINER_MB
 from instainfer.sim.costs import CostSet, load, parse
 
 
@@ -80,7 +81,7 @@ def test_folders_are_functions_with_their_own_limits(tmp_path: Path) -> None:
     plain = make(tmp_path / "b", "")
     first, second = ready(named, plain)
     assert (first[:2], first[2].fast_init) == (("first", 512), True)
-    assert second[:2] == ("b", 256)
+    assert second[:2] == ("b", CONTAINER_MB), "its memory is learned"
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:

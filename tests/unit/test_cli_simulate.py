@@ -86,6 +86,17 @@ def test_without_pre_loading_there_are_still_function_templates_unless_they_are_
     assert "forked" not in without["start_kinds"]
 
 
+def test_where_sizes_are_learned_less_memory_is_set_aside(run: Run, tmp_path: Path) -> None:
+    def memory_gb_s(*options: str) -> float:
+        given = ["--keepalive", "fixed", "--preload", "off", "--json", "r.json", *options]
+        assert run("simulate", "t.csv", *given).exit_code == 0
+        [figures] = json.loads((tmp_path / "r.json").read_text())["runs"]
+        assert figures["auto_memory"] == ("auto" in options)
+        return float(figures["memory_gb_s"])
+
+    assert memory_gb_s("--memory", "auto") < 0.8 * memory_gb_s("--memory", "costs")
+
+
 def test_memory_that_costs_something_is_used_less(run: Run, tmp_path: Path) -> None:
     def memory_gb_s(*options: str) -> float:
         assert run("simulate", "t.csv", "--json", "r.json", *options).exit_code == 0

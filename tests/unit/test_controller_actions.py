@@ -25,6 +25,7 @@ from support.controllers import (
 )
 from support.records import ended, on_disk, opened
 
+from instainfer.config import Config
 from instainfer.core.model import MIB, Profile, Verdict
 from instainfer.environments.package import WEIGHTS_FILE
 from instainfer.errors import BadFunction, Conflict, EnvironmentBuildError, HostError
@@ -434,13 +435,79 @@ def test_the_first_guess_of_a_resident_counts_its_weights_twice_and_never_exceed
     async def run() -> None:
         async with standing(tmp_path) as stand:
             digest = stand.content.add_file(weights)
-            files = {"function.toml": 'weights = ["model.pt"]\n', "handler.py": HANDLER}
+            files = {"function.toml": 'weights = ["model.pt"]\nmemory = "256MB"\n', "handler.py": HANDLER}
             code = archive({**files, WEIGHTS_FILE: json.dumps({"model.pt": digest})})
             response = await stand.put("f", code)
             assert response.status_code == 200, response.text
             assert stand.link.functions["guest/f@0.0.1"][0].estimate_bytes == 256 * MIB
             await stand.put("g", code, limits={"memory": 1024})
             assert stand.link.functions["guest/g@0.0.1"][0].estimate_bytes == (256 + 6) * MIB
+
+    asyncio.run(run())
+
+
+def test_memory_is_learned_where_the_manifest_names_none(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            code = archive({"function.toml": "idempotent = true\n", "handler.py": HANDLER})
+            made = (await stand.put("f", code)).json()
+            function, spec, _ = stand.link.functions["guest/f@0.0.1"]
+            limits = Config().limits
+            assert (function.memory_bytes, function.most_bytes) == (256 * MIB, limits.max_memory_mb * MIB)
+            assert (function.least_bytes, function.idempotent) == (limits.min_memory_mb * MIB, True)
+            assert spec.memory_bytes == 0, "its container's limit counts"
+            assert made["limits"]["memory"] == 256
+            assert {"key": "memory", "value": "auto"} in made["annotations"]
+            stand.controller.remember("guest/f@0.0.1", Profile(runs=1, peak_bytes=600 * MIB))
+            shown = (await stand.http.get(f"{ACTIONS}/f")).json()
+            assert shown["limits"]["memory"] == 704
+            assert [each["limits"]["memory"] for each in (await stand.http.get(ACTIONS)).json()] == [704]
+
+    asyncio.run(run())
+
+
+def test_a_put_may_ask_for_learned_memory_or_for_a_limit(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            assert (await stand.put("f", HELLO)).json()["limits"]["memory"] == 256
+            assert not stand.link.functions["guest/f@0.0.1"][0].is_auto, "as OpenWhisk's clients expect it"
+            auto = (await stand.put("f", HELLO, limits={"memory": "auto"}, overwrite=True)).json()
+            assert {"key": "memory", "value": "auto"} in auto["annotations"]
+            assert stand.link.functions["guest/f@0.0.2"][0].is_auto
+            again = (await stand.put("f", HELLO, overwrite=True)).json()
+            assert {"key": "memory", "value": "auto"} in again["annotations"], "what was asked for stays"
+            plain = (await stand.put("f", HELLO, limits={"memory": 512}, overwrite=True)).json()
+            assert plain["limits"]["memory"] == 512
+            assert all(pair["key"] != "memory" for pair in plain["annotations"])
+            for wrong in (0, "much", True):
+                assert (await stand.put("f", HELLO, limits={"memory": wrong}, overwrite=True)).status_code == 400
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            assert not stand.link.functions["guest/f@0.0.4"][0].is_auto
+
+    asyncio.run(run())
+
+
+def test_learned_memory_and_its_peak_come_back_after_a_start(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f", HELLO, limits={"memory": "auto"})
+            stand.controller.remember("guest/f@0.0.1", Profile(runs=1, peak_bytes=600 * MIB))
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            function, _, profile = stand.link.functions["guest/f@0.0.1"]
+            assert function.is_auto
+            assert profile is not None
+            assert profile.peak_bytes == 600 * MIB
+
+    asyncio.run(run())
+
+
+def test_an_annotation_says_that_calls_may_be_repeated(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            await stand.put("f", HELLO, annotations=[{"key": "idempotent", "value": True}])
+            assert stand.link.functions["guest/f@0.0.1"][0].idempotent
 
     asyncio.run(run())
 

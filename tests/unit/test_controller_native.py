@@ -167,6 +167,7 @@ def test_functions_with_what_was_measured_of_them(tmp_path: Path) -> None:
                 "key": "guest/f@0.0.1",
                 "environment": "env-0-own",
                 "memory_bytes": 512 * MIB,
+                "auto": False,
                 "timeout_s": 1.5,
                 "problem": None,
                 "profile": asdict(profile),

@@ -77,7 +77,7 @@ def test_how_long_what_a_call_leaves_stays(tmp_path: Path, value: str, seconds: 
 
 
 def test_an_empty_manifest_leaves_everything_to_the_platform(tmp_path: Path) -> None:
-    assert read_manifest(make_folder(tmp_path)) == Manifest()
+    assert read_manifest(make_folder(tmp_path)) == Manifest(memory_mb="auto")
 
 
 def test_folder_without_manifest(tmp_path: Path) -> None:
@@ -92,20 +92,21 @@ def test_folder_without_manifest(tmp_path: Path) -> None:
         ("memory = 512", 512),
         ('memory = "512MB"', 512),
         ('memory = "2 GB"', 2048),
+        ('memory = "auto"', "auto"),
         ("timeout = 60", 60_000),
         ('timeout = "60s"', 60_000),
         ('timeout = "500ms"', 500),
     ],
 )
-def test_units(tmp_path: Path, toml: str, quantity: int) -> None:
+def test_units(tmp_path: Path, toml: str, quantity: int | str) -> None:
     manifest = read_manifest(make_folder(tmp_path, toml))
-    assert (manifest.memory_mb or manifest.timeout_ms) == quantity
+    assert (manifest.timeout_ms or manifest.memory_mb) == quantity
 
 
 @pytest.mark.parametrize(
     ("toml", "key", "said"),
     [
-        ('colour = "red"', "colour", "allowed: env, fast_init, fork, fresh, handler, keep_alive, logs"),
+        ('colour = "red"', "colour", "allowed: env, fast_init, fork, fresh, handler, idempotent, keep_alive, logs"),
         ("min_resident = 65", "min_resident", "from 0 to 64"),
         ("min_resident = -1", "min_resident", "from 0 to 64"),
         ("min_resident = true", "min_resident", "from 0 to 64"),
@@ -139,6 +140,8 @@ def test_units(tmp_path: Path, toml: str, quantity: int) -> None:
         ('python = "3.8"', "python", "3.9 or newer"),
         ('memory = "2TB"', "memory", '"2GB"'),
         ("memory = true", "memory", "whole MB"),
+        ('memory = "automatic"', "memory", 'or "auto"'),
+        ("idempotent = 1", "idempotent", "true or false"),
         ("memory = 0", "memory", "above 0"),
         ("memory = 1.5", "memory", "whole MB"),
         ('timeout = "1 hour"', "timeout", '"500ms"'),

@@ -18,7 +18,7 @@ def loaded(key: str, *, source: str = "nothing") -> Loaded:
 
 
 def ran(activation: str, key: str, *, alive: bool = True) -> Ran:
-    return Ran(activation, key, 0.1, 1, alive, None, 2, 1, b"{}")
+    return Ran(activation, key, 0.1, 1, 1, alive, None, 2, 1, b"{}")
 
 
 def test_a_load_that_is_cut_short_and_asked_for_again() -> None:

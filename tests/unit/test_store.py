@@ -207,7 +207,7 @@ def test_the_end_of_the_platform_gives_what_was_open_its_record(tmp_path: Path) 
 
 
 def test_profiles_are_kept_and_the_latest_counts(tmp_path: Path) -> None:
-    latest = Profile().with_load(1.0, 2.0, 300).with_load(0.1, 2.5, 40, forked=True).with_run(0.5)
+    latest = Profile().with_load(1.0, 2.0, 300).with_load(0.1, 2.5, 40, forked=True).with_run(0.5, 340)
 
     async def run() -> None:
         async with opened(tmp_path) as store:

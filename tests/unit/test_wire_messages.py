@@ -24,6 +24,7 @@ MESSAGES: list[tuple[Vocabulary, Any]] = [
     (messages.COMMANDS, messages.Run("guest/f@0.0.1", "a1", {"__OW_NAMESPACE": "guest"}, b'{"x": "\xc3\xbc"}')),
     (messages.COMMANDS, messages.Offload("guest/f@0.0.1")),
     (messages.COMMANDS, messages.Forget("guest/f@0.0.1")),
+    (messages.COMMANDS, messages.Resize(512 << 20)),
     (messages.COMMANDS, messages.Stop()),
     (messages.REPORTS, messages.Ready(17, ["files: only its own"], 9_000_000)),
     (messages.REPORTS, messages.Loaded("guest/f@0.0.1", 0.5, 1.25, 123, ["own uid: given"], 456)),
@@ -35,8 +36,8 @@ MESSAGES: list[tuple[Vocabulary, Any]] = [
     (messages.REPORTS, messages.LoadFailed("guest/f@0.0.1", FAILURE, 5)),
     (messages.REPORTS, messages.Gone("guest/f@0.0.1", None, 5)),
     (messages.REPORTS, messages.Gone("guest/f@0.0.1", FAILURE, 5)),
-    (messages.REPORTS, messages.Ran("a1", "guest/f@0.0.1", 0.1, 7, True, None, 2, 8, b"{}line 1\nline 2")),
-    (messages.REPORTS, messages.Ran("a1", "guest/f@0.0.1", 0.1, 0, False, FAILURE, 0, 8, b"")),
+    (messages.REPORTS, messages.Ran("a1", "guest/f@0.0.1", 0.1, 7, 9, True, None, 2, 8, b"{}line 1\nline 2")),
+    (messages.REPORTS, messages.Ran("a1", "guest/f@0.0.1", 0.1, 0, 0, False, FAILURE, 0, 8, b"")),
     (messages.REPORTS, messages.Measured({"guest/f@0.0.1": 77}, 100)),
     (calls.TO_PROCESS, calls.Prepare(FUNCTION, "/scratch/1")),
     (calls.TO_PROCESS, calls.Prepare(FUNCTION, "/scratch/1", {"HOME": "/scratch/1"}, learns=True)),
@@ -73,7 +74,7 @@ def test_requests_and_answers_are_not_encoded_again() -> None:
 
 
 def test_answer_and_logs_share_the_body_of_a_report() -> None:
-    ran = messages.Ran("a1", "f", 0.1, 7, True, None, 2, 8, b'{}first\nsecond "quoted"\n')
+    ran = messages.Ran("a1", "f", 0.1, 7, 9, True, None, 2, 8, b'{}first\nsecond "quoted"\n')
     assert ran.answer == b"{}"
     assert ran.logs == b'first\nsecond "quoted"\n'
     assert ran._replace(rest=b"{}").logs == b""
@@ -127,7 +128,14 @@ def report(kind: str, **fields: Any) -> Frame:
     right: dict[str, dict[str, Any]] = {
         "loaded": {"library_s": 1.0, "model_s": 0, "resident_bytes": 1, "isolation": []},
         "gone": {"failure": None},
-        "ran": {"activation": "a", "compute_s": 1, "resident_bytes": 1, "alive": True, "failure": None},
+        "ran": {
+            "activation": "a",
+            "compute_s": 1,
+            "resident_bytes": 1,
+            "peak_bytes": 1,
+            "alive": True,
+            "failure": None,
+        },
         "measured": {"resident_bytes": {}},
     }
     header = {"type": kind, "function": "f", "total_bytes": 1, "answer_bytes": 0, **right[kind]}
@@ -145,6 +153,7 @@ def report(kind: str, **fields: Any) -> Frame:
         report("ran", compute_s=True),
         report("ran", resident_bytes=1.5),
         report("ran", resident_bytes=10**30),
+        report("ran", peak_bytes=-1),
         report("ran", alive=1),
         report("ran", failure={"kind": "container_lost", "message": ""}),
         report("ran", failure={"kind": "queue_full", "message": ""}),

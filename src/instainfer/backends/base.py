@@ -19,6 +19,7 @@ inside a command, and in the order in which things happened in that container. F
 ``template``       `LoadFailed` with the reason, which is final. A ``run`` of another function while it is being made
                    cuts it short: only `ResidentGone`
 ``offload``        exactly one `ResidentGone` (nothing when the function is not there)
+``resize``         nothing. The new limit holds at once, and nothing ends for it before it is exceeded
 ``stop``           exactly one `ContainerGone`, after which nothing more is reported. Work in progress ends without
                    any other report
 =================  ===================================================================================================
@@ -109,6 +110,7 @@ class FunctionSpec:
     style: str = "action"
     """``"action"`` (``load()`` and ``main(args)``) or ``"script"`` (``instainfer.load``, ``instainfer.receive``)."""
     memory_bytes: int = 0
+    """Limit on the memory of the function alone. 0: only the container's limit counts."""
     timeout_s: float = 60.0
     """Limit on the time of one run, and separately on the time of one load."""
     logs_bytes: int = 10 * 1024 * 1024
@@ -159,6 +161,10 @@ class Container(Protocol):
     def run(self, function: FunctionSpec, call: Call) -> None: ...
 
     def offload(self, function: ResidentKey) -> None: ...
+
+    def resize(self, limit_bytes: int) -> None:
+        """Change the container's memory limit."""
+        ...
 
     def forget(self, function: ResidentKey) -> None:
         """Drop everything known of a function or template that is not there and will not be named again."""

@@ -29,6 +29,7 @@ from ..core.model import (
     MIB,
     ContainerId,
     Failure,
+    FailureKind,
     FunctionKey,
     ResidentKey,
     Source,
@@ -51,6 +52,8 @@ class Costs:
     model_s: float = 0.0
     compute_s: float = 0.0
     resident_bytes: int = 64 * MIB
+    run_bytes: int = 0
+    """What a run takes on top of that. It dies of memory if its container does not hold both."""
     result: bytes = b"{}"
     logs: Sequence[str] = ()
     load_failure: Failure | None = None
@@ -147,6 +150,7 @@ class MemoryContainer:
         self._run: _Run | None = None
         self._alive = True
         self.spec = spec
+        self.limit_bytes = spec.limit_bytes
         self._timers: set[Callable[[], None]] = set()
         self._after(backend.start_s, self._started)
 
@@ -224,6 +228,9 @@ class MemoryContainer:
     def offload(self, function: ResidentKey) -> None:
         if function in self._residents:
             self._end(function)
+
+    def resize(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
 
     def forget(self, function: ResidentKey) -> None:
         pass  # nothing is remembered of residents that are not there
@@ -356,9 +363,13 @@ class MemoryContainer:
 
     def _run_ended(self, run: _Run, costs: Costs) -> None:
         key, now = run.function.key, self._backend.clock.now()
-        alive = costs.run_failure is None or costs.survives
-        self._run = None
         size_bytes = self._size_of(self._residents[key])
+        failure, alive = costs.run_failure, costs.run_failure is None or costs.survives
+        if size_bytes + costs.run_bytes > self.limit_bytes:
+            took, limit = ((each // MIB) for each in (size_bytes + costs.run_bytes, self.limit_bytes))
+            text = f"the function took {took} MiB of memory, its container has {limit} MiB"
+            failure, alive = Failure(FailureKind.OUT_OF_MEMORY, text), False
+        self._run = None
         if not alive:
             del self._residents[key]
         self._tell(
@@ -368,10 +379,11 @@ class MemoryContainer:
                 run.call.activation,
                 costs.compute_s,
                 size_bytes if alive else 0,
-                costs.run_failure,
+                failure,
                 alive,
+                size_bytes + costs.run_bytes if alive else 0,
             ),
-            Answer(costs.result if costs.run_failure is None else None, costs.logs),
+            Answer(costs.result if failure is None else None, costs.logs),
         )
         if not alive:
             self._tell(ResidentGone(now, self.id, key))

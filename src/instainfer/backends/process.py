@@ -201,6 +201,9 @@ class ProcessContainer(asyncio.Protocol):
         self._expected.offload(function)
         self._send(messages.Offload(function))
 
+    def resize(self, limit_bytes: int) -> None:
+        self._send(messages.Resize(limit_bytes))
+
     def forget(self, function: ResidentKey) -> None:
         if self._defined.pop(function, None) is not None:
             self._expected.forget(function)
@@ -383,6 +386,7 @@ class ProcessContainer(asyncio.Protocol):
                     _possible(message.resident_bytes),
                     failure,
                     message.alive,
+                    _possible(message.peak_bytes),
                 )
             case messages.Loaded():
                 most_s = self._expected.loaded(message, now)

@@ -12,7 +12,7 @@ from .exit_codes import ExitCode
 from .forking import sample_of, try_out
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, note
-from .values import duration_s, size_mb
+from .values import duration_s, memory_mb
 
 
 def deploy(
@@ -24,8 +24,10 @@ def deploy(
         Path | None, typer.Option(metavar="DIR", help="Folder of the weights; default: the function's own.")
     ] = None,
     memory: Annotated[
-        int | None,
-        typer.Option(parser=size_mb, metavar="SIZE", help="Memory limit, 2GB say; default: function.toml's."),
+        str | None,
+        typer.Option(
+            metavar="SIZE", help='Memory limit, 2GB say, or "auto": learned from its runs; default: function.toml\'s.'
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
@@ -53,7 +55,7 @@ def deploy(
                 weights,
                 progress,
                 name=name or None,
-                memory_mb=memory,
+                memory_mb=None if memory is None else memory_mb(memory),
                 timeout_ms=None if timeout is None else round(timeout * 1000),
             )
         if not as_json:

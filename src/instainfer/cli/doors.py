@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..client import Client, Json
     from ..config import Config
     from ..deployment import Progress
+    from ..environments.manifest import Memory
     from ..experiments.campaign import Folder, Tally, Watcher
     from ..experiments.demo import Options
     from ..experiments.profile import Options as ProfileOptions
@@ -56,7 +57,7 @@ def _deploy(
     progress: Progress,
     *,
     name: str | None,
-    memory_mb: int | None,
+    memory_mb: Memory | None,
     timeout_ms: int | None,
 ) -> Json:
     from ..deployment import deploy

@@ -52,7 +52,7 @@ def _cells(function: Mapping[str, Any]) -> tuple[str, ...]:
         escape(function["name"]),
         function["version"],
         str(annotation(function, "exec")),
-        size(function["limits"]["memory"] * MIB),
+        _memory(function),
         seconds(function["limits"]["timeout"] / 1000),
         _ready(function["places"]),
         moment(function["updated"]),
@@ -62,6 +62,11 @@ def _cells(function: Mapping[str, Any]) -> tuple[str, ...]:
 def _ready(places: Mapping[str, Any] | None) -> str:
     """How many of the places that are wanted are ready. Empty if none are wanted."""
     return f"{places['ready']} of {places['wanted']}" if places and places["wanted"] else ""
+
+
+def _memory(function: Mapping[str, Any]) -> str:
+    limit = size(function["limits"]["memory"] * MIB)
+    return f"auto ({limit})" if annotation(function, "memory") == "auto" else limit
 
 
 @app.command(name="show")

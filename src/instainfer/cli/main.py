@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import InstaInferError, InternalError
 from . import (
     activations,
+    advise,
     clean,
     config,
     demo,
@@ -100,6 +101,7 @@ app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
 app.command()(places.preload)
 app.command()(places.offload)
+app.command()(advise.advise)
 app.command(name="activations")(activations.activations)
 app.command()(status.status)
 app.command()(why.why)

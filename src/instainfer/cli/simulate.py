@@ -27,6 +27,11 @@ class Switch(StrEnum):
     OFF = "off"
 
 
+class Memory(StrEnum):
+    COSTS = "costs"
+    AUTO = "auto"
+
+
 class Baseline(StrEnum):
     STATELESS = "stateless"
     FAIR = "fair"
@@ -79,6 +84,13 @@ def simulate(
     ] = Switch.OFF,
     predictor: Annotated[str, typer.Option(metavar="P", help="When a function is expected to be called.")] = "auto",
     memory_gb: Annotated[float, typer.Option(metavar="N", help="Memory for containers, on each node.", min=0.1)] = 10.0,
+    memory: Annotated[
+        Memory,
+        typer.Option(
+            metavar="costs|auto",
+            help="The memory limits of the functions: as the costs say, or learned and no larger than that.",
+        ),
+    ] = Memory.COSTS,
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Machines; each function has its home.")] = 1,
     costs: Annotated[
         str, typer.Option(metavar="paper|FILE", help="What things take: the paper's figures, or a JSON file.")
@@ -134,6 +146,7 @@ def simulate(
         fast_init=(fast_init or templates) is Switch.ON,
         replace=replace is Switch.ON,
         memory_bytes=int(memory_gb * GIB),
+        auto_memory=memory is Memory.AUTO,
         nodes=nodes,
         seed=seed,
         owners_apart=owners_apart,
@@ -236,6 +249,7 @@ def _show(outcome: Outcome) -> None:
     kinds = [(str(kind), f"{count:,}", f"{count / overall.calls:.1%}") for kind, count in overall.start_kinds.items()]
     what = [settings.keepalive.in_short(), "retains" if settings.retain else "stateless"]
     what += [f"preload {settings.preload.policy}", f"costs: {outcome.costs}", f"{settings.memory_bytes / 1024**3:g} GB"]
+    what += ["memory auto"] if settings.auto_memory else []
     what += [f"{settings.nodes} nodes"] if settings.nodes > 1 else []
     show(
         f"{overall.calls:,} calls of {len(outcome.functions)} functions in {seconds(outcome.duration_s)}",

@@ -14,13 +14,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..core.model import MIB
 from ..errors import BadInput, NotFound, shown
 from ..texts import decoded
+
+if TYPE_CHECKING:
+    from ..environments.manifest import Memory
 
 PAIR = "\0"
 """Separates key and value of a ``-p KEY VALUE``. Arguments of a process cannot contain this character."""
@@ -36,6 +39,11 @@ def size_mb(text: str) -> int:
     if mb != int(mb):
         raise typer.BadParameter(f"{text!r} is not a whole number of MB; write it in MB")
     return int(mb)
+
+
+def memory_mb(text: str) -> Memory:
+    """Read a memory limit: a size, or ``auto``."""
+    return "auto" if text.strip() == "auto" else size_mb(text)
 
 
 def duration_s(text: str) -> float:

@@ -6,11 +6,14 @@ import asyncio
 import logging
 import time
 from functools import partial
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
-from ..core.model import FunctionKey, Profile, Verdict
+from ..core.model import MIB, FunctionKey, Profile, Verdict
+from ..core.sizes import learned
+from ..environments.manifest import AUTO
 from ..errors import BadInput, Conflict, InternalError
 from . import queries
 from .bodies import LARGE_BYTES, Budget, Lease
@@ -20,7 +23,7 @@ from .deployment import Deployer
 from .driver import ClusterDriver, Registration
 from .keys import Keys
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
-from .records import Action, ActionLimits
+from .records import MEMORY, Action, ActionLimits
 from .store import Store
 from .verdicts import KnownVerdict, known
 from .wishes import Wishes
@@ -63,11 +66,21 @@ class Actions:
         self._changing: dict[tuple[str, str], object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
+    def shown(self, action: Action) -> Action:
+        """The action as it is shown. If its memory is learned, its limit is the present size."""
+        registration = self._registrations.get(action.key)
+        if registration is None or not action.is_auto:
+            return action
+        function = learned(registration.function, self._profiles.get(action.key) or Profile())
+        limits = msgspec.structs.replace(action.limits, memory=function.memory_bytes // MIB)
+        return msgspec.structs.replace(action, limits=limits)
+
     async def with_code(self, action: Action) -> Response:
         """The action as the API's JSON, with its code: plain text, or base64 if the code is an archive.
 
         Raises `InternalError` when the code is missing in the records.
         """
+        action = self.shown(action)
         digest = action.code_digest
         size = await self._store.read(lambda connection: queries.code_size(connection, digest))
         if size is None:
@@ -213,7 +226,9 @@ class Actions:
         same_code = old is not None and old.code_digest == code.digest and old.kind == code.kind
         profile = self._profiles.get(old.key) if old and same_code else None
         prepared = await self._deployer.prepare(draft, code.source, profile)
-        action = msgspec.structs.replace(draft, limits=prepared.limits)
+        action = msgspec.structs.replace(
+            draft, limits=prepared.limits, annotations=_with_memory(draft.annotations, is_auto=prepared.is_auto)
+        )
         if old is not None and same_code:
             verdict = self._known(old.key, prepared.registration)
             # A function may have failed because of its limits, so other limits are another chance.
@@ -309,6 +324,13 @@ class Actions:
             prepared.registration.called_ago_s = called_ago_s
             self._register(action, prepared.registration)
             deployed.settle()
+
+
+def _with_memory(annotations: list[dict[str, Any]], *, is_auto: bool) -> list[dict[str, Any]]:
+    """The annotations with the one that says that the memory is learned, or without it."""
+    ours = {"key": MEMORY, "value": AUTO}
+    others = [pair for pair in annotations if pair != ours and not (is_auto and pair["key"] == MEMORY)]
+    return [*others, ours] if is_auto else others
 
 
 def _no_code(action: Action) -> InternalError:

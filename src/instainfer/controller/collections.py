@@ -185,12 +185,12 @@ class Collections:
         if wanted.only_count:
             return json_response({"actions": max(0, len(own) - wanted.skip)})
         shown = own[wanted.skip : wanted.skip + wanted.limit]
-        return json_response([action_summary(deployed.action) for deployed in shown])
+        return json_response([action_summary(self._actions.shown(deployed.action)) for deployed in shown])
 
     async def get_action(self, request: Request, caller: Identity) -> Response:
         action = self._catalog.get(caller.namespace, _name(request)).action
         if not flag(request.query_params, "code", True):
-            return json_response(action_json(action, None))
+            return json_response(action_json(self._actions.shown(action), None))
         return await self._actions.with_code(action)
 
     async def put_action(self, request: Request, caller: Identity) -> Response:

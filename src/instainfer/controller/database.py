@@ -109,7 +109,7 @@ def _bind_profiles(connection: sa.Connection) -> None:
     """Convert layout 2 to 3, where deleting a function deletes its profile. Profiles without a function are dropped."""
     connection.exec_driver_sql("ALTER TABLE profiles RENAME TO profiles_2")
     schema.profiles.create(connection)
-    columns = ", ".join(column.name for column in schema.profiles.columns)
+    columns = ", ".join(column["name"] for column in sa.inspect(connection).get_columns("profiles_2"))
     connection.exec_driver_sql(
         f"INSERT INTO profiles ({columns}) SELECT {columns} FROM profiles_2 WHERE function IN (SELECT key FROM actions)"
     )
@@ -121,5 +121,12 @@ def _add_verdicts(connection: sa.Connection) -> None:
     schema.verdicts.create(connection)
 
 
-_RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {2: _bind_profiles, 3: _add_verdicts}
+def _add_peaks(connection: sa.Connection) -> None:
+    """Convert layout 4 to 5, where a profile has the most memory that its function had."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns("profiles")}
+    if "peak_bytes" not in known:  # a table that `_bind_profiles` has just made has it
+        connection.exec_driver_sql("ALTER TABLE profiles ADD COLUMN peak_bytes BIGINT NOT NULL DEFAULT 0")
+
+
+_RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {2: _bind_profiles, 3: _add_verdicts, 4: _add_peaks}
 """By layout, the function that converts it to the next one. It is kept as long as files of that layout may exist."""

@@ -15,7 +15,7 @@ from ..core.model import MIB, Function, FunctionKey, Profile, template_key
 from ..environments.builder import Environment, Progress
 from ..environments.folders import FunctionFolders, Materialised
 from ..environments.hiding import hiding_modules
-from ..environments.manifest import Manifest
+from ..environments.manifest import AUTO, Manifest, Memory
 from ..environments.requirements import Requirements
 from ..errors import BadFunction, BadInput, shown
 from .driver import Registration
@@ -47,6 +47,12 @@ class Prepared(NamedTuple):
 
     registration: Registration
     limits: ActionLimits
+    """The memory is a first guess if it is learned."""
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the memory is learned."""
+        return self.registration.function.is_auto
 
 
 class Deployer:
@@ -70,21 +76,33 @@ class Deployer:
         """
         loop = asyncio.get_running_loop()
         materialised = await loop.run_in_executor(self._threads, self._materialise, source, action.binary)
-        limits = effective_limits(action.asked, materialised.manifest, self._limits)
+        asked, manifest = action.asked, materialised.manifest
+        limits = effective_limits(asked, manifest, self._limits, materialised.weights_bytes)
+        is_auto = _memory(asked, manifest, self._limits) == AUTO
+        most_bytes = self._limits.max_memory_mb * MIB if is_auto else 0
         requirements = _on_python(materialised.manifest.requirements, action.kind)
         environment = await self._environments.ensure(requirements)
         templated = await loop.run_in_executor(self._threads, _is_templated, action, materialised, environment)
+        function = _function(action, limits, materialised, environment, templated=templated)
         registration = Registration(
-            _function(action, limits, materialised, environment, templated=templated),
-            self._spec(action, limits, materialised, environment, templated=templated),
+            replace(function, most_bytes=most_bytes, least_bytes=self._limits.min_memory_mb * MIB if is_auto else 0),
+            # What it may take is the container's business if its memory is learned.
+            self._spec(action, limits, materialised, environment, templated=templated, is_auto=is_auto),
             profile,
         )
-        registration.min_resident = materialised.manifest.min_resident
-        registration.warm = materialised.manifest.warm
+        registration.min_resident = manifest.min_resident
+        registration.warm = manifest.warm
         return Prepared(registration, limits)
 
     def _spec(
-        self, action: Action, limits: ActionLimits, code: Materialised, environment: Environment, *, templated: bool
+        self,
+        action: Action,
+        limits: ActionLimits,
+        code: Materialised,
+        environment: Environment,
+        *,
+        templated: bool,
+        is_auto: bool,
     ) -> FunctionSpec:
         manifest = code.manifest
         template = None
@@ -98,7 +116,7 @@ class Deployer:
             handler=manifest.handler,
             main=action.main or manifest.main,
             style=manifest.style,
-            memory_bytes=limits.memory * MIB,
+            memory_bytes=0 if is_auto else limits.memory * MIB,
             timeout_s=limits.timeout / 1000,
             logs_bytes=limits.logs * MIB,
             env={**manifest.env, **action.variables(self.api_host)},
@@ -134,14 +152,23 @@ def kinds() -> tuple[str, ...]:
     return _KINDS
 
 
-def effective_limits(asked: AskedLimits, manifest: Manifest, allowed: LimitsConfig) -> ActionLimits:
+def effective_limits(
+    asked: AskedLimits, manifest: Manifest, allowed: LimitsConfig, weights_bytes: int = 0
+) -> ActionLimits:
     """Each limit as asked for in the PUT, else as in the manifest, else the default.
 
-    Raises `BadInput` when a limit is not within the allowed range.
+    Memory that is learned begins with a guess, which is made from the size of the weights. Raises `BadInput` when a
+    limit is not within the allowed range.
     """
+    wanted = _memory(asked, manifest, allowed)
+    if wanted == AUTO:
+        guess_mb = -(-_guess_bytes(weights_bytes) // MIB)
+        memory = max(allowed.min_memory_mb, min(allowed.max_memory_mb, guess_mb))
+    else:
+        memory = wanted
     limits = ActionLimits(
         timeout=_first(asked.timeout, manifest.timeout_ms, allowed.default_timeout_ms),
-        memory=_first(asked.memory, manifest.memory_mb, allowed.default_memory_mb),
+        memory=memory,
         logs=_first(asked.logs, manifest.logs_mb, MAX_LOGS_MB),
     )
     _bound("memory", limits.memory, allowed.min_memory_mb, allowed.max_memory_mb, "MB")
@@ -150,7 +177,15 @@ def effective_limits(asked: AskedLimits, manifest: Manifest, allowed: LimitsConf
     return limits
 
 
-def _first(asked: int | None, declared: int | None, default: int) -> int:
+def _memory(asked: AskedLimits, manifest: Manifest, allowed: LimitsConfig) -> Memory:
+    return _first(asked.memory, manifest.memory_mb, allowed.default_memory_mb)
+
+
+def _guess_bytes(weights_bytes: int) -> int:
+    return 2 * weights_bytes + LIBRARIES_GUESS_BYTES
+
+
+def _first(asked: T | None, declared: T | None, default: T) -> T:
     return next(value for value in (asked, declared, default) if value is not None)
 
 
@@ -192,11 +227,12 @@ def _function(
         environment=environment.digest,
         memory_bytes=memory_bytes,
         timeout_s=limits.timeout / 1000,
-        estimate_bytes=min(memory_bytes, 2 * code.weights_bytes + LIBRARIES_GUESS_BYTES),
+        estimate_bytes=min(memory_bytes, _guess_bytes(code.weights_bytes)),
         templated=templated,
         forkable=code.manifest.fork,
         fresh=code.manifest.fresh,
         keep_alive_s=code.manifest.keep_alive_s,
+        idempotent=code.manifest.idempotent or action.annotation("idempotent") is True,
     )
 
 

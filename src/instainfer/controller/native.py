@@ -142,7 +142,7 @@ class Native:
     async def list_functions(self, request: Request, caller: Identity) -> Response:
         functions = []
         for deployed in self._catalog.of_namespace(caller.namespace):
-            action = deployed.action
+            action = self._actions.shown(deployed.action)
             registration = self._actions.registration(action.key)
             functions.append(
                 {
@@ -151,6 +151,7 @@ class Native:
                     "key": action.key,
                     "environment": registration.function.environment if registration else None,
                     "memory_bytes": action.limits.memory * 1024 * 1024,
+                    "auto": action.is_auto,
                     "timeout_s": action.limits.timeout / 1000,
                     "profile": self._actions.profile(action.key),
                     "forked": self._forked(action.key, registration),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -48,7 +48,7 @@ class _Pair(msgspec.Struct, omit_defaults=True):
 
 class _Limits(msgspec.Struct):
     timeout: int | None = None
-    memory: int | None = None
+    memory: int | Literal["auto"] | None = None
     logs: int | None = None
     concurrency: int | None = None
 

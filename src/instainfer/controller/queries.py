@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ..core.model import FunctionKey, Profile, Verdict
+from ..environments.manifest import AUTO
 from .profiles import unsound
 from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
 from .schema import actions, activations, code, namespaces, profiles, verdicts
@@ -17,6 +18,9 @@ from .verdicts import KnownVerdict
 
 CHUNK = 500
 """Most ids in one statement, because databases limit the number of parameters."""
+
+_AUTO_MB = 0
+"""What is stored for a memory limit that is to be learned."""
 
 _encode = msgspec.json.encode
 
@@ -236,7 +240,7 @@ def _row(action: Action) -> dict[str, Any]:
         "parameters": _encode(action.parameters),
         "annotations": _encode(action.annotations),
         "timeout_ms": action.asked.timeout,
-        "memory_mb": action.asked.memory,
+        "memory_mb": _AUTO_MB if action.asked.memory == AUTO else action.asked.memory,
         "logs_mb": action.asked.logs,
         "limits": _encode(action.limits),
     }
@@ -256,6 +260,8 @@ def _action(row: sa.Row[Any]) -> Action:
         code_digest=row.code_digest,
         parameters=msgspec.json.decode(row.parameters),
         annotations=msgspec.json.decode(row.annotations),
-        asked=AskedLimits(timeout=row.timeout_ms, memory=row.memory_mb, logs=row.logs_mb),
+        asked=AskedLimits(
+            timeout=row.timeout_ms, memory=AUTO if row.memory_mb == _AUTO_MB else row.memory_mb, logs=row.logs_mb
+        ),
         limits=msgspec.json.decode(row.limits, type=ActionLimits),
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
+
+from ..environments.manifest import AUTO
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, WHISK_ERROR = range(4)
 """OpenWhisk's status codes of an activation."""
 
 STATUS_TEXTS = ("success", "application error", "action developer error", "whisk internal error")
+
+
+MEMORY: Final = "memory"
+"""The annotation of an action whose memory is learned; its value is ``auto``."""
 
 
 class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +57,8 @@ class AskedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits that the PUT of an action asked for. For None the manifest decides, or else the platform's default."""
 
     timeout: int | None = None
-    memory: int | None = None
+    memory: int | Literal["auto"] | None = None
+    """In MB. ``auto``: it is learned."""
     logs: int | None = None
 
 
@@ -89,6 +96,11 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
             "__OW_ACTION_NAME": f"/{self.path}",
             "__OW_ACTION_VERSION": self.version,
         }
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether its memory is learned."""
+        return bool(self.annotation(MEMORY) == AUTO)
 
     @property
     def wants_api_key(self) -> bool:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -64,7 +64,7 @@ actions = Table(
     Column("annotations", LargeBinary, nullable=False),
     # The limits in the PUT. For a limit that is null, the function's manifest decides, or else the platform's default.
     Column("timeout_ms", Integer),
-    Column("memory_mb", Integer),
+    Column("memory_mb", Integer),  # 0: it is learned
     Column("logs_mb", Integer),
     # The limits in force, completed by the manifest and the platform's defaults.
     Column("limits", LargeBinary, nullable=False),
@@ -106,6 +106,7 @@ profiles = Table(
     Column("model_s", Float, nullable=False),
     Column("runs", Integer, nullable=False),
     Column("compute_s", Float, nullable=False),
+    Column("peak_bytes", BigInteger, nullable=False, server_default=text("0")),
 )
 
 verdicts = Table(

@@ -4,7 +4,8 @@
 consistent with each other, and records the decision that belongs to the change. The modules `placement`, `preloading`,
 `templating`, `deadlines` and `node` decide when to make which change.
 
-The books have layers, each of which knows only those below it: `State`, `Worth`, `Residents` and `Books`.
+The books have layers, each of which knows only those below it: `State`, `Worth`, `Sizing`, `Residents` and
+`Books`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Books(Residents):
         container = Container(
             id=f"{self.name}-c{self._created}",
             namespace=function.namespace,
-            limit_bytes=function.memory_bytes,
+            limit_bytes=self.size_of_new(function, is_for_call=request is not None),
             state=STARTING,
             since=self.at,
             owner=function.key,
@@ -85,6 +86,7 @@ class Books(Residents):
 
     def run(self, request: Request, container: Container, start_kind: StartKind) -> None:
         """Hand a request to a container. All other functions in it end before user code sees the request."""
+        self.grow_for_run(container, self.functions[request.function].function)
         others = self._make_way(container, request.function)
         if self.settings.function_templates:
             self._end_makings(container, request.function)
@@ -144,6 +146,13 @@ class Books(Residents):
             )
         )
 
+    def repeat(self, request: Request) -> None:
+        """Let a request wait for a container again, because its function's process has died of memory."""
+        again = Request(request.activation, request.function, request.arrived_at, is_repeated=True)
+        self.requests[request.activation] = again
+        self.queue.append(again)
+        self.timers.arm(self.claims_at(again), "claim")
+
     def refuse(self, request: Request, failure: Failure) -> None:
         self._answered(request)
         self.out.append(Refuse(request.activation, failure, request.phases(self.at)))
@@ -163,6 +172,7 @@ class Books(Residents):
         for resident in container.residents.values():
             if resident.state is LOADING:  # a template whose load waited for the call to end
                 self._expect_load(resident)
+        self.right_size(container)
         self._keep(container, after_call)
         self.shrink(container)
         if after_call and container.owner is not None and self.settings.function_templates:

@@ -26,6 +26,8 @@ def check(books: Books) -> None:
         unfit = record.verdict is not None and not record.verdict.fit
         if unfit and record.own_template and books.functions.templates[record.own_template].load_failure is None:
             raise InternalError(f"{key} cannot be forked, and may get a function template")
+    if sum(record.function.memory_bytes for record in books.functions.values()) != books.functions.needs_bytes:
+        raise InternalError(f"the functions do not need {books.functions.needs_bytes} bytes")
     stale = books.guard.stale_memory(set(books.functions), set(books.pool.containers))
     if stale is not None:
         raise InternalError(stale)

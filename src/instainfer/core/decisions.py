@@ -31,6 +31,15 @@ class StartContainer:
 
 
 @value(frozen=True, slots=True)
+class ResizeContainer:
+    """Give a container another memory limit, at once. Nothing answers it."""
+
+    container: ContainerId
+    limit_bytes: int
+    reason: str
+
+
+@value(frozen=True, slots=True)
 class StopContainer:
     """End a container and all its processes. `ContainerGone` answers it."""
 
@@ -131,5 +140,16 @@ class WakeAt:
 
 
 Decision: TypeAlias = (
-    StartContainer | StopContainer | Load | Offload | Run | Reply | Refuse | Remember | Judged | Forget | WakeAt
+    StartContainer
+    | ResizeContainer
+    | StopContainer
+    | Load
+    | Offload
+    | Run
+    | Reply
+    | Refuse
+    | Remember
+    | Judged
+    | Forget
+    | WakeAt
 )

@@ -151,6 +151,9 @@ class RunFinished:
     failure: Failure | None = None
     alive: bool = True
     """Whether the process of the function still runs. If not, `ResidentGone` follows."""
+    peak_bytes: int = 0
+    """The most memory that the resident had while it ran, and while it was loaded if this is its first run. 0 when its
+    process has ended."""
 
 
 @value(frozen=True, slots=True)

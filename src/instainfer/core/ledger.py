@@ -45,6 +45,15 @@ class Ledger:
         self._totals[container] = 0
         self.committed_bytes += limit_bytes
 
+    def resize(self, container: ContainerId, limit_bytes: int, at: float) -> None:
+        """Enter another limit of a container. Raises `InternalError` if the budget does not hold it."""
+        more_bytes = limit_bytes - self._limits[container]
+        if more_bytes > self.free_bytes:
+            raise InternalError(f"container {container} cannot grow to {limit_bytes}: {self.free_bytes} bytes are free")
+        self._advance(at)
+        self._limits[container] = limit_bytes
+        self.committed_bytes += more_bytes
+
     def close(self, container: ContainerId, at: float) -> None:
         """The end of a container was reported: free its limit and everything that was charged in it."""
         self._advance(at)

@@ -6,6 +6,7 @@ of it, ``namespace/name@version``, so that a new version is never served by a re
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import ClassVar, Final, TypeAlias
 
@@ -140,7 +141,8 @@ class Function:
     environment: str
     """Digest of the locked requirements. Functions with the same digest share one set of installed packages."""
     memory_bytes: int
-    """The memory limit of the function. A container that runs it is at least as large."""
+    """The memory limit of the function, or the size that was learned for it. A container that runs it is at least as
+    large."""
     timeout_s: float
     estimate_bytes: int
     """Guessed size of a resident, used until one has been measured."""
@@ -154,6 +156,17 @@ class Function:
     keep_alive_s: float | None = None
     """Seconds that its container is kept after a call (``keep_alive`` in ``function.toml``). May be ``inf``. None: as
     the keep-alive policy says."""
+    idempotent: bool = False
+    """Whether a call may be repeated although it had begun to run (``idempotent`` in ``function.toml``)."""
+    most_bytes: int = 0
+    """The largest size that may be learned for it (``memory = "auto"``). 0: its memory limit is declared."""
+    least_bytes: int = 0
+    """The smallest size that may be learned for it."""
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the size of its containers is learned."""
+        return self.most_bytes > 0
 
     @property
     def template(self) -> ResidentKey:
@@ -209,6 +222,9 @@ class Profile:
 
     WEIGHT: ClassVar[float] = 0.3
     """Weight of the newest measurement in a mean."""
+    PEAK_FALLS: ClassVar[int] = 100
+    """A peak falls by one part in so many of the difference to the peak of the newest run. So about one run in a
+    hundred had as much memory."""
 
     loads: int = 0
     """Number of loads without a template."""
@@ -230,6 +246,9 @@ class Profile:
     runs: int = 0
     compute_s: float = 0.0
     """Seconds that one run of ``main`` takes."""
+    peak_bytes: int = 0
+    """The most memory that the function had while it loaded or ran, with the templates that it was forked from. It
+    grows at once and falls slowly. 0: it has not run."""
 
     def load_s(self, *, forked: bool) -> float:
         """Seconds that a call saves when the function is already resident."""
@@ -254,9 +273,12 @@ class Profile:
             _mix(self.model_s, model_s, self.models),
             self.runs,
             self.compute_s,
+            self.peak_bytes,
         )
 
-    def with_run(self, compute_s: float) -> Profile:
+    def with_run(self, compute_s: float, peak_bytes: int = 0) -> Profile:
+        """`peak_bytes`: the most memory that the run had. 0: that was not measured."""
+        fallen_bytes = self.peak_bytes - (self.peak_bytes - peak_bytes) // self.PEAK_FALLS if peak_bytes else 0
         return Profile(
             self.loads,
             self.library_s,
@@ -268,7 +290,12 @@ class Profile:
             self.model_s,
             self.runs + 1,
             _mix(self.compute_s, compute_s, self.runs),
+            max(peak_bytes, fallen_bytes) or self.peak_bytes,
         )
+
+    def with_peak(self, peak_bytes: int) -> Profile:
+        """The same with another peak, because a run had more memory than any before."""
+        return replace(self, peak_bytes=peak_bytes)
 
     def with_fork(self, fork_s: float, size_bytes: int) -> Profile:
         """The profile of a function template from which a resident was forked: that resident took `fork_s` in all."""
@@ -283,6 +310,7 @@ class Profile:
             self.model_s,
             self.runs,
             self.compute_s,
+            self.peak_bytes,
         )
 
     def with_bytes(self, size_bytes: int, *, forked: bool) -> Profile:
@@ -303,6 +331,7 @@ class Profile:
             self.model_s,
             self.runs,
             self.compute_s,
+            self.peak_bytes,
         )
 
 

@@ -113,7 +113,7 @@ class Container:
         self.answer_timer = f"answer {self.id}"
 
     def as_kept(self) -> KeptContainer:
-        """The container as keep-alive policies see it. It stays the same object as long as the owner is the same."""
+        """The container as keep-alive policies see it. It stays the same object as long as owner and limit do."""
         kept = self.kept
         if kept is None or kept.owner != self.owner:
             kept = self.kept = KeptContainer(self.id, self.namespace, self.owner, self.limit_bytes)
@@ -164,6 +164,15 @@ class Pool:
     def prewarming(self) -> bool:
         """Whether a container is being created ahead of any call."""
         return any(container.running is None for places in self.starting.values() for container in places.values())
+
+    def resize(self, container: Container, limit_bytes: int, at: float) -> None:
+        """Give a container that is not being stopped another limit."""
+        if container.state is STOPPING:
+            raise InternalError(f"container {container.id} cannot be resized: it is {container.state}")
+        self.ledger.resize(container.id, limit_bytes, at)
+        container.limit_bytes = limit_bytes
+        container.kept = None
+        self._note_change(container)
 
     def set_container_state(self, container: Container, state: ContainerState, at: float) -> None:
         """Change the state of a container. GONE also removes the container and its residents and frees their memory.

@@ -32,6 +32,7 @@ from .model import (
 from .pool import Pool
 from .ports import Forecast, FunctionView
 from .rates import mean_rate
+from .sizes import bounded, learned
 
 #: Makes a forecast after a call, from the times of the calls so far and from the forecast before.
 Predict: TypeAlias = Callable[[Sequence[float], Forecast | None], Forecast | None]
@@ -64,7 +65,10 @@ class FunctionRecord:
     """Whether it can be forked from a function template. None while that is not known."""
     forecast: Forecast | None = None
     load_failure: Failure | None = None
-    """Why its latest load failed. It is not pre-loaded until a call has loaded it again."""
+    """Why its latest load failed, or that its latest run died of memory. It is not pre-loaded until a call has loaded
+    it again."""
+    out_of_memory: Failure | None = None
+    """How it died of memory the last time, if no run has ended well since."""
     put_away: bool = False
     """Whether it was off-loaded because somebody asked for it. It is not pre-loaded until it is called again."""
     wanted: int = 0
@@ -115,11 +119,18 @@ class Registry(dict[FunctionKey, FunctionRecord]):
 
     `guess_load_s` is the assumed duration of a load of a function that was never loaded. `history` is the number of
     calls whose times are remembered for each function. `templates` tells whether library templates are used at all, and
-    `function_templates` the same of function templates.
+    `function_templates` the same of function templates. `budget_bytes` is the node's memory.
     """
 
     def __init__(
-        self, forecast: Predict, *, guess_load_s: float, history: int, templates: bool, function_templates: bool = False
+        self,
+        forecast: Predict,
+        *,
+        guess_load_s: float,
+        history: int,
+        templates: bool,
+        budget_bytes: int,
+        function_templates: bool = False,
     ) -> None:
         super().__init__()
         self.templates: dict[ResidentKey, TemplateRecord] = {}
@@ -135,6 +146,9 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         self._forecast = forecast
         self._guess_load_s = guess_load_s
         self._history = history
+        self._budget_bytes = budget_bytes
+        self.needs_bytes = 0
+        """What all functions need, if each had a container of its own."""
         self._use_templates = templates
         self._use_function_templates = function_templates
 
@@ -147,17 +161,21 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         calls: Sequence[float] = (),
     ) -> None:
         """Make a function known, or give a known one a new description. `calls` are past calls of one that is new."""
+        function = bounded(function, self._budget_bytes)
         record = self.get(function.key)
         if record is None:
             arrivals: deque[float] = deque(maxlen=self._history)
             self[function.key] = FunctionRecord(function, profile or Profile(), arrivals, registered_at=at)
+            self.needs_bytes += function.memory_bytes
             if calls:
                 self._remember_calls(self[function.key], calls)
             else:
                 self._uncalled[function.key] = None
                 self.first_calls.registered(at)
         else:
-            record.function, record.removed, record.load_failure = function, False, None
+            self._describe(record, function)
+            record.removed, record.load_failure = False, None
+        self.learn(self[function.key], self[function.key].profile)
         self[function.key].verdict = verdict
         self._note_asked(self[function.key])
         self[function.key].template = key = self.template_of(function)
@@ -166,6 +184,21 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             if function.key not in template.users:
                 template.users = (*template.users, function.key)
         self._register_own(self[function.key])
+
+    def learn(self, record: FunctionRecord, profile: Profile) -> bool:
+        """Note a profile that tells another peak. Returns whether the function has another size now."""
+        before, record.profile = record.function, profile
+        self._describe(record, learned(before, profile))
+        return record.function is not before
+
+    def _describe(self, record: FunctionRecord, function: Function) -> None:
+        self.needs_bytes += function.memory_bytes - record.function.memory_bytes
+        record.function = function
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the node has less memory than all functions need for containers of their own. Then they share."""
+        return self.needs_bytes > self._budget_bytes
 
     def _remember_calls(self, record: FunctionRecord, calls: Sequence[float]) -> None:
         """Note calls of the past. Nothing of the function was on the node, so each counts as a miss."""
@@ -242,6 +275,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         """Forget a removed function."""
         record = self.pop(key)
         self.asked.pop(key, None)
+        self.needs_bytes -= record.function.memory_bytes
         self._called.pop(key, None)
         if key in self._uncalled:
             del self._uncalled[key]
@@ -314,7 +348,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
 
     def _needs_template(self, key: FunctionKey, pool: Pool) -> bool:
         record = self[key]
-        return record.own_template not in pool.copies and self._may_have_template(record, pool)
+        return record.own_template not in pool.copies and self.may_have_template(record, pool)
 
     # -- costs ---------------------------------------------------------------------------------------------------------
 
@@ -386,6 +420,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             record.profile,
             record.forecast,
             None if template is None else template.profile,
+            record.function,
             record.verdict,
             source,
             begun_at,
@@ -411,7 +446,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             lacks=record.concurrency.found(copies) if copies > 0 else 1.0,
             library=record.template,
             memory_bytes=record.function.memory_bytes,
-            own_template=own if self._may_have_template(record, pool) else None,
+            own_template=own if self.may_have_template(record, pool) else None,
             own_copies=own_copies,
             own_bytes=0 if own is None else self.estimate_bytes(own),
             own_saves_s=0.0 if own is None else self.saves_s(key, pool),
@@ -423,7 +458,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         record.cached_view = (basis, view)
         return view
 
-    def _may_have_template(self, record: FunctionRecord, pool: Pool) -> bool:
+    def may_have_template(self, record: FunctionRecord, pool: Pool) -> bool:
         """Whether a function template of this function may be made now."""
         if record.own_template is None or not record.loads_ahead:
             return False
@@ -438,13 +473,14 @@ class Registry(dict[FunctionKey, FunctionRecord]):
 
 
 def _is_same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
-    """Whether a view made from `before` may be used for `now`. The profiles and forecasts are compared by identity."""
+    """Whether a view made from `before` may be used for `now`. Its first values are compared by identity."""
     return (
         before[0] is now[0]
         and before[1] is now[1]
         and before[2] is now[2]
         and before[3] is now[3]
-        and before[4:] == now[4:]
+        and before[4] is now[4]
+        and before[5:] == now[5:]
     )
 
 

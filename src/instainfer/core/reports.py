@@ -28,6 +28,8 @@ from .model import (
     FROM_FUNCTION,
     FROM_LIBRARIES,
     ContainerId,
+    Failure,
+    FailureKind,
     ResidentKey,
     StartKind,
     Verdict,
@@ -38,6 +40,8 @@ from .model import (
 )
 from .pool import Container, Resident
 from .registry import FunctionRecord
+from .requests import Request
+from .sizing import with_remedy
 from .story import Story
 
 _ANY_STATE: Final = tuple(ResidentState)
@@ -146,6 +150,8 @@ class Reports:
         # If a call waits for this load, the container goes on with the call: it fails too, or, if the failed load was a
         # pre-load, the function is loaded once more.
         if container.running is None or resident.state is UNLOADING:
+            if _is_for_memory(event.failure):
+                self.books.ran_out_of_memory(self.books.functions[event.function], container, event.failure)
             self.books.end(container, resident)
         else:
             self.books.requests[container.running].load_failed(event.at)
@@ -182,6 +188,10 @@ class Reports:
             self.books.add_resident(container, event.function, BY_CALL, "called, after its process had died")
             self.books.expect_answer(request, container)
             return
+        if resident.is_function_template and resident.state is LOADING and _is_for_memory(event.failure):
+            record = self.books.functions.get(templated_function(event.function))
+            if record is not None:
+                self.books.needs_more_than(record, container)
         self.books.end(container, resident)
 
     # -- runs and measurements -----------------------------------------------------------------------------------------
@@ -198,10 +208,13 @@ class Reports:
             raise self._illegal(event, "its function has not been loaded")
         record = self.books.functions[request.function]
         if event.failure is None:
-            record.profile = record.profile.with_run(event.compute_s)
-            if record.profile.runs % 100 == 1:
-                self.books.out.append(Remember(request.function, record.profile))
-        self.books.reply(request, event.compute_s, event.failure)
+            peak_bytes = max(event.peak_bytes, event.resident_bytes)
+            self.books.has_run(record, resident, event.compute_s, peak_bytes)
+            self.books.reply(request, event.compute_s, None)
+        elif _is_for_memory(event.failure) and not event.alive:
+            self._died_of_memory(container, record, request, event)
+        else:
+            self.books.reply(request, event.compute_s, event.failure)
         container.running = None
         if resident.state is LOADING:
             self.books.end(container, resident)
@@ -214,6 +227,21 @@ class Reports:
             resident.origin = BY_CALL
             self.books.measured(resident, event.resident_bytes)
             self.books.fall_idle(container)
+
+    def _died_of_memory(
+        self, container: Container, record: FunctionRecord, request: Request, event: events.RunFinished
+    ) -> None:
+        """Repeat a call whose function's process was ended for its memory, if that may help and may be done. Once.
+
+        A call that had not begun to run had no effects.
+        """
+        assert event.failure is not None
+        grows = self.books.ran_out_of_memory(record, container, event.failure)
+        may_be_repeated = not request.loaded or record.function.idempotent
+        if grows and may_be_repeated and not request.is_repeated and not self.books.draining:
+            self.books.repeat(request)
+        else:
+            self.books.reply(request, event.compute_s, with_remedy(event.failure, record, grows=grows))
 
     def _on_memory_measured(self, event: events.MemoryMeasured) -> None:
         container = self._container(event)
@@ -251,6 +279,10 @@ class Reports:
 
     def _illegal(self, event: events.Event, why: str) -> IllegalEvent:
         return IllegalEvent(f"{event}: {why}. What happened before:\n{self.story.tail()}")
+
+
+def _is_for_memory(failure: Failure | None) -> bool:
+    return failure is not None and failure.kind is FailureKind.OUT_OF_MEMORY
 
 
 def _why_it_ends(record: FunctionRecord) -> str:

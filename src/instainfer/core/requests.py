@@ -62,6 +62,8 @@ class Request:
     """While it runs: its container must have reported how it ended by this moment."""
     options: tuple[Option, ...] = ()
     """What could be done with it when that was asked last, the choice first."""
+    is_repeated: bool = False
+    """Its function's process has died of memory under it once already."""
 
     def template_made(self, at: float, library_s: float) -> None:
         """A template was made for this request in `library_s` seconds; it waited for at most that long."""

@@ -1,6 +1,6 @@
 """The beginning and the end of residents, which of them end when memory is short, and when containers must report.
 
-`Residents` is the third layer of a node's `Books`.
+`Residents` is the fourth layer of a node's `Books`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .model import BY_PRELOAD, FROM_LIBRARIES, FunctionKey, Origin, ResidentKey,
 from .pool import Container, Resident
 from .registry import FunctionRecord
 from .requests import Request
-from .worth import Worth
+from .sizing import Sizing
 
 #: Seconds that making a template may take in all. The runtime may make it several times, each time without one more
 #: module that does not survive a fork.
 TEMPLATE_LIMIT_S = 300.0
 
 
-class Residents(Worth):
+class Residents(Sizing):
     def add_resident(self, container: Container, key: ResidentKey, origin: Origin, reason: str) -> Resident:
         resident = Resident(key, container.id, LOADING, origin, self.at, reason)
         self.pool.add(resident, self.estimate_in(container, key))
@@ -93,7 +93,7 @@ class Residents(Worth):
             self.offload(container.residents[template], f"room for {key}")
 
     def shrink(self, container: Container) -> None:
-        """End the residents that are worth least until a container is within its limit again.
+        """End the residents that are worth least until a container is within its limit again, unless that can grow.
 
         Measurements can show that residents are larger than estimated. At least one resident stays. Function templates
         go first: what was learned of the container's room is that there is none for them.
@@ -101,7 +101,7 @@ class Residents(Worth):
         excess = -self.pool.ledger.free_in(container.id)
         if excess > 0:
             excess -= self.pool.freeing_in(container)
-        if excess <= 0:
+        if excess <= 0 or self.right_size(container):
             return
         kept = [r for r in container.residents.values() if r.state is not UNLOADING]
         used = {self.functions[r.function].template for r in kept if r.source is FROM_LIBRARIES and not r.is_template}

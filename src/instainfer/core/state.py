@@ -66,6 +66,7 @@ class State:
             guess_load_s=settings.guess_load_s,
             history=settings.history,
             templates=settings.templates,
+            budget_bytes=settings.budget_bytes,
             function_templates=settings.function_templates,
         )
         self.queue = RequestQueue()

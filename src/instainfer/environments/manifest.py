@@ -7,7 +7,7 @@
     requirements = "requirements.txt"  # default: this file, if it exists
     no_deps = ["pytorchcv==0.0.74"]    # packages installed without their dependencies
     python = "3.11"                    # default: the platform's
-    memory = "2GB"                     # or "2048MB", or 2048
+    memory = "2GB"                     # or "2048MB", or 2048; "auto", the default: as much as its runs are seen to need
     timeout = "60s"                    # or "500ms", or 60
     logs = "10MB"
     weights = ["resnet50.pt"]          # files that are stored by content, apart from the code
@@ -18,6 +18,7 @@
     min_resident = 2                   # places that are always ready: a call there starts at once
     warm = ["mon-fri 08:00-18:00"]     # times in which they are ready (1 place, if min_resident is not given)
     keep_alive = "30min"               # or "0s", or "forever": how long what a call leaves stays
+    idempotent = true                  # a call may be repeated whose process was ended for its memory
     [env]
     OMP_NUM_THREADS = "1"
 
@@ -32,7 +33,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from ..errors import BadFunction, shown
 from ..texts import decoded
@@ -45,6 +46,10 @@ MANIFEST = "function.toml"
 DEFAULT_REQUIREMENTS = "requirements.txt"
 RESERVED = ".instainfer"
 """A folder inside a function's code that only InstaInfer writes."""
+
+AUTO: Final = "auto"
+Memory: TypeAlias = int | Literal["auto"]
+"""A memory limit in MB, or that it is learned."""
 
 _NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -73,7 +78,8 @@ class Manifest:
     style: str = "action"
     """``"action"`` or ``"script"``."""
     requirements: Requirements = field(default_factory=Requirements)
-    memory_mb: int | None = None
+    memory_mb: Memory | None = None
+    """None: there is no ``function.toml``."""
     timeout_ms: int | None = None
     logs_mb: int | None = None
     weights: tuple[str, ...] = ()
@@ -90,6 +96,8 @@ class Manifest:
     warm: tuple[Window, ...] = ()
     keep_alive_s: float | None = None
     """Seconds that what a call leaves stays. May be ``inf``."""
+    idempotent: bool = False
+    """Whether a call may be repeated after its process was ended for its memory."""
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -108,13 +116,14 @@ def read_manifest(folder: Path, *, label: str | None = None) -> Manifest:
         main=reader.text("main", "main", _is_identifier, "the name of a function"),
         style=reader.text("style", "action", lambda text: text in {"action", "script"}, '"action" or "script"'),
         requirements=reader.requirements(),
-        memory_mb=reader.megabytes("memory"),
+        memory_mb=reader.memory(),
         timeout_ms=reader.milliseconds("timeout"),
         logs_mb=reader.megabytes("logs"),
         weights=reader.weights(),
         fast_init=reader.flag("fast_init"),
         fork=reader.flag("fork", default=True),
         fresh=reader.flag("fresh"),
+        idempotent=reader.flag("idempotent"),
         template=reader.template(),
         min_resident=reader.places("min_resident"),
         warm=reader.windows("warm"),
@@ -192,6 +201,7 @@ class _Reader:
         self._shown = shown
         self._table = table
         self._known: set[str] = set()
+        self._is_there = (folder / MANIFEST).is_file()
 
     def _take(self, key: str) -> Any:
         self._known.add(key)
@@ -280,8 +290,15 @@ class _Reader:
             )
         return match[0]
 
-    def megabytes(self, key: str) -> int | None:
-        return self._quantity(key, _MEMORY, {"MB": 1, "GB": 1024}, 'whole MB, or text such as "512MB" or "2GB"', 1)
+    def memory(self) -> Memory | None:
+        if self._table.get("memory", AUTO if self._is_there else None) == AUTO:
+            self._take("memory")
+            return AUTO
+        return self.megabytes("memory", ', or "auto"')
+
+    def megabytes(self, key: str, also: str = "") -> int | None:
+        allowed = f'whole MB, or text such as "512MB" or "2GB"{also}'
+        return self._quantity(key, _MEMORY, {"MB": 1, "GB": 1024}, allowed, 1)
 
     def milliseconds(self, key: str) -> int | None:
         return self._quantity(key, _TIME, {"ms": 1, "s": 1000}, 'whole seconds, or text such as "500ms" or "60s"', 1000)

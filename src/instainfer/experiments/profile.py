@@ -20,7 +20,7 @@ from rich.console import Console
 from .. import __version__
 from ..config import load_config
 from ..core.model import MIB, StartKind
-from ..environments.manifest import Manifest, read_manifest
+from ..environments.manifest import AUTO, Manifest, read_manifest
 from ..environments.sample import sample_request
 from ..errors import BadInput
 from ..examples import example, examples_dir
@@ -136,7 +136,8 @@ def prepared(names: Iterable[str], cache: Path, weights: Path | None, console: C
         if any(ready.name == other.prepared.name for other in result):
             raise BadInput(f"two functions are named {ready.name}; name each once")
         manifest = read_manifest(ready.folder)
-        result.append(Profiled(ready, manifest, manifest.memory_mb or default_mb))
+        memory_mb = starts.CONTAINER_MB if manifest.memory_mb == AUTO else manifest.memory_mb or default_mb
+        result.append(Profiled(ready, manifest, memory_mb))
     return result
 
 

@@ -23,6 +23,7 @@ from ..core.decisions import (
     Refuse,
     Remember,
     Reply,
+    ResizeContainer,
     Run,
     StartContainer,
     StopContainer,
@@ -104,6 +105,7 @@ class Invoker:
         self._drained: asyncio.Event | None = None
         self._effects: dict[type, Callable[..., None]] = {
             StartContainer: self._start_container,
+            ResizeContainer: self._resize_container,
             StopContainer: self._stop_container,
             Load: self._load,
             Offload: self._offload,
@@ -237,6 +239,9 @@ class Invoker:
         spec = ContainerSpec(decision.container, decision.namespace, decision.limit_bytes)
         self._containers[decision.container] = self.backend.start(spec, self._report)
 
+    def _resize_container(self, decision: ResizeContainer) -> None:
+        self._containers[decision.container].resize(decision.limit_bytes)
+
     def _stop_container(self, decision: StopContainer) -> None:
         self._containers[decision.container].stop()
 
@@ -274,6 +279,7 @@ class Invoker:
         )
 
     def _refuse(self, decision: Refuse) -> None:
+        self._answers.pop(decision.activation, None)  # of a first run, which died of memory
         function = self._calls[decision.activation].function
         self._resolve(
             Outcome(decision.activation, function, "", None, decision.phases, decision.failure, None),

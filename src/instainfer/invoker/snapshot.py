@@ -3,12 +3,14 @@
 ``{name, backend, isolation, memory: {budget_bytes, committed_bytes, used_bytes, committed_gb_s, used_gb_s}, queue,
 requests, draining, containers: [{id, namespace, state, limit_bytes, used_bytes, owner, running, idle_s, expires_in_s,
 residents: [{function, state, origin, bytes, reason, value, age_s}]}], preloads: {started, finished, failed, hits,
-wasted, templates}, functions: [{function, profile, calls_per_s, load_failure, fit, unfit, places: {wanted, ready,
-unmet}}], policy_failures: [{role, policy, count, last}]}``. `expires_in_s` is null for a container that is kept until
-its memory is wanted. `fit` tells whether a function can be forked from a function template; null: that is not known.
-`unfit` says why making one has failed, and `unmet` why there cannot be as many places as are wanted. `value` is
-null for a resident that stays because somebody asked for its function. `policy_failures`
-are the policies that failed, so that a default answered in their place (see `core.guard`).
+wasted, templates}, functions: [{function, profile, memory_bytes, auto, need_bytes, out_of_memory, calls_per_s,
+load_failure, fit, unfit, places: {wanted, ready, unmet}}], policy_failures: [{role, policy, count, last}]}``.
+`expires_in_s` is null for a container that is kept until its memory is wanted. `memory_bytes` is a function's limit, or
+the size that was learned if `auto`; `need_bytes` is what its runs show that it needs, and `out_of_memory` how it died,
+if no run has ended well since. `fit` tells whether a function can be forked from a function template; null: that is not
+known. `unfit` says why making one has failed, and `unmet` why there cannot be as many places as are wanted. `value` is
+null for a resident that stays because somebody asked for its function. `policy_failures` are the policies that failed,
+so that a default answered in their place (`core.guard`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from ..core.model import GIB, MIB, FunctionKey
 from ..core.node import NodeState
 from ..core.pool import Container, Resident
 from ..core.registry import FunctionRecord
+from ..core.sizes import size_for
 
 REASON_CHARS = 1000
 """What is shown of a reason at most. The text is a function's own, and may be long."""
@@ -48,6 +51,10 @@ def snapshot(state: NodeState, at: float) -> dict[str, Any]:
             {
                 "function": key,
                 "profile": asdict(record.profile),
+                "memory_bytes": record.function.memory_bytes,
+                "auto": record.function.is_auto,
+                "need_bytes": size_for(record.profile.peak_bytes) if record.profile.peak_bytes else None,
+                "out_of_memory": record.out_of_memory.message if record.out_of_memory is not None else None,
                 "calls_per_s": books.rate_of(record),
                 "load_failure": record.load_failure.message if record.load_failure is not None else None,
                 "fit": _fit(record),

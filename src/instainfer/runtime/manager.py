@@ -38,6 +38,7 @@ from ..wire.messages import (
     Offload,
     Ran,
     Ready,
+    Resize,
     Run,
     Stop,
 )
@@ -143,6 +144,8 @@ class Manager:
             return
         elif isinstance(command, Offload):
             self._offload(command.function)
+        elif isinstance(command, Resize):
+            self.watch.resize(command.limit_bytes)
         elif isinstance(command, Stop):
             self._stop()
         self.advance()
@@ -222,30 +225,34 @@ class Manager:
         resident.read_outputs()
         resident.state = State.READY
         resident.deadline_at = None
+        sizes = (0, 0)
         if alive:
             resident.resident_bytes = resident.meter.glance()
+            sizes = (resident.resident_bytes, resident.meter.peak(resident.resident_bytes))
             resident.meter.doubt()
-        resident_bytes = resident.resident_bytes if alive else 0
-        self._ran(compute_s, resident_bytes, answer, failure, resident.log.take(), alive=alive)
-        if not alive:
+        self._ran(compute_s, sizes, answer, failure, resident.log.take(), alive=alive)
+        if alive:
+            resident.meter.forget_peak()  # here, because the call need not wait for it
+        else:
             self.end(Farewell(resident, None))
 
     def _ran(
         self,
         compute_s: float,
-        resident_bytes: int,
+        sizes: tuple[int, int],
         answer: bytes,
         failure: Failure | None,
         logs: list[str],
         *,
         alive: bool,
     ) -> None:
+        """`sizes`: the memory of the resident, and the most that it has had."""
         run = self._runs.popleft()
         self._hand_over.is_over()
         rest = answer + "\n".join(logs).encode("utf-8", "replace") if logs else answer
         total_bytes = self.watch.total_bytes()
         key = run.function
-        self.report(Ran(run.activation, key, compute_s, resident_bytes, alive, failure, len(answer), total_bytes, rest))
+        self.report(Ran(run.activation, key, compute_s, *sizes, alive, failure, len(answer), total_bytes, rest))
 
     # -- ends ---------------------------------------------------------------------------------------------------------
 
@@ -346,7 +353,7 @@ class Manager:
     def call_has_failed(self, resident: Resident | None, key: str, failure: Failure) -> None:
         """Report a call whose time limit has passed before its function got the request."""
         if resident is not None:
-            self._ran(0.0, resident.resident_bytes, b"", failure, [], alive=True)
+            self._ran(0.0, (resident.resident_bytes,) * 2, b"", failure, [], alive=True)
         else:
             self.ends.is_told(key)
             self.load_has_failed(key, failure, [])
@@ -355,7 +362,7 @@ class Manager:
     def load_has_failed(self, key: str, failure: Failure, logs: list[str]) -> None:
         self.report(LoadFailed(key, failure, self.watch.total_bytes()))
         if self._runs and self._runs[0].function == key:
-            self._ran(0.0, 0, b"", failure, logs, alive=False)
+            self._ran(0.0, (0, 0), b"", failure, logs, alive=False)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -22,8 +22,11 @@ from typing import NamedTuple
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MIB = 1024 * 1024
+_STATUS_BYTES = 4096
 _CHARGED = (b"Pss_Anon:", b"Pss_Shmem:")
 _OWN = b"Private_Dirty:"
+_RESTART_PEAK = b"5"
+"""Written to ``/proc/PID/clear_refs``: the largest resident set is the present one again."""
 
 
 class _Rss(NamedTuple):
@@ -46,6 +49,27 @@ def _rss(pid: int) -> _Rss:
     finally:
         os.close(fd)
     return _Rss(resident * _PAGE_BYTES, (resident - shared) * _PAGE_BYTES)
+
+
+def _beyond(pid: int) -> int:
+    """How much larger the resident set of a process has been than it is now. 0 when that cannot be had."""
+    try:
+        fd = os.open("/proc/{}/status".format(pid), os.O_RDONLY)
+    except OSError:
+        return 0
+    try:
+        told = os.read(fd, _STATUS_BYTES)
+    except OSError:
+        return 0
+    finally:
+        os.close(fd)
+    return max(0, _kib(told, b"VmHWM:") - _kib(told, b"VmRSS:")) * 1024
+
+
+def _kib(told: bytes, name: bytes) -> int:
+    """A number in ``/proc/PID/status``. 0 if it is not there: a process that has ended has no memory."""
+    start = told.find(name)
+    return 0 if start < 0 else int(told[start + len(name) : told.index(b"kB", start)])
 
 
 def charged_bytes(pid: int) -> int:
@@ -151,6 +175,7 @@ class Meter:
         self._is_doubtful = False
         self._is_forked = False
         self._is_fixed = False
+        self._peak_bytes = 0
 
     def begin(self, pid: int, *, is_forked: bool = False) -> None:
         """`is_forked`: from a template, which is charged for the pages that they share."""
@@ -167,6 +192,25 @@ class Meter:
         # Pages that a forked process shares with processes that it has started are nobody's own.
         alone = self._is_forked and len(self.pids) == 1
         return self.assume(own_bytes(self.pids[0]) if alone else self.shared())
+
+    def note_peak(self, size_bytes: int) -> None:
+        """Note that the memory was seen to be as large as this."""
+        self._peak_bytes = max(self._peak_bytes, size_bytes)
+
+    def peak(self, size_bytes: int) -> int:
+        """The most memory since it began, or since `forget_peak`. `size_bytes`: the memory now.
+
+        The kernel notes the largest resident set of each process. What that had beyond today's is added to the memory
+        that is charged now: it may have been files as well as memory, so this is an upper bound.
+        """
+        self.note_peak(size_bytes + sum(map(_beyond, self.pids)))
+        return self._peak_bytes
+
+    def forget_peak(self) -> None:
+        self._peak_bytes = 0
+        for pid in self.pids:
+            with suppress(OSError), open("/proc/{}/clear_refs".format(pid), "wb", buffering=0) as clear:
+                clear.write(_RESTART_PEAK)
 
     def shared(self) -> int:
         """The memory with the due part of all pages that others share, whoever is charged for those."""

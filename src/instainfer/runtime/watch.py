@@ -52,6 +52,10 @@ class Watch:
         self._own_bytes = charged_bytes(os.getpid())
         self._told_bytes = 0
 
+    def resize(self, limit_bytes: int) -> None:
+        """The container has another limit from now on."""
+        self._limit_bytes = limit_bytes
+
     def hurry(self) -> None:
         """Look soon, because something loads or runs now, or because shared memory is divided differently."""
         soon = time.monotonic() + BUSY_S
@@ -85,6 +89,7 @@ class Watch:
             if is_idle and process.meter.is_stale:
                 self._manager.measure(process)
             process.resident_bytes = process.meter.glance()
+            process.meter.note_peak(process.resident_bytes)
             if is_idle and abs(process.resident_bytes - known_bytes) > _WORTH_TELLING_BYTES:
                 idle[process.key] = process.resident_bytes
         for process in self._manager.processes():
@@ -141,8 +146,9 @@ class Watch:
         self._manager.fail(process, Failure("out_of_memory", text))
 
     def _end_for_the_containers_limit(self, process: Process) -> None:
-        text = "the functions of the container took more than its {:.0f} MiB; this one was ended for it".format(
-            self._limit_bytes / _MIB
+        took_bytes = sum(each.meter.glance() for each in self._manager.processes())
+        text = "the functions of the container took {:.0f} MiB, more than its {:.0f}; this one was ended for it".format(
+            took_bytes / _MIB, self._limit_bytes / _MIB
         )
         self._manager.fail(process, Failure("out_of_memory", text))
 

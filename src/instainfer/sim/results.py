@@ -31,6 +31,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "baseline": "fair" if settings.retain else "stateless",
         "predictor": settings.preload.predictor,
         "nodes": settings.nodes,
+        "auto_memory": settings.auto_memory,
         "memory_gb": settings.memory_bytes / 1024**3,
         "trace": outcome.source,
         "costs": outcome.costs,

@@ -32,6 +32,8 @@ class Settings:
     """Same meaning as ``node.replace``."""
     memory_bytes: int = 10 * GIB
     """Memory for containers, on each node."""
+    auto_memory: bool = False
+    """True: the sizes of all functions' containers are learned, up to the limits that the costs say."""
     nodes: int = 1
     seed: int = 1
     """Seed for the times of calls within their minute, where the trace has no exact times, and for the costs' noise."""

@@ -25,6 +25,7 @@ from ..core.decisions import (
     Refuse,
     Remember,
     Reply,
+    ResizeContainer,
     Run,
     StartContainer,
     StopContainer,
@@ -159,6 +160,7 @@ class World:
             Run: self._run,
             Reply: on_answer,
             Refuse: on_answer,
+            ResizeContainer: lambda decision: None,
             Remember: lambda decision: None,
             Judged: lambda decision: None,
             Forget: self._forget,
@@ -385,9 +387,11 @@ class World:
     ) -> None:
         if container.alive:
             compute_s *= stretch
-            self.feed(
-                RunFinished(self._engine.now, container.id, run.activation, compute_s, resident.loadable.size_bytes)
+            size_bytes = resident.loadable.size_bytes
+            ran = RunFinished(
+                self._engine.now, container.id, run.activation, compute_s, size_bytes, peak_bytes=size_bytes
             )
+            self.feed(ran)
 
     # -- memory ----------------------------------------------------------------------------------------------------
 

@@ -119,6 +119,12 @@ class Forget(NamedTuple):
     function: str
 
 
+class Resize(NamedTuple):
+    """The memory limit of the container is another one from now on."""
+
+    limit_bytes: int
+
+
 class Stop(NamedTuple):
     """End everything in the container, then the manager."""
 
@@ -176,6 +182,8 @@ class Ran(NamedTuple):
     function: str
     compute_s: float
     resident_bytes: int
+    peak_bytes: int
+    """The most memory that the function had since its last run ended, or since it was started. 0 when it has ended."""
     alive: bool
     failure: Failure | None
     answer_bytes: int
@@ -230,6 +238,7 @@ COMMANDS = Vocabulary(
         "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV),
         "offload": Fields(Offload, function=KEY),
         "forget": Fields(Forget, function=KEY),
+        "resize": Fields(Resize, limit_bytes=SIZE),
         "stop": Fields(Stop),
     },
     MAX_COMMAND_HEADER_BYTES,
@@ -259,6 +268,7 @@ REPORTS = Vocabulary(
             activation=ACTIVATION,
             compute_s=SECONDS,
             resident_bytes=SIZE,
+            peak_bytes=SIZE,
             alive=boolean(),
             failure=_FAILED,
             answer_bytes=integer(0, MAX_ANSWER_BYTES),
