@@ -86,15 +86,17 @@ def test_without_pre_loading_there_are_still_function_templates_unless_they_are_
     assert "forked" not in without["start_kinds"]
 
 
-def test_where_sizes_are_learned_less_memory_is_set_aside(run: Run, tmp_path: Path) -> None:
-    def memory_gb_s(*options: str) -> float:
-        given = ["--keepalive", "fixed", "--preload", "off", "--json", "r.json", *options]
-        assert run("simulate", "t.csv", *given).exit_code == 0
+def test_where_there_is_memory_learned_sizes_are_small(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("function,seconds\n" + "".join(f"resnet18,{10 * n}\n" for n in range(20)))
+
+    def memory_gb_s(memory: str) -> float:
+        given = ["--preload", "off", "--memory-gb", "4", "--json", "r.json", "--memory", memory]
+        assert run("simulate", "few.csv", *given).exit_code == 0
         [figures] = json.loads((tmp_path / "r.json").read_text())["runs"]
-        assert figures["auto_memory"] == ("auto" in options)
+        assert figures["auto_memory"] == (memory == "auto")
         return float(figures["memory_gb_s"])
 
-    assert memory_gb_s("--memory", "auto") < 0.8 * memory_gb_s("--memory", "costs")
+    assert memory_gb_s("auto") < 0.8 * memory_gb_s("costs")
 
 
 def test_memory_that_costs_something_is_used_less(run: Run, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def simulate(
         Memory,
         typer.Option(
             metavar="costs|auto",
-            help="The memory limits of the functions: as the costs say, or learned and no larger than that.",
+            help="The memory limits of the functions: as the costs say, or learned.",
         ),
     ] = Memory.COSTS,
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Machines; each function has its home.")] = 1,

@@ -274,8 +274,9 @@ def simulated(workload: Workload, costs: CostSet, settings: Settings, names: Seq
     if unknown:
         known = ", ".join(costs.functions)
         raise BadInput(f"the cost set {costs.name!r} has no function {unknown[0]!r}; it has: {known}")
+    most_bytes = settings.memory_bytes if settings.auto_memory else 0
     if names:
-        shared = {name: _function(name, name, _NAMESPACE, costs, is_auto=settings.auto_memory) for name in names}
+        shared = {name: _function(name, name, _NAMESPACE, costs, most_bytes=most_bytes) for name in names}
         return [shared[name] for name, _ in zip(cycle(names), workload.functions)]
     in_turn = cycle(costs.functions)
     seen: dict[str, int] = {}
@@ -287,11 +288,11 @@ def simulated(workload: Workload, costs: CostSet, settings: Settings, names: Seq
         name = row.name if seen[row.name] == 1 else f"{row.name}#{seen[row.name]}"
         like = row.name if row.name in costs.functions else next(in_turn)
         namespace = row.owner if settings.owners_apart and row.owner else _NAMESPACE
-        result.append(_function(name, like, namespace, costs, is_auto=settings.auto_memory))
+        result.append(_function(name, like, namespace, costs, most_bytes=most_bytes))
     return result
 
 
-def _function(name: str, like: str, namespace: str, costs: CostSet, *, is_auto: bool) -> Simulated:
+def _function(name: str, like: str, namespace: str, costs: CostSet, *, most_bytes: int) -> Simulated:
     each = costs.functions[like]
     key: FunctionKey = f"{namespace}/{name}@0.0.1"
     estimate_bytes = each.resident_bytes if each.estimate_bytes is None else each.estimate_bytes
@@ -299,11 +300,11 @@ def _function(name: str, like: str, namespace: str, costs: CostSet, *, is_auto: 
         key,
         namespace,
         each.environment,
-        min(estimate_bytes, each.memory_bytes) if is_auto else each.memory_bytes,
+        estimate_bytes if most_bytes else each.memory_bytes,
         _TIMEOUT_S,
         estimate_bytes,
         each.templated,
         forkable=each.function_template is not None,
-        most_bytes=each.memory_bytes if is_auto else 0,
+        most_bytes=most_bytes,
     )
     return Simulated(name, function, like, each)

@@ -33,7 +33,7 @@ class Settings:
     memory_bytes: int = 10 * GIB
     """Memory for containers, on each node."""
     auto_memory: bool = False
-    """True: the sizes of all functions' containers are learned, up to the limits that the costs say."""
+    """True: the memory of all functions is learned, whatever limits the costs say."""
     nodes: int = 1
     seed: int = 1
     """Seed for the times of calls within their minute, where the trace has no exact times, and for the costs' noise."""
