@@ -8,6 +8,7 @@ from .model import (
     NO_TIME,
     ActivationId,
     ContainerId,
+    EndCause,
     Failure,
     FunctionKey,
     Option,
@@ -36,6 +37,7 @@ class StopContainer:
 
     container: ContainerId
     reason: str
+    cause: EndCause
 
 
 @value(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Offload:
     container: ContainerId
     function: ResidentKey
     reason: str
+    cause: EndCause
 
 
 @value(frozen=True, slots=True)

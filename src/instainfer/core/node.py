@@ -23,6 +23,7 @@ from .lifecycle import (
     UNLOADING,
 )
 from .model import (
+    EndCause,
     Failure,
     FailureKind,
     FunctionKey,
@@ -126,7 +127,7 @@ class NodeState(Reports):
         record.removed = True
         for container, resident in list(self.books.pool.residents_of(event.function)):
             if container.state is IDLE and resident.state is not UNLOADING:
-                self.books.offload(resident, "the function was removed")
+                self.books.offload(resident, "the function was removed", EndCause.OBSOLETE)
         if record.own_template is not None:
             self.books.end_templates(record.own_template, "the function was removed")
         self.books.forget_if_unused(event.function)
@@ -211,7 +212,7 @@ class NodeState(Reports):
                 self.books.refuse(self.books.requests[container.running], failure)
                 container.running = None  # it is stopped below
             if container.state in (STARTING, IDLE):
-                self.books.stop(container, "the node is being shut down")
+                self.books.stop(container, "the node is being shut down", EndCause.SHUTDOWN)
 
     # -- checks --------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,15 @@ from typing import Final
 from .books import Books
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
-from .model import BY_PRELOAD, FunctionKey, ResidentKey, is_function_template, is_template, templated_function
+from .model import (
+    BY_PRELOAD,
+    EndCause,
+    FunctionKey,
+    ResidentKey,
+    is_function_template,
+    is_template,
+    templated_function,
+)
 from .plan_scope import Scope
 from .pool import Container
 from .ports import NodeView, SuggestCreate, SuggestLoad, SuggestOffload
@@ -172,7 +180,7 @@ def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
     resident = container.residents.get(suggestion.function) if container is not None else None
     if resident is None or resident.state is UNLOADING:
         return "not off-loaded: it is not there"
-    books.offload(resident, suggestion.reason)
+    books.offload(resident, suggestion.reason, EndCause.POLICY)
     return None
 
 
@@ -208,7 +216,8 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
     if books.pool.ledger.free_in(container.id) + freed < need_bytes:
         return f"not loaded: {need_bytes} bytes would not fit even without those it would displace"
     for victim in going:
-        books.offload(victim, f"displaced by {suggestion.function}: {suggestion.reason}")
+        reason = f"displaced by {suggestion.function}: {suggestion.reason}"
+        books.offload(victim, reason, EndCause.ROOM)
     books.promises[container.id] = Promise(suggestion.function, suggestion.reason)
     return "waits until the memory of others is free"
 

@@ -10,7 +10,7 @@ from collections.abc import Set
 
 from .decisions import Offload
 from .lifecycle import LOADED, LOADING, UNLOADING
-from .model import BY_PRELOAD, FROM_LIBRARIES, FunctionKey, Origin, ResidentKey, templated_function
+from .model import BY_PRELOAD, FROM_LIBRARIES, EndCause, FunctionKey, Origin, ResidentKey, templated_function
 from .pool import Container, Resident
 from .requests import Request
 from .worth import Worth
@@ -32,20 +32,21 @@ class Residents(Worth):
         self.pool.set_resident_state(resident, UNLOADING)
         self._expect(resident, 0.0)
 
-    def offload(self, resident: Resident, reason: str) -> None:
+    def offload(self, resident: Resident, reason: str, cause: EndCause) -> None:
         if resident.is_function_template and resident.state is LOADED:
             self.functions.may_be_made_anew(resident.function)
         self.unload(resident)
-        self.out.append(Offload(resident.container, resident.function, reason))
+        self.out.append(Offload(resident.container, resident.function, reason, cause))
 
     def _count_end(self, resident: Resident) -> None:
         if resident.origin is BY_PRELOAD and not resident.served and not resident.is_template:
             self.preloads.wasted += 1
 
     def end_templates(self, template: ResidentKey, reason: str) -> None:
+        """End a template everywhere: nothing shall be forked from it any longer."""
         for _, resident in list(self.pool.residents_of(template)):
             if resident.state in (LOADING, LOADED):
-                self.offload(resident, reason)
+                self.offload(resident, reason, EndCause.OBSOLETE)
 
     # -- making way ----------------------------------------------------------------------------------------------------
 
@@ -67,7 +68,7 @@ class Residents(Worth):
         for resident in list(container.residents.values()):
             making = resident.is_function_template and resident.state is LOADING
             if making and templated_function(resident.function) != key:
-                self.offload(resident, f"it is not made yet, and {key} runs here")
+                self.offload(resident, f"it is not made yet, and {key} runs here", EndCause.TAKEN)
 
     def _make_room_for(self, container: Container, key: FunctionKey) -> None:
         """End templates, those that are worth least first, until a load of `key` fits beside the others."""
@@ -79,7 +80,7 @@ class Residents(Worth):
         record = self.functions[key]
         forked_from = [template for template in (record.own_template, record.template) if template is not None]
         for template in self.in_the_way(container, lacks_bytes, forked_from):
-            self.offload(container.residents[template], f"room for {key}")
+            self.offload(container.residents[template], f"room for {key}", EndCause.ROOM)
 
     def shrink(self, container: Container) -> None:
         """End the residents that are worth least until a container is within its limit again.
@@ -98,7 +99,7 @@ class Residents(Worth):
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
-                self.offload(resident, "measured memory is above the container's limit")
+                self.offload(resident, "measured memory is above the container's limit", EndCause.LIMIT)
 
     # -- what containers owe -------------------------------------------------------------------------------------------
 
