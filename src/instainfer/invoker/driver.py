@@ -54,6 +54,7 @@ from ..core.model import (
 )
 from ..core.node import NodeState
 from ..core.story import Entry
+from .measures import Tally
 from .outcome import Outcome
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Invoker:
         self.state = state
         self.backend = backend
         self.clock = clock
+        self.tally = Tally()
         self._fast_init = fast_init
         self._on_profile = on_profile
         self._on_verdict = on_verdict
@@ -201,6 +203,7 @@ class Invoker:
         self._note_policy_failures()
         for decision in decisions:
             self._enact(decision)
+        self.tally.note(event, decisions)
         if self._on_entry is not None:
             self._on_entry(self.state.story.last)
         if isinstance(event, ContainerGone | ContainerStartFailed):
