@@ -31,10 +31,7 @@ def test_what_is_counted_is_what_happened(tmp_path: Path) -> None:
         platform.put("broken", "def main(args):\n    raise ValueError('no')\n")
         platform.put("third", HELLO)
         before = scraped(platform)
-        assert (before["residents"]["function", "node", "loaded"], before["containers_created_total"]["node",]) == (
-            0,
-            0,
-        )
+        assert before["residents"]["function", "node", "loaded"] == before["containers_created_total"]["node",] == 0
         kinds = Counter(start_kind(platform.call(name)) for name in ("hello", "hello", "broken", "third", "hello"))
         until(lambda: platform.status()["records"]["unflushed"] == 0)
         status, now = platform.status(), scraped(platform)

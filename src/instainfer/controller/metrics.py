@@ -32,7 +32,7 @@ _OPENMETRICS: Final = "application/openmetrics-text"
 
 
 class Family(NamedTuple):
-    """One metric. Counters end in ``_total`` besides, and what is measured in something has the unit in its name."""
+    """One metric. A unit is part of its name; `full_name` adds what all of ours and all counters have."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
