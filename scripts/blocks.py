@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -24,3 +24,9 @@ def fill(text: str, parts: Mapping[str, str]) -> str:
 def rewrite(path: Path, parts: Mapping[str, str]) -> None:
     """Bring a document up to date."""
     path.write_text(fill(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)

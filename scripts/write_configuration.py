@@ -8,12 +8,12 @@ A test compares the document with what this script would write, so that no key, 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer
-from blocks import DOCS, rewrite
+from blocks import DOCS, rewrite, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -48,7 +48,7 @@ def configuration_table() -> str:
         (f"`{key}`", _allowed(field), _default(key, field), field.description or "")
         for key, field in configuration_keys()
     ]
-    return _table(("key", "value", "default", "meaning"), rows)
+    return table(("key", "value", "default", "meaning"), rows)
 
 
 def variables_example() -> str:
@@ -104,7 +104,7 @@ def command_sections() -> str:
 def _section(name: str, command: Any) -> str:
     rows = [(_written(param), (param.help or "").strip()) for param in command.params if param.name != "help"]
     lines = [f"### `{name}`", "", textwrap.fill(" ".join((command.help or "").split()), 120)]
-    return "\n".join([*lines, "", _table(("argument or option", "meaning"), rows)])
+    return "\n".join([*lines, "", table(("argument or option", "meaning"), rows)])
 
 
 def _written(param: Any) -> str:
@@ -115,12 +115,7 @@ def _written(param: Any) -> str:
 
 
 def exit_codes() -> str:
-    return _table(("code", "meaning"), [(str(code.value), code.meaning) for code in ExitCode])
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return table(("code", "meaning"), [(str(code.value), code.meaning) for code in ExitCode])
 
 
 def parts() -> dict[str, str]:

@@ -78,6 +78,14 @@ class ServerConfig(_Part):
     blocking_timeout_s: float = Field(
         60.0, gt=0, description="longest wait of a blocking call, in seconds; after it the answer is 202"
     )
+    metrics: Literal["key", "open"] = Field(
+        "key", description="who may read /metrics, which names functions of all namespaces: all who have a key, or all"
+    )
+    metrics_functions: int = Field(
+        100,
+        ge=0,
+        description="functions that /metrics names: those called first since the start; all others are `other` there",
+    )
 
 
 class LimitsConfig(_Part):

@@ -24,7 +24,7 @@ from instainfer.environments.builder import Environment, Progress
 from instainfer.environments.content import ContentStore
 from instainfer.environments.folders import FunctionFolders
 from instainfer.environments.requirements import Requirements
-from instainfer.links.base import Outcome
+from instainfer.links.base import Measures, Outcome
 
 ACTIONS = "/api/v1/namespaces/_/actions"
 ACTIVATIONS = "/api/v1/namespaces/_/activations"
@@ -143,6 +143,9 @@ class FakeLink:
             if not future.done():
                 future.set_result(self.script(call))
         self.held.clear()
+
+    def measures(self) -> Measures:
+        return {"queue_length": {(): len(self.held)}}
 
     def snapshot(self) -> Mapping[str, Any]:
         return {"name": self.name, "containers": []}

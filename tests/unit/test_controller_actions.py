@@ -452,7 +452,7 @@ def test_memory_is_learned_where_the_manifest_names_none(tmp_path: Path) -> None
             code = archive({"function.toml": "idempotent = true\n", "handler.py": HANDLER})
             made = (await stand.put("f", code)).json()
             function, spec, _ = stand.link.functions["guest/f@0.0.1"]
-            limits = Config().limits
+            limits = Config().limits_in_force
             assert (function.memory_bytes, function.most_bytes) == (256 * MIB, limits.max_memory_mb * MIB)
             assert (function.least_bytes, function.idempotent) == (limits.min_memory_mb * MIB, True)
             assert spec.memory_bytes == 0, "its container's limit counts"

@@ -47,7 +47,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importing
 
 
-@pytest.mark.parametrize("name", ["write_configuration", "draw_lifecycles"])
+@pytest.mark.parametrize("name", ["write_configuration", "write_metrics", "draw_lifecycles"])
 def test_what_a_script_writes_is_current(script: Any, name: str) -> None:
     writer, fill = script(name), script("blocks").fill
     text = writer.DOCUMENT.read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from instainfer.core.model import (
     FROM_FUNCTION,
     FROM_LIBRARIES,
     MIB,
+    EndCause,
     Failure,
     FailureKind,
     Function,
@@ -210,7 +211,7 @@ def test_a_run_that_was_forked_from_a_function_template_counts_both_templates() 
     container = books.pool.containers["node-c1"]
     books.add_resident(container, own, BY_PRELOAD, "a test")
     node.tell(e.LoadFinished(3.2, "node-c1", own, 1.0, 0.5, 90 * MIB, FROM_LIBRARIES))
-    books.offload(container.residents[A], "a test")
+    books.offload(container.residents[A], "a test", EndCause.POLICY)
     node.gone(3.3, "node-c1", A)
     only(node.call(4.0, "a2", A), d.Run)
     node.tell(e.LoadFinished(4.1, "node-c1", A, 0.01, 0.0, 10 * MIB, FROM_FUNCTION))

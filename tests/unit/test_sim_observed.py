@@ -17,6 +17,7 @@ from instainfer.core.model import (
     FROM_LIBRARIES,
     GIB,
     MIB,
+    EndCause,
     Failure,
     FailureKind,
     Function,
@@ -190,7 +191,7 @@ def test_a_forked_resident_is_charged_with_what_it_adds() -> None:
         Entry(events.LoadFinished(3.5, "c1", key, 0.1, 0.2, 100 * MIB, source=FROM_LIBRARIES), ()),
         Entry(events.RequestArrived(4.0, "1", key), (decisions.Run("c1", "1", key, StartKind.PRELOADED),)),
         Entry(events.RunFinished(4.1, "c1", "1", 0.1, 105 * MIB), (ended,)),
-        Entry(events.TimerFired(5.0), (decisions.Offload("c1", key, ""),)),
+        Entry(events.TimerFired(5.0), (decisions.Offload("c1", key, "", EndCause.ROOM),)),
         Entry(events.ResidentGone(5.01, "c1", key), ()),
     ]
     observer = Observer()

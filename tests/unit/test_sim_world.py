@@ -13,7 +13,7 @@ import pytest
 from instainfer.config import KeepAliveConfig, PreloadConfig
 from instainfer.core.decisions import Decision, Load, Offload, Run, StartContainer, StopContainer
 from instainfer.core.events import Event, LoadFinished, ResidentGone, TimerFired
-from instainfer.core.model import FROM_FUNCTION, GIB, MIB, Function, StartKind, function_template_key
+from instainfer.core.model import FROM_FUNCTION, GIB, MIB, EndCause, Function, StartKind, function_template_key
 from instainfer.core.node import NodeState
 from instainfer.core.story import Entry
 from instainfer.report.records import CallRecord
@@ -269,7 +269,7 @@ def test_a_load_has_a_hand_off_and_a_warm_up_has_it_within() -> None:
 def test_a_function_that_waits_for_a_template_gets_another_when_that_is_ended() -> None:
     scene = Scene(msgspec.structs.replace(COSTS, end_s=0.25))
     scene.decide(1.0, Load("c1", "guest/a", ""))
-    scene.decide(3.0, Offload("c1", scene.template, ""))
+    scene.decide(3.0, Offload("c1", scene.template, "", EndCause.ROOM))
     told = [(type(event), event.at) for event in scene.finish() if isinstance(event, LoadFinished | ResidentGone)]
     # The next template is there 4 s after the end of the first; forking, the model and the warm-up take 5.5 s more.
     assert told == [(ResidentGone, 3.25), (LoadFinished, 7.25), (LoadFinished, 12.75)]
@@ -278,7 +278,7 @@ def test_a_function_that_waits_for_a_template_gets_another_when_that_is_ended() 
 def test_what_a_stopped_container_was_loading_keeps_no_processor() -> None:
     scene = Scene(msgspec.structs.replace(with_function(fork_s=0.0), cores=1.0))
     scene.decide(1.0, Load("c1", "guest/a", ""))
-    scene.decide(2.0, StopContainer("c1", ""))
+    scene.decide(2.0, StopContainer("c1", "", EndCause.EXPIRED))
     scene.decide(3.0, Load("c2", "guest/b", ""))
     finished = [event.at for event in scene.finish() if isinstance(event, LoadFinished)]
     assert finished == [7.0, 12.0]

@@ -129,6 +129,9 @@ def test_a_full_disk_loses_no_finished_record_and_says_so(
             relent(store)
             await store.accepted(running(100))
             assert (store.status()["unflushed"], store.status()["last_error"]) == (0, None)
+            measured = store.measures()
+            commits, refused = measured["records_commit_seconds"][()], measured["records_commits_refused"][()]
+            assert sum(commits.counts) > refused >= 1
             assert on_disk(tmp_path) == {**dict.fromkeys(range(51), SUCCESS), 100: None}
 
     asyncio.run(run())

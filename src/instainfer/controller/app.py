@@ -21,7 +21,7 @@ from ..environments.content import ContentStore
 from ..environments.folders import FunctionFolders
 from ..environments.homes import HomeNote
 from ..environments.unused import Places
-from ..links.base import Link
+from ..links.base import Link, Measures
 from ..policy.routing.home import HomeRouting
 from . import queries
 from .actions import Actions
@@ -31,12 +31,14 @@ from .bodies import Budget
 from .catalog import Catalog
 from .collections import Collections
 from .connections import Bounds
+from .counts import CallCounts
 from .database import RECORDS
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
 from .gateway import Gateway
 from .housekeeping import Housekeeping, NotedEnvironments, sweep_home
 from .invocations import Invocations
+from .metrics import Metrics
 from .native import Native
 from .responses import STOPPED, encode
 from .store import Store, open_store
@@ -83,6 +85,7 @@ class Controller:
         limits = Limits(config.limits.concurrent_invocations, config.limits.invocations_per_minute)
         self._driver = ClusterDriver(ClusterState(limits, routing), self.now)
         self._wishes = Wishes(self._driver)
+        self._counts = CallCounts(config.server.metrics_functions)
         self._catalog = Catalog()
         self._budget = Budget(config.server.max_pending_bytes)
         note = HomeNote(config.cache_dir, config.home)
@@ -113,6 +116,7 @@ class Controller:
             self._driver,
             store,
             self._budget,
+            self._counts,
             self.now,
             max_result_bytes=config.server.max_result_bytes,
             max_recorded_bytes=config.retention.records_max_result_bytes,
@@ -198,6 +202,14 @@ class Controller:
             "housekeeping": self._housekeeping.status(),
         }
 
+    def _measures(self) -> Measures:
+        """The figures of the controller for ``/metrics``, besides those of calls."""
+        return {
+            "in_flight": {(): self._driver.in_flight},
+            "routing_failures": {(): failures["count"] if (failures := self._driver.routing_failures) else 0},
+            **self._store.measures(),
+        }
+
     async def start(self) -> None:
         """Give the unfinished activations of an earlier run their final records, and restore its functions."""
         lost = await self._store.write(
@@ -228,12 +240,18 @@ class Controller:
             forks=self.config.node.function_templates and self.config.node.retain,
             max_body_bytes=server.max_body_bytes,
         )
+        metrics = Metrics(self._counts, self._driver.measures, self._measures)
         return Gateway(
             self._keyring,
             self._catalog,
             self._invocations,
             self._budget,
-            [*collections.routes(), *native.routes(), *self._housekeeping.routes(self._keyring)],
+            [
+                *collections.routes(),
+                *native.routes(),
+                *self._housekeeping.routes(self._keyring),
+                *metrics.routes(self._keyring, need_key=server.metrics == "key"),
+            ],
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,
             now=self.now,

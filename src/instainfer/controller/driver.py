@@ -21,7 +21,7 @@ from ..core.cluster import (
 from ..core.model import NO_TIME, ActivationId, Failure, FailureKind, Function, FunctionKey, Profile, Verdict
 from ..environments.windows import Window
 from ..errors import InternalError
-from ..links.base import Link, Outcome
+from ..links.base import Link, Measures, Outcome
 
 
 class Registration:
@@ -197,6 +197,10 @@ class ClusterDriver:
         """What each node that knows a function says of why it is loaded there or not."""
         told = [link.explain(function) for link in self._links.values()]
         return [each for each in told if each is not None]
+
+    def measures(self) -> dict[str, Measures]:
+        """What each node has done and holds, by its name."""
+        return {name: link.measures() for name, link in self._links.items()}
 
     def snapshots(self) -> list[Mapping[str, Any]]:
         return [link.snapshot() for link in self._links.values()]

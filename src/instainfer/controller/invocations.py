@@ -25,6 +25,7 @@ from ..links.base import Link, Outcome
 from .auth import Identity
 from .bodies import LARGE_BYTES, Budget
 from .catalog import Deployed
+from .counts import CallCounts
 from .driver import ClusterDriver
 from .records import Action, ActivationRecord
 from .responses import STOPPED, Said, final_record, running_record, said_of, without_large_result
@@ -72,6 +73,7 @@ class Invocations:
         driver: ClusterDriver,
         store: Store,
         budget: Budget,
+        counts: CallCounts,
         now: Callable[[], float],
         *,
         max_result_bytes: int,
@@ -81,6 +83,7 @@ class Invocations:
         self._driver = driver
         self._store = store
         self._budget = budget
+        self._counts = counts
         self._now = now
         self._max_result_bytes = max_result_bytes
         self._max_recorded_bytes = max_recorded_bytes
@@ -144,6 +147,7 @@ class Invocations:
         admitted = self._driver.admit(activation, action.namespace, action.key)
         if isinstance(admitted, Refuse):
             self._budget.give(len(args))
+            self._counts.refused(admitted.kind.value)
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
         call = Call(activation, action.key, args, self._environment(action, activation, caller, transaction))
         deployed.enter()
@@ -216,12 +220,15 @@ class Invocations:
         self._left(flight)
         failure = outcome.failure
         if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
+            self._counts.refused(failure.kind.value)
             raise HTTPException(503, failure.message)
         phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
         action = flight.deployed.action
         said = said or said_of(outcome, action.limits, self._max_result_bytes)
         record = final_record(outcome, action, phases, _wall_ms(), said)
         self._store.finished(record if flight.kept else without_large_result(record, self._max_recorded_bytes))
+        if record.status_code is not None:
+            self._counts.ended(action.path, outcome.start_kind, record.status_code, phases)
         return Ended(record, outcome, phases)
 
     @staticmethod

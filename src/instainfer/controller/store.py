@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +26,9 @@ import sqlalchemy as sa
 
 from ..core.model import FunctionKey, Profile
 from ..errors import HostError, InternalError
+from ..links.base import Measures
 from .batches import Accepted, Finished, Judged, Measured, Result, Row, in_short, is_refusal, write
+from .counts import Distribution
 from .database import open_database
 from .profiles import unsound
 from .records import ActivationRecord
@@ -69,6 +72,10 @@ class Store:
         self._wake = asyncio.Event()
         self._closing = False
         self._failures = 0
+        """Commits that were refused one after the other."""
+        self._refused = 0
+        """Commits that were refused in all."""
+        self._commits_s = Distribution()
         self._last_error: str | None = None
         self._put_aside = 0
         self._dropped = 0
@@ -128,6 +135,17 @@ class Store:
             "put_aside": self._put_aside,
             "dropped": self._dropped,
             "size_bytes": _size_bytes(self.path),
+        }
+
+    def measures(self) -> Measures:
+        """The figures of the records for ``/metrics``."""
+        return {
+            "records_waiting": {(): len(self._unflushed)},
+            "records_bytes": {(): _size_bytes(self.path)},
+            "records_commit_seconds": {(): self._commits_s},
+            "records_commits_refused": {(): self._refused},
+            "records_put_aside": {(): self._put_aside},
+            "records_dropped": {(): self._dropped},
         }
 
     async def read(self, query: Callable[[sa.Connection], T]) -> T:
@@ -202,11 +220,13 @@ class Store:
         return rows
 
     async def _write_batch(self, rows: list[Row]) -> None:
+        began_s = time.perf_counter()
         try:
             result = await self._loop.run_in_executor(self._writer, write, self._engine, rows)
         except Exception as error:  # a bug in `write` must lose no record, so all rows are tried again
             log.exception("writing records failed in an unexpected way")
             result = Result(left=rows, refusal=error)
+        self._commits_s.add(time.perf_counter() - began_s)
         self._note_written(result.written)
         for row, reason in result.put_aside:
             self._note_put_aside(row, reason)
@@ -244,6 +264,7 @@ class Store:
         self._last_error = str(told)
         pause = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
         self._failures += 1
+        self._refused += 1
         self._finished[:0] = [row.record for row in rows if isinstance(row, Finished)]
         self._profiles = {row.function: row.profile for row in rows if isinstance(row, Measured)} | self._profiles
         self._verdicts = {row.function: row.known for row in rows if isinstance(row, Judged)} | self._verdicts

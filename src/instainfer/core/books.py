@@ -26,6 +26,7 @@ from .model import (
     PRELOADED,
     TEMPLATED,
     WARM,
+    EndCause,
     Failure,
     Function,
     FunctionKey,
@@ -166,7 +167,7 @@ class Books(Residents):
     def fall_idle(self, container: Container, *, after_call: bool = True) -> None:
         container.running = None
         if self.draining:
-            self.stop(container, "the node is being shut down")
+            self.stop(container, "the node is being shut down", EndCause.SHUTDOWN)
             return
         self.pool.set_container_state(container, IDLE, self.at)
         for resident in container.residents.values():
@@ -203,14 +204,14 @@ class Books(Residents):
         self.pool.disown(container)
         for resident in list(container.residents.values()):
             if resident.origin is BY_CALL and resident.state is LOADED and not resident.is_template:
-                self.offload(resident, "its container is for others now")
+                self.offload(resident, "its container is for others now", EndCause.SHARED)
         self.retry_queue = True
 
-    def stop(self, container: Container, reason: str) -> None:
+    def stop(self, container: Container, reason: str, cause: EndCause) -> None:
         self.pool.set_container_state(container, STOPPING, self.at)
         self.claims.pop(container.id, None)
         self.timers.disarm(container.answer_timer)
-        self.out.append(StopContainer(container.id, reason))
+        self.out.append(StopContainer(container.id, reason, cause))
 
     def lose(self, container: Container, failure: Failure) -> None:
         """Remove a container that no longer exists. The call that it ran or was started for ends with `failure`."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .books import Books
 from .lifecycle import BUSY
-from .model import ContainerId
+from .model import ContainerId, EndCause
 from .options import done_in_s, without_surplus
 from .pool import Container
 from .requests import Request
@@ -37,7 +37,8 @@ def claim(books: Books, request: Request) -> None:
     if all(pool.containers[id_].running != claim.after for id_, claim in books.claims.items()):
         for id_ in [id_ for id_ in books.claims if id_ in pool.idle]:
             waited_s = books.at - request.arrived_at
-            books.stop(pool.idle[id_], f"room for {function.key}, which has waited for {waited_s:.0f} s")
+            reason = f"room for {function.key}, which has waited for {waited_s:.0f} s"
+            books.stop(pool.idle[id_], reason, EndCause.ROOM)
     idle_bytes = sum(container.limit_bytes for container in pool.idle.values())
     missing = function.memory_bytes - pool.ledger.free_bytes - pool.stopping_bytes - idle_bytes
     missing -= sum(pool.containers[id_].limit_bytes for id_ in books.claims if id_ not in pool.idle)

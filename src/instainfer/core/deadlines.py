@@ -6,7 +6,7 @@ import math
 
 from .books import Books
 from .lifecycle import BUSY, IDLE, STOPPING
-from .model import Failure, FailureKind, FunctionKey
+from .model import EndCause, Failure, FailureKind, FunctionKey
 from .pool import Container
 
 
@@ -55,7 +55,7 @@ def _look_at_idle(books: Books, container: Container, at: float) -> None:
         books.overdue[container.id] = None
         return
     if is_over:
-        books.stop(container, "it was idle for as long as keep-alive allows")
+        books.stop(container, "it was idle for as long as keep-alive allows", EndCause.EXPIRED)
         return
     if container.owner is not None and container.shared_at <= at:
         books.share(container)
@@ -96,4 +96,4 @@ def _check_answer_overdue(books: Books, container: Container) -> None:
         request = books.requests[container.running]
         container.running = None
         books.reply(request, 0.0, Failure(FailureKind.CONTAINER_LOST, f"the activation was given up: {text}"))
-    books.stop(container, text)
+    books.stop(container, text, EndCause.SILENT)

@@ -8,6 +8,7 @@ from .model import (
     NO_TIME,
     ActivationId,
     ContainerId,
+    EndCause,
     Failure,
     FunctionKey,
     Option,
@@ -45,6 +46,7 @@ class StopContainer:
 
     container: ContainerId
     reason: str
+    cause: EndCause
 
 
 @value(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Offload:
     container: ContainerId
     function: ResidentKey
     reason: str
+    cause: EndCause
 
 
 @value(frozen=True, slots=True)

@@ -65,6 +65,33 @@ BY_CALL: Final = Origin.CALL
 BY_PRELOAD: Final = Origin.PRELOAD
 
 
+class EndCause(StrEnum):
+    """Why a container or a resident is ended, for counting. The reason that goes with it says it in words."""
+
+    EXPIRED = "expired"
+    """A container was idle for as long as keep-alive allows."""
+    ROOM = "room"
+    """Its memory is wanted for something else."""
+    TAKEN = "taken"
+    """A call of another function has taken its container."""
+    SHARED = "shared"
+    """Its container is no longer kept for its function."""
+    LIMIT = "limit"
+    """The measured memory of its container is above the limit."""
+    POLICY = "policy"
+    """The pre-loading policy has suggested it."""
+    OBSOLETE = "obsolete"
+    """Nothing can use it any longer: its function was removed, or nothing is forked from this template."""
+    ASKED = "asked"
+    """Somebody has asked for it to be off-loaded."""
+    AFTER_CALL = "after_call"
+    """Its process ends with its call."""
+    SILENT = "silent"
+    """A container did not say in time what became of its work."""
+    SHUTDOWN = "shutdown"
+    """The node is being shut down."""
+
+
 class Source(StrEnum):
     """What the process of a resident was made from."""
 

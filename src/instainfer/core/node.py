@@ -23,6 +23,7 @@ from .lifecycle import (
 )
 from .model import (
     MIB,
+    EndCause,
     Failure,
     FailureKind,
     FunctionKey,
@@ -129,7 +130,7 @@ class NodeState(Reports):
             return
         record.removed = True
         self.books.functions.want(record, 0, event.at)
-        self.books.end_idle(record, "the function was removed")
+        self.books.end_idle(record, "the function was removed", EndCause.OBSOLETE)
         self.books.forget_if_unused(event.function)
 
     def _on_places_wanted(self, event: events.PlacesWanted) -> None:
@@ -145,7 +146,7 @@ class NodeState(Reports):
             return
         record.put_away = True
         self.books.prewarm_at.pop(event.function, None)
-        self.books.end_idle(record, "somebody asked for it")
+        self.books.end_idle(record, "somebody asked for it", EndCause.ASKED)
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
@@ -227,7 +228,7 @@ class NodeState(Reports):
                 self.books.refuse(self.books.requests[container.running], failure)
                 container.running = None  # it is stopped below
             if container.state in (STARTING, IDLE):
-                self.books.stop(container, "the node is being shut down")
+                self.books.stop(container, "the node is being shut down", EndCause.SHUTDOWN)
 
     # -- checks --------------------------------------------------------------------------------------------------------
 

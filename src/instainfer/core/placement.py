@@ -16,6 +16,7 @@ from .model import (
     TAKE,
     WAIT,
     WARM,
+    EndCause,
     Option,
 )
 from .options import options, ready
@@ -63,7 +64,7 @@ def _follow(books: Books, request: Request, choice: Option) -> bool:
     elif choice.action is MAKE_ROOM:
         for id_ in choice.stops:
             books.guard.evicted(pool.idle[id_].as_kept())
-            books.stop(pool.idle[id_], f"room for {function.key}")
+            books.stop(pool.idle[id_], f"room for {function.key}", EndCause.ROOM)
         return False
     return True
 

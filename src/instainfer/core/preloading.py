@@ -7,7 +7,16 @@ from typing import Final
 from .books import Books
 from .decisions import Load
 from .lifecycle import LOADED, UNLOADING
-from .model import BY_PRELOAD, Function, FunctionKey, ResidentKey, is_function_template, is_template, templated_function
+from .model import (
+    BY_PRELOAD,
+    EndCause,
+    Function,
+    FunctionKey,
+    ResidentKey,
+    is_function_template,
+    is_template,
+    templated_function,
+)
 from .options import to_stop
 from .plan_scope import Scope
 from .pool import Container
@@ -183,7 +192,7 @@ def _make_room(books: Books, function: Function) -> str:
         return "no container is created: the memory is in use, or there will be enough in a moment"
     for container in stopped:
         books.guard.evicted(container.as_kept())
-        books.stop(container, f"room for a place of {function.key}")
+        books.stop(container, f"room for a place of {function.key}", EndCause.ROOM)
     return "a container is created when there is room for it"
 
 
@@ -193,7 +202,7 @@ def _follow_offload(books: Books, suggestion: SuggestOffload) -> str | None:
     resident = container.residents.get(suggestion.function) if container is not None else None
     if resident is None or resident.state is UNLOADING:
         return "not off-loaded: it is not there"
-    books.offload(resident, suggestion.reason)
+    books.offload(resident, suggestion.reason, EndCause.POLICY)
     return None
 
 
@@ -229,7 +238,8 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
     if books.pool.ledger.free_in(container.id) + freed < need_bytes:
         return f"not loaded: {need_bytes} bytes would not fit even without those it would displace"
     for victim in going:
-        books.offload(victim, f"displaced by {suggestion.function}: {suggestion.reason}")
+        reason = f"displaced by {suggestion.function}: {suggestion.reason}"
+        books.offload(victim, reason, EndCause.ROOM)
     books.promises[container.id] = Promise(suggestion.function, suggestion.reason)
     return "waits until the memory of others is free"
 

@@ -28,6 +28,7 @@ from .model import (
     FROM_FUNCTION,
     FROM_LIBRARIES,
     ContainerId,
+    EndCause,
     Failure,
     FailureKind,
     ResidentKey,
@@ -131,9 +132,10 @@ class Reports:
         if container.state is IDLE:
             books.shrink(container)
         if not record.users and resident.state is LOADED:
-            books.offload(resident, "no function is forked from it any longer")
+            books.offload(resident, "no function is forked from it any longer", EndCause.OBSOLETE)
         elif record.load_failure is not None and resident.state is LOADED:
-            books.offload(resident, "another one has shown that its function cannot be forked")
+            reason = "another one has shown that its function cannot be forked"
+            books.offload(resident, reason, EndCause.OBSOLETE)
         books.opportunity = True
 
     def _on_load_failed(self, event: events.LoadFailed) -> None:
@@ -221,7 +223,8 @@ class Reports:
         elif not event.alive:
             self.books.unload(resident)
         elif record.removed or record.function.fresh or not self.books.settings.retain:
-            self.books.offload(resident, _why_it_ends(record))
+            cause = EndCause.OBSOLETE if record.removed else EndCause.AFTER_CALL
+            self.books.offload(resident, _why_it_ends(record), cause)
         else:
             self.books.pool.set_resident_state(resident, LOADED)
             resident.origin = BY_CALL

@@ -10,7 +10,7 @@ from collections.abc import Set
 
 from .decisions import Offload
 from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
-from .model import BY_PRELOAD, FROM_LIBRARIES, FunctionKey, Origin, ResidentKey, templated_function
+from .model import BY_PRELOAD, FROM_LIBRARIES, EndCause, FunctionKey, Origin, ResidentKey, templated_function
 from .pool import Container, Resident
 from .registry import FunctionRecord
 from .requests import Request
@@ -33,27 +33,28 @@ class Residents(Sizing):
         self.pool.set_resident_state(resident, UNLOADING)
         self._expect(resident, 0.0)
 
-    def offload(self, resident: Resident, reason: str) -> None:
+    def offload(self, resident: Resident, reason: str, cause: EndCause) -> None:
         if resident.is_function_template and resident.state is LOADED:
             self.functions.may_be_made_anew(resident.function)
         self.unload(resident)
-        self.out.append(Offload(resident.container, resident.function, reason))
+        self.out.append(Offload(resident.container, resident.function, reason, cause))
 
     def _count_end(self, resident: Resident) -> None:
         if resident.origin is BY_PRELOAD and not resident.served and not resident.is_template:
             self.preloads.wasted += 1
 
     def end_templates(self, template: ResidentKey, reason: str) -> None:
+        """End a template everywhere: nothing shall be forked from it any longer."""
         for _, resident in list(self.pool.residents_of(template)):
             if resident.state in (LOADING, LOADED):
-                self.offload(resident, reason)
+                self.offload(resident, reason, EndCause.OBSOLETE)
 
-    def end_idle(self, record: FunctionRecord, reason: str) -> None:
+    def end_idle(self, record: FunctionRecord, reason: str, cause: EndCause) -> None:
         """End the residents of a function that no call uses, its function templates, and the loads of it that wait for
         room."""
         for container, resident in list(self.pool.residents_of(record.function.key)):
             if container.state is IDLE and resident.state is not UNLOADING:
-                self.offload(resident, reason)
+                self.offload(resident, reason, cause)
         if record.own_template is not None:
             self.end_templates(record.own_template, reason)
         waiting = (record.function.key, record.own_template)
@@ -80,7 +81,7 @@ class Residents(Sizing):
         for resident in list(container.residents.values()):
             making = resident.is_function_template and resident.state is LOADING
             if making and templated_function(resident.function) != key:
-                self.offload(resident, f"it is not made yet, and {key} runs here")
+                self.offload(resident, f"it is not made yet, and {key} runs here", EndCause.TAKEN)
 
     def _make_room_for(self, container: Container, key: FunctionKey) -> None:
         """End templates, those that are worth least first, until a load of `key` fits beside the others."""
@@ -90,7 +91,7 @@ class Residents(Sizing):
         if lacks_bytes <= 0:
             return
         for template in self.in_the_way(container, lacks_bytes, self.functions[key].forked_from):
-            self.offload(container.residents[template], f"room for {key}")
+            self.offload(container.residents[template], f"room for {key}", EndCause.ROOM)
 
     def shrink(self, container: Container) -> None:
         """End the residents that are worth least until a container is within its limit again, unless that can grow.
@@ -109,7 +110,7 @@ class Residents(Sizing):
         for resident in kept[:-1]:
             if excess > 0:
                 excess -= self.pool.ledger.charged(container.id, resident.function)
-                self.offload(resident, "measured memory is above the container's limit")
+                self.offload(resident, "measured memory is above the container's limit", EndCause.LIMIT)
 
     # -- what containers owe -------------------------------------------------------------------------------------------
 

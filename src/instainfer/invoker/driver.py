@@ -57,6 +57,7 @@ from ..core.model import (
 )
 from ..core.node import NodeState
 from ..core.story import Entry
+from .measures import Tally
 from .outcome import Outcome
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Invoker:
         self.state = state
         self.backend = backend
         self.clock = clock
+        self.tally = Tally()
         self._fast_init = fast_init
         self._on_profile = on_profile
         self._on_verdict = on_verdict
@@ -213,6 +215,7 @@ class Invoker:
         self._note_policy_failures()
         for decision in decisions:
             self._enact(decision)
+        self.tally.note(event, decisions)
         if self._on_entry is not None:
             self._on_entry(self.state.story.last)
         if isinstance(event, ContainerGone | ContainerStartFailed):

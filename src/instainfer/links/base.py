@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from ..backends.base import Call, FunctionSpec
 from ..core.model import Function, FunctionKey, Profile, Verdict
+from ..invoker.measures import Labels, Measures
 from ..invoker.outcome import Outcome
 
-__all__ = ["Link", "Outcome"]
+__all__ = ["Labels", "Link", "Measures", "Outcome"]
 
 
 class Link(Protocol):
@@ -55,6 +56,10 @@ class Link(Protocol):
 
     def explain(self, function: FunctionKey) -> Mapping[str, Any] | None:
         """Why a function is loaded there or not, as plain JSON values (see `instainfer.invoker.explain`)."""
+        ...
+
+    def measures(self) -> Measures:
+        """What the node has done and holds, for ``/metrics`` (see `instainfer.invoker.measures`)."""
         ...
 
     def snapshot(self) -> Mapping[str, Any]:

@@ -10,8 +10,9 @@ from ..backends.base import Call, FunctionSpec
 from ..core.model import GIB, Function, FunctionKey, Profile, Verdict
 from ..invoker.driver import Invoker
 from ..invoker.explain import explain
+from ..invoker.measures import measures
 from ..invoker.snapshot import places, snapshot
-from .base import Outcome
+from .base import Measures, Outcome
 
 #: Seconds between two measurements of the used memory.
 SAMPLE_S = 0.5
@@ -55,6 +56,15 @@ class LocalLink:
 
     def explain(self, function: FunctionKey) -> Mapping[str, Any] | None:
         return explain(self.invoker.state, function, self.invoker.clock.now())
+
+    def measures(self) -> Measures:
+        now = self.invoker.clock.now()
+        # The latest sample serves, since measuring anew would take time from the calls.
+        used_byte_s = self._used_byte_s + self._used_bytes * (now - self._sampled_at)
+        return measures(self.invoker.state, self.invoker.tally, now) | {
+            "memory_used_bytes": {(): self._used_bytes},
+            "memory_used_byte_seconds": {(): used_byte_s},
+        }
 
     def snapshot(self) -> Mapping[str, Any]:
         now = self.invoker.clock.now()
