@@ -38,6 +38,7 @@ LIMIT = 1024 * 1024
 @contextlib.asynccontextmanager
 async def serving(home: Path, **parts: Any) -> AsyncIterator[Stand]:
     """A controller behind a real server; the stand's client speaks to it over TCP."""
+    parts.setdefault("server", {"max_body_bytes": LIMIT})
     async with standing(home, **parts) as stand:
         server = HttpServer(stand.app, "127.0.0.1", 0)
         await server.start()
