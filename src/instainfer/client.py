@@ -172,14 +172,23 @@ class Client:
     # Activations
 
     def activations(
-        self, *, limit: int = 30, name: str | None = None, skip: int = 0, since: int | None = None
+        self,
+        *,
+        limit: int = 30,
+        name: str | None = None,
+        skip: int = 0,
+        since: int | None = None,
+        ended_since: int | None = None,
+        docs: bool = False,
     ) -> list[Json]:
-        """Summaries of activations, latest first. `since` is in milliseconds since the epoch."""
+        """Summaries of activations, or with `docs` whole records, latest first.
+
+        Only those that began at `since` or later, and those that have ended at `ended_since` or later, both in
+        milliseconds since the epoch.
+        """
         params: dict[str, str | int] = {"limit": limit, "skip": skip}
-        if name is not None:
-            params["name"] = name
-        if since is not None:
-            params["since"] = since
+        given = {"name": name, "since": since, "endedSince": ended_since, "docs": _flag(docs) if docs else None}
+        params |= {key: value for key, value in given.items() if value is not None}
         return self._array("GET", f"{_OPENWHISK}/activations", params=params)
 
     def activation(self, activation_id: str) -> Json:

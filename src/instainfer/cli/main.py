@@ -22,6 +22,7 @@ from . import (
     experiment,
     functions,
     invoke,
+    logs,
     profile,
     replay,
     simulate,
@@ -98,6 +99,7 @@ app.command(cls=invoke.InvokeCommand)(invoke.invoke)
 app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
 app.command(name="activations")(activations.activations)
+app.command()(logs.logs)
 app.command()(status.status)
 app.command()(why.why)
 app.command()(clean.clean)
