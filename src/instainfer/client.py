@@ -25,6 +25,7 @@ from .errors import (
     NotFound,
     Unreachable,
     UserError,
+    several_lines,
     shown,
 )
 
@@ -375,8 +376,7 @@ def _error(response: httpx2.Response, body: bytes) -> InstaInferError:
             f"HTTP {response.status_code} from {response.url}, without a word of why; see whether that is InstaInfer's "
             "address"
         )
-    # The text will be written to a terminal, so it must not contain control characters.
-    return kind("".join(c for c in text[:_MAX_TEXT_LENGTH] if c.isprintable() or c in "\n\t"))
+    return kind(several_lines(text[:_MAX_TEXT_LENGTH]))
 
 
 def _not_ours(api_host: str) -> Unreachable:

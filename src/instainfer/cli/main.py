@@ -19,8 +19,10 @@ from . import (
     config,
     demo,
     deploy,
+    dev,
     experiment,
     functions,
+    init,
     invoke,
     logs,
     profile,
@@ -94,7 +96,9 @@ def instainfer(
 
 
 app.command()(up.up)
+app.command()(init.init)
 app.command()(deploy.deploy)
+app.command()(dev.dev)
 app.command(cls=invoke.InvokeCommand)(invoke.invoke)
 app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")

@@ -33,7 +33,16 @@ from typing import Any, NoReturn
 from ..errors import BadFunction, shown
 from .requirements import MAX_TEXT, Requirements, first_refused, logical_lines, package_name, refusal
 
-__all__ = ["MANIFEST", "RESERVED", "Manifest", "Requirements", "handler_file", "read_manifest", "relative_path"]
+__all__ = [
+    "MANIFEST",
+    "RESERVED",
+    "Manifest",
+    "Requirements",
+    "allows_name",
+    "handler_file",
+    "read_manifest",
+    "relative_path",
+]
 
 MANIFEST = "function.toml"
 DEFAULT_REQUIREMENTS = "requirements.txt"
@@ -49,6 +58,11 @@ _OLDEST_MINOR = 9
 _MAX_MANIFEST_BYTES = 64 * 1024
 _MAX_PATH_BYTES = 255  # of the whole path, so that no name in it exceeds a file system's limit
 _MAX_QUANTITY = 10**15
+
+
+def allows_name(text: str) -> bool:
+    """Whether a function may be called so."""
+    return len(text) <= 256 and _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +209,8 @@ class _Reader:
         return value
 
     def name(self) -> str | None:
-        def fits(text: str) -> bool:
-            return len(text) <= 256 and _NAME.fullmatch(text) is not None
-
         allowed = "letters, digits and _, with @ . - and spaces inside, at most 256 characters"
-        return self.text("name", "", fits, allowed) or None
+        return self.text("name", "", allows_name, allowed) or None
 
     def handler(self) -> str:
         value = self._take("handler")
