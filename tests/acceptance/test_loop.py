@@ -1,4 +1,4 @@
-"""The loop of a function's author: `init`, `dev` and `logs`, on a real platform, with the starters as they are written."""
+"""The loop of a function's author: `init`, `dev` and `logs` on a real platform, with the starters as they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from instainfer.config import load_config
 pytestmark = pytest.mark.acceptance
 
 CHANGE_S = 1.0
-"""A change of the code is answered within this time on a machine that does nothing else. Tests allow three times that."""
+"""A change of the code is answered within this time on a machine that does nothing else. Tests allow three times it."""
 ANSWERS = {
     "plain": {"letters": 21, "most": "o"},
     "script": {"language": "English", "words": 3},
