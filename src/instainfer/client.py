@@ -205,6 +205,10 @@ class Client:
         """All functions of the namespace with what is known of them: costs, and whether they can be forked."""
         return self._array("GET", f"{_NATIVE}/functions")
 
+    def detail(self, name: str) -> Json:
+        """One function as `details` has it, with its packages and weights."""
+        return self._object("GET", f"{_NATIVE}/functions/{quote(name)}", needs="key")
+
     def why(self, name: str) -> Json:
         """Why a function is loaded or not: what each node expects of it, holds of it, and decided on it lately."""
         return self._object("GET", f"{_NATIVE}/functions/{quote(name)}/why", needs="nodes")

@@ -100,6 +100,11 @@ def test_what_init_writes_is_deployed_and_answers(tmp_path: Path, template: str)
         answer = up.cli("invoke", "mine", "--data", "@mine/sample.json").json
         expected = ANSWERS[template]
         assert {key: answer[key] for key in expected} == expected
+        told = up.cli("function", "show", "mine").out
+        assert all(
+            line in told for line in (up.folder / "mine" / "requirements.txt").read_text().split() if "==" in line
+        )
+        assert "calls       1 " in told
 
 
 def test_a_change_is_deployed_at_once_and_mistakes_leave_the_version_before(platform: Platform) -> None:

@@ -9,9 +9,10 @@ import typer
 
 from ..core.model import MIB
 from .doors import platform
-from .forking import forked, in_words
+from .forking import forked
+from .function_page import LATELY, page, problem_lines, problems
 from .options import ApiHost, Auth, Home, Json
-from .output import emit_json, emit_result, note, show, table
+from .output import emit_json, note, show, table
 from .records import annotation
 from .values import moment, seconds, size
 
@@ -29,12 +30,13 @@ def list_functions(
     """List the deployed functions."""
     with platform(ctx, api_host, auth, home) as client:
         found = client.functions()
+        failing = {} if as_json or not found else problems(client)
     if as_json:
         emit_json(found)
     elif not found:
         note("no function is deployed yet; deploy one with `instainfer deploy DIR`")
     else:
-        show(_table(found))
+        show(_table(found), *problem_lines(failing))
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -67,11 +69,12 @@ def show_function(
 ) -> None:
     """Show one function without its code."""
     with platform(ctx, api_host, auth, home) as client:
-        found = client.action(name)
-        found["forked"] = forked(client, name)
-    (emit_json if as_json else emit_result)(found)
-    if not as_json:
-        note(in_words(found["forked"], name))
+        action = client.action(name)
+        if as_json:
+            emit_json({**action, "forked": forked(client, name)})
+        else:
+            lately = client.activations(limit=LATELY, name=name)
+            show(page(action, client.detail(name), client.why(name)["nodes"], lately))
 
 
 @app.command(name="delete")

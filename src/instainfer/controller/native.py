@@ -4,6 +4,7 @@
 ``POST environments``          build an environment ahead of its function; progress comes as one JSON object a line
 ``GET status``                 the state of the platform, its nodes and containers
 ``GET functions``              the caller's functions, with the description the nodes have and the measured profile
+``GET functions/{name}``       one of them, with its packages and weights
 ``GET functions/{name}/why``   why a function is loaded or not: what each node expects, holds and decided lately
 """
 
@@ -24,12 +25,13 @@ from starlette.routing import Route
 from ..core.model import FunctionKey
 from ..environments.builder import Progress
 from ..environments.content import ContentStore
+from ..environments.contents import contents_of
 from ..environments.requirements import MAX_REQUIREMENTS, Requirements, first_refused, refusal
 from ..errors import BadInput, EnvironmentBuildError, InstaInferError, NotFound, shown
 from .actions import Actions
 from .auth import Identity, Keyring
 from .bodies import Budget, check_content_type, decoded, read_body
-from .catalog import Catalog
+from .catalog import Catalog, Deployed
 from .collections import Handler, header, json_response, one_route_per_path, private
 from .deployment import EnvironmentMaker
 from .driver import Registration
@@ -95,6 +97,7 @@ class Native:
                 own("POST", "environments", self.make_environment),
                 own("GET", "status", self.get_status),
                 own("GET", "functions", self.list_functions),
+                own("GET", "functions/{name}", self.show_function),
                 own("GET", "functions/{name}/why", self.explain_function),
             ]
         )
@@ -124,24 +127,31 @@ class Native:
         return json_response(self._status())
 
     async def list_functions(self, request: Request, caller: Identity) -> Response:
-        functions = []
-        for deployed in self._catalog.of_namespace(caller.namespace):
-            action = deployed.action
-            registration = self._actions.registration(action.key)
-            functions.append(
-                {
-                    "name": action.name,
-                    "version": action.version,
-                    "key": action.key,
-                    "environment": registration.function.environment if registration else None,
-                    "memory_bytes": action.limits.memory * 1024 * 1024,
-                    "timeout_s": action.limits.timeout / 1000,
-                    "profile": self._actions.profile(action.key),
-                    "forked": self._forked(action.key, registration),
-                    "problem": deployed.problem or None,
-                }
-            )
-        return json_response(functions)
+        return json_response(list(map(self._described, self._catalog.of_namespace(caller.namespace))))
+
+    async def show_function(self, request: Request, caller: Identity) -> Response:
+        deployed = self._catalog.get(caller.namespace, unquote(request.path_params["name"]))
+        registration = self._actions.registration(deployed.action.key)
+        contents = None
+        if registration is not None:
+            spec = registration.spec
+            contents = await asyncio.to_thread(contents_of, spec.folder, spec.python.parents[1])
+        return json_response({**self._described(deployed), "contents": contents})
+
+    def _described(self, deployed: Deployed) -> dict[str, Any]:
+        action = deployed.action
+        registration = self._actions.registration(action.key)
+        return {
+            "name": action.name,
+            "version": action.version,
+            "key": action.key,
+            "environment": registration.function.environment if registration else None,
+            "memory_bytes": action.limits.memory * 1024 * 1024,
+            "timeout_s": action.limits.timeout / 1000,
+            "profile": self._actions.profile(action.key),
+            "forked": self._forked(action.key, registration),
+            "problem": deployed.problem or None,
+        }
 
     async def explain_function(self, request: Request, caller: Identity) -> Response:
         name = unquote(request.path_params["name"])
