@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import queue
@@ -18,6 +19,8 @@ import pytest
 from live import PATIENCE_S, Platform, running
 
 from instainfer.config import load_config
+from instainfer.environments.builder import Environments
+from instainfer.environments.manifest import read_manifest
 
 pytestmark = pytest.mark.acceptance
 
@@ -94,8 +97,11 @@ def command(platform: Platform, *arguments: str) -> Iterator[Printed]:
 )
 @pytest.mark.timeout(300)
 def test_what_init_writes_is_deployed_and_answers(tmp_path: Path, template: str) -> None:
-    with running(tmp_path, INSTAINFER_CACHE=str(load_config().cache_dir)) as up:
+    cache = load_config().cache_dir
+    with running(tmp_path, INSTAINFER_CACHE=str(cache)) as up:
         up.cli("init", "mine", "--template", template)
+        # Here, because it may take longer than a command has in these tests.
+        asyncio.run(Environments(cache / "environments").ensure(read_manifest(up.folder / "mine").requirements))
         up.cli("deploy", "mine", "--no-check")
         answer = up.cli("invoke", "mine", "--data", "@mine/sample.json").json
         expected = ANSWERS[template]
