@@ -25,6 +25,7 @@ from .errors import (
     NotFound,
     Unreachable,
     UserError,
+    several_lines,
     shown,
 )
 from .texts import read_text
@@ -181,14 +182,23 @@ class Client:
     # Activations
 
     def activations(
-        self, *, limit: int = 30, name: str | None = None, skip: int = 0, since: int | None = None
+        self,
+        *,
+        limit: int = 30,
+        name: str | None = None,
+        skip: int = 0,
+        since: int | None = None,
+        ended_since: int | None = None,
+        docs: bool = False,
     ) -> list[Json]:
-        """Summaries of activations, latest first. `since` is in milliseconds since the epoch."""
+        """Summaries of activations, or with `docs` whole records, latest first.
+
+        Only those that began at `since` or later, and those that have ended at `ended_since` or later, both in
+        milliseconds since the epoch.
+        """
         params: dict[str, str | int] = {"limit": limit, "skip": skip}
-        if name is not None:
-            params["name"] = name
-        if since is not None:
-            params["since"] = since
+        given = {"name": name, "since": since, "endedSince": ended_since, "docs": _flag(docs) if docs else None}
+        params |= {key: value for key, value in given.items() if value is not None}
         return self._array("GET", f"{_OPENWHISK}/activations", params=params)
 
     def activation(self, activation_id: str) -> Json:
@@ -203,6 +213,10 @@ class Client:
     def details(self) -> list[Json]:
         """All functions of the namespace with what is known of them: costs, and whether they can be forked."""
         return self._array("GET", f"{_NATIVE}/functions")
+
+    def detail(self, name: str) -> Json:
+        """One function as `details` has it, with its packages and weights."""
+        return self._object("GET", f"{_NATIVE}/functions/{quote(name)}", needs="key")
 
     def why(self, name: str) -> Json:
         """Why a function is loaded or not: what each node expects of it, holds of it, and decided on it lately."""
@@ -392,8 +406,7 @@ def _error(response: httpx2.Response, body: bytes) -> InstaInferError:
             f"HTTP {response.status_code} from {response.url}, without a word of why; see whether that is InstaInfer's "
             "address"
         )
-    # The text will be written to a terminal, so it must not contain control characters.
-    return kind("".join(c for c in text[:_MAX_TEXT_LENGTH] if c.isprintable() or c in "\n\t"))
+    return kind(several_lines(text[:_MAX_TEXT_LENGTH]))
 
 
 def _not_ours(api_host: str) -> Unreachable:

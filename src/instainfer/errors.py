@@ -54,6 +54,11 @@ def one_line(text: str, most: int = 1000) -> str:
     return seen if len(seen) <= most else f"{seen[: most - 3]}..."
 
 
+def several_lines(text: str) -> str:
+    """A stranger's text in a form that is safe to print, with its line breaks."""
+    return "".join(c for c in text if c.isprintable() or c in "\n\t")
+
+
 class UserError(InstaInferError):
     """The caller has to change something."""
 

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -81,6 +81,8 @@ class Platform:
             **{name: os.environ[name] for name in ("LANG", "PYTHONPATH") if name in os.environ},
             **env,
         }
+        self.command: Sequence[str] = (sys.executable, "-m", "instainfer.cli.main")
+        """How ``instainfer`` is called."""
         self.lines: list[str] = []
         self._news = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,7 @@ class Platform:
         ready.unlink(missing_ok=True)
         self.lines.clear()
         self.process = subprocess.Popen(
-            [*_COMMAND, "up", "--port", "0", "--ready-file", str(ready), *self.options],
+            [*self.command, "up", "--port", "0", "--ready-file", str(ready), *self.options],
             env=self.env,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -151,7 +153,7 @@ class Platform:
     def cli(self, *arguments: str, code: int = 0, text: str = "", **env: str) -> Said:
         """Run ``instainfer`` with these arguments; it must end with this exit code. `text` is its standard input."""
         ran = subprocess.run(
-            [*_COMMAND, *arguments],
+            [*self.command, *arguments],
             env={**self.env, **env},
             cwd=self.folder,
             input=text,
@@ -211,7 +213,7 @@ class Platform:
     def watch(self, holds: Callable[[Json], object]) -> Json:
         """Follow ``status --watch`` until it shows what is waited for; that status."""
         watching = subprocess.Popen(
-            [*_COMMAND, "status", "--watch", "--every", "20ms", "--json"],
+            [*self.command, "status", "--watch", "--every", "20ms", "--json"],
             env=self.env,
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -232,9 +234,6 @@ class Platform:
             watching.kill()
             watching.wait()
         raise AssertionError(f"the status never showed it; the last one: {found}")
-
-
-_COMMAND = (sys.executable, "-m", "instainfer.cli.main")
 
 
 @contextlib.contextmanager

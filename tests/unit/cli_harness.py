@@ -41,6 +41,7 @@ DETAILS = {
     "version": "0.0.1",
     "key": "guest/resnet50@0.0.1",
     "forked": {"fit": None, "reason": None},
+    "places": None,
 }
 """The function as ``GET /instainfer/v1/functions`` describes it, as far as commands read that."""
 

@@ -85,6 +85,7 @@ def test_a_size_that_is_learned_is_listed_as_such(run: Run, platform: Platform) 
     annotations = [*ACTION["annotations"], {"key": "memory", "value": "auto"}]  # type: ignore[misc]
     limits = {"timeout": 60000, "memory": 312, "logs": 10}
     platform.answers["GET actions"] = (200, [{**ACTION, "annotations": annotations, "limits": limits}])
+    platform.answers |= {"GET functions": (200, []), "GET status": (200, {"nodes": []})}
     assert "auto (312 MB)" in run("functions", *AT).stdout
 
 

@@ -104,8 +104,9 @@ def compact(value: Any) -> str:
 
 
 def test_functions(run: Run, platform: Platform) -> None:
-    platform.answers["GET actions"] = (200, [ACTION])
-    platform.answers["GET functions"] = (200, [DETAILS | {"places": PLACES}])
+    details = DETAILS | {"places": PLACES}
+    platform.answers |= {"GET actions": (200, [ACTION]), "GET functions": (200, [details]), "GET status": (200, STATUS)}
+    assert run("functions", "--json", *AT).stdout == compact([ACTION | {"places": PLACES}])
     head, _, row = run("functions", *AT).stdout.splitlines()
     assert head.split() == ["FUNCTION", "VERSION", "KIND", "MEMORY", "TIMEOUT", "READY", "DEPLOYED"]
     assert row.split()[:10] == ["resnet50", "0.0.1", "python:3", "2.0", "GB", "60", "s", "1", "of", "2"]
@@ -118,24 +119,94 @@ def test_no_functions_is_said_on_standard_error(run: Run, platform: Platform) ->
     assert "instainfer deploy DIR" in result.stderr
 
 
-def test_show_and_delete_one_function(run: Run, platform: Platform) -> None:
+def test_functions_that_cannot_be_loaded_are_named(run: Run, platform: Platform) -> None:
+    broken = DETAILS | {"name": "vgg19", "key": "guest/vgg19@0.0.2"}
+    lost = DETAILS | {"name": "alexnet", "key": "guest/alexnet@0.0.1", "problem": "could not be [made] ready"}
+    failures = [{"function": broken["key"], "load_failure": "import raised\n  line 7", "unfit": None}]
+    status = STATUS | {"nodes": [STATUS["nodes"][0] | {"functions": failures}]}  # type: ignore[index]
+    platform.answers |= {"GET actions": (200, [ACTION]), "GET functions": (200, [DETAILS, broken, lost])}
+    platform.answers["GET status"] = (200, status)
+    assert run("functions", *AT).stdout.splitlines()[3:] == [
+        "vgg19: cannot be loaded: import raised; see `instainfer function show vgg19`",
+        "alexnet: could not be [made] ready; see `instainfer function show alexnet`",
+    ]
+
+
+NODE = {"node": "local", "load_failure": None, "stands": []}
+SHOWN = DETAILS | {
+    "environment": "env-ab12",
+    "profile": None,
+    "contents": {"packages": ["numpy==2.4.6"], "environment_bytes": 30 * MIB, "weights": {"net.pt": 102 * MIB}},
+}
+
+
+def test_show_one_function_for_people(run: Run, platform: Platform) -> None:
+    stands = [{"what": "function", "container": "c1", "state": "loaded"}]
+    profile = {
+        "loads": 2,
+        "library_s": 1.0,
+        "model_s": 0.35,
+        "runs": 3,
+        "compute_s": 0.031,
+        "resident_bytes": 310 * MIB,
+    }
+    platform.answers |= {
+        "GET actions/resnet50": (200, ACTION),
+        "GET functions/resnet50": (200, SHOWN | {"profile": profile}),
+        "GET functions/resnet50/why": (200, {"nodes": [NODE | {"stands": stands}]}),
+        "GET activations": (200, [SUMMARY, SUMMARY, CRASHED, RUNNING]),
+    }
+    shown = run("function", "show", "resnet50", *AT)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    head, *lines = (line.strip() for line in shown.stdout.splitlines())
+    assert head == "resnet50 0.0.1"
+    told = {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in lines if "  " in line}
+    assert told["memory"] == "2.0 GB, 310 MB measured"
+    assert told["packages"] == "1, 30 MB in env-ab12"
+    assert "numpy==2.4.6" in lines
+    assert told["weights"] == "net.pt (102 MB)"
+    assert (told["loads in"], told["computes"]) == ("1.35 s from nothing", "31 ms")
+    assert told["in memory"] == "function in c1 (loaded)"
+    assert told["calls"].startswith("3 preloaded, 1 failed; the latest ")
+    assert "problem" not in told
+
+
+def test_show_says_what_is_wrong_with_a_function(run: Run, platform: Platform) -> None:
+    failure = "loading it raised ValueError: [no]\x1b[2J\n  File handler.py, line 7"
+    platform.answers |= {
+        "GET actions/resnet50": (200, ACTION),
+        "GET functions/resnet50": (200, SHOWN | {"contents": None, "forked": {"fit": False, "reason": "a thread"}}),
+        "GET functions/resnet50/why": (200, {"nodes": [NODE | {"load_failure": failure}]}),
+        "GET activations": (200, []),
+    }
+    _, problem, where, *lines = (line.strip() for line in run("function", "show", "resnet50", *AT).stdout.splitlines())
+    assert problem == "problem     cannot be loaded: loading it raised ValueError: [no][2J"
+    assert where == "File handler.py, line 7"
+    assert "forking     cannot be forked: a thread" in lines
+    assert "in memory   nothing" in lines
+    assert "calls       none yet" in lines
+
+
+def test_show_for_programs_and_delete_one_function(run: Run, platform: Platform) -> None:
     platform.answers |= {"GET actions/resnet50": (200, ACTION), "DELETE actions/resnet50": (200, ACTION)}
     forked = {"fit": False, "reason": "load() has started\x1b[2J a thread"}
-    platform.answers["GET functions"] = (200, [DETAILS | {"name": "vgg19"}, DETAILS | {"forked": forked}])
-    shown = run("function", "show", "resnet50", *AT)
-    assert shown.stdout == compact(ACTION | {"forked": forked, "places": None})
-    assert shown.stderr == "cannot be forked: load() has started [2J a thread\n"
-    assert platform.asked[0][1] == {"code": "false"}
+    platform.answers["GET functions/resnet50"] = (200, DETAILS | {"forked": forked})
     as_json = run("function", "show", "resnet50", "--json", *AT)
-    assert (as_json.stdout, as_json.stderr) == (shown.stdout, "")
+    assert (as_json.stdout, as_json.stderr) == (compact(ACTION | {"forked": forked, "places": None}), "")
+    assert platform.asked[0][1] == {"code": "false"}
     deleted = run("function", "delete", "resnet50", *AT)
     assert (deleted.exit_code, deleted.stdout, deleted.stderr) == (0, "", "deleted resnet50\n")
     assert run("function", "delete", "nope", *AT).exit_code == 3
 
 
 def test_places_that_are_wanted_are_shown(run: Run, platform: Platform) -> None:
-    platform.answers |= {"GET actions/resnet50": (200, ACTION), "GET functions": (200, [DETAILS | {"places": PLACES}])}
-    assert "1 of 2 places ready; it needs 2 x 2048 MB" in run("function", "show", "resnet50", *AT).stderr
+    platform.answers |= {
+        "GET actions/resnet50": (200, ACTION),
+        "GET functions/resnet50": (200, SHOWN | {"places": PLACES}),
+        "GET functions/resnet50/why": (200, {"nodes": []}),
+        "GET activations": (200, []),
+    }
+    assert "1 of 2 places ready; it needs 2 x 2048 MB" in run("function", "show", "resnet50", *AT).stdout
     wanted = [{"namespace": "guest", "name": "resnet50", **PLACES, "unmet": None, "until_ms": NOW_MS}]
     platform.answers["GET status"] = (200, STATUS | {"places": wanted})
     assert "resnet50: 1 of 2 places ready until " in run("status", *AT).stdout

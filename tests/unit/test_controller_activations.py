@@ -93,6 +93,7 @@ def test_a_running_activation_is_listed_without_its_end(tmp_path: Path) -> None:
             stand.link.holding = True
             await stand.invoke("f", blocking="false")
             (summary,) = (await stand.http.get(ACTIVATIONS)).json()
+            assert await numbers(stand, endedSince=0) == []
             assert not {"end", "duration", "statusCode"} & summary.keys()
             assert isinstance(annotation(summary, "kind"), str)
             await stand.link.arrived()
@@ -116,6 +117,8 @@ def test_lists_are_newest_first_filtered_and_paged(tmp_path: Path, flushed: bool
             assert await numbers(stand, since=19) == [19]
             assert await numbers(stand, upto=10) == [10]
             assert await numbers(stand, name="pkg/odd") == []
+            assert await numbers(stand, endedSince=28) == [19, 18]
+            assert await numbers(stand, endedSince=26, upto=17) == [17, 16]
             for query, count in (({}, 10), ({"name": "odd"}, 5), ({"since": 18}, 2), ({"skip": 7}, 3)):
                 response = await stand.http.get(ACTIVATIONS, params={"count": "true", **query})
                 assert response.json() == {"activations": count}

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.controllers import NATIVE, standing
+from support.controllers import HELLO, NATIVE, archive, standing
 
 from instainfer import __version__
 from instainfer.core.model import MIB, Profile
+from instainfer.environments.contents import contents_of
 from instainfer.errors import EnvironmentBuildError, HostError
 
 WEIGHTS = b"w" * (3 * MIB + 5)
@@ -176,3 +177,30 @@ def test_functions_with_what_was_measured_of_them(tmp_path: Path) -> None:
             }
 
     asyncio.run(run())
+
+
+def test_one_function_with_what_it_consists_of(tmp_path: Path) -> None:
+    files = {"handler.py": HELLO, "function.toml": 'weights = ["net.pt"]', "net.pt": "12345"}
+
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            response = await stand.put("f g", exec={"kind": "python:3", "code": archive(files)})
+            assert response.status_code == 200, response.text
+            function = (await stand.http.get(f"{NATIVE}/functions/f%20g")).json()
+            contents = function.pop("contents")
+            assert [function] == (await stand.http.get(f"{NATIVE}/functions")).json()
+            # The environment of these tests is not one of ours.
+            assert contents == {"packages": None, "environment_bytes": None, "weights": {"net.pt": 5}}
+            assert (await stand.http.get(f"{NATIVE}/functions/nope")).status_code == 404
+
+    asyncio.run(run())
+
+
+def test_the_contents_of_an_environment(tmp_path: Path) -> None:
+    (tmp_path / "packages.json").write_text('["numpy==2.4.6"]')
+    (tmp_path / "handler.py").touch()
+    contents = contents_of(tmp_path, tmp_path)
+    assert contents["packages"] == ("numpy==2.4.6",)
+    assert contents["environment_bytes"] > 0
+    (tmp_path / "packages.json").write_text("[")
+    assert contents_of(tmp_path, tmp_path) == {"packages": None, "environment_bytes": None, "weights": {}}

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from ..errors import HostError
 from .address import Address, resolve
 from .output import console
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from ..experiments.runs import Run
     from ..report.records import CallRecord
     from ..sim.costs import CostSet
+
+
+LOOK_MS = 500
+"""Time after which `Doors.watch` reports that nothing has changed."""
 
 
 class Serve(Protocol):
@@ -63,6 +68,24 @@ def _deploy(
     from ..deployment import deploy
 
     return deploy(client, folder, weights_dir, progress, name=name, memory_mb=memory_mb, timeout_ms=timeout_ms)
+
+
+def _watch(folder: Path) -> Iterator[bool]:
+    from watchfiles import Change, DefaultFilter, watch
+
+    from ..environments.package import is_ignored
+
+    folder = folder.resolve()
+    kept = DefaultFilter()
+
+    def is_packed(change: Change, path: str) -> bool:
+        return kept(change, path) and not is_ignored(folder, Path(path))
+
+    try:
+        for changes in watch(folder, watch_filter=is_packed, rust_timeout=LOOK_MS, yield_on_timeout=True):
+            yield bool(changes)
+    except OSError as error:
+        raise HostError(f"cannot watch {folder}: {error}; look at the limits in /proc/sys/fs/inotify") from None
 
 
 def _replay(calls: Sequence[PlannedCall], address: Address, duration_s: float) -> list[CallRecord]:
@@ -128,6 +151,8 @@ class Doors:
     serve: Serve = _serve
     deploy: Callable[..., Json] = _deploy
     """Calls `instainfer.deployment.deploy`."""
+    watch: Callable[[Path], Iterator[bool]] = _watch
+    """Yields True after a change of what is packed of a function's folder, and False each `LOOK_MS` without one."""
     replay: Callable[[Sequence[PlannedCall], Address, float], list[CallRecord]] = _replay
     """Sends the calls of a trace to an address. A replay lasts at least the given number of seconds."""
     demo: Callable[[Options, Console], dict[str, Any]] = _demo

@@ -9,12 +9,11 @@ import typer
 
 from ..core.model import MIB
 from .doors import platform
-from .forking import forked, in_words
+from .function_page import LATELY, page, problem_lines, problems
 from .options import ApiHost, Auth, Home, Json
-from .output import emit_json, emit_result, note, show, table
+from .output import emit_json, note, show, table
 from .records import annotation
 from .values import moment, seconds, size
-from .views import places_in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,14 +29,16 @@ def list_functions(
     """List the deployed functions."""
     with platform(ctx, api_host, auth, home) as client:
         found = client.functions()
-        places = {each["name"]: each.get("places") for each in client.details()} if found else {}
-        found = [{**each, "places": places.get(each["name"])} for each in found]
+        details = client.details() if found else []
+        failing = {} if as_json or not found else problems(client.status(), details)
+    places = {each["name"]: each.get("places") for each in details}
+    found = [{**each, "places": places.get(each["name"])} for each in found]
     if as_json:
         emit_json(found)
     elif not found:
         note("no function is deployed yet; deploy one with `instainfer deploy DIR`")
     else:
-        show(_table(found))
+        show(_table(found), *problem_lines(failing))
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -81,14 +82,12 @@ def show_function(
 ) -> None:
     """Show one function without its code."""
     with platform(ctx, api_host, auth, home) as client:
-        found = client.action(name)
-        found["forked"] = forked(client, name)
-        found["places"] = next((each.get("places") for each in client.details() if each["name"] == name), None)
-    (emit_json if as_json else emit_result)(found)
-    if not as_json:
-        note(in_words(found["forked"], name))
-        if found["places"] and found["places"]["wanted"]:
-            note(places_in_words(found["places"]))
+        action, detail = client.action(name), client.detail(name)
+        if as_json:
+            emit_json({**action, "forked": detail["forked"], "places": detail["places"]})
+        else:
+            lately = client.activations(limit=LATELY, name=name)
+            show(page(action, detail, client.why(name)["nodes"], lately))
 
 
 @app.command(name="delete")

@@ -20,9 +20,12 @@ from . import (
     config,
     demo,
     deploy,
+    dev,
     experiment,
     functions,
+    init,
     invoke,
+    logs,
     places,
     profile,
     replay,
@@ -95,7 +98,9 @@ def instainfer(
 
 
 app.command()(up.up)
+app.command()(init.init)
 app.command()(deploy.deploy)
+app.command()(dev.dev)
 app.command(cls=invoke.InvokeCommand)(invoke.invoke)
 app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
@@ -103,6 +108,7 @@ app.command()(places.preload)
 app.command()(places.offload)
 app.command()(advise.advise)
 app.command(name="activations")(activations.activations)
+app.command()(logs.logs)
 app.command()(status.status)
 app.command()(why.why)
 app.command()(clean.clean)

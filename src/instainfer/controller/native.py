@@ -4,6 +4,7 @@
 ``POST environments``          build an environment ahead of its function; progress comes as one JSON object a line
 ``GET status``                 the state of the platform, its nodes and containers
 ``GET functions``              the caller's functions, with the description the nodes have and the measured profile
+``GET functions/{name}``       one of them, with its packages and weights
 ``GET functions/{name}/why``   why a function is loaded or not: what each node expects, holds and decided lately
 ``POST functions/{name}/preload``  keep places of a function ready for some time
 ``POST functions/{name}/offload``  end what is idle of a function
@@ -26,6 +27,7 @@ from starlette.routing import Route
 from ..core.model import FunctionKey
 from ..environments.builder import Progress
 from ..environments.content import ContentStore
+from ..environments.contents import contents_of
 from ..environments.manifest import MOST_PLACES
 from ..environments.requirements import MAX_REQUIREMENTS, Requirements, first_refused, refusal
 from ..errors import BadInput, Conflict, EnvironmentBuildError, InstaInferError, NotFound, shown
@@ -108,6 +110,7 @@ class Native:
                 own("POST", "environments", self.make_environment),
                 own("GET", "status", self.get_status),
                 own("GET", "functions", self.list_functions),
+                own("GET", "functions/{name}", self.show_function),
                 own("GET", "functions/{name}/why", self.explain_function),
                 own("POST", "functions/{name}/preload", self.preload),
                 own("POST", "functions/{name}/offload", self.offload),
@@ -140,26 +143,33 @@ class Native:
         return json_response(self._status())
 
     async def list_functions(self, request: Request, caller: Identity) -> Response:
-        functions = []
-        for deployed in self._catalog.of_namespace(caller.namespace):
-            action = self._actions.shown(deployed.action)
-            registration = self._actions.registration(action.key)
-            functions.append(
-                {
-                    "name": action.name,
-                    "version": action.version,
-                    "key": action.key,
-                    "environment": registration.function.environment if registration else None,
-                    "memory_bytes": action.limits.memory * 1024 * 1024,
-                    "auto": action.is_auto,
-                    "timeout_s": action.limits.timeout / 1000,
-                    "profile": self._actions.profile(action.key),
-                    "forked": self._forked(action.key, registration),
-                    "places": self._wishes.of(action.namespace, action.name),
-                    "problem": deployed.problem or None,
-                }
-            )
-        return json_response(functions)
+        return json_response(list(map(self._described, self._catalog.of_namespace(caller.namespace))))
+
+    async def show_function(self, request: Request, caller: Identity) -> Response:
+        deployed = self._named(request, caller)
+        registration = self._actions.registration(deployed.action.key)
+        contents = None
+        if registration is not None:
+            spec = registration.spec
+            contents = await asyncio.to_thread(contents_of, spec.folder, spec.python.parents[1])
+        return json_response({**self._described(deployed), "contents": contents})
+
+    def _described(self, deployed: Deployed) -> dict[str, Any]:
+        action = self._actions.shown(deployed.action)
+        registration = self._actions.registration(action.key)
+        return {
+            "name": action.name,
+            "version": action.version,
+            "key": action.key,
+            "environment": registration.function.environment if registration else None,
+            "memory_bytes": action.limits.memory * 1024 * 1024,
+            "auto": action.is_auto,
+            "timeout_s": action.limits.timeout / 1000,
+            "profile": self._actions.profile(action.key),
+            "forked": self._forked(action.key, registration),
+            "places": self._wishes.of(action.namespace, action.name),
+            "problem": deployed.problem or None,
+        }
 
     async def explain_function(self, request: Request, caller: Identity) -> Response:
         action = self._named(request, caller).action

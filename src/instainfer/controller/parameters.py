@@ -110,6 +110,7 @@ def activation_filter(given: Mapping[str, str], namespace: str) -> Filter:
         name=_filter_name(given.get("name", "")),
         since_ms=_instant(given, "since"),
         upto_ms=_instant(given, "upto"),
+        ended_since_ms=_instant(given, "endedSince"),
     )
 
 

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Selects activations of a namespace: those of one action, or those that started within [since_ms, upto_ms].
+    """Selects activations of a namespace: those of one action, those that started within [since_ms, upto_ms], or those
+    that have ended at `ended_since_ms` or later.
 
     Times are in milliseconds since the epoch. None sets no condition.
     """
@@ -37,6 +38,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     since_ms: int | None = None
     upto_ms: int | None = None
+    ended_since_ms: int | None = None
 
     def matches(self, record: ActivationRecord) -> bool:
         return (
@@ -44,6 +46,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.name is None or record.name == self.name)
             and (self.since_ms is None or record.start_ms >= self.since_ms)
             and (self.upto_ms is None or record.start_ms <= self.upto_ms)
+            and (self.ended_since_ms is None or (record.end_ms or 0) >= self.ended_since_ms)
         )
 
     def clauses(self) -> Iterator[sa.ColumnElement[bool]]:
@@ -54,6 +57,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             yield activations.c.start_ms >= self.since_ms
         if self.upto_ms is not None:
             yield activations.c.start_ms <= self.upto_ms
+        if self.ended_since_ms is not None:
+            yield activations.c.end_ms >= self.ended_since_ms
 
 
 class ActivationSummary(NamedTuple):

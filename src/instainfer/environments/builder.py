@@ -312,6 +312,14 @@ def mark_used(folder: Path) -> None:
         os.utime(ready_file(folder))
 
 
+def packages_of(folder: Path) -> tuple[str, ...] | None:
+    """``name==version`` of each package in the environment at `folder`, sorted. None if that is not known."""
+    try:
+        return tuple(json.loads((folder / _PACKAGES).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
 def _remove(folder: Path) -> None:
     """Remove an environment, its marker first, so that a half-removed one is never taken for complete."""
     (folder / _READY).unlink(missing_ok=True)

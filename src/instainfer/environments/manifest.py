@@ -40,7 +40,16 @@ from ..texts import decoded
 from .requirements import MAX_TEXT, Requirements, first_refused, logical_lines, package_name, refusal
 from .windows import Window, window
 
-__all__ = ["MANIFEST", "RESERVED", "Manifest", "Requirements", "handler_file", "read_manifest", "relative_path"]
+__all__ = [
+    "MANIFEST",
+    "RESERVED",
+    "Manifest",
+    "Requirements",
+    "allows_name",
+    "handler_file",
+    "read_manifest",
+    "relative_path",
+]
 
 MANIFEST = "function.toml"
 DEFAULT_REQUIREMENTS = "requirements.txt"
@@ -65,6 +74,11 @@ _MAX_QUANTITY = 10**15
 MOST_PLACES = 64
 """Places of one function that may be asked for."""
 _MOST_WINDOWS = 32
+
+
+def allows_name(text: str) -> bool:
+    """Whether a function may be called so."""
+    return len(text) <= 256 and _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +241,8 @@ class _Reader:
         return value
 
     def name(self) -> str | None:
-        def fits(text: str) -> bool:
-            return len(text) <= 256 and _NAME.fullmatch(text) is not None
-
         allowed = "letters, digits and _, with @ . - and spaces inside, at most 256 characters"
-        return self.text("name", "", fits, allowed) or None
+        return self.text("name", "", allows_name, allowed) or None
 
     def handler(self) -> str:
         value = self._take("handler")

@@ -102,6 +102,13 @@ def _ignore_patterns(folder: Path) -> list[str]:
     return [line.strip().rstrip("/") for line in lines if line.strip() and not line.startswith("#")]
 
 
+def is_ignored(folder: Path, path: Path) -> bool:
+    """Whether a file in a function's folder is left out of its package."""
+    patterns = (*_NEVER, *_ignore_patterns(folder))
+    inside = PurePosixPath(path.relative_to(folder).as_posix())
+    return any(_ignored(part, patterns) for part in (inside, *inside.parents) if part.name)
+
+
 def _ignored(path: PurePosixPath, patterns: tuple[str, ...]) -> bool:
     # The parent folders were compared earlier in the walk, so only the last name of the path is left to compare.
     return any(fnmatchcase(path.as_posix().lstrip("/") if "/" in p else path.name, p.lstrip("/")) for p in patterns)
