@@ -86,6 +86,12 @@ class LimitsConfig(_Part):
     min_timeout_ms: int = Field(100, description="shortest time limit of a function, in ms")
     max_timeout_ms: int = Field(300_000, description="longest time limit of a function, in ms")
     default_timeout_ms: int = Field(60_000, description="time limit of a function that names none, in ms")
+    cache_mb: int = Field(
+        1024,
+        ge=0,
+        description="size at which the cache that a function's libraries keep between its processes is emptied, in MB; "
+        "0: nothing is kept between them",
+    )
     concurrent_invocations: int = Field(1000, gt=0, description="activations in flight per namespace")
     invocations_per_minute: int = Field(600_000, gt=0, description="activations per minute and namespace")
 

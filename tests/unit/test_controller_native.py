@@ -169,6 +169,7 @@ def test_functions_with_what_was_measured_of_them(tmp_path: Path) -> None:
                 "timeout_s": 1.5,
                 "problem": None,
                 "profile": asdict(profile),
+                "cache_bytes": 0,
                 "forked": {"fit": None, "reason": None},
             }
 

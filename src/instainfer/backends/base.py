@@ -91,6 +91,8 @@ class TemplateSpec:
     """Modules to import, from ``function.toml``. If empty, those that loads of this environment have imported."""
     folders: tuple[Path, ...] = ()
     """Folders of the functions that may be forked from this template. All have one namespace and environment."""
+    caches: Path | None = None
+    """The folder in which the caches of these functions lie. None if they have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class FunctionSpec:
     """Whether to skip the random initialisation of weights that the loading of the model replaces anyway."""
     template: TemplateSpec | None = None
     """The template to fork the function from. It is made first if it does not exist. None: load from nothing."""
+    cache: Path | None = None
+    """The folder of its libraries' caches, which outlives containers (`runtime.caches`). None: nothing does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -454,8 +454,14 @@ def _wire_form(spec: FunctionSpec, modules: Sequence[str]) -> messages.Function:
         env=dict(spec.env),
         fast_init=spec.fast_init,
         template=_wire_template(spec.template, modules) if spec.template is not None else None,
+        cache=_path(spec.cache),
     )
 
 
 def _wire_template(spec: TemplateSpec, modules: Sequence[str]) -> messages.Template:
-    return messages.Template(spec.key, str(spec.python), list(modules), [str(folder) for folder in spec.folders])
+    folders = [str(folder) for folder in spec.folders]
+    return messages.Template(spec.key, str(spec.python), list(modules), folders, _path(spec.caches))
+
+
+def _path(path: Path | None) -> str:
+    return "" if path is None else str(path)

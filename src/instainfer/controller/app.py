@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from .. import __version__
 from ..config import Config, ServerConfig
 from ..core.cluster import ClusterState, Limits, Routing
-from ..core.model import FunctionKey, Profile, Verdict
+from ..core.model import MIB, FunctionKey, Profile, Verdict
+from ..environments.caches import Caches
 from ..environments.content import ContentStore
 from ..environments.folders import FunctionFolders
 from ..environments.homes import HomeNote
@@ -86,10 +87,13 @@ class Controller:
         note = HomeNote(config.cache_dir, config.home)
         environments = NotedEnvironments(rooms.environments, note)
         places = Places(config.home, rooms.folders.root, config.cache_dir, rooms.content.root)
+        self._caches = Caches(places.caches)
         self._housekeeping = Housekeeping(
             config.retention,
             places,
             store,
+            caches=self._caches,
+            most_cache_bytes=config.limits.cache_mb * MIB,
             driver=self._driver,
             catalog=self._catalog,
             environments=environments,
@@ -98,7 +102,7 @@ class Controller:
         self._actions = Actions(
             self._catalog,
             store,
-            Deployer(rooms.folders, environments, config.limits),
+            Deployer(rooms.folders, environments, self._caches, config.limits),
             self._driver,
             self._budget,
             max_code_bytes=config.server.max_code_bytes,
@@ -216,6 +220,7 @@ class Controller:
             environments=self._rooms.environments,
             status=self.status,
             explain=self._driver.explain,
+            caches=self._caches,
             forks=self.config.node.function_templates and self.config.node.retain,
             max_body_bytes=server.max_body_bytes,
         )

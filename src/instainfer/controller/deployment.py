@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from ..backends.base import FunctionSpec, TemplateSpec
 from ..config import LimitsConfig
 from ..core.model import MIB, Function, FunctionKey, Profile, template_key
 from ..environments.builder import Environment, Progress
+from ..environments.caches import Caches
 from ..environments.folders import FunctionFolders, Materialised
 from ..environments.manifest import Manifest
 from ..environments.requirements import Requirements
@@ -49,8 +51,11 @@ class Prepared(NamedTuple):
 class Deployer:
     """Prepares functions. It unpacks code in threads of its own, so that other work never waits for a free thread."""
 
-    def __init__(self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig) -> None:
+    def __init__(
+        self, folders: FunctionFolders, environments: EnvironmentMaker, caches: Caches, limits: LimitsConfig
+    ) -> None:
         self._folders = folders
+        self._caches = caches
         self._environments = environments
         self._limits = limits
         self._threads = ThreadPoolExecutor(2, "unpack")
@@ -66,10 +71,13 @@ class Deployer:
         limits = effective_limits(action.asked, materialised.manifest, self._limits)
         requirements = _on_python(materialised.manifest.requirements, action.kind)
         environment = await self._environments.ensure(requirements)
+        cache = None
+        if self._limits.cache_mb and not materialised.manifest.fresh:
+            cache = await loop.run_in_executor(self._threads, self._caches.make, action.namespace, action.key)
         return Prepared(
             Registration(
                 _function(action, limits, materialised, environment),
-                _spec(action, limits, materialised, environment),
+                _spec(action, limits, materialised, environment, cache),
                 profile,
             ),
             limits,
@@ -166,7 +174,9 @@ def _function(action: Action, limits: ActionLimits, code: Materialised, environm
     )
 
 
-def _spec(action: Action, limits: ActionLimits, code: Materialised, environment: Environment) -> FunctionSpec:
+def _spec(
+    action: Action, limits: ActionLimits, code: Materialised, environment: Environment, cache: Path | None
+) -> FunctionSpec:
     manifest = code.manifest
     template = None
     if _is_templated(manifest):
@@ -185,6 +195,7 @@ def _spec(action: Action, limits: ActionLimits, code: Materialised, environment:
         env=manifest.env,
         fast_init=manifest.fast_init,
         template=template,
+        cache=cache,
     )
 
 

@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from ..core.model import FunctionKey
 from ..environments.builder import Progress
+from ..environments.caches import Caches
 from ..environments.content import ContentStore
 from ..environments.requirements import MAX_REQUIREMENTS, Requirements, first_refused, refusal
 from ..errors import BadInput, EnvironmentBuildError, InstaInferError, NotFound, shown
@@ -70,6 +71,7 @@ class Native:
         environments: EnvironmentMaker,
         status: Callable[[], dict[str, Any]],
         explain: Callable[[FunctionKey], list[Mapping[str, Any]]],
+        caches: Caches,
         forks: bool,
         max_body_bytes: int,
     ) -> None:
@@ -81,6 +83,7 @@ class Native:
         self._environments = environments
         self._status = status
         self._explain = explain
+        self._caches = caches
         self._forks = forks
         self._max_body_bytes = max_body_bytes
 
@@ -137,6 +140,7 @@ class Native:
                     "memory_bytes": action.limits.memory * 1024 * 1024,
                     "timeout_s": action.limits.timeout / 1000,
                     "profile": self._actions.profile(action.key),
+                    "cache_bytes": self._cache_bytes(registration),
                     "forked": self._forked(action.key, registration),
                     "problem": deployed.problem or None,
                 }
@@ -148,6 +152,11 @@ class Native:
         deployed = self._catalog.get(caller.namespace, name)
         nodes = self._explain(deployed.action.key)
         return json_response({"name": name, "version": deployed.action.version, "nodes": nodes})
+
+    def _cache_bytes(self, registration: Registration | None) -> int | None:
+        """The size of its libraries' cache when that was last measured. None if it has none."""
+        cache = registration.spec.cache if registration is not None else None
+        return None if cache is None else self._caches.sizes_bytes.get(cache, 0)
 
     def _forked(self, key: FunctionKey, registration: Registration | None) -> dict[str, Any]:
         """Whether a function can be forked from a process that has loaded it, and if not, why."""

@@ -43,6 +43,7 @@ class Template(NamedTuple):
     python: str
     modules: list[str]
     folders: list[str]
+    caches: str = ""
 
 
 class Function(NamedTuple):
@@ -60,6 +61,7 @@ class Function(NamedTuple):
     env: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
     fast_init: bool = False
     template: Template | None = None
+    cache: str = ""
 
 
 class Failure(NamedTuple):
@@ -199,7 +201,7 @@ class Measured(NamedTuple):
     total_bytes: int
 
 
-_TEMPLATE = nested(Fields(Template, key=KEY, python=PATH, modules=MODULES, folders=FOLDERS))
+_TEMPLATE = nested(Fields(Template, key=KEY, python=PATH, modules=MODULES, folders=FOLDERS, caches=PATH))
 FUNCTION = nested(
     Fields(
         Function,
@@ -215,6 +217,7 @@ FUNCTION = nested(
         env=ENV,
         fast_init=boolean(),
         template=optional(_TEMPLATE),
+        cache=PATH,
     )
 )
 _FAILURE = nested(Fields(Failure, kind=FAILURE_KIND, message=MESSAGE))
