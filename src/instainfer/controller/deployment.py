@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol, TypeVar
 
 from ..backends.base import FunctionSpec, TemplateSpec
@@ -168,7 +168,7 @@ def _function(action: Action, limits: ActionLimits, code: Materialised, environm
         memory_bytes=memory_bytes,
         timeout_s=limits.timeout / 1000,
         estimate_bytes=min(memory_bytes, 2 * code.weights_bytes + LIBRARIES_GUESS_BYTES),
-        templated=_is_templated(code.manifest),
+        templated=_is_templated(code),
         forkable=code.manifest.fork,
         fresh=code.manifest.fresh,
     )
@@ -179,7 +179,7 @@ def _spec(
 ) -> FunctionSpec:
     manifest = code.manifest
     template = None
-    if _is_templated(manifest):
+    if _is_templated(code):
         key = template_key(action.namespace, environment.digest)
         template = TemplateSpec(key, environment.python, manifest.template)
     return FunctionSpec(
@@ -192,13 +192,28 @@ def _spec(
         memory_bytes=limits.memory * MIB,
         timeout_s=limits.timeout / 1000,
         logs_bytes=limits.logs * MIB,
-        env=manifest.env,
+        env=_env(code),
         fast_init=manifest.fast_init,
         template=template,
         cache=cache,
     )
 
 
-def _is_templated(manifest: Manifest) -> bool:
+def _is_templated(code: Materialised) -> bool:
     """False for a function with its own environment variables, since a template imports libraries without them."""
-    return not manifest.env
+    return not _env(code)
+
+
+def _env(code: Materialised) -> dict[str, str]:
+    """The function's own variables, and those with which Hugging Face's libraries find models among its weights.
+
+    With models there they ask no network, where they would otherwise ask for newer files at each load.
+    """
+    hubs = [
+        code.folder.joinpath(*parts[:index])
+        for parts in (PurePosixPath(weight).parts for weight in code.manifest.weights)
+        for index, part in enumerate(parts)
+        if part.startswith("models--")
+    ]
+    hub = {"HF_HUB_CACHE": str(hubs[0]), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if hubs else {}
+    return {**hub, **code.manifest.env}
