@@ -199,6 +199,13 @@ class Client:
         """Why a function is loaded or not: what each node expects of it, holds of it, and decided on it lately."""
         return self._object("GET", f"{_NATIVE}/functions/{quote(name)}/why", needs="nodes")
 
+    def put_checked(self, name: str, action: Mapping[str, Any]) -> Iterator[Json]:
+        """Create or replace a function when its new version has been tried.
+
+        Yields ``progress`` events, then one ``deployed`` or ``failed``.
+        """
+        yield from self._events(f"{_NATIVE}/functions/{quote(name)}", dict(action), "PUT")
+
     def has_blob(self, digest: str) -> bool:
         response, body = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
         if response.status_code == httpx2.codes.NOT_FOUND:
@@ -231,8 +238,8 @@ class Client:
 
     # Requests and answers
 
-    def _events(self, url: str, wanted: Json) -> Iterator[Json]:
-        with self._reaching(), self._http.stream("POST", url, json=wanted) as response:
+    def _events(self, url: str, wanted: Json, method: str = "POST") -> Iterator[Json]:
+        with self._reaching(), self._http.stream(method, url, json=wanted) as response:
             if not response.is_success:
                 raise _error(response, self._read(response))
             for line in self._lines(response):

@@ -181,6 +181,6 @@ def test_as_root_a_function_has_the_user_id_that_owns_its_cache(open_folder: Pat
                 assert f.cache is not None
                 assert (f.cache / "own" / "numba" / "kernel").stat().st_uid == answer["uid"]
                 assert (f.cache / "own").stat().st_uid == answer["uid"]
-            assert len({f.stat().st_uid for f in open_folder.glob("caches/*/*/own")}) == 2
 
     asyncio.run(scenario())
+    assert len({own.stat().st_uid for own in open_folder.glob("caches/*/*/own")}) == 2

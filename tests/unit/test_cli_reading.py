@@ -10,9 +10,7 @@ import pytest
 from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, Platform, Run, record, runner
 
 from instainfer.cli.views import resident_name
-from instainfer.core.model import function_template_key
-
-MIB = 1024 * 1024
+from instainfer.core.model import MIB, function_template_key
 
 SUMMARY = {key: value for key, value in record({}).items() if key not in ("response", "logs")} | {"statusCode": 0}
 CRASHED = SUMMARY | {"activationId": "f" * 32, "statusCode": 2}
@@ -120,10 +118,16 @@ def test_no_functions_is_said_on_standard_error(run: Run, platform: Platform) ->
 def test_show_and_delete_one_function(run: Run, platform: Platform) -> None:
     platform.answers |= {"GET actions/resnet50": (200, ACTION), "DELETE actions/resnet50": (200, ACTION)}
     forked = {"fit": False, "reason": "load() has started\x1b[2J a thread"}
-    platform.answers["GET functions"] = (200, [DETAILS | {"name": "vgg19"}, DETAILS | {"forked": forked}])
+    platform.answers["GET functions"] = (
+        200,
+        [DETAILS | {"name": "vgg19"}, DETAILS | {"forked": forked, "cache_bytes": 12 * MIB}],
+    )
     shown = run("function", "show", "resnet50", *AT)
-    assert shown.stdout == compact(ACTION | {"forked": forked})
-    assert shown.stderr == "cannot be forked: load() has started [2J a thread\n"
+    assert shown.stdout == compact(ACTION | {"forked": forked, "cache_bytes": 12 * MIB})
+    assert shown.stderr.splitlines() == [
+        "cannot be forked: load() has started [2J a thread",
+        "its libraries keep 12 MB from one process to the next",
+    ]
     assert platform.asked[0][1] == {"code": "false"}
     as_json = run("function", "show", "resnet50", "--json", *AT)
     assert (as_json.stdout, as_json.stderr) == (shown.stdout, "")

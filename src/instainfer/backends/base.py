@@ -133,6 +133,8 @@ class Call:
     """The request, a JSON object in UTF-8. It is passed on unchanged."""
     env: Mapping[str, str] = field(default_factory=dict)
     """``__OW_*`` variables of this activation."""
+    only_warms: bool = False
+    """Whether the function is only loaded and warmed up, which the call answers with an empty object."""
 
 
 @dataclass(frozen=True, slots=True)

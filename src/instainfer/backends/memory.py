@@ -357,6 +357,7 @@ class MemoryContainer:
     def _run_ended(self, run: _Run, costs: Costs) -> None:
         key, now = run.function.key, self._backend.clock.now()
         alive = costs.run_failure is None or costs.survives
+        result = b"{}" if run.call.only_warms else costs.result
         self._run = None
         size_bytes = self._size_of(self._residents[key])
         if not alive:
@@ -371,7 +372,7 @@ class MemoryContainer:
                 costs.run_failure,
                 alive,
             ),
-            Answer(costs.result if costs.run_failure is None else None, costs.logs),
+            Answer(result if costs.run_failure is None else None, costs.logs),
         )
         if not alive:
             self._tell(ResidentGone(now, self.id, key))

@@ -195,7 +195,7 @@ class ProcessContainer(asyncio.Protocol):
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._define(function)
         self._expected.run(call.activation, function.key, _template_key(function), self._clock.now())
-        self._send(messages.Run(function.key, call.activation, dict(call.env), call.args))
+        self._send(messages.Run(function.key, call.activation, dict(call.env), call.args, call.only_warms))
 
     def offload(self, function: FunctionKey) -> None:
         self._expected.offload(function)

@@ -9,7 +9,7 @@ import typer
 
 from ..core.model import MIB
 from .doors import platform
-from .forking import forked, in_words
+from .forking import details, forked, in_words
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, emit_result, note, show, table
 from .records import annotation
@@ -68,10 +68,13 @@ def show_function(
     """Show one function without its code."""
     with platform(ctx, api_host, auth, home) as client:
         found = client.action(name)
-        found["forked"] = forked(client, name)
+        more = details(client, name)
+    found |= {"forked": forked(more), "cache_bytes": more.get("cache_bytes")}
     (emit_json if as_json else emit_result)(found)
     if not as_json:
         note(in_words(found["forked"], name))
+        if found["cache_bytes"] is not None:
+            note(f"its libraries keep {size(found['cache_bytes'])} from one process to the next")
 
 
 @app.command(name="delete")

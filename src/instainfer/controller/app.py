@@ -30,6 +30,7 @@ from .activations import Activations
 from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
 from .bodies import Budget
 from .catalog import Catalog
+from .checks import CheckedPuts
 from .collections import Collections
 from .connections import Bounds
 from .database import RECORDS
@@ -224,12 +225,15 @@ class Controller:
             forks=self.config.node.function_templates and self.config.node.retain,
             max_body_bytes=server.max_body_bytes,
         )
+        checked = CheckedPuts(
+            self._keyring, self._actions, self._invocations, self._budget, server=server, now=self.now
+        )
         return Gateway(
             self._keyring,
             self._catalog,
             self._invocations,
             self._budget,
-            [*collections.routes(), *native.routes(), *self._housekeeping.routes(self._keyring)],
+            [*collections.routes(), *native.routes(), *checked.routes(), *self._housekeeping.routes(self._keyring)],
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,
             now=self.now,

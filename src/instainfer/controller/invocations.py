@@ -86,13 +86,22 @@ class Invocations:
         self._tasks: dict[str, asyncio.Task[Ended]] = {}
 
     async def blocking(
-        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float, timeout_s: float
+        self,
+        deployed: Deployed,
+        args: bytes,
+        caller: Identity,
+        transaction: str,
+        *,
+        arrived_s: float,
+        timeout_s: float,
+        only_warms: bool = False,
     ) -> Ended | str:
         """Run a call and wait for its end. If it takes longer than `timeout_s`, it goes on, and its id is returned.
 
-        Raises `HTTPException` 429 or 503 when the call is refused, and 503 when the platform stops meanwhile.
+        `only_warms`: load the function and warm it up, but do not run it. Raises `HTTPException` 429 or 503 when the
+        call is refused, and 503 when the platform stops meanwhile.
         """
-        flight = self._admit(deployed, args, caller, transaction, arrived_s)
+        flight = self._admit(deployed, args, caller, transaction, arrived_s, only_warms=only_warms)
         task = self._start(flight)
         await asyncio.wait((task,), timeout=timeout_s)
         if not task.done():
@@ -135,7 +144,16 @@ class Invocations:
         await self.idle()
         return len(cut_short)
 
-    def _admit(self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, arrived_s: float) -> _Flight:
+    def _admit(
+        self,
+        deployed: Deployed,
+        args: bytes,
+        caller: Identity,
+        transaction: str,
+        arrived_s: float,
+        *,
+        only_warms: bool = False,
+    ) -> _Flight:
         action = deployed.action
         activation = uuid4().hex
         self._budget.take(len(args))
@@ -143,7 +161,8 @@ class Invocations:
         if isinstance(admitted, Refuse):
             self._budget.give(len(args))
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
-        call = Call(activation, action.key, args, self._environment(action, activation, caller, transaction))
+        env = self._environment(action, activation, caller, transaction)
+        call = Call(activation, action.key, args, env, only_warms)
         deployed.enter()
         return _Flight(call, deployed, admitted, arrived_s)
 

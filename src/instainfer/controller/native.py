@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -34,7 +34,7 @@ from .catalog import Catalog
 from .collections import Handler, header, json_response, one_route_per_path, private
 from .deployment import EnvironmentMaker
 from .driver import Registration
-from .responses import encode, printable
+from .told import Lines, line, told
 
 NATIVE = "/instainfer/v1"
 _WRITE_BYTES = 1024 * 1024
@@ -121,7 +121,7 @@ class Native:
         with self._budget.lease() as lease:
             body = await read_body(request.receive, header(request, b"content-length"), self._max_body_bytes, lease)
             requirements = await asyncio.to_thread(_requirements, body)
-        return StreamingResponse(self._build(requirements), media_type="application/x-ndjson")
+        return StreamingResponse(told(partial(self._tell_build, requirements)), media_type="application/x-ndjson")
 
     async def get_status(self, request: Request, caller: Identity) -> Response:
         return json_response(self._status())
@@ -184,21 +184,9 @@ class Native:
         finally:
             await _to_its_end(writer.__exit__, None, None, None)
 
-    async def _build(self, requirements: Requirements) -> AsyncIterator[bytes]:
-        """The lines of the answer. When the caller disconnects, the build is cancelled."""
-        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
-        building = asyncio.create_task(self._tell_build(requirements, lines))
-        try:
-            while (line := await lines.get()) is not None:
-                yield line
-        finally:
-            building.cancel()
-            with suppress(asyncio.CancelledError):
-                await building
-
-    async def _tell_build(self, requirements: Requirements, lines: asyncio.Queue[bytes | None]) -> None:
+    async def _tell_build(self, requirements: Requirements, lines: Lines) -> None:
         def tell(**event: Any) -> None:
-            lines.put_nowait(encode({key: _printable(value) for key, value in event.items()}) + b"\n")
+            lines.put_nowait(line(**event))
 
         def progress(step: Progress) -> None:
             if lines.qsize() >= _MAX_UNREAD_LINES:
@@ -233,10 +221,6 @@ def _requirements(body: bytes | bytearray) -> Requirements:
     if wanted.python is not None and _PYTHON.fullmatch(wanted.python) is None:
         raise BadInput(f'python: {shown(wanted.python)} is not a version; write one such as "3.11", or leave it out')
     return Requirements(wanted.requirements, wanted.no_deps, wanted.python)
-
-
-def _printable(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
 
 
 async def _to_its_end(work: Callable[..., Any], *given: Any) -> None:

@@ -108,6 +108,8 @@ class Run(NamedTuple):
     activation: str
     env: dict[str, str]
     args: bytes
+    only_warms: bool = False
+    """Whether to warm it up in place of running it. The answer is an empty object."""
 
 
 class Offload(NamedTuple):
@@ -230,7 +232,7 @@ COMMANDS = Vocabulary(
         "load": Fields(Load, function=KEY),
         "load_template": Fields(LoadTemplate, template=_TEMPLATE),
         "load_function_template": Fields(LoadFunctionTemplate, function=KEY, template=KEY, proves=boolean()),
-        "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV),
+        "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV, only_warms=boolean()),
         "offload": Fields(Offload, function=KEY),
         "forget": Fields(Forget, function=KEY),
         "stop": Fields(Stop),
