@@ -263,6 +263,25 @@ class EnvironmentsConfig(_Part):
     installer: Literal["auto", "uv", "pip"] = Field("auto", description="auto: uv if present, else pip")
     build_timeout_s: float = Field(1800.0, gt=0, description="bound on building one environment, in seconds")
     max_builds: int = Field(2, gt=0, description="environments that are built at a time; others wait")
+    constraints: Path | None = Field(
+        None,
+        description="file with versions of packages that no environment may leave, in the form of pip's constraints",
+    )
+    index_url: str = Field("", description="index of packages to use in place of pip's or uv's own")
+    extra_index_urls: tuple[str, ...] = Field((), description="indexes to use besides. In the environment: as JSON")
+
+    @field_validator("constraints", mode="after")
+    @classmethod
+    def _absolute(cls, file: Path | None) -> Path | None:
+        return None if file is None else file.absolute()
+
+    @field_validator("index_url", "extra_index_urls", mode="after")
+    @classmethod
+    def _addresses(cls, given: Any) -> Any:
+        for url in [given] if isinstance(given, str) else given:
+            if any(c.isspace() or not c.isprintable() for c in url):
+                raise ValueError(f"{url!r} is not an address: it has spaces or unprintable characters")
+        return given
 
 
 class RetentionConfig(_Part):

@@ -30,6 +30,7 @@ from .core.story import Entry, dump_entry
 from .environments.builder import Environments
 from .environments.content import ContentStore
 from .environments.folders import FunctionFolders
+from .environments.installers import Sources
 from .errors import BadInput, HostError
 from .invoker.driver import Invoker
 from .links.local import LocalLink
@@ -201,6 +202,9 @@ def make_rooms(config: Config) -> Rooms:
             installer=config.environments.installer,
             timeout_s=config.environments.build_timeout_s,
             max_builds=config.environments.max_builds,
+            sources=Sources(
+                config.environments.constraints, config.environments.index_url, config.environments.extra_index_urls
+            ),
         ),
     )
 

@@ -26,6 +26,9 @@ async def in_pieces(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + 100_000]
 
 
+NO_SIZES = {"total_bytes": 0, "shared_bytes": 0}
+
+
 def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -77,7 +80,13 @@ def test_an_environment_is_made_with_its_progress(tmp_path: Path) -> None:
             assert response.headers["content-type"] == "application/x-ndjson"
             assert lines(response.text) == [
                 {"event": "progress", "step": "lock", "text": "resolving", "elapsed_s": 0.25},
-                {"event": "ready", "digest": "env-2-3.12", "packages": ["numpy", "click"], "cached": True},
+                {
+                    "event": "ready",
+                    "digest": "env-2-3.12",
+                    "packages": ["numpy", "click"],
+                    "cached": True,
+                    "sizes": NO_SIZES,
+                },
             ]
             (asked,) = stand.environments.asked
             assert (asked.lines, asked.no_deps, asked.python) == (("numpy", "click"), ("x==1",), "3.12")

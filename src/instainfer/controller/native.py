@@ -195,7 +195,13 @@ class Native:
 
         try:
             made = await self._environments.ensure(requirements, progress)
-            tell(event="ready", digest=made.digest, packages=made.packages, cached=made.cached)
+            tell(
+                event="ready",
+                digest=made.digest,
+                packages=made.packages,
+                cached=made.cached,
+                sizes=made.sizes._asdict(),
+            )
         except EnvironmentBuildError as error:
             text = str(error).removesuffix(f"\n{error.log_tail}") if error.log_tail else str(error)
             tell(event="failed", error=text, log_tail=error.log_tail)
