@@ -267,7 +267,7 @@ class EnvironmentsConfig(_Part):
         None,
         description="file with versions of packages that no environment may leave, in the form of pip's constraints",
     )
-    index_url: str = Field("", description="index of packages to use in place of pip's or uv's own")
+    index_url: str | None = Field(None, description="index of packages to use in place of pip's or uv's own")
     extra_index_urls: tuple[str, ...] = Field((), description="indexes to use besides. In the environment: as JSON")
 
     @field_validator("constraints", mode="after")
@@ -278,7 +278,7 @@ class EnvironmentsConfig(_Part):
     @field_validator("index_url", "extra_index_urls", mode="after")
     @classmethod
     def _addresses(cls, given: Any) -> Any:
-        for url in [given] if isinstance(given, str) else given:
+        for url in [given] if isinstance(given, str) else given or ():
             if any(c.isspace() or not c.isprintable() for c in url):
                 raise ValueError(f"{url!r} is not an address: it has spaces or unprintable characters")
         return given

@@ -194,17 +194,16 @@ def make_rooms(config: Config) -> Rooms:
     """The stores of weights, functions and environments, in the folders that the configuration names."""
     cache = config.cache_dir
     content = ContentStore(cache / "weights")
+    wanted = config.environments
     return Rooms(
         content,
         FunctionFolders(config.home / "functions", content),
         Environments(
             cache / "environments",
-            installer=config.environments.installer,
-            timeout_s=config.environments.build_timeout_s,
-            max_builds=config.environments.max_builds,
-            sources=Sources(
-                config.environments.constraints, config.environments.index_url, config.environments.extra_index_urls
-            ),
+            installer=wanted.installer,
+            timeout_s=wanted.build_timeout_s,
+            max_builds=wanted.max_builds,
+            sources=Sources(wanted.constraints, wanted.index_url, wanted.extra_index_urls),
         ),
     )
 

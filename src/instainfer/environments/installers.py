@@ -50,8 +50,8 @@ class Sources:
 
     constraints: Path | None = None
     """A file of pip's form with versions that no resolution may leave."""
-    index_url: str = ""
-    """The index to use in place of the tools' own. Empty: theirs."""
+    index_url: str | None = None
+    """The index to use in place of the tools' own."""
     extra_index_urls: tuple[str, ...] = ()
 
     def env(self) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Sources:
             constraints = self.constraints.read_text(encoding="utf-8") if self.constraints is not None else ""
         except (OSError, UnicodeDecodeError) as error:
             raise HostError(f"environments.constraints: {self.constraints} cannot be read: {error}") from error
-        return "\n".join([constraints, self.index_url, *self.extra_index_urls])
+        return "\n".join([constraints, self.index_url or "", *self.extra_index_urls])
 
 
 class Installer(Protocol):
