@@ -25,7 +25,7 @@ from instainfer.config import Config
 DOCUMENT = DOCS / "reference" / "configuration.md"
 COMPUTED = {"home": "the user's data folder", "node.memory_mb": "half of the machine's memory"}
 """Defaults that differ from machine to machine."""
-_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "folder"}
+_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
@@ -62,6 +62,8 @@ def _allowed(field: FieldInfo) -> str:
         return ", ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) is dict:
         return "table of texts"
+    if get_origin(kind) is tuple:
+        return "list of texts"
     options = [one for one in (get_args(kind) or (kind,)) if one is not type(None)]
     words = " or ".join(_KINDS[option] for option in options)
     bounds = [
@@ -77,7 +79,7 @@ def _default(key: str, field: FieldInfo) -> str:
     if key in COMPUTED:
         return COMPUTED[key]
     value = field.get_default()
-    if get_origin(field.annotation) is dict:
+    if get_origin(field.annotation) in (dict, tuple):
         return "empty"
     if value is None:
         return "none"

@@ -231,6 +231,13 @@ class Client:
         """End what is idle of a function. Returns what is wanted and what is ready."""
         return self._object("POST", f"{_NATIVE}/functions/{quote(name)}/offload", needs="wanted")
 
+    def put_checked(self, name: str, action: Mapping[str, Any]) -> Iterator[Json]:
+        """Create or replace a function when its new version has been tried.
+
+        Yields ``progress`` events, then one ``deployed`` or ``failed``.
+        """
+        yield from self._events(f"{_NATIVE}/functions/{quote(name)}", dict(action), "PUT")
+
     def has_blob(self, digest: str) -> bool:
         response, body = self._send("HEAD", f"{_NATIVE}/blobs/{_quoted(digest)}")
         if response.status_code == httpx2.codes.NOT_FOUND:
@@ -263,8 +270,8 @@ class Client:
 
     # Requests and answers
 
-    def _events(self, url: str, wanted: Json) -> Iterator[Json]:
-        with self._reaching(), self._http.stream("POST", url, json=wanted) as response:
+    def _events(self, url: str, wanted: Json, method: str = "POST") -> Iterator[Json]:
+        with self._reaching(), self._http.stream(method, url, json=wanted) as response:
             if not response.is_success:
                 raise _error(response, self._read(response))
             for line in self._lines(response):

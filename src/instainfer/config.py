@@ -101,6 +101,12 @@ class LimitsConfig(_Part):
     min_timeout_ms: int = Field(100, description="shortest time limit of a function, in ms")
     max_timeout_ms: int = Field(300_000, description="longest time limit of a function, in ms")
     default_timeout_ms: int = Field(60_000, description="time limit of a function that names none, in ms")
+    cache_mb: int = Field(
+        1024,
+        ge=0,
+        description="size at which the cache that a function's libraries keep between its processes is emptied, in MB; "
+        "0: nothing is kept between them",
+    )
     concurrent_invocations: int = Field(1000, gt=0, description="activations in flight per namespace")
     invocations_per_minute: int = Field(600_000, gt=0, description="activations per minute and namespace")
 
@@ -272,6 +278,25 @@ class EnvironmentsConfig(_Part):
     installer: Literal["auto", "uv", "pip"] = Field("auto", description="auto: uv if present, else pip")
     build_timeout_s: float = Field(1800.0, gt=0, description="bound on building one environment, in seconds")
     max_builds: int = Field(2, gt=0, description="environments that are built at a time; others wait")
+    constraints: Path | None = Field(
+        None,
+        description="file with versions of packages that no environment may leave, in the form of pip's constraints",
+    )
+    index_url: str | None = Field(None, description="index of packages to use in place of pip's or uv's own")
+    extra_index_urls: tuple[str, ...] = Field((), description="indexes to use besides. In the environment: as JSON")
+
+    @field_validator("constraints", mode="after")
+    @classmethod
+    def _absolute(cls, file: Path | None) -> Path | None:
+        return None if file is None else file.absolute()
+
+    @field_validator("index_url", "extra_index_urls", mode="after")
+    @classmethod
+    def _addresses(cls, given: Any) -> Any:
+        for url in [given] if isinstance(given, str) else given or ():
+            if any(c.isspace() or not c.isprintable() for c in url):
+                raise ValueError(f"{url!r} is not an address: it has spaces or unprintable characters")
+        return given
 
 
 class RetentionConfig(_Part):

@@ -1,4 +1,7 @@
-"""Deploys a function's folder: packs it, sends missing weights, builds the environment, registers the function."""
+"""Deploys a function's folder: packs it, sends missing weights, builds the environment, registers the function.
+
+The platform can be told to try the new version before callers get it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any, Protocol
 from .client import Client, Json
 from .environments.manifest import AUTO, Memory
 from .environments.package import Package, pack
-from .errors import BadFunction, EnvironmentBuildError, HostError
+from .errors import BadFunction, CheckFailed, EnvironmentBuildError, HostError, one_line
 
 KIND = "python:3"
 
@@ -44,12 +47,15 @@ def deploy(
     name: str | None = None,
     memory_mb: Memory | None = None,
     timeout_ms: int | None = None,
+    check: bool = False,
 ) -> Json:
     """Deploy a function's folder and return the platform's action.
 
     `name`, `memory_mb` and `timeout_ms` win over the values in ``function.toml``. Where neither names the memory, it is
-    learned ("auto"). Raises `BadFunction` for an invalid
-    folder, `EnvironmentBuildError` when its requirements cannot be installed, and the errors of `Client`.
+    learned ("auto"). With `check`, the new version is
+    tried before callers get it, and the action has the record of that call under ``check``. Raises `BadFunction` for an
+    invalid folder, `EnvironmentBuildError` when its requirements cannot be installed, `CheckFailed` when the new
+    version fails, and the errors of `Client`.
     """
     progress = progress if progress is not None else Silent()
     progress.step(f"packing {folder}")
@@ -59,8 +65,11 @@ def deploy(
         raise BadFunction(f'{folder} has no name; write name = "..." into its function.toml, or give one with --name')
     _send_weights(client, package, progress)
     _build_environment(client, package, progress)
+    action = _action(package, memory_mb, timeout_ms)
+    if check:
+        return _put_checked(client, name, action, progress)
     progress.step(f"registering {name}")
-    return client.put_action(name, _action(package, memory_mb, timeout_ms))
+    return client.put_action(name, action)
 
 
 def _send_weights(client: Client, package: Package, progress: Progress) -> None:
@@ -100,6 +109,31 @@ def _build_environment(client: Client, package: Package, progress: Progress) -> 
         "the platform ended the build of an environment without saying how it went; see whether `instainfer up` still "
         "runs, and deploy again"
     )
+
+
+def _put_checked(client: Client, name: str, action: Mapping[str, Any], progress: Progress) -> Json:
+    for event in client.put_checked(name, action):
+        match event["event"]:
+            case "progress":
+                progress.step(str(event.get("text")))
+            case "deployed":
+                return {**event["action"], "check": event["record"]}
+            case "failed":
+                raise CheckFailed(_failed(name, event))
+    raise HostError(
+        "the platform ended the deployment without saying how it went; see whether `instainfer up` still runs, and "
+        "deploy again"
+    )
+
+
+def _failed(name: str, event: Mapping[str, Any]) -> str:
+    """What the author has to know: the error with its traceback, and the end of the logs."""
+    lines = str(event.get("error") or "no error was given").splitlines()
+    logs = event.get("logs")
+    if isinstance(logs, list) and logs:
+        lines += ["logs:", *map(str, logs)]
+    lines.append("nothing has changed for callers; correct it, or deploy with --no-check")
+    return "\n".join([f"{name} failed when it was tried:", *map(one_line, lines)])
 
 
 def _action(package: Package, memory_mb: Memory | None, timeout_ms: int | None) -> Mapping[str, Any]:

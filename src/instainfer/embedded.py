@@ -30,6 +30,7 @@ from .core.story import Entry, dump_entry
 from .environments.builder import Environments
 from .environments.content import ContentStore
 from .environments.folders import FunctionFolders
+from .environments.installers import Sources
 from .errors import BadInput, HostError
 from .invoker.driver import Invoker
 from .links.local import LocalLink
@@ -195,14 +196,16 @@ def make_rooms(config: Config) -> Rooms:
     """The stores of weights, functions and environments, in the folders that the configuration names."""
     cache = config.cache_dir
     content = ContentStore(cache / "weights")
+    wanted = config.environments
     return Rooms(
         content,
         FunctionFolders(config.home / "functions", content),
         Environments(
             cache / "environments",
-            installer=config.environments.installer,
-            timeout_s=config.environments.build_timeout_s,
-            max_builds=config.environments.max_builds,
+            installer=wanted.installer,
+            timeout_s=wanted.build_timeout_s,
+            max_builds=wanted.max_builds,
+            sources=Sources(wanted.constraints, wanted.index_url, wanted.extra_index_urls),
         ),
     )
 

@@ -5,6 +5,7 @@
     │   ├── BadInput              malformed request, trace, option value or file
     │   ├── BadFunction           a function's folder or function.toml is invalid
     │   ├── EnvironmentBuildError requirements cannot be resolved or installed (carries the log's tail)
+    │   ├── CheckFailed           a new version cannot be loaded, or fails with its sample
     │   ├── NotFound              no such function, activation, trace or file
     │   ├── Conflict              the thing exists already, or was changed meanwhile
     │   ├── NotAllowed            wrong or missing key, or another namespace
@@ -23,6 +24,7 @@ from .core.errors import IllegalEvent, InstaInferError, InternalError
 __all__ = [
     "BadFunction",
     "BadInput",
+    "CheckFailed",
     "Conflict",
     "EnvironmentBuildError",
     "HostError",
@@ -77,6 +79,10 @@ class EnvironmentBuildError(UserError):
     def __init__(self, message: str, log_tail: str = "") -> None:
         super().__init__(f"{message}\n{log_tail}" if log_tail else message)
         self.log_tail = log_tail
+
+
+class CheckFailed(UserError):
+    """A new version of a function failed when it was tried, so callers still get the version before."""
 
 
 class NotFound(UserError):

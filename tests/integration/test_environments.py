@@ -23,6 +23,7 @@ import pytest
 from instainfer.environments import installers
 from instainfer.environments.builder import Environment, Environments, Progress, _Teller
 from instainfer.environments.exclusive import exclusive
+from instainfer.environments.installers import Sources
 from instainfer.environments.manifest import Requirements
 from instainfer.environments.tools import run_tool
 from instainfer.errors import EnvironmentBuildError, HostError
@@ -111,7 +112,11 @@ def test_resolved_locked_and_installed(environments: Environments, root: Path, w
     assert ask(environment, "import branch; print(branch.leaf.name)") == "leaf 1"
     steps = [progress.step for progress in seen]
     assert list(dict.fromkeys(steps)) == ["lock", "create", "install", "ready"]
-    assert any("Successfully installed branch-1.0 leaf-1.0" in progress.text for progress in seen)
+    assert [p.text for p in seen if p.step == "install"] == [
+        "installing 2 packages",
+        "compiling modules",
+        "looking for files that other environments have too",
+    ], "what the tools say is in the log"
     assert [p.elapsed_s for p in seen] == sorted(p.elapsed_s for p in seen)
     assert "Successfully installed" in (root / "logs" / f"{environment.digest}.log").read_text()
     assert json.loads((root / environment.digest / "packages.json").read_text()) == ["branch==1.0", "leaf==1.0"]
@@ -121,6 +126,53 @@ def test_resolved_locked_and_installed(environments: Environments, root: Path, w
     digest = hashlib.sha256((wheels / "branch-1.0-py3-none-any.whl").read_bytes()).hexdigest()
     assert lock.read_text().startswith(f"branch==1.0 \\\n    --hash=sha256:{digest}\nleaf==1.0 ")
     assert str(wheels) not in lock.read_text()
+
+
+def test_files_of_a_package_are_on_disk_once(environments: Environments, root: Path) -> None:
+    one = asyncio.run(environments.ensure(Requirements("leaf==1.0\n")))
+    seen: list[Progress] = []
+    two = asyncio.run(environments.ensure(Requirements("branch\n"), seen.append))
+    other = asyncio.run(environments.ensure(Requirements("leaf==2.0\n")))
+
+    def inode(environment: Environment, pattern: str) -> int:
+        (path,) = (root / environment.digest).rglob(pattern)
+        return path.stat().st_ino
+
+    for pattern in ("leaf.py", "leaf.*.pyc"):
+        assert inode(one, pattern) == inode(two, pattern) != inode(other, pattern)
+    assert one.sizes.shared_bytes == other.sizes.shared_bytes == 0
+    assert 0 < two.sizes.shared_bytes < two.sizes.total_bytes
+    assert "of which other environments have" in seen[-1].text
+    shutil.rmtree(root / one.digest)
+    assert ask(two, "import branch; print(branch.leaf.name)") == "leaf 1"
+
+
+def test_the_operators_constraints_hold_and_a_change_of_them_is_noticed(root: Path, wheels: Path) -> None:
+    constraints = root.parent / "constraints.txt"
+
+    def built_with(text: str) -> tuple[str, ...]:
+        constraints.write_text(text)
+        pip_args = ("--no-index", "--find-links", str(wheels))
+        environments = Environments(root, installer="pip", pip_args=pip_args, sources=Sources(constraints))
+        return asyncio.run(environments.ensure(Requirements("leaf\n"))).packages
+
+    assert built_with("leaf<2\n") == ("leaf==1.0",)
+    assert built_with("leaf>1\n") == ("leaf==2.0",)
+    constraints.unlink()
+    environments = Environments(root, installer="pip", sources=Sources(constraints))
+    with pytest.raises(HostError, match=r"environments\.constraints: .* cannot be read"):
+        asyncio.run(environments.ensure(Requirements("leaf\n")))
+
+
+def test_an_index_is_named_to_the_tools_and_in_no_log(root: Path) -> None:
+    sources = Sources(index_url="http://user:secret@127.0.0.1:9/simple", extra_index_urls=("http://127.0.0.1:9/more",))
+    pip_args = ("--retries", "0", "--timeout", "1")
+    environments = Environments(root, installer="pip", pip_args=pip_args, sources=sources)
+    with pytest.raises(EnvironmentBuildError, match="cannot be resolved") as caught:
+        asyncio.run(environments.ensure(Requirements("leaf\n")))
+    log = "".join(path.read_text() for path in (root / "logs").iterdir())
+    assert "127.0.0.1" in log
+    assert "secret" not in log + str(caught.value)
 
 
 def test_a_second_time_needs_no_tool_and_no_source(environments: Environments, root: Path, tmp_path: Path) -> None:

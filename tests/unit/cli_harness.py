@@ -42,6 +42,7 @@ DETAILS = {
     "key": "guest/resnet50@0.0.1",
     "forked": {"fit": None, "reason": None},
     "places": None,
+    "cache_bytes": None,
 }
 """The function as ``GET /instainfer/v1/functions`` describes it, as far as commands read that."""
 

@@ -1,4 +1,4 @@
-"""`instainfer deploy` tries a function with its sample.json, and says whether its calls are forked."""
+"""`instainfer deploy` says how a new version was tried, and whether its calls are forked."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from cli_harness import ACTION, AT, DETAILS, ID, Platform, Run, record, runner
 
+from instainfer.errors import CheckFailed
+
 DEPLOYED = "resnet50 0.0.1 is deployed; call it with `instainfer invoke resnet50`"
-TRYING = "trying it with sample.json"
+LOADED = "it can be loaded: cold, 4.1 ms start-up + 31 ms compute"
 ANSWERED = "sample.json is answered: cold, 4.1 ms start-up + 31 ms compute"
 
 
 @pytest.fixture
 def platform() -> Platform:
     platform = Platform()
-    platform.answers["POST actions/resnet50"] = (200, record({"class": "cat"}, kind="cold"))
     platform.answers["GET status"] = (200, {"nodes": []})
     return platform
 
@@ -48,18 +49,17 @@ class Ticks:
         self.platform.answers["GET functions"] = (200, [DETAILS | {"name": "other"}, DETAILS | {"forked": known}])
 
 
-def deploy(*_: Any, **__: Any) -> dict[str, Any]:
-    return dict(ACTION)
+def deploy(*_: Any, check: bool, **__: Any) -> dict[str, Any]:
+    return {**ACTION, "check": record({}, kind="cold")} if check else dict(ACTION)
 
 
-def test_it_is_called_once_and_its_verdict_awaited(run: Run, platform: Platform) -> None:
+def test_it_is_tried_by_the_platform_and_its_verdict_awaited(run: Run, platform: Platform) -> None:
     ticks = Ticks(platform, at_s=7.0, fit=True, reason=None)
     result = run("deploy", "folder", *AT, deploy=deploy, tick=ticks)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.splitlines() == [DEPLOYED, TRYING, ANSWERED, "its calls are forked from a loaded process"]
+    assert result.stderr.splitlines() == [DEPLOYED, ANSWERED, "its calls are forked from a loaded process"]
     assert ticks.seconds == 7.0
-    calls = [asked for asked in platform.asked if asked[0].startswith("POST")]
-    assert calls == [("POST actions/resnet50", {"blocking": "true"}, {"image": "cat"})]
+    assert {asked for asked, _, _ in platform.asked} == {"GET functions", "GET status"}
 
 
 def test_what_cannot_be_forked_is_told_with_its_reason_on_one_line(run: Run, platform: Platform) -> None:
@@ -94,32 +94,17 @@ def test_a_version_that_was_replaced_meanwhile_is_not_waited_for(run: Run, platf
     assert "not known yet" in result.stderr.splitlines()[-1]
 
 
-def test_a_failed_call_is_exit_code_1_and_the_function_is_deployed_all_the_same(run: Run, platform: Platform) -> None:
-    failed = record({"error": "KeyError: 'image'\n  in main"}, "action developer error", kind="cold")
-    platform.answers["POST actions/resnet50"] = (502, failed)
-    result = run("deploy", "folder", *AT, deploy=deploy, tick=pytest.fail)
+def test_a_failed_check_is_exit_code_1_and_says_the_traceback(run: Run) -> None:
+    def fails(*_: Any, **__: Any) -> dict[str, Any]:
+        raise CheckFailed("resnet50 failed when it was tried:\nKeyError: 'image'\n  in main")
+
+    result = run("deploy", "folder", *AT, deploy=fails, tick=pytest.fail)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines() == [
-        DEPLOYED,
-        TRYING,
-        "instainfer: resnet50 failed with sample.json: KeyError: 'image' (action developer error); it is deployed all "
-        f"the same, and its logs are shown by `instainfer activations {ID} --logs`",
+        "instainfer: resnet50 failed when it was tried:",
+        "KeyError: 'image'",
+        "  in main",
     ]
-
-
-def test_a_call_that_goes_on_is_no_success(run: Run, platform: Platform) -> None:
-    platform.answers["POST actions/resnet50"] = (202, {"activationId": ID})
-    result = run("deploy", "folder", *AT, deploy=deploy, tick=pytest.fail)
-    assert result.exit_code == 1
-    assert f"goes on; see `instainfer activations {ID}` later" in result.stderr
-
-
-def test_a_platform_that_refuses_the_call_is_told(run: Run, platform: Platform) -> None:
-    platform.answers["POST actions/resnet50"] = (429, {"error": "too many calls", "code": "x"})
-    result = run("deploy", "folder", "--json", *AT, deploy=deploy)
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["check"]["error"] == "too many calls"
-    assert result.stderr.splitlines()[-1] == "instainfer: resnet50 is deployed, but could not be tried: too many calls"
 
 
 def test_json_has_the_check_in_the_document(run: Run, platform: Platform) -> None:
@@ -131,16 +116,15 @@ def test_json_has_the_check_in_the_document(run: Run, platform: Platform) -> Non
             "startKind": "cold",
             "startup_s": pytest.approx(0.0041),
             "compute_s": 0.031,
-            "error": None,
             "forked": {"fit": False, "reason": "no"},
         }
     }
 
 
-def test_no_check_and_no_sample_call_nobody(run: Run, platform: Platform, tmp_path: Path) -> None:
+def test_no_check_and_no_sample_wait_for_nobody(run: Run, platform: Platform, tmp_path: Path) -> None:
     assert run("deploy", "folder", "--no-check", *AT, deploy=deploy).stderr.splitlines() == [DEPLOYED]
     (tmp_path / "folder" / "sample.json").unlink()
-    assert run("deploy", "folder", *AT, deploy=deploy).stderr.splitlines() == [DEPLOYED]
+    assert run("deploy", "folder", *AT, deploy=deploy).stderr.splitlines() == [DEPLOYED, LOADED]
     assert platform.asked == []
 
 

@@ -99,7 +99,7 @@ def test_deploy_says_every_step_and_how_to_call_it(run: Run) -> None:
         progress.step("packing it")
         progress.sent("model.pt", 512, 1024)
         progress.sent("model.pt", 1024, 1024)
-        return ACTION
+        return dict(ACTION)
 
     options = "--name resnet50 --weights w --memory 2GB --timeout 500ms"
     result = run("deploy", "folder", *options.split(), *AT, deploy=deploy)
@@ -114,11 +114,12 @@ def test_deploy_says_every_step_and_how_to_call_it(run: Run) -> None:
         "name": "resnet50",
         "memory_mb": 2048,
         "timeout_ms": 500,
+        "check": True,
     }
 
 
 def test_deploy_as_json_prints_the_action(run: Run) -> None:
-    result = run("deploy", "folder", "--json", *AT, deploy=lambda *_, **__: ACTION)
+    result = run("deploy", "folder", "--json", *AT, deploy=lambda *_, **__: dict(ACTION))
     assert json.loads(result.stdout) == ACTION
     assert result.stdout.count("\n") == 1
 

@@ -10,9 +10,7 @@ import pytest
 from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, PLACES, Platform, Run, record, runner
 
 from instainfer.cli.views import resident_name
-from instainfer.core.model import function_template_key
-
-MIB = 1024 * 1024
+from instainfer.core.model import MIB, function_template_key
 
 SUMMARY = {key: value for key, value in record({}).items() if key not in ("response", "logs")} | {"statusCode": 0}
 CRASHED = SUMMARY | {"activationId": "f" * 32, "statusCode": 2}
@@ -190,9 +188,12 @@ def test_show_says_what_is_wrong_with_a_function(run: Run, platform: Platform) -
 def test_show_for_programs_and_delete_one_function(run: Run, platform: Platform) -> None:
     platform.answers |= {"GET actions/resnet50": (200, ACTION), "DELETE actions/resnet50": (200, ACTION)}
     forked = {"fit": False, "reason": "load() has started\x1b[2J a thread"}
-    platform.answers["GET functions/resnet50"] = (200, DETAILS | {"forked": forked})
+    platform.answers["GET functions/resnet50"] = (200, DETAILS | {"forked": forked, "cache_bytes": 12 * MIB})
     as_json = run("function", "show", "resnet50", "--json", *AT)
-    assert (as_json.stdout, as_json.stderr) == (compact(ACTION | {"forked": forked, "places": None}), "")
+    assert (as_json.stdout, as_json.stderr) == (
+        compact(ACTION | {"forked": forked, "places": None, "cache_bytes": 12 * MIB}),
+        "",
+    )
     assert platform.asked[0][1] == {"code": "false"}
     deleted = run("function", "delete", "resnet50", *AT)
     assert (deleted.exit_code, deleted.stdout, deleted.stderr) == (0, "", "deleted resnet50\n")

@@ -30,3 +30,16 @@ def test_variables_for_all_functions_are_a_table_and_may_be_any_that_can_be_set(
     assert load_config().node.env["MIRROR"] == "x"
     with pytest.raises(ValidationError, match="'A=B' cannot be a variable"):
         load_config(node={"env": {"A=B": "1"}})
+
+
+def test_where_packages_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("instainfer.toml").write_text(
+        '[environments]\nconstraints = "c.txt"\nindex_url = "http://a/simple"\nextra_index_urls = ["http://b/simple"]\n'
+    )
+    wanted = load_config().environments
+    assert wanted.constraints == tmp_path / "c.txt"
+    assert (wanted.index_url, wanted.extra_index_urls) == ("http://a/simple", ("http://b/simple",))
+    for wrong in ({"index_url": "http://a b"}, {"extra_index_urls": ["http://a\n"]}):
+        with pytest.raises(ValidationError, match="is not an address"):
+            load_config(environments=wrong)

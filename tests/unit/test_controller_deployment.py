@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.controllers import archive, standing
@@ -12,11 +14,13 @@ from instainfer.backends.base import FunctionSpec, TemplateSpec
 from instainfer.core.model import Function, template_key
 
 
-def registered(home: Path, manifest: str, **modules: str) -> tuple[Function, FunctionSpec]:
+def registered(
+    home: Path, manifest: str, *weights: str, modules: Sequence[str] = (), **parts: Any
+) -> tuple[Function, FunctionSpec]:
     async def run() -> tuple[Function, FunctionSpec]:
-        async with standing(home) as stand:
+        async with standing(home, **parts) as stand:
             files = {"handler.py": "def main(args):\n    return {}\n", "function.toml": manifest}
-            files |= {f"{name}.py": text for name, text in modules.items()}
+            files |= dict.fromkeys([f"{name}.py" for name in modules], "") | dict.fromkeys(weights, "w")
             code = archive(files)
             response = await stand.put("f", exec={"kind": "python:3", "code": code, "binary": True})
             assert response.status_code == 200, response.text
@@ -59,6 +63,29 @@ def test_what_is_known_of_an_action_is_in_its_variables_before_the_first_call(tm
 
 @pytest.mark.parametrize(("own", "is_templated"), [("queue", False), ("my_queue", True)])
 def test_a_function_whose_module_hides_a_library_has_no_template(tmp_path: Path, own: str, is_templated: bool) -> None:
-    function, spec = registered(tmp_path, "", **{own: ""})
+    function, spec = registered(tmp_path, "", modules=(own,))
     assert function.templated is is_templated
     assert (spec.template is not None) is is_templated
+
+
+HUB = "models/hub/models--acme--tiny/snapshots/1/model.safetensors"
+
+
+@pytest.mark.parametrize("own", ["", '[env]\nHF_HUB_OFFLINE = "0"\n'])
+def test_hubs_of_models_among_the_weights_are_found_without_a_network(tmp_path: Path, own: str) -> None:
+    function, spec = registered(tmp_path, f'weights = ["{HUB}"]\n{own}', HUB)
+    offline = "0" if own else "1"
+    hub = str(spec.folder / "models" / "hub")
+    told = {name: value for name, value in spec.env.items() if not name.startswith("__OW_")}
+    assert told == {"HF_HUB_CACHE": hub, "HF_HUB_OFFLINE": offline, "TRANSFORMERS_OFFLINE": "1"}
+    assert not function.templated, "a library template has read these variables before"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "cache_mb", "lasts"), [("", 1024, True), ("fresh = true\n", 1024, False), ("", 0, False)]
+)
+def test_a_cache_lasts_unless_nothing_of_a_call_may_reach_the_next(
+    tmp_path: Path, manifest: str, cache_mb: int, lasts: bool
+) -> None:
+    _, spec = registered(tmp_path, manifest, limits={"cache_mb": cache_mb})
+    assert (spec.cache is not None and (spec.cache / "common").is_dir()) is lasts

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def folders(home: Path) -> list[str]:
     return sorted(path.name for path in (home / "functions").iterdir())
 
 
+def caches(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "home" / "caches").glob("*/*"))
+
+
 def stopped(tmp_path: Path) -> Config:
     """The configuration of a home whose folders all lie in their usual places."""
     return Config(home=tmp_path)
@@ -72,13 +77,13 @@ def test_code_goes_after_its_function_was_replaced_and_not_at_once(
             assert await cleaned(stand) == [], "nodes may still be ending what they have of it"
             assert len(folders(tmp_path)) == 5
             monkeypatch.setattr(housekeeping, "LEAVING_S", 0.0)
-            assert {event["kind"] for event in await cleaned(stand)} == {"code"}
-            assert len(folders(tmp_path)) == 1
+            assert Counter(event["kind"] for event in await cleaned(stand)) == {"code": 4, "cache": 4}
+            assert len(folders(tmp_path)) == len(caches(tmp_path)) == 1
             assert (await stand.invoke("f")).status_code == 200
             await stand.http.delete("/api/v1/namespaces/_/actions/f")
             await cleaned(stand)
             await cleaned(stand)
-            assert folders(tmp_path) == []
+            assert folders(tmp_path) == caches(tmp_path) == []
 
     asyncio.run(run())
 
@@ -204,18 +209,19 @@ def test_over_http_it_says_what_goes_and_a_dry_run_removes_nothing(
             await stand.put("f", code(2), overwrite=True)
             assert await asked(stand) == [{"event": "done"}], "what is found once is removed when it is found again"
             for dry_run in (True, True, False):
-                freed, done = await asked(stand, dry_run=dry_run)
+                freed, cache, done = await asked(stand, dry_run=dry_run)
                 assert (freed["event"], freed["kind"], freed["path"]) == (
                     "freed",
                     "code",
                     str(tmp_path / "functions" / old),
                 )
                 assert freed["bytes"] > 0
+                assert (cache["event"], cache["kind"]) == ("freed", "cache")
                 assert done == {"event": "done"}
             assert await asked(stand) == [{"event": "done"}]
             status = (await stand.http.get(f"{NATIVE}/status")).json()["housekeeping"]
-            assert (status["removed"], status["last_error"]) == (1, None)
-            assert status["freed_bytes"] == freed["bytes"]
+            assert (status["removed"], status["last_error"]) == (2, None)
+            assert status["freed_bytes"] == freed["bytes"] + cache["bytes"]
             for body in ({"unused_for_s": 10}, {"unused_for_s": "x"}, {"what": 1}):
                 assert (await stand.http.post(f"{NATIVE}/clean", json=body)).status_code == 400
             assert (await stand.http.post(f"{NATIVE}/clean", auth=("a", "b"))).status_code == 401
@@ -287,11 +293,11 @@ def test_a_stopped_home_is_cleaned_of_everything_that_its_functions_do_not_need(
     assert len(folders(tmp_path)) == 2
 
     planned = run_stopped(given, dry_run=True)
-    assert sorted(event["kind"] for event in planned) == ["code", "environment", "weights"]
+    assert sorted(event["kind"] for event in planned) == ["cache", "code", "environment", "weights"]
     assert len(folders(tmp_path)) == 2
     done = run_stopped(given)
     kinds = sorted(event["kind"] for event in done)
-    assert [kind for kind in kinds if kind != "room"] == ["code", "environment", "weights"]
+    assert [kind for kind in kinds if kind != "room"] == ["cache", "code", "environment", "weights"]
     assert [event["path"] for event in planned if event["kind"] != "room"] == [
         event["path"] for event in done if event["kind"] != "room"
     ]

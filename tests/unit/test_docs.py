@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from instainfer.controller.checks import CheckedPuts
 from instainfer.controller.collections import Collections
 from instainfer.controller.native import Native
 from instainfer.core.lifecycle import CONTAINER_TRANSITIONS, RESIDENT_TRANSITIONS
@@ -105,10 +106,11 @@ def test_every_way_to_fail_is_told() -> None:
 def test_every_route_is_in_the_api_reference() -> None:
     nothing = cast(Any, None)
     rest = {"content": nothing, "environments": nothing, "status": nothing, "explain": nothing, "wishes": nothing}
-    rest |= {"forks": True, "max_body_bytes": 0}
+    rest |= {"caches": nothing, "forks": True, "max_body_bytes": 0}
     native = Native(nothing, nothing, nothing, nothing, **rest)
     collections = Collections(nothing, nothing, nothing, nothing, nothing, budget=nothing)
-    routes = [*collections.routes(), *native.routes()]
+    checked = CheckedPuts(nothing, nothing, nothing, nothing, server=nothing, now=nothing)
+    routes = [*collections.routes(), *native.routes(), *checked.routes()]
     text = text_of("reference", "api.md")
     paths = {route.path.removesuffix("/") or "/" for route in routes}
     assert len(paths) > 10

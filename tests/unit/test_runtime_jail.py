@@ -32,7 +32,7 @@ def test_a_namespace_without_capabilities_costs_the_own_uid_and_not_the_function
 def test_what_fails_for_one_function_is_not_held_against_others(tmp_path: Path) -> None:
     uids = Uids()
     uids._can_give = True
-    process: Any = SimpleNamespace(function=SimpleNamespace(key="f"), scratch=str(tmp_path / "taken away"))
+    process: Any = SimpleNamespace(function=SimpleNamespace(key="f", cache=""), scratch=str(tmp_path / "taken away"))
     assert not uids.give(process, os.getpid())
     assert not uids.may_give("f"), "so it is started without, and may ask no more"
     assert uids.may_give("g")

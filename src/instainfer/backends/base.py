@@ -92,6 +92,8 @@ class TemplateSpec:
     """Modules to import, from ``function.toml``. If empty, those that loads of this environment have imported."""
     folders: tuple[Path, ...] = ()
     """Folders of the functions that may be forked from this template. All have one namespace and environment."""
+    caches: Path | None = None
+    """The folder in which the caches of these functions lie. None if they have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class FunctionSpec:
     """Whether to skip the random initialisation of weights that the loading of the model replaces anyway."""
     template: TemplateSpec | None = None
     """The template to fork the function from. It is made first if it does not exist. None: load from nothing."""
+    cache: Path | None = None
+    """The folder of its libraries' caches, which outlives containers (`runtime.caches`). None: nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ class Call:
     """The request, a JSON object in UTF-8. It is passed on unchanged."""
     env: Mapping[str, str] = field(default_factory=dict)
     """``__OW_*`` variables of this activation."""
+    only_warms: bool = False
+    """Whether the function is only loaded and warmed up, which the call answers with an empty object."""
 
 
 @dataclass(frozen=True, slots=True)

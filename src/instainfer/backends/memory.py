@@ -369,6 +369,7 @@ class MemoryContainer:
             took, limit = ((each // MIB) for each in (size_bytes + costs.run_bytes, self.limit_bytes))
             text = f"the function took {took} MiB of memory, its container has {limit} MiB"
             failure, alive = Failure(FailureKind.OUT_OF_MEMORY, text), False
+        result = b"{}" if run.call.only_warms else costs.result
         self._run = None
         if not alive:
             del self._residents[key]
@@ -383,7 +384,7 @@ class MemoryContainer:
                 alive,
                 size_bytes + costs.run_bytes if alive else 0,
             ),
-            Answer(costs.result if failure is None else None, costs.logs),
+            Answer(result if failure is None else None, costs.logs),
         )
         if not alive:
             self._tell(ResidentGone(now, self.id, key))

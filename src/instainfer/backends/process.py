@@ -195,7 +195,7 @@ class ProcessContainer(asyncio.Protocol):
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._define(function)
         self._expected.run(call.activation, function.key, _template_key(function), self._clock.now())
-        self._send(messages.Run(function.key, call.activation, dict(call.env), call.args))
+        self._send(messages.Run(function.key, call.activation, dict(call.env), call.args, call.only_warms))
 
     def offload(self, function: FunctionKey) -> None:
         self._expected.offload(function)
@@ -458,8 +458,14 @@ def _wire_form(spec: FunctionSpec, modules: Sequence[str]) -> messages.Function:
         env=dict(spec.env),
         fast_init=spec.fast_init,
         template=_wire_template(spec.template, modules) if spec.template is not None else None,
+        cache=_path(spec.cache),
     )
 
 
 def _wire_template(spec: TemplateSpec, modules: Sequence[str]) -> messages.Template:
-    return messages.Template(spec.key, str(spec.python), list(modules), [str(folder) for folder in spec.folders])
+    folders = [str(folder) for folder in spec.folders]
+    return messages.Template(spec.key, str(spec.python), list(modules), folders, _path(spec.caches))
+
+
+def _path(path: Path | None) -> str:
+    return "" if path is None else str(path)

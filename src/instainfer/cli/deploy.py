@@ -1,4 +1,4 @@
-"""The command ``instainfer deploy`` makes a function of a folder, shows the progress, and tries the function once."""
+"""The command ``instainfer deploy`` makes a function of a folder, shows the progress, and says how trying it went."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from .doors import Doors, platform
-from .exit_codes import ExitCode
-from .forking import sample_of, try_out
+from .forking import sample_of, tried
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, note
 from .values import duration_s, memory_mb
@@ -34,14 +33,17 @@ def deploy(
         typer.Option(parser=duration_s, metavar="TIME", help="Time limit, 60s say; default: function.toml's."),
     ] = None,
     no_check: Annotated[
-        bool, typer.Option("--no-check", help="Do not call the function with its sample.json afterwards.")
+        bool, typer.Option("--no-check", help="Do not load the new version and call it with its sample.json before.")
     ] = False,
     as_json: Json = False,
     api_host: ApiHost = "",
     auth: Auth = "",
     home: Home = None,
 ) -> None:
-    """Deploy a function: send its weights, build its environment, register it; then call it with its sample.json."""
+    """Deploy a function: send its weights, build its environment, try it with its sample.json, and give it to callers.
+
+    If trying it fails, callers still get the version before.
+    """
     from .progress import DeployProgress
 
     doors = ctx.ensure_object(Doors)
@@ -57,12 +59,12 @@ def deploy(
                 name=name or None,
                 memory_mb=None if memory is None else memory_mb(memory),
                 timeout_ms=None if timeout is None else round(timeout * 1000),
+                check=not no_check,
             )
+        record = action.pop("check", None)
         if not as_json:
             note(f"{action['name']} {action['version']} is deployed; call it with `instainfer invoke {action['name']}`")
-        if sample is not None:
-            check = try_out(client, action, sample, doors.tick)
+        if record is not None:
+            check = tried(client, action, record, doors.tick, with_sample=sample is not None)
     if as_json:
         emit_json(action if check is None else {**action, "check": check})
-    if check is not None and check["error"] is not None:
-        raise typer.Exit(ExitCode.FAILED)

@@ -64,10 +64,13 @@ def _deploy(
     name: str | None,
     memory_mb: Memory | None,
     timeout_ms: int | None,
+    check: bool,
 ) -> Json:
     from ..deployment import deploy
 
-    return deploy(client, folder, weights_dir, progress, name=name, memory_mb=memory_mb, timeout_ms=timeout_ms)
+    return deploy(
+        client, folder, weights_dir, progress, name=name, memory_mb=memory_mb, timeout_ms=timeout_ms, check=check
+    )
 
 
 def _watch(folder: Path) -> Iterator[bool]:

@@ -1,4 +1,4 @@
-"""Says whether the calls of a function are forked, and tries a function that was just deployed with its sample.json."""
+"""Says how a new version of a function was tried when it was deployed, and whether its calls are forked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..core.model import function_template_key
-from ..errors import BadFunction, InstaInferError, NotFound, one_line
-from .output import complain, note
-from .records import Record, compute_s, error_text, how_it_went, start_kind, startup_s, succeeded
+from ..errors import BadFunction, NotFound, one_line
+from .output import note
+from .records import Record, compute_s, how_it_went, start_kind, startup_s
 
 if TYPE_CHECKING:
     from ..client import Client, Json
@@ -27,10 +27,14 @@ EVERY_S = 0.5
 _UNKNOWN: Forked = {"fit": None, "reason": None}
 
 
-def forked(client: Client, name: str) -> Forked:
-    """Whether a function can be forked, as far as the platform knows now."""
-    found = _details(client, name)
-    return _UNKNOWN if found is None else found.get("forked") or _UNKNOWN
+def details(client: Client, name: str) -> Json:
+    """What the platform knows now of a function, besides its description; empty if it has been deleted."""
+    return next((function for function in client.details() if function["name"] == name), {})
+
+
+def forked(found: Json) -> Forked:
+    """Whether a function can be forked, from its details."""
+    return found.get("forked") or _UNKNOWN
 
 
 def in_words(found: Forked, name: str) -> str:
@@ -58,61 +62,33 @@ def sample_of(folder: Path) -> Json | None:
     return request
 
 
-def try_out(client: Client, action: Json, request: Json, tick: Callable[[float], None]) -> Json:
-    """Call a function that was just deployed, wait until it is known whether it can be forked, and tell people both.
+def tried(client: Client, action: Json, record: Record, tick: Callable[[float], None], *, with_sample: bool) -> Json:
+    """Tell people how the call went with which a new version was tried, and whether its calls can be forked.
 
-    The result has the key `error`, which is None if the call succeeded. `tick` waits for some seconds.
+    The latter is waited for if the function has a sample; `tick` waits for some seconds.
     """
-    name = action["name"]
-    note("trying it with sample.json")
-    check: Json = {"activationId": None, "startKind": None, "startup_s": None, "compute_s": None, "error": None}
-    check["forked"] = None
-    try:
-        record = client.invoke(name, request)
-        check["error"], text = _outcome(name, record)
-    except InstaInferError as error:
-        check["error"] = str(error)
-        complain(f"{name} is deployed, but could not be tried: {error}")
-        return check
-    check["activationId"] = record["activationId"]
-    if "response" in record:
-        check |= {
-            "startKind": start_kind(record) or None,
-            "startup_s": startup_s(record),
-            "compute_s": compute_s(record),
-        }
-    if check["error"] is not None:
-        complain(text)
-        return check
-    note(text)
-    check["forked"] = _awaited(client, action, tick)
-    note(in_words(check["forked"], name))
+    note(f"{'sample.json is answered' if with_sample else 'it can be loaded'}: {how_it_went(record)}")
+    check: Json = {
+        "activationId": record["activationId"],
+        "startKind": start_kind(record) or None,
+        "startup_s": startup_s(record),
+        "compute_s": compute_s(record),
+        "forked": None,
+    }
+    if with_sample:
+        check["forked"] = _awaited(client, action, tick)
+        note(in_words(check["forked"], action["name"]))
     return check
-
-
-def _outcome(name: str, record: Record) -> tuple[str | None, str]:
-    """The error of the call, if it failed, and what to say of it."""
-    activation = record["activationId"]
-    if "response" not in record:
-        return "no answer yet", f"it has not answered yet and goes on; see `instainfer activations {activation}` later"
-    if succeeded(record):
-        return None, f"sample.json is answered: {how_it_went(record)}"
-    error = one_line(error_text(record))
-    logs = f"`instainfer activations {activation} --logs`"
-    return (
-        error,
-        f"{name} failed with sample.json: {error}; it is deployed all the same, and its logs are shown by {logs}",
-    )
 
 
 def _awaited(client: Client, action: Json, tick: Callable[[float], None]) -> Forked:
     """Whether a function can be forked, once that is known. It is not, if no function template of it is being made."""
     waited_s = 0.0
     while True:
-        found = _details(client, action["name"])
-        if found is None or found["version"] != action["version"]:
+        found = details(client, action["name"])
+        if found.get("version") != action["version"]:
             return _UNKNOWN  # it has been replaced or deleted meanwhile
-        known: Forked = found.get("forked") or _UNKNOWN
+        known = forked(found)
         if known["fit"] is not None or known["reason"] or waited_s >= WAIT_S:
             return known
         if waited_s >= BEGIN_S and not _being_made(client, found["key"]):
@@ -129,7 +105,3 @@ def _being_made(client: Client, key: str) -> bool:
         for container in node["containers"]
         for resident in container["residents"]
     )
-
-
-def _details(client: Client, name: str) -> Json | None:
-    return next((function for function in client.details() if function["name"] == name), None)

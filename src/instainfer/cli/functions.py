@@ -84,7 +84,9 @@ def show_function(
     with platform(ctx, api_host, auth, home) as client:
         action, detail = client.action(name), client.detail(name)
         if as_json:
-            emit_json({**action, "forked": detail["forked"], "places": detail["places"]})
+            emit_json(
+                {**action, "forked": detail["forked"], "places": detail["places"], "cache_bytes": detail["cache_bytes"]}
+            )
         else:
             lately = client.activations(limit=LATELY, name=name)
             show(page(action, detail, client.why(name)["nodes"], lately))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import msgspec
 from starlette.responses import Response
@@ -29,6 +31,9 @@ from .verdicts import KnownVerdict, known
 from .wishes import Wishes
 
 RESTORES_AT_A_TIME = 4
+
+Check: TypeAlias = Callable[[Deployed, Path], Awaitable[None]]
+"""Tries a version that no caller gets yet. It is given the version and the folder of its code."""
 
 HISTORY = 64
 """How many of a function's latest calls the nodes are told of; as many as a node remembers."""
@@ -101,12 +106,16 @@ class Actions:
             return decode(body)
         return await self._deployer.in_thread(decode, body)
 
-    async def put(self, namespace: str, name: str, wanted: ActionPut, *, overwrite: bool) -> Action:
+    async def put(
+        self, namespace: str, name: str, wanted: ActionPut, *, overwrite: bool, check: Check | None = None
+    ) -> Action:
         """Create an action, or replace an existing one if `overwrite` is true.
 
         Returns when every node knows the new version. Until then, and also when the put fails, calls go to the previous
-        version. Raises `Conflict` when the action exists and may not be replaced, or is being changed by another
-        request, `BadInput` when a new action has no code, and the errors of `Deployer.prepare`.
+        version. `check` tries the new version before that; what it raises fails the put.
+
+        Raises `Conflict` when the action exists and may not be replaced, or is being changed by another request,
+        `BadInput` when a new action has no code, and the errors of `Deployer.prepare`.
         """
         old = self._catalog.find(namespace, name)
         if old is not None and not overwrite:
@@ -118,7 +127,9 @@ class Actions:
         self._changing[namespace, name] = object()
         try:
             with self._budget.lease() as lease:
-                return await self._put(namespace, name, wanted, old.action if old is not None else None, lease)
+                return await self._put(
+                    namespace, name, wanted, old.action if old is not None else None, lease, check=check
+                )
         finally:
             del self._changing[namespace, name]
             self._forget_unless_there(namespace, name)
@@ -203,7 +214,16 @@ class Actions:
         """The description of a function that the nodes have received. None while the function is not ready."""
         return self._registrations.get(function)
 
-    async def _put(self, namespace: str, name: str, wanted: ActionPut, old: Action | None, lease: Lease) -> Action:
+    async def _put(
+        self,
+        namespace: str,
+        name: str,
+        wanted: ActionPut,
+        old: Action | None,
+        lease: Lease,
+        *,
+        check: Check | None,
+    ) -> Action:
         code = await self._code_of(wanted, old, lease)
         version = next_version(wanted.version, old)
         asked = asked_limits(wanted.limits, old)
@@ -236,14 +256,22 @@ class Actions:
                 prepared.registration.verdict = verdict
         if old is not None:
             prepared.registration.called_ago_s = await self._called_ago_s(namespace, name)
-        await self._store.write(lambda connection: queries.save_action(connection, action, code.source, old))
-        before = self._catalog.find(namespace, name)
+        deployed = Deployed(action, ready=True)
         self._register(action, prepared.registration)
-        self._catalog.put(Deployed(action, ready=True))
-        if profile is not None:
+        try:
+            if check is not None:
+                await check(deployed, prepared.registration.spec.folder)
+            await self._store.write(lambda connection: queries.save_action(connection, action, code.source, old))
+        except BaseException:
+            self._withdraw(deployed)
+            raise
+        before = self._catalog.find(namespace, name)
+        self._catalog.put(deployed)
+        # What the nodes have found during the check could not be stored, because the version was not.
+        if (profile := self._profiles.get(action.key, profile)) is not None:
             self.remember(action.key, profile)
-        if prepared.registration.verdict is not None:
-            self.judged(action.key, prepared.registration.verdict)
+        if (verdict := self.verdict(action.key) or prepared.registration.verdict) is not None:
+            self.judged(action.key, verdict)
         if before is not None:
             self._withdraw(before)
         return action

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp
 from .. import __version__
 from ..config import Config, ServerConfig
 from ..core.cluster import ClusterState, Limits, Routing
-from ..core.model import FunctionKey, Profile, Verdict
+from ..core.model import MIB, FunctionKey, Profile, Verdict
+from ..environments.caches import Caches
 from ..environments.content import ContentStore
 from ..environments.folders import FunctionFolders
 from ..environments.homes import HomeNote
@@ -29,6 +30,7 @@ from .activations import Activations
 from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
 from .bodies import Budget
 from .catalog import Catalog
+from .checks import CheckedPuts
 from .collections import Collections
 from .connections import Bounds
 from .counts import CallCounts
@@ -91,17 +93,20 @@ class Controller:
         note = HomeNote(config.cache_dir, config.home)
         environments = NotedEnvironments(rooms.environments, note)
         places = Places(config.home, rooms.folders.root, config.cache_dir, rooms.content.root)
+        self._caches = Caches(places.caches)
         self._housekeeping = Housekeeping(
             config.retention,
             places,
             store,
+            caches=self._caches,
+            most_cache_bytes=config.limits.cache_mb * MIB,
             driver=self._driver,
             catalog=self._catalog,
             environments=environments,
             note=note,
         )
         host = api_host(config.server.host, config.server.port)
-        self._deployer = Deployer(rooms.folders, environments, config.limits_in_force, host)
+        self._deployer = Deployer(rooms.folders, environments, self._caches, config.limits_in_force, host)
         self._actions = Actions(
             self._catalog,
             store,
@@ -237,10 +242,14 @@ class Controller:
             status=self.status,
             explain=self._driver.explain,
             wishes=self._wishes,
+            caches=self._caches,
             forks=self.config.node.function_templates and self.config.node.retain,
             max_body_bytes=server.max_body_bytes,
         )
         metrics = Metrics(self._counts, self._driver.measures, self._measures)
+        checked = CheckedPuts(
+            self._keyring, self._actions, self._invocations, self._budget, server=server, now=self.now
+        )
         return Gateway(
             self._keyring,
             self._catalog,
@@ -249,6 +258,7 @@ class Controller:
             [
                 *collections.routes(),
                 *native.routes(),
+                *checked.routes(),
                 *self._housekeeping.routes(self._keyring),
                 *metrics.routes(self._keyring, need_key=server.metrics == "key"),
             ],

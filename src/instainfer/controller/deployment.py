@@ -7,12 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol, TypeVar
 
 from ..backends.base import FunctionSpec, TemplateSpec
 from ..config import LimitsConfig
 from ..core.model import MIB, Function, FunctionKey, Profile, template_key
 from ..environments.builder import Environment, Progress
+from ..environments.caches import Caches
 from ..environments.folders import FunctionFolders, Materialised
 from ..environments.hiding import hiding_modules
 from ..environments.manifest import AUTO, Manifest, Memory
@@ -59,10 +61,16 @@ class Deployer:
     """Prepares functions. It unpacks code in threads of its own, so that other work never waits for a free thread."""
 
     def __init__(
-        self, folders: FunctionFolders, environments: EnvironmentMaker, limits: LimitsConfig, api_host: str
+        self,
+        folders: FunctionFolders,
+        environments: EnvironmentMaker,
+        caches: Caches,
+        limits: LimitsConfig,
+        api_host: str,
     ) -> None:
         """`api_host` is the URL of this API, which functions receive as an environment variable."""
         self._folders = folders
+        self._caches = caches
         self._environments = environments
         self._limits = limits
         self.api_host = api_host
@@ -83,11 +91,14 @@ class Deployer:
         requirements = _on_python(materialised.manifest.requirements, action.kind)
         environment = await self._environments.ensure(requirements)
         templated = await loop.run_in_executor(self._threads, _is_templated, action, materialised, environment)
+        cache = None
+        if self._limits.cache_mb and not manifest.fresh:
+            cache = await loop.run_in_executor(self._threads, self._caches.make, action.namespace, action.key)
         function = _function(action, limits, materialised, environment, templated=templated)
         registration = Registration(
             replace(function, most_bytes=most_bytes, least_bytes=self._limits.min_memory_mb * MIB if is_auto else 0),
             # What it may take is the container's business if its memory is learned.
-            self._spec(action, limits, materialised, environment, templated=templated, is_auto=is_auto),
+            self._spec(action, limits, materialised, environment, templated=templated, is_auto=is_auto, cache=cache),
             profile,
         )
         registration.min_resident = manifest.min_resident
@@ -103,6 +114,7 @@ class Deployer:
         *,
         templated: bool,
         is_auto: bool,
+        cache: Path | None,
     ) -> FunctionSpec:
         manifest = code.manifest
         template = None
@@ -119,9 +131,10 @@ class Deployer:
             memory_bytes=0 if is_auto else limits.memory * MIB,
             timeout_s=limits.timeout / 1000,
             logs_bytes=limits.logs * MIB,
-            env={**manifest.env, **action.variables(self.api_host)},
+            env={**_env(code), **action.variables(self.api_host)},
             fast_init=manifest.fast_init,
             template=template,
+            cache=cache,
         )
 
     async def in_thread(self, work: Callable[[bytes | bytearray], T], code: bytes | bytearray) -> T:
@@ -246,4 +259,19 @@ def _is_templated(action: Action, code: Materialised, environment: Environment) 
     if hiding:
         names = ", ".join(hiding[:3])
         log.info("%s is not forked from a library template: its own %s would be missed", action.key, names)
-    return not code.manifest.env and not hiding
+    return not _env(code) and not hiding
+
+
+def _env(code: Materialised) -> dict[str, str]:
+    """The function's own variables, and those with which Hugging Face's libraries find models among its weights.
+
+    With models there they ask no network, where they would otherwise ask for newer files at each load.
+    """
+    hubs = [
+        code.folder.joinpath(*parts[:index])
+        for parts in (PurePosixPath(weight).parts for weight in code.manifest.weights)
+        for index, part in enumerate(parts)
+        if part.startswith("models--")
+    ]
+    hub = {"HF_HUB_CACHE": str(hubs[0]), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if hubs else {}
+    return {**hub, **code.manifest.env}

@@ -2,7 +2,8 @@
 
 =====================  =============================================================================================
 records                every five minutes, as `instainfer.controller.retention` decides
-code                   soon after the last version that had the code was replaced or deleted
+code, caches           soon after the last version that had them was replaced or deleted; a cache that has grown beyond
+                       ``limits.cache_mb`` is emptied within a minute
 environments, weights  every hour, if no home needs them and they were not used for ``retention.unused_max_age_s``
 =====================  =============================================================================================
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from starlette.routing import Route
 
 from ..config import RetentionConfig
 from ..environments.builder import Environment, Progress
+from ..environments.caches import Caches
 from ..environments.content import explaining_full_disk
 from ..environments.homes import HomeNote, Needs
 from ..environments.requirements import Requirements
@@ -41,9 +43,10 @@ from .deployment import EnvironmentMaker
 from .driver import ClusterDriver
 from .responses import encode
 from .store import Store
-from .upkeep import Tell, clean_cache, freed, remove_all, settled_s, used_code, used_weights
+from .upkeep import Tell, clean_cache, freed, remove_all, settled_s, used_caches, used_code, used_weights
 
 CODE_EVERY_S = 30.0
+CACHES_EVERY_S = 60.0
 RECORDS_EVERY_S = 300.0
 CACHE_EVERY_S = 3600.0
 LEAVING_S = 20.0
@@ -115,6 +118,8 @@ class Housekeeping:
         places: Places,
         store: Store,
         *,
+        caches: Caches,
+        most_cache_bytes: int,
         driver: ClusterDriver,
         catalog: Catalog,
         environments: NotedEnvironments,
@@ -123,6 +128,8 @@ class Housekeeping:
         self._rules = rules
         self._places = places
         self._store = store
+        self._caches = caches
+        self._most_cache_bytes = most_cache_bytes
         self._driver = driver
         self._catalog = catalog
         self._environments = environments
@@ -171,9 +178,10 @@ class Housekeeping:
         turns = (
             (self._records_turn, RECORDS_EVERY_S),
             (self._cache_turn, CACHE_EVERY_S),
+            (self._bound_turn, CACHES_EVERY_S),
             (self._code_turn, CODE_EVERY_S),
         )
-        due_s = [0.0, 0.0, time.monotonic() + CODE_EVERY_S]
+        due_s = [0.0, 0.0, 0.0, time.monotonic() + CODE_EVERY_S]
         while True:
             for number, (turn, every_s) in enumerate(turns):
                 if time.monotonic() >= due_s[number]:
@@ -196,6 +204,9 @@ class Housekeeping:
 
     async def _code_turn(self, actions: Actions) -> None:
         await self._clean_code(actions, _quietly, dry_run=False)
+
+    async def _bound_turn(self, _: Actions) -> None:
+        await asyncio.to_thread(self._caches.bound, self._most_cache_bytes)
 
     async def _cache_turn(self, actions: Actions) -> None:
         if self._rules.unused_max_age_s:
@@ -223,10 +234,14 @@ class Housekeeping:
             tell(freed("records", str(self._store.path), why, size_bytes))
 
     async def _clean_code(self, actions: Actions, tell: Tell, *, dry_run: bool) -> list[Unused]:
-        """Remove code that was found unused at least `LEAVING_S` ago and has not been used since."""
+        """Remove code and caches that were found unused at least `LEAVING_S` ago and have not been used since."""
         used = await self._store.read(used_code)
         used |= {registration.spec.folder.name for registration in self._driver.registrations}
-        found = await asyncio.to_thread(lambda: list(unused_code(self._places, used)))
+        cached: Set[Path] = frozenset()
+        if self._most_cache_bytes:
+            cached = await self._store.read(partial(used_caches, caches=self._caches))
+        cached |= {known.spec.cache for known in self._driver.registrations if known.spec.cache is not None}
+        found = await asyncio.to_thread(lambda: [*unused_code(self._places, used), *self._caches.unused(cached)])
         now_s = time.monotonic()
         # The order matters: a put that began before the folders were listed has either ended and marked its folder as
         # used, or is among these changes.

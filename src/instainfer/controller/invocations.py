@@ -91,13 +91,22 @@ class Invocations:
         self._tasks: dict[str, asyncio.Task[Ended]] = {}
 
     async def blocking(
-        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float, timeout_s: float
+        self,
+        deployed: Deployed,
+        args: bytes,
+        caller: Identity,
+        transaction: str,
+        *,
+        arrived_s: float,
+        timeout_s: float,
+        only_warms: bool = False,
     ) -> Ended | str:
         """Run a call and wait for its end. If it takes longer than `timeout_s`, it goes on, and its id is returned.
 
-        Raises `HTTPException` 429 or 503 when the call is refused, and 503 when the platform stops meanwhile.
+        `only_warms`: load the function and warm it up, but do not run it. Raises `HTTPException` 429 or 503 when the
+        call is refused, and 503 when the platform stops meanwhile.
         """
-        flight = self._admit(deployed, args, caller, transaction, arrived_s)
+        flight = self._admit(deployed, args, caller, transaction, arrived_s, only_warms=only_warms)
         task = self._start(flight)
         await asyncio.wait((task,), timeout=timeout_s)
         if not task.done():
@@ -140,7 +149,16 @@ class Invocations:
         await self.idle()
         return len(cut_short)
 
-    def _admit(self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, arrived_s: float) -> _Flight:
+    def _admit(
+        self,
+        deployed: Deployed,
+        args: bytes,
+        caller: Identity,
+        transaction: str,
+        arrived_s: float,
+        *,
+        only_warms: bool = False,
+    ) -> _Flight:
         action = deployed.action
         activation = uuid4().hex
         self._budget.take(len(args))
@@ -149,7 +167,8 @@ class Invocations:
             self._budget.give(len(args))
             self._counts.refused(admitted.kind.value)
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
-        call = Call(activation, action.key, args, self._environment(action, activation, caller, transaction))
+        env = self._environment(action, activation, caller, transaction)
+        call = Call(activation, action.key, args, env, only_warms)
         deployed.enter()
         return _Flight(call, deployed, admitted, arrived_s)
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import unquote
 
@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from ..core.model import FunctionKey
 from ..environments.builder import Progress
+from ..environments.caches import Caches
 from ..environments.content import ContentStore
 from ..environments.contents import contents_of
 from ..environments.manifest import MOST_PLACES
@@ -38,7 +39,7 @@ from .catalog import Catalog, Deployed
 from .collections import Handler, header, json_response, one_route_per_path, private
 from .deployment import EnvironmentMaker
 from .driver import Registration
-from .responses import encode, printable
+from .told import Lines, line, told
 from .wishes import Wishes
 
 NATIVE = "/instainfer/v1"
@@ -84,6 +85,7 @@ class Native:
         status: Callable[[], dict[str, Any]],
         explain: Callable[[FunctionKey], list[Mapping[str, Any]]],
         wishes: Wishes,
+        caches: Caches,
         forks: bool,
         max_body_bytes: int,
     ) -> None:
@@ -96,6 +98,7 @@ class Native:
         self._status = status
         self._explain = explain
         self._wishes = wishes
+        self._caches = caches
         self._forks = forks
         self._max_body_bytes = max_body_bytes
 
@@ -137,7 +140,7 @@ class Native:
             length = header(request, b"content-length")
             body = await read_body(request.receive, length, self._max_body_bytes, lease, "server.max_body_bytes")
             requirements = await asyncio.to_thread(_requirements, body)
-        return StreamingResponse(self._build(requirements), media_type="application/x-ndjson")
+        return StreamingResponse(told(partial(self._tell_build, requirements)), media_type="application/x-ndjson")
 
     async def get_status(self, request: Request, caller: Identity) -> Response:
         return json_response(self._status())
@@ -166,6 +169,7 @@ class Native:
             "auto": action.is_auto,
             "timeout_s": action.limits.timeout / 1000,
             "profile": self._actions.profile(action.key),
+            "cache_bytes": self._cache_bytes(registration),
             "forked": self._forked(action.key, registration),
             "places": self._wishes.of(action.namespace, action.name),
             "problem": deployed.problem or None,
@@ -197,6 +201,11 @@ class Native:
         """The function that the path names. Raises `NotFound` if the caller has none of this name."""
         return self._catalog.get(caller.namespace, unquote(request.path_params["name"]))
 
+    def _cache_bytes(self, registration: Registration | None) -> int | None:
+        """The size of its libraries' cache when that was last measured. None if it has none."""
+        cache = registration.spec.cache if registration is not None else None
+        return None if cache is None else self._caches.sizes_bytes.get(cache, 0)
+
     def _forked(self, key: FunctionKey, registration: Registration | None) -> dict[str, Any]:
         """Whether a function can be forked from a process that has loaded it, and if not, why."""
         if registration is not None and not registration.function.forkable:
@@ -223,21 +232,9 @@ class Native:
         finally:
             await _to_its_end(writer.__exit__, None, None, None)
 
-    async def _build(self, requirements: Requirements) -> AsyncIterator[bytes]:
-        """The lines of the answer. When the caller disconnects, the build is cancelled."""
-        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
-        building = asyncio.create_task(self._tell_build(requirements, lines))
-        try:
-            while (line := await lines.get()) is not None:
-                yield line
-        finally:
-            building.cancel()
-            with suppress(asyncio.CancelledError):
-                await building
-
-    async def _tell_build(self, requirements: Requirements, lines: asyncio.Queue[bytes | None]) -> None:
+    async def _tell_build(self, requirements: Requirements, lines: Lines) -> None:
         def tell(**event: Any) -> None:
-            lines.put_nowait(encode({key: _printable(value) for key, value in event.items()}) + b"\n")
+            lines.put_nowait(line(**event))
 
         def progress(step: Progress) -> None:
             if lines.qsize() >= _MAX_UNREAD_LINES:
@@ -246,7 +243,13 @@ class Native:
 
         try:
             made = await self._environments.ensure(requirements, progress)
-            tell(event="ready", digest=made.digest, packages=made.packages, cached=made.cached)
+            tell(
+                event="ready",
+                digest=made.digest,
+                packages=made.packages,
+                cached=made.cached,
+                sizes=made.sizes._asdict(),
+            )
         except EnvironmentBuildError as error:
             text = str(error).removesuffix(f"\n{error.log_tail}") if error.log_tail else str(error)
             tell(event="failed", error=text, log_tail=error.log_tail)
@@ -272,10 +275,6 @@ def _requirements(body: bytes | bytearray) -> Requirements:
     if wanted.python is not None and _PYTHON.fullmatch(wanted.python) is None:
         raise BadInput(f'python: {shown(wanted.python)} is not a version; write one such as "3.11", or leave it out')
     return Requirements(wanted.requirements, wanted.no_deps, wanted.python)
-
-
-def _printable(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
 
 
 async def _to_its_end(work: Callable[..., Any], *given: Any) -> None:

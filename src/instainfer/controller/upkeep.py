@@ -10,11 +10,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from ..config import Config
+from ..environments.caches import Caches
 from ..environments.folders import folder_name, weights_of
 from ..environments.homes import HomeNote, Needs, needs_of_others
 from ..environments.unused import Places, Unused, leftovers, links_in, unused_code, unused_in_cache
@@ -38,6 +40,11 @@ log = logging.getLogger(__name__)
 def used_code(connection: sa.Connection) -> frozenset[str]:
     """The names of the folders with the code of the stored functions."""
     return frozenset(folder_name(digest, binary=binary) for digest, binary in queries.all_code(connection))
+
+
+def used_caches(connection: sa.Connection, caches: Caches) -> frozenset[Path]:
+    """The folders of the stored functions' caches."""
+    return frozenset(caches.folder(action.namespace, action.key) for action in queries.all_actions(connection))
 
 
 def used_weights(connection: sa.Connection, places: Places) -> frozenset[str]:
@@ -109,6 +116,7 @@ def clean_stopped(config: Config, tell: Tell, *, dry_run: bool, idle_s: float | 
     """
     idle_s = settled_s(idle_s)
     places = Places.of(config.home, config.cache_dir)
+    caches = Caches(places.caches)
     path = config.home / RECORDS
     if not path.exists():
         raise HostError(f"there is no home at {config.home}; name it with --home")
@@ -118,8 +126,10 @@ def clean_stopped(config: Config, tell: Tell, *, dry_run: bool, idle_s: float | 
         with engine.connect() as connection:
             code = used_code(connection)
             weights = used_weights(connection, places)
+            cached = used_caches(connection, caches)
         list(remove_all(leftovers(places), tell, dry_run=dry_run))
         leaving = list(remove_all(unused_code(places, code), tell, dry_run=dry_run))
+        list(remove_all(caches.unused(cached), tell, dry_run=dry_run))
         note = HomeNote(places.cache, places.home)
         written = note.read()
         if code and written is None:

@@ -21,9 +21,10 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -31,10 +32,11 @@ from weakref import WeakValueDictionary
 from ..errors import EnvironmentBuildError, HostError
 from .content import explaining_full_disk, full_disk
 from .exclusive import at_once, exclusive
-from .installers import TOOL_ENV, Installer, Pip, Run, Uv, find_uv
+from .installers import TOOL_ENV, Installer, Pip, Run, Sources, Uv, find_uv
 from .interpreters import Interpreter, find_interpreter
 from .lock import Lock, lock_key, write_durably
 from .requirements import Requirements
+from .sharing import NOTHING, Installed, Sizes, compile_program, share, site_of
 from .tools import TAIL_LINES, run_tool
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 _READY = "ready"
 _PACKAGES = "packages.json"
 _LOCK = "lock.txt"
+_FETCHED = re.compile(r"Downloading (\S+) \(([\d.]+ ?[MG]i?B)\)")
+"""What pip and uv say of a large archive."""
 _OLDEST_PIP = (22, 3)  # the first pip that has both --report and --python
 
 
@@ -51,7 +55,7 @@ class Progress:
 
     step: Literal["lock", "create", "install", "ready"]
     text: str
-    """One line, written by this module or by the tool that runs."""
+    """One line for people. What the tools say is in the log."""
     elapsed_s: float
     """Seconds since `Environments.ensure` was called."""
 
@@ -66,6 +70,8 @@ class Environment:
     """``name==version``, sorted."""
     cached: bool
     """Whether the environment existed before it was asked for."""
+    sizes: Sizes = NOTHING
+    """What its packages take on disk, if it has just been built."""
 
 
 class Environments:
@@ -79,8 +85,9 @@ class Environments:
         timeout_s: float = 1800.0,
         pip_args: Sequence[str] = (),
         max_builds: int = 2,
+        sources: Sources | None = None,
     ) -> None:
-        """`timeout_s` limits the time of each resolution and of each build; both get `pip_args`.
+        """`timeout_s` limits the time of each resolution and of each build; both get `pip_args` and use `sources`.
 
         At most `max_builds` resolutions and builds run at the same time; further ones wait.
         """
@@ -88,6 +95,7 @@ class Environments:
         self._installer = installer
         self._timeout_s = timeout_s
         self._pip_args = tuple(pip_args)
+        self._sources = sources if sources is not None else Sources()
         self._interpreters: dict[str | None, Interpreter] = {}
         self._scratch = self.root / "scratch"
         self._slots = asyncio.Semaphore(max_builds)
@@ -116,7 +124,7 @@ class Environments:
                     if environment is None:
                         environment = await self._build(digest, lock, interpreter, tell)
                     await asyncio.to_thread(mark_used, self.root / digest)
-        tell("ready", f"{digest}: {len(environment.packages)} packages{', cached' if environment.cached else ''}")
+        tell("ready", _in_words(environment))
         return environment
 
     async def _interpreter(self, version: str | None) -> Interpreter:
@@ -171,7 +179,7 @@ class Environments:
         tell.step = "lock"
         if not requirements.lines and not requirements.no_deps:
             return Lock()
-        key = lock_key(requirements, interpreter)
+        key = lock_key(requirements, interpreter, await asyncio.to_thread(self._sources.text))
         file = self.root / "locks" / f"{key}.txt"
         if (known := await asyncio.to_thread(_known_lock, file)) is not None:
             return known
@@ -181,12 +189,11 @@ class Environments:
             async with self._tools("the requirements cannot be resolved", key, tell) as run:
                 tell("lock", f"resolving for Python {interpreter.version}")
                 installer = await self._tool(interpreter, run, tell)
-                resolved = []
-                for lines, no_deps in ((requirements.lines, False), (requirements.no_deps, True)):
-                    pins = (
-                        await installer.resolve(lines, no_deps=no_deps, run=run, scratch=self._scratch) if lines else []
-                    )
-                    resolved.append(pins)
+                resolve = partial(installer.resolve, sources=self._sources, run=run, scratch=self._scratch)
+                resolved = [
+                    await resolve(lines, no_deps=no_deps) if lines else []
+                    for lines, no_deps in ((requirements.lines, False), (requirements.no_deps, True))
+                ]
             lock = Lock.of(*resolved)
             await asyncio.to_thread(write_durably, file, lock.text)
             return lock
@@ -200,10 +207,14 @@ class Environments:
                 tell("create", f"creating {digest} with Python {interpreter.version}")
                 await run([interpreter.executable, "-I", "-m", "venv", "--without-pip", folder])
                 await asyncio.to_thread(write_durably, folder / _LOCK, lock.text)
+                sizes = NOTHING
                 if lock.pins:
                     tell("install", f"installing {len(lock.pins)} packages")
+                    if hint := gpu_hint(lock):
+                        tell("install", hint)
                     installer = await self._tool(interpreter, run, tell)
                     await installer.install(lock, folder / _LOCK, folder / "bin" / "python", run)
+                    sizes = await self._compile_and_share(folder, lock, interpreter, run, tell)
             packages = json.dumps([str(pin) for pin in lock.pins], indent=1)
             await asyncio.to_thread(write_durably, folder / _PACKAGES, packages)
             await asyncio.to_thread(write_durably, folder / _READY, "")
@@ -213,7 +224,27 @@ class Environments:
         environment = await asyncio.to_thread(self._ready, digest, cached=False)
         if environment is None:
             raise HostError(f"{folder} was built, but its Python does not exist; was {interpreter.executable} removed?")
-        return environment
+        return replace(environment, sizes=sizes)
+
+    async def _compile_and_share(
+        self, folder: Path, lock: Lock, interpreter: Interpreter, run: Run, tell: _Teller
+    ) -> Sizes:
+        site = site_of(folder)
+        if site is None:
+            return NOTHING
+        tell("install", "compiling modules")
+        await run(compile_program(interpreter.executable, site))
+        tell("install", "looking for files that other environments have too")
+        new = Installed(site, frozenset(map(str, lock.pins)))
+        return await asyncio.to_thread(lambda: share(new, self._others(folder)))
+
+    def _others(self, folder: Path) -> Iterator[Installed]:
+        """The complete environments besides this one."""
+        for other in sorted(self.root.glob("env-*")):
+            environment = self._ready(other.name, cached=True) if other != folder else None
+            site = site_of(other)
+            if environment is not None and site is not None:
+                yield Installed(site, frozenset(environment.packages))
 
     async def _tool(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Installer:
         uv = await asyncio.to_thread(find_uv, self._installer)
@@ -250,10 +281,13 @@ class Environments:
 
         def on_line(line: str) -> None:
             tail.append(line)
-            tell(tell.step, line)
+            if fetched := _FETCHED.search(line):
+                tell(tell.step, f"fetching {fetched[1]} ({fetched[2]})")
+
+        env = {**TOOL_ENV, **self._sources.env()}
 
         async def run(argv: Sequence[str | Path]) -> None:
-            finished = await run_tool(argv, log=log, on_line=on_line, env=TOOL_ENV, cwd=self._scratch)
+            finished = await run_tool(argv, log=log, on_line=on_line, env=env, cwd=self._scratch)
             if finished.returncode == 0:
                 return
             if finished.disk_full:
@@ -268,6 +302,25 @@ class Environments:
                 f"{failed}: ended after {self._timeout_s:g} s (log: {log}); raise environments.build_timeout_s",
                 "\n".join(tail),
             ) from error
+
+
+def gpu_hint(lock: Lock, driver: Path = Path("/proc/driver/nvidia")) -> str:
+    """A hint if packages for GPUs are about to be installed on a host that has none. Empty otherwise."""
+    found = [pin.name for pin in lock.pins if pin.name.startswith("nvidia-")]
+    if not found or driver.exists():
+        return ""
+    return (
+        f"this host has no GPU, and {len(found)} packages are for one ({found[0]} and so on); a build for the CPU is "
+        "gigabytes smaller: name its version, or have the operator set environments.index_url or constraints"
+    )
+
+
+def _in_words(environment: Environment) -> str:
+    words = f"{environment.digest}: {len(environment.packages)} packages"
+    if environment.cached:
+        return f"{words}, cached"
+    total_mb, shared_mb = (size / 1e6 for size in environment.sizes)
+    return f"{words}, {total_mb:,.0f} MB, of which other environments have {shared_mb:,.0f} MB too"
 
 
 class _Teller:

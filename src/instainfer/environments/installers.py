@@ -1,7 +1,7 @@
 """Uses pip or uv to resolve requirements to exact versions, and to install those into an environment.
 
-Both tools read the host's own configuration (indexes, links, proxies). Each step runs the tool once, through the given
-`Run`, which raises an error when the tool fails.
+Both tools read the host's own configuration (indexes, links, proxies); `Sources` come before it. Each step runs the
+tool once, through the given `Run`, which raises an error when the tool fails. No tool compiles modules (see `sharing`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -29,20 +30,59 @@ TOOL_ENV: Mapping[str, str] = {
     "PIP_PROGRESS_BAR": "off",
     "PIP_ROOT_USER_ACTION": "ignore",
     "PIP_USER": "0",
+    "PYTHONHASHSEED": "0",
     "PYTHONNOUSERSITE": "1",
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
     "UV_NO_PROGRESS": "1",
     "UV_PYTHON_DOWNLOADS": "never",
 }
-"""Variables that make the tools ask nothing, print plain lines and install only where they are told to."""
+"""Variables that make the tools ask nothing, print plain lines, install only where they are told to, and compile a
+module to the same bytes each time."""
 
 _PIP_SOURCES = ("index-url", "extra-index-url", "find-links", "no-index", "constraint", "proxy", "cert", "client-cert")
 _UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where packages come from, and which versions of them, as far as the operator's configuration says."""
+
+    constraints: Path | None = None
+    """A file of pip's form with versions that no resolution may leave."""
+    index_url: str | None = None
+    """The index to use in place of the tools' own."""
+    extra_index_urls: tuple[str, ...] = ()
+
+    def env(self) -> dict[str, str]:
+        """Variables that tell the tools. Addresses may hold passwords, which must be in no log and no command line."""
+        more = " ".join(self.extra_index_urls)
+        given = {"PIP_INDEX_URL": self.index_url, "PIP_EXTRA_INDEX_URL": more}
+        given |= {"UV_DEFAULT_INDEX": self.index_url, "UV_INDEX": more}
+        return {name: value for name, value in given.items() if value}
+
+    def options(self) -> list[str | Path]:
+        """Options of a resolution."""
+        return [] if self.constraints is None else ["--constraint", self.constraints]
+
+    def text(self) -> str:
+        """Everything that the result of a resolution may depend on; empty where the operator has configured nothing.
+
+        Raises `HostError` when the constraints cannot be read.
+        """
+        if self == Sources():
+            return ""
+        try:
+            constraints = self.constraints.read_text(encoding="utf-8") if self.constraints is not None else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise HostError(f"environments.constraints: {self.constraints} cannot be read: {error}") from error
+        return "\n".join([constraints, self.index_url or "", *self.extra_index_urls])
+
+
 class Installer(Protocol):
-    async def resolve(self, lines: Sequence[str], *, no_deps: bool, run: Run, scratch: Path) -> list[Pin]:
+    async def resolve(
+        self, lines: Sequence[str], *, no_deps: bool, sources: Sources, run: Run, scratch: Path
+    ) -> list[Pin]:
         """Find exact versions of the requirements and, unless `no_deps`, of their dependencies. Installs nothing."""
         ...
 
@@ -58,17 +98,19 @@ class Pip:
         self._pip = (python, "-I", "-m", "pip")
         self._args = tuple(pip_args)
 
-    async def resolve(self, lines: Sequence[str], *, no_deps: bool, run: Run, scratch: Path) -> list[Pin]:
+    async def resolve(
+        self, lines: Sequence[str], *, no_deps: bool, sources: Sources, run: Run, scratch: Path
+    ) -> list[Pin]:
         with tempfile.TemporaryDirectory(dir=scratch, prefix="resolve-") as folder:
             asked, report = _requirements_file(folder, lines), Path(folder, "report.json")
-            options = ["--dry-run", "--ignore-installed", *(["--no-deps"] if no_deps else [])]
+            options = ["--dry-run", "--ignore-installed", *(["--no-deps"] if no_deps else []), *sources.options()]
             await run([*self._pip, "install", *options, "--report", report, "-r", asked, *self._args])
             return await asyncio.to_thread(_read_report, report)
 
     async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
         # The lock already contains all dependencies, so pip need not look for them.
-        checks = ["--require-hashes"] if lock.hashed else []
-        await run([*self._pip, "--python", python, "install", "--no-deps", *checks, "-r", lock_file, *self._args])
+        options = ["--no-deps", "--no-compile", *(["--require-hashes"] if lock.hashed else [])]
+        await run([*self._pip, "--python", python, "install", *options, "-r", lock_file, *self._args])
 
 
 class Uv:
@@ -79,16 +121,24 @@ class Uv:
         self._python = python
         self._args = tuple(pip_args)
 
-    async def resolve(self, lines: Sequence[str], *, no_deps: bool, run: Run, scratch: Path) -> list[Pin]:
+    async def resolve(
+        self, lines: Sequence[str], *, no_deps: bool, sources: Sources, run: Run, scratch: Path
+    ) -> list[Pin]:
         with tempfile.TemporaryDirectory(dir=scratch, prefix="resolve-") as folder:
             asked, locked = _requirements_file(folder, lines), Path(folder, "lock.txt")
-            options = ["--generate-hashes", "--no-header", "--no-annotate", *(["--no-deps"] if no_deps else [])]
+            options: list[str | Path] = [
+                "--generate-hashes",
+                "--no-header",
+                "--no-annotate",
+                *(["--no-deps"] if no_deps else []),
+            ]
+            options += sources.options()
             await run([*self._pip, "compile", "--python", self._python, *options, "-o", locked, asked, *self._args])
             return await asyncio.to_thread(_read_pins, locked)
 
     async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
         checks = ["--require-hashes"] if lock.hashed else []
-        options = ["--no-deps", "--compile-bytecode", *checks]
+        options = ["--no-deps", "--no-compile-bytecode", *checks]
         await run([*self._pip, "install", "--python", python, *options, "-r", lock_file, *self._args])
 
 

@@ -71,9 +71,13 @@ class Lock:
         return f"env-{hashlib.sha256(named.encode()).hexdigest()[:_DIGEST_DIGITS]}"
 
 
-def lock_key(requirements: Requirements, interpreter: Interpreter) -> str:
-    """The name of the lock for the requirements. Comments in them do not change it."""
+def lock_key(requirements: Requirements, interpreter: Interpreter, sources: str = "") -> str:
+    """The name of the lock for the requirements. Comments in them do not change it.
+
+    `sources` is what the operator's configuration says of packages, which are resolved anew when it changes.
+    """
     asked = [requirements.lines, requirements.no_deps, interpreter.tag, interpreter.platform]
+    asked += [sources] if sources else []
     return f"lock-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:_DIGEST_DIGITS]}"
 
 

@@ -45,7 +45,7 @@ class Unused:
     """A file or folder that can be removed."""
 
     kind: str
-    """``leftover``, ``code``, ``environment``, ``lock``, ``log``, ``learned``, ``weights`` or ``note``."""
+    """``leftover``, ``code``, ``cache``, ``environment``, ``lock``, ``log``, ``learned``, ``weights`` or ``note``."""
     path: Path
     why: str
     size_bytes: int
@@ -62,6 +62,10 @@ class Places:
     functions: Path
     cache: Path
     weights: Path
+
+    @property
+    def caches(self) -> Path:
+        return self.home / "caches"
 
     @property
     def environments(self) -> Path:

@@ -157,6 +157,7 @@ class Invoker:
                 specs[0].python,
                 tuple(dict.fromkeys(modules)),
                 tuple(dict.fromkeys(spec.folder for spec in specs)),
+                next((spec.cache.parent for spec in specs if spec.cache is not None), None),
             )
             known = self._templates[template] = (users, shared)
         return known[1]

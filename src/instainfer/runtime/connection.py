@@ -62,9 +62,12 @@ class Connection:
     def receive_ask(self) -> Ask:
         """Wait for the next request. Its environment variables replace those of the request before."""
         message = self.receive()
-        while isinstance(message, Warm):
+        while isinstance(message, Warm) or message.only_warms:
             self.warm_up()
-            self.send(Warmed())
+            if isinstance(message, Warm):
+                self.send(Warmed())
+            else:
+                self.answer(b"{}", None)
             message = self.receive()
         ask: Ask = message
         for stale in self._env.keys() - ask.env.keys():

@@ -13,7 +13,7 @@ from functools import partial
 
 from ..wire.calls import Jailed, Prepare, Unloadable
 from ..wire.messages import Failure
-from . import jail, openmp
+from . import caches, jail, openmp
 from .connection import Connection
 from .linux import die_with
 from .users import name_user
@@ -29,11 +29,13 @@ def main(arguments: list[str]) -> int:
     # whatever the interpreter closes at its end.
     connection = Connection(socket.socket(fileno=os.dup(fd)), fd)
     prepare: Prepare = connection.receive()
-    isolation = jail.enter(prepare.function.folder, prepare.scratch, environment_folder())
+    function = prepare.function
+    isolation = jail.enter(function.folder, prepare.scratch, environment_folder(), function.cache)
     if not die_with(manager, signal.SIGKILL):  # a change of the user id has reset this
         return 1
     # This is sent before any code of the environment runs, which could send it in our place.
     connection.send(Jailed(isolation))
+    caches.use(function.cache, prepare.scratch)
     enter_environment()
     return serve(connection, prepare)
 

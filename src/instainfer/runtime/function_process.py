@@ -95,10 +95,10 @@ class FunctionProcess(Process):
 
     @property
     def own_uid(self) -> int | None:
-        """The user id that only this process, and what was forked from it, has. None if it has none of its own."""
+        """The user id that only processes of its function have. None if it has none of its own."""
         if self.pid is None or self.isolation[:1] != [jail.OWN_UID]:
             return None
-        return jail.own_uid(self.pid)
+        return jail.own_uid(self.pid, self.function.cache)
 
     def is_imported(self, message: Imported) -> None:
         """Take its message that its imports are done."""

@@ -233,5 +233,5 @@ class HandOver:
         resident.channel.expect(MAX_ANSWER_BYTES)
         deadline_ms = int((time.time() + resident.time_limit_s) * 1e3)
         env = {**turn.run.env, "__OW_DEADLINE": str(deadline_ms)}
-        resident.channel.send(TO_PROCESS.encode(Ask(env, turn.run.args)))
+        resident.channel.send(TO_PROCESS.encode(Ask(env, turn.run.args, turn.run.only_warms)))
         self._host.watch.hurry()

@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
-from . import landlock
+from . import caches, landlock
 from .linux import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
@@ -25,7 +25,9 @@ from .linux import (
 from .shared_memory import is_private
 
 _UID_BASE = 2_000_000_000
-"""Own user ids are this number plus the process id. Systems and directory services assign only lower ids."""
+"""Own user ids are above this number. Systems and directory services assign only lower ids."""
+_MOST_PIDS = 1 << 22
+"""The kernel's own limit on process ids."""
 
 OWN_UID = "own uid: given"
 FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
@@ -55,27 +57,32 @@ _DEVICES_READ = ("/dev/urandom", "/dev/random")
 _DEVICES_WRITE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/shm")
 
 
-def enter(folder: str, scratch: str, environment: str) -> list[str]:
+def enter(folder: str, scratch: str, environment: str, cache: str = "") -> list[str]:
     """Take from this process all rights that it does not need. Returns what was and was not applied, in words.
 
-    `folder` holds the function (read), `scratch` is its own (written), `environment` its packages (read).
+    `folder` holds the function (read), `scratch` is its own (written), `environment` its packages (read), and `cache`
+    what libraries keep for the next process of this function (written; see `runtime.caches`).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     readable = _needed([folder], environment)
     bound_capabilities()  # this is not possible any more with another user id
-    return [_take_own_uid(readable, scratch), _drop_privileges(), _restrict_files(readable, scratch)]
+    uid = _take_own_uid(readable, scratch, cache)
+    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache))]
 
 
-def enter_template(folders: list[str], scratch: str, environment: str) -> list[str]:
+def enter_template(folders: list[str], scratch: str, environment: str, cached: str = "") -> list[str]:
     """Do the same for a template. It keeps the rights that the functions forked from it need together.
 
-    `folders` are theirs (read), `scratch` takes each one's own.
+    `folders` are theirs (read), `scratch` takes each one's own, and the folder `cached` holds the caches of their
+    namespace (written).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return [FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch)]
+    return [FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch, cached)]
 
 
-def narrow(folder: str, scratch: str, environment: str, ask_uid: Callable[[], int] | None) -> list[str]:
+def narrow(
+    folder: str, scratch: str, environment: str, ask_uid: Callable[[], int] | None, cache: str = ""
+) -> list[str]:
     """Take from a process forked after `enter_template` the rights that only other forked functions need.
 
     Landlock separates two such processes: neither can read the other's memory or files, nor (from ABI 6 on) signal
@@ -83,7 +90,7 @@ def narrow(folder: str, scratch: str, environment: str, ask_uid: Callable[[], in
     """
     readable = _needed([folder], environment)
     uid = FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
-    return [uid, _drop_privileges(), _restrict_files(readable, scratch)]
+    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache))]
 
 
 def is_own_uid(words: str) -> bool:
@@ -91,9 +98,14 @@ def is_own_uid(words: str) -> bool:
     return not words.startswith("own uid: not given")
 
 
-def own_uid(pid: int) -> int:
-    """The user id that only this process gets."""
-    return _UID_BASE + pid
+def own_uid(pid: int, cache: str) -> int:
+    """The user id that only processes of this function get: the owner of its cache, or, without one, one of `pid`'s."""
+    return caches.owner(cache) or _UID_BASE + pid
+
+
+def function_uids() -> range:
+    """The user ids for the caches of functions. They differ from those that are made of process ids."""
+    return range(_UID_BASE + _MOST_PIDS + 1, 1 << 31)
 
 
 def _needed(folders: list[str], environment: str) -> list[str]:
@@ -101,9 +113,10 @@ def _needed(folders: list[str], environment: str) -> list[str]:
     return [*folders, environment, sys.base_prefix, sys.base_exec_prefix, *_own_code(), *linked]
 
 
-def _restrict_files(readable: list[str], scratch: str) -> str:
+def _restrict_files(readable: list[str], scratch: str, cache: str | None) -> str:
+    writable = [scratch, *_DEVICES_WRITE, *([cache] if cache else [])]
     try:
-        version = landlock.restrict([*readable, *_SYSTEM, *_SETTINGS, *_DEVICES_READ], [scratch, *_DEVICES_WRITE])
+        version = landlock.restrict([*readable, *_SYSTEM, *_SETTINGS, *_DEVICES_READ], writable)
     except OSError as error:
         return "files: not restricted by Landlock ({})".format(error.strerror or error)
     return _landlock_words(version)
@@ -151,13 +164,13 @@ def _linked_files(folder: str) -> Iterator[str]:
                     yield target
 
 
-def _take_own_uid(readable: list[str], scratch: str) -> str:
+def _take_own_uid(readable: list[str], scratch: str, cache: str) -> str:
     if os.geteuid() != 0:
         return "own uid: not given (needs root)"
     closed = _first_closed(readable, scratch)
     if closed is not None:
         return "own uid: not given ({} is closed to other users)".format(closed)
-    uid = own_uid(os.getpid())
+    uid = own_uid(os.getpid(), cache)
     try:
         os.chown(scratch, uid, uid)
         _become(uid)

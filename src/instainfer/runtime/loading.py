@@ -17,7 +17,7 @@ from .priority import Priority
 from .process import Listening, Process, State
 from .removal import Remover
 from .resident import Resident
-from .shared_memory import remove_shared_memory
+from .shared_memory import is_private, remove_shared_memory
 from .templates import TemplateProcess, Templates
 from .uids import Uids
 from .watch import Watch
@@ -334,8 +334,21 @@ class Loading:
     def _remove_files(self, process: Process) -> None:
         self.remover.remove(process.scratch)
         # What was forked from a function template has its user id, and so has its shared memory.
-        if isinstance(process, FunctionProcess) and process.is_child and process.own_uid is not None:
+        if not isinstance(process, FunctionProcess) or not process.is_child or self._shares_memory(process):
+            return
+        if process.own_uid is not None:
             remove_shared_memory(process.own_uid, self.remover.remove)
+
+    def _shares_memory(self, process: FunctionProcess) -> bool:
+        """Whether shared memory with the user id of this process may belong to another process of its function.
+
+        With a cache, all processes of a function have one user id, in other containers too.
+        """
+        if not process.function.cache:
+            return False
+        others = (*self.processes(), *self._host.ends.processes())
+        mine = (p for p in others if isinstance(p, FunctionProcess) and p is not process)
+        return not is_private() or any(other.function.key == process.function.key for other in mine)
 
     def _has_residents(self, template: FunctionTemplate) -> bool:
         processes = (*self.residents.values(), *self._host.ends.processes())

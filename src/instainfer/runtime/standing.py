@@ -30,7 +30,7 @@ from ..wire.calls import (
     Unfit,
     Unloadable,
 )
-from . import landlock, shim
+from . import caches, landlock, shim
 from .connection import Connection
 from .failures import failure_of, log
 from .fitness import sample_failure, unfit_reason
@@ -136,5 +136,6 @@ def _become_its_own(folder: str, files: list[OpenFile]) -> None:
     prctl(PR_SET_DUMPABLE, 1)
     landlock.separate()
     os.environ.update(HOME=folder, TMPDIR=folder)
+    caches.move(folder)
     renew()
     reopen(files)

@@ -25,7 +25,7 @@ from importlib import import_module
 
 from ..wire.calls import FROM_PROCESS, Apart, Born, Jailed, Mapped, Prepare
 from ..wire.forks import FROM_TEMPLATE, TO_TEMPLATE, Fork, Made, Make, Unfit
-from . import jail
+from . import caches, jail
 from .connection import Connection
 from .executor import enter_environment, environment_folder, serve
 from .forking import Requests
@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(fd, False)
     requests = Requests(socket.socket(fileno=fd), TO_TEMPLATE, FROM_TEMPLATE)
     make: Make = requests.receive()
-    requests.send(Jailed(jail.enter_template(make.folders, make.scratch, environment_folder())))
+    requests.send(Jailed(jail.enter_template(make.folders, make.scratch, environment_folder(), make.caches)))
+    caches.stand_in(os.environ["HOME"])
     enter_environment()
     safety = ForkSafety()
     for name in _EVERYONES:
@@ -156,12 +157,14 @@ def _be_resident(channel: int, manager: int) -> int:
     os.environ.update(prepare.env)
     renew()
     ask_uid = partial(_ask_uid, connection) if prepare.own_uid else None
-    isolation = jail.narrow(prepare.function.folder, prepare.scratch, environment_folder(), ask_uid)
+    function = prepare.function
+    isolation = jail.narrow(function.folder, prepare.scratch, environment_folder(), ask_uid, function.cache)
     if between != manager:
         _wait_for_end(between)
     if not die_with(manager, signal.SIGKILL):
         return 1
     connection.send(Jailed(isolation))
+    caches.use(function.cache, prepare.scratch)
     return serve(connection, prepare)
 
 

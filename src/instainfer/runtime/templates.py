@@ -35,7 +35,7 @@ class TemplateProcess(Process):
         os.mkdir(scratch, 0o700)
         super().__init__(template.key, scratch, Log(_LOG_BYTES), FROM_TEMPLATE, listening)
         self.spawn("template", template.python, self.environment())
-        self.channel.send(TO_TEMPLATE.encode(Make(modules, template.folders, nursery)))
+        self.channel.send(TO_TEMPLATE.encode(Make(modules, template.folders, nursery, template.caches)))
 
     def fork(self, sock: int, stdout: int, stderr: int) -> None:
         """Ask it to fork a process that gets these descriptors. The forked process reports itself. Raises OSError."""

@@ -26,7 +26,7 @@ class Uids:
 
         Without any id in its namespace the process can do nothing, so it has to be ended if that was not possible.
         """
-        uid = jail.own_uid(pid)
+        uid = jail.own_uid(pid, process.function.cache)
         try:
             # The group of the manager keeps its access to the folder until the process has become the owner and takes
             # it away. If the process cannot change its id, it still has the old one and needs this access.

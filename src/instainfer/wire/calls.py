@@ -61,6 +61,8 @@ class Prepare(NamedTuple):
 class Ask(NamedTuple):
     env: dict[str, str]
     args: bytes
+    only_warms: bool = False
+    """Whether the function is to be warmed up in place of a call. The answer is an empty object."""
 
 
 class Born(NamedTuple):
@@ -157,7 +159,7 @@ TO_PROCESS = Vocabulary(
         ),
         "mapped": Fields(Mapped, uid=UID),
         "fork": Fields(Fork),
-        "ask": Fields(Ask, "args", env=ENV),
+        "ask": Fields(Ask, "args", env=ENV, only_warms=boolean()),
         "warm": Fields(Warm),
     },
     MAX_COMMAND_HEADER_BYTES,

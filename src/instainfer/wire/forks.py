@@ -34,6 +34,8 @@ class Make(NamedTuple):
     """Folders that must be readable for the functions that may be forked from the template."""
     scratch: str
     """A folder in which each of these functions gets a private folder."""
+    caches: str = ""
+    """The folder with the caches of their namespace. Empty if they have none."""
 
 
 class Fork(NamedTuple):
@@ -55,7 +57,7 @@ class Unfit(NamedTuple):
 
 
 TO_TEMPLATE = Vocabulary(
-    {"make": Fields(Make, modules=MODULES, folders=FOLDERS, scratch=PATH), "fork": Fields(Fork)},
+    {"make": Fields(Make, modules=MODULES, folders=FOLDERS, scratch=PATH, caches=PATH), "fork": Fields(Fork)},
     MAX_COMMAND_HEADER_BYTES,
     0,
 )

@@ -43,6 +43,7 @@ class Template(NamedTuple):
     python: str
     modules: list[str]
     folders: list[str]
+    caches: str = ""
 
 
 class Function(NamedTuple):
@@ -60,6 +61,7 @@ class Function(NamedTuple):
     env: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
     fast_init: bool = False
     template: Template | None = None
+    cache: str = ""
 
 
 class Failure(NamedTuple):
@@ -106,6 +108,8 @@ class Run(NamedTuple):
     activation: str
     env: dict[str, str]
     args: bytes
+    only_warms: bool = False
+    """Whether to warm it up in place of running it. The answer is an empty object."""
 
 
 class Offload(NamedTuple):
@@ -207,7 +211,7 @@ class Measured(NamedTuple):
     total_bytes: int
 
 
-_TEMPLATE = nested(Fields(Template, key=KEY, python=PATH, modules=MODULES, folders=FOLDERS))
+_TEMPLATE = nested(Fields(Template, key=KEY, python=PATH, modules=MODULES, folders=FOLDERS, caches=PATH))
 FUNCTION = nested(
     Fields(
         Function,
@@ -223,6 +227,7 @@ FUNCTION = nested(
         env=ENV,
         fast_init=boolean(),
         template=optional(_TEMPLATE),
+        cache=PATH,
     )
 )
 _FAILURE = nested(Fields(Failure, kind=FAILURE_KIND, message=MESSAGE))
@@ -235,7 +240,7 @@ COMMANDS = Vocabulary(
         "load": Fields(Load, function=KEY),
         "load_template": Fields(LoadTemplate, template=_TEMPLATE),
         "load_function_template": Fields(LoadFunctionTemplate, function=KEY, template=KEY, proves=boolean()),
-        "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV),
+        "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV, only_warms=boolean()),
         "offload": Fields(Offload, function=KEY),
         "forget": Fields(Forget, function=KEY),
         "resize": Fields(Resize, limit_bytes=SIZE),
