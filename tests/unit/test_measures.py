@@ -10,6 +10,7 @@ from support.nodes import A, B, CheckedNode
 from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import (
+    BY_PRELOAD,
     MIB,
     WARM,
     EndCause,
@@ -132,6 +133,16 @@ def test_a_node_names_the_cause_of_each_end() -> None:
     node.tell(e.DrainAsked(105.0))
     assert node.tally.residents_ended == {("function", "taken"): 1, ("function", "obsolete"): 1}
     assert node.tally.containers_ended == {("expired",): 1, ("shutdown",): 1}
+
+
+def test_what_somebody_asked_for_is_told_from_what_is_of_no_use() -> None:
+    own = function_template_key(A)
+    node = Counted(function_templates=True)
+    node.serve(0.0, "node-c1", "a1", A)
+    node.node.books.add_resident(node.node.books.pool.containers["node-c1"], own, BY_PRELOAD, "a test")
+    node.loaded(3.0, "node-c1", own)
+    node.tell(e.OffloadAsked(4.0, A))
+    assert node.tally.residents_ended == {("function", "asked"): 1, ("function_template", "asked"): 1}
 
 
 def test_the_present_agrees_with_the_books() -> None:

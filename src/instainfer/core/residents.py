@@ -43,11 +43,11 @@ class Residents(Sizing):
         if resident.origin is BY_PRELOAD and not resident.served and not resident.is_template:
             self.preloads.wasted += 1
 
-    def end_templates(self, template: ResidentKey, reason: str) -> None:
-        """End a template everywhere: nothing shall be forked from it any longer."""
+    def end_templates(self, template: ResidentKey, reason: str, cause: EndCause = EndCause.OBSOLETE) -> None:
+        """End a template everywhere."""
         for _, resident in list(self.pool.residents_of(template)):
             if resident.state in (LOADING, LOADED):
-                self.offload(resident, reason, EndCause.OBSOLETE)
+                self.offload(resident, reason, cause)
 
     def end_idle(self, record: FunctionRecord, reason: str, cause: EndCause) -> None:
         """End the residents of a function that no call uses, its function templates, and the loads of it that wait for
@@ -56,7 +56,7 @@ class Residents(Sizing):
             if container.state is IDLE and resident.state is not UNLOADING:
                 self.offload(resident, reason, cause)
         if record.own_template is not None:
-            self.end_templates(record.own_template, reason)
+            self.end_templates(record.own_template, reason, cause)
         waiting = (record.function.key, record.own_template)
         for id_ in [id_ for id_, promise in self.promises.items() if promise.function in waiting]:
             del self.promises[id_]
