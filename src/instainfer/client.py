@@ -204,7 +204,11 @@ class Client:
 
         Yields ``progress`` events, then one ``deployed`` or ``failed``.
         """
-        yield from self._events(f"{_NATIVE}/functions/{quote(name)}", dict(action), "PUT")
+        for event in self._events(f"{_NATIVE}/functions/{quote(name)}", dict(action), "PUT"):
+            if event["event"] == "refused":
+                status = event.get("status")
+                raise _kind(status if isinstance(status, int) else 500)(_printable(str(event.get("error"))))
+            yield event
 
     def has_blob(self, digest: str) -> bool:
         response, body = self._send("HEAD", f"{_NATIVE}/blobs/{quote(digest)}")
@@ -367,14 +371,22 @@ def _error(response: httpx2.Response, body: bytes) -> InstaInferError:
     """The error for an unsuccessful answer, with the platform's text."""
     answer = _json(body)
     text = answer.get("error") if isinstance(answer, dict) else None
-    kind = _ERRORS.get(response.status_code, HostError if response.is_server_error else UserError)
+    kind = _kind(response.status_code)
     if not isinstance(text, str):
         return kind(
             f"HTTP {response.status_code} from {response.url}, without a word of why; see whether that is InstaInfer's "
             "address"
         )
-    # The text will be written to a terminal, so it must not contain control characters.
-    return kind("".join(c for c in text[:_MAX_TEXT_LENGTH] if c.isprintable() or c in "\n\t"))
+    return kind(_printable(text))
+
+
+def _kind(status: int) -> type[InstaInferError]:
+    return _ERRORS.get(status, HostError if httpx2.codes.is_server_error(status) else UserError)
+
+
+def _printable(text: str) -> str:
+    """A text without control characters, because it will be written to a terminal."""
+    return "".join(c for c in text[:_MAX_TEXT_LENGTH] if c.isprintable() or c in "\n\t")
 
 
 def _not_ours(api_host: str) -> Unreachable:
