@@ -236,7 +236,13 @@ class Client:
 
         Yields ``progress`` events, then one ``deployed`` or ``failed``.
         """
-        yield from self._events(f"{_NATIVE}/functions/{quote(name)}", dict(action), "PUT")
+        for event in self._events(f"{_NATIVE}/functions/{quote(name)}", dict(action), "PUT"):
+            if event["event"] == "refused":
+                status = event.get("status")
+                raise _kind(status if isinstance(status, int) else 500)(
+                    several_lines(str(event.get("error"))[:_MAX_TEXT_LENGTH])
+                )
+            yield event
 
     def has_blob(self, digest: str) -> bool:
         response, body = self._send("HEAD", f"{_NATIVE}/blobs/{_quoted(digest)}")
@@ -407,13 +413,17 @@ def _error(response: httpx2.Response, body: bytes) -> InstaInferError:
     """The error for an unsuccessful answer, with the platform's text."""
     answer = _json(body)
     text = answer.get("error") if isinstance(answer, dict) else None
-    kind = _ERRORS.get(response.status_code, HostError if response.is_server_error else UserError)
+    kind = _kind(response.status_code)
     if not isinstance(text, str):
         return kind(
             f"HTTP {response.status_code} from {response.url}, without a word of why; see whether that is InstaInfer's "
             "address"
         )
     return kind(several_lines(text[:_MAX_TEXT_LENGTH]))
+
+
+def _kind(status: int) -> type[InstaInferError]:
+    return _ERRORS.get(status, HostError if httpx2.codes.is_server_error(status) else UserError)
 
 
 def _not_ours(api_host: str) -> Unreachable:

@@ -289,7 +289,7 @@ def test_a_container_that_cannot_start(tmp_path: Path) -> None:
 
 def test_an_environment_whose_python_was_removed(tmp_path: Path) -> None:
     with running(tmp_path, "--preload", "none") as platform:  # its first call starts the first container
-        platform.deploy("good", {"handler.py": HELLO})
+        platform.deploy("good", {"handler.py": HELLO}, "--no-check")
         (environment,) = (platform.home / "cache" / "environments").glob("env-*")
         shutil.rmtree(environment / "bin")
         answer = platform.call("good")

@@ -47,7 +47,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
 
 
 def test_a_function_is_deployed_and_called_in_every_way(platform: Platform) -> None:
-    deployed = platform.deploy("greeter", {"handler.py": GREETER})
+    deployed = platform.deploy("greeter", {"handler.py": GREETER}, "--no-check")
     assert "greeter 0.0.1 is deployed" in deployed.err
     assert deployed.out == ""
 
@@ -114,9 +114,9 @@ def test_over_http_the_headers_say_how_it_went(platform: Platform) -> None:
 
 
 def test_a_function_is_pre_loaded_into_a_container_that_is_idle_anyway(platform: Platform) -> None:
-    platform.deploy("first", {"handler.py": GREETER}, "--memory", "1GB")
+    platform.deploy("first", {"handler.py": GREETER}, "--memory", "1GB", "--no-check")
     platform.cli("invoke", "first")
-    platform.deploy("second", {"handler.py": GREETER}, "--memory", "128MB")
+    platform.deploy("second", {"handler.py": GREETER}, "--memory", "128MB", "--no-check")
     ready = platform.watch(lambda status: residents(status) == {"first": "loaded", "second": "loaded"})
     (node,) = ready["nodes"]
     (container,) = node["containers"]
@@ -139,7 +139,7 @@ def test_a_function_is_pre_loaded_into_a_container_that_is_idle_anyway(platform:
 
 
 def test_lists_and_status_for_people_and_for_programs(platform: Platform) -> None:
-    platform.deploy("hello", {"handler.py": HELLO}, "--memory", "128MB", "--timeout", "5s")
+    platform.deploy("hello", {"handler.py": HELLO}, "--memory", "128MB", "--timeout", "5s", "--no-check")
     platform.put("broken", "def main(args): raise ValueError('no')")
     platform.call("hello")
     platform.call("broken")
@@ -204,9 +204,9 @@ def test_a_plain_openwhisk_action_runs_unchanged(platform: Platform) -> None:
 
 
 def test_an_update_is_a_new_version_that_never_meets_the_old_one(platform: Platform) -> None:
-    platform.deploy("greeter", {"handler.py": "def main(args): return {'says': 'old'}"})
+    platform.deploy("greeter", {"handler.py": "def main(args): return {'says': 'old'}"}, "--no-check")
     assert platform.cli("invoke", "greeter").json == {"says": "old"}
-    updated = platform.deploy("greeter", {"handler.py": "def main(args): return {'says': 'new'}"})
+    updated = platform.deploy("greeter", {"handler.py": "def main(args): return {'says': 'new'}"}, "--no-check")
     assert "greeter 0.0.2 is deployed" in updated.err
     called = platform.call("greeter")
     assert called.json()["response"]["result"] == {"says": "new"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from backend_stages import Does, Play, Stage
 
-from instainfer.backends.base import FunctionSpec, TemplateSpec
+from instainfer.backends.base import Call, FunctionSpec, TemplateSpec
 from instainfer.core.events import (
     ContainerGone,
     ContainerStartFailed,
@@ -142,6 +142,20 @@ def test_a_run_of_what_is_absent_loads_it_first(play: Play) -> None:
         await stage.ran(container, f, "a1")
         await stage.settle(container)
         assert stage.told(1) == ["LoadFinished t/f@1", "RunFinished a1"]
+
+    play(scene)
+
+
+def test_a_run_that_only_warms_loads_and_answers_with_nothing(play: Play) -> None:
+    async def scene(stage: Stage[Any]) -> None:
+        container, f = await stage.started(), stage.function("f")
+        container.run(f, Call("a1", f.key, b"{}", only_warms=True))
+        await stage.until_told("RunFinished a1")
+        assert stage.answers["a1"].result == b"{}"
+        await stage.ran(container, f, "a2")
+        assert stage.answers["a2"].result == b'{"got":{"n":1}}'
+        await stage.settle(container)
+        assert stage.told(1) == ["LoadFinished t/f@1", "RunFinished a1", "RunFinished a2"]
 
     play(scene)
 

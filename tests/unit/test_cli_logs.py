@@ -25,12 +25,12 @@ class Records:
         self.ended: list[dict[str, Any]] = []
 
     def activations(
-        self, *, limit: int, skip: int = 0, name: str | None = None, ended_since: int = 0, docs: bool
+        self, *, limit: int, skip: int = 0, name: str | None = None, since: int = 0, ended_since: int = 0, docs: bool
     ) -> list[dict[str, Any]]:
         for _ in range(self._ends.pop() if self._ends else 0):
             if self._waiting:
                 self.ended.append(self._waiting.pop(0))
-        found = [call for call in self.ended if call["end"] >= ended_since]
+        found = [call for call in self.ended if call["end"] >= ended_since and call["start"] >= since]
         return sorted(found, key=lambda call: call["start"], reverse=True)[skip : skip + limit]
 
 

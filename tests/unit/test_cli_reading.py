@@ -173,7 +173,10 @@ def test_show_says_what_is_wrong_with_a_function(run: Run, platform: Platform) -
     failure = "loading it raised ValueError: [no]\x1b[2J\n  File handler.py, line 7"
     platform.answers |= {
         "GET actions/resnet50": (200, ACTION),
-        "GET functions/resnet50": (200, SHOWN | {"contents": None, "forked": {"fit": False, "reason": "a thread"}}),
+        "GET functions/resnet50": (
+            200,
+            SHOWN | {"contents": None, "forked": {"fit": False, "reason": "a thread\n in"}},
+        ),
         "GET functions/resnet50/why": (200, {"nodes": [NODE | {"load_failure": failure}]}),
         "GET activations": (200, []),
     }

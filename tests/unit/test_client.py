@@ -7,7 +7,7 @@ import io
 import json
 import socket
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from instainfer.deployment import deploy
 from instainfer.errors import (
     BadFunction,
     BadInput,
+    CheckFailed,
     Conflict,
     EnvironmentBuildError,
     HostError,
@@ -226,7 +227,8 @@ def test_credentials_come_from_home_then_from_wsk(tmp_path: Path, monkeypatch: p
 class Platform:
     """As much of a platform as a deployment sees."""
 
-    def __init__(self, *events: dict[str, Any]) -> None:
+    def __init__(self, *events: dict[str, Any], checked: Sequence[dict[str, Any]] = ()) -> None:
+        self.checked = checked
         self.blobs: dict[str, bytes] = {}
         self.actions: dict[str, Any] = {}
         self.events = events
@@ -241,6 +243,8 @@ class Platform:
                 return httpx2.Response(201)
             case "POST", "v1":
                 return httpx2.Response(200, text="".join(json.dumps(event) + "\n" for event in self.events))
+            case "PUT", "functions":
+                return httpx2.Response(200, text="".join(json.dumps(event) + "\n" for event in self.checked))
             case "PUT", "actions":
                 self.actions[last] = json.loads(request.read())
                 return httpx2.Response(200, json={"name": last, "version": "0.0.1"})
@@ -297,6 +301,40 @@ def test_a_failed_build_is_the_deployers_error_with_the_tail_of_the_log(folder: 
     with client(platform) as it, pytest.raises(EnvironmentBuildError, match="no such package\nERROR: nope"):
         deploy(it, folder, folder.parent / "weights")
     assert platform.actions == {}
+
+
+def test_a_checked_deployment_has_the_record_of_the_check_and_its_failure_is_the_deployers(folder: Path) -> None:
+    def checked(*events: dict[str, Any]) -> dict[str, Any]:
+        heard = Heard()
+        with client(Platform(READY, checked=events)) as it:
+            action = deploy(it, folder, folder.parent / "weights", heard, check=True)
+        assert "loading echo" in heard.steps
+        return action
+
+    progress = {"event": "progress", "text": "loading echo"}
+    done = {"event": "deployed", "action": {"name": "echo"}, "record": {"activationId": "a"}}
+    assert checked(progress, done) == {"name": "echo", "check": {"activationId": "a"}}
+    failed = {
+        "event": "failed",
+        "error": "KeyError: 'x'\n  in main\x1b[2J",
+        "logs": ["stdout: hm"],
+        "activationId": "a",
+    }
+    with pytest.raises(CheckFailed) as caught:
+        checked(progress, failed)
+    assert str(caught.value).splitlines() == [
+        "echo failed when it was tried:",
+        "KeyError: 'x'",
+        "  in main [2J",
+        "logs:",
+        "stdout: hm",
+        "nothing has changed for callers; correct it, or deploy with --no-check",
+    ]
+    for status, kind in ((400, BadInput), (409, Conflict), (503, HostError), ("?", HostError)):
+        with pytest.raises(kind, match="no"):
+            checked({"event": "refused", "status": status, "error": "no"})
+    with pytest.raises(HostError, match="without saying"):
+        checked(progress)
 
 
 def test_a_build_that_ends_without_a_word_is_an_error_with_a_remedy(folder: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_check_counts_as_a_call(tmp_path: Path, limits: dict[str, int], words:
             calling = asyncio.create_task(stand.invoke("f"))
             await stand.link.arrived()
             failed = (await deployed(stand, body()))[-1]
-            assert failed["event"] == "failed"
+            assert (failed["event"], failed["status"]) == ("refused", 429)
             assert words in failed["error"]
             stand.link.release()
             await calling
@@ -155,7 +155,7 @@ def test_a_sample_that_no_call_could_be_or_that_is_wrong_fails(tmp_path: Path) -
         async with standing(tmp_path, server={"max_body_bytes": 1000}) as stand:
             for sample, words in (('{"x": "' + "x" * 1000 + '"}', "larger than"), ("[", "not JSON")):
                 (failed,) = await deployed(stand, body(sample))
-                assert failed["event"] == "failed"
+                assert (failed["event"], failed["status"]) == ("refused", 400)
                 assert words in failed["error"]
             assert stand.link.calls == []
 

@@ -12,7 +12,8 @@ inside a command, and in the order in which things happened in that container. F
                    loaded already reports nothing new
 ``run``            `LoadFinished`/`LoadFailed` if the function was not loaded; then exactly one `RunFinished` with an
                    `Answer`; then `ResidentGone` if the process did not survive. Also one `ResidentGone` for each other
-                   function that was resident or loading; it may come at any time, even after `RunFinished` (see below)
+                   function that was resident or loading; it may come at any time, even after `RunFinished` (see below).
+                   With `Call.only_warms` the function is loaded and warmed up in place of being run
 ``load_template``  the same as ``load``, with the template's key; ``library_s`` is the time of the template's imports,
                    and ``model_s`` is 0
 ``load_function_`` the same as ``load``, with the key ``loaded:FUNCTION``. A template that was made and is unfit reports

@@ -19,6 +19,8 @@ EVERY_S = 0.5
 """Time between two looks for new activations."""
 PAGE = 200
 """Most activations that the platform lists at once."""
+LONGEST_MS = 24 * 3600 * 1000
+"""No call takes longer to be loaded and run. With this the platform need not look through all its records."""
 
 
 class Tail:
@@ -54,7 +56,10 @@ class Tail:
         return list(reversed(fresh.values()))
 
     def _page(self, skip: int) -> Sequence[Record]:
-        return self._client.activations(limit=PAGE, skip=skip, name=self._name, ended_since=self._ended_ms, docs=True)
+        since_ms = max(0, self._ended_ms - LONGEST_MS)
+        return self._client.activations(
+            limit=PAGE, skip=skip, name=self._name, since=since_ms, ended_since=self._ended_ms, docs=True
+        )
 
     def _returned(self, first: Sequence[Record], found: Sequence[Record]) -> None:
         """Note what was found. Further pages may lack what ended while they were read, so the first one counts."""

@@ -8,12 +8,12 @@ it fails. Progress comes as one JSON object a line::
     {"event": "progress", "text": ...}
     {"event": "deployed", "action": ..., "record": ...}    the record of the trying call, without result and logs
     {"event": "failed", "error": ..., "logs": [...], "activationId": ...}
+    {"event": "refused", "status": ..., "error": ...}      as OpenWhisk's PUT would be, with this HTTP status
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,13 @@ from starlette.routing import Route
 
 from ..config import ServerConfig
 from ..environments.sample import SAMPLE, sample_request
-from ..errors import BadFunction, InstaInferError, NotFound
+from ..errors import BadFunction, NotFound
 from .actions import Actions
 from .auth import Identity, Keyring
 from .bodies import Budget, check_content_type, read_body
 from .catalog import Deployed
 from .collections import header, one_route_per_path, private
-from .gateway import merged
+from .gateway import error_answer, merged
 from .invocations import Invocations
 from .native import NATIVE
 from .parameters import entity_name
@@ -46,8 +46,6 @@ _PATIENCE_S = 60.0
 _MOST_LOG_LINES = 50
 _MOST_LINE_CHARS = 2000
 _MOST_ERROR_CHARS = 16_000
-
-log = logging.getLogger(__name__)
 
 
 class _CheckFailed(Exception):
@@ -102,13 +100,9 @@ class CheckedPuts:
         except _CheckFailed as failed:
             logs = [text[:_MOST_LINE_CHARS] for text in msgspec.json.decode(failed.record.logs)[-_MOST_LOG_LINES:]]
             event = line(event="failed", error=str(failed), logs=logs, activationId=failed.record.id)
-        except HTTPException as refused:
-            event = line(event="failed", error=refused.detail, logs=[], activationId=None)
-        except InstaInferError as error:
-            event = line(event="failed", error=str(error), logs=[], activationId=None)
-        except Exception:  # the answer has begun, so a bug is told in it
-            log.exception("%s: %s could not be deployed", transaction, name)
-            event = line(event="failed", error="The platform failed; see its log.", logs=[], activationId=None)
+        except Exception as error:  # whatever it is: the answer has begun, so it is told in there
+            status, answer, _ = error_answer(error, transaction)
+            event = line(event="refused", status=status, error=msgspec.json.decode(answer)["error"])
         lines.put_nowait(event)
         lines.put_nowait(None)
 
