@@ -20,7 +20,7 @@ from instainfer.core.model import (
     template_key,
 )
 from instainfer.core.ports import NodeView, PreloadPlan, SuggestLoad
-from instainfer.core.registry import TemplateRecord
+from instainfer.core.records import TemplateRecord
 from instainfer.policy.preload.opportunistic import Opportunistic
 
 T = template_key("t", "env")

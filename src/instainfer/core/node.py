@@ -34,7 +34,7 @@ from .model import (
 from .placement import drain_queue, place
 from .ports import Policies
 from .preloading import loads_may_begin, preload
-from .registry import FunctionRecord
+from .records import FunctionRecord
 from .reports import Reports
 from .requests import Request
 from .settings import NodeSettings

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from .concurrency import Concurrency
 from .first_calls import FirstCallRate
 from .model import (
     FROM_FUNCTION,
@@ -31,7 +29,7 @@ from .model import (
 )
 from .pool import Pool
 from .ports import Forecast, FunctionView
-from .rates import mean_rate
+from .records import FunctionRecord, TemplateRecord
 from .sizes import bounded, learned
 
 #: Makes a forecast after a call, from the times of the calls so far and from the forecast before.
@@ -43,75 +41,8 @@ CANDIDATES, UNCALLED_CANDIDATES = 64, 16
 #: A function is a candidate for one more resident when at least this share of its calls find all residents in use.
 NEEDS_MORE_SHARE = 0.1
 
-#: How many misses are remembered of each function and of each template.
-MISSES = 64
-
 #: What forking a resident from a function template is assumed to take, and to add in memory, until one was measured.
 GUESS_FORK_S, GUESS_FORKED_BYTES = 0.005, 8 * MIB
-
-
-@dataclass(slots=True)
-class FunctionRecord:
-    function: Function
-    profile: Profile
-    arrivals: deque[float]
-    missed: deque[float] = field(default_factory=lambda: deque(maxlen=MISSES))
-    """Times of its latest calls that did not find it loaded by an earlier call."""
-    template: ResidentKey | None = None
-    """Key of the library template that it may be forked from. None if it never uses one."""
-    own_template: ResidentKey | None = None
-    """Key of its function template. None if it never has one."""
-    verdict: Verdict | None = None
-    """Whether it can be forked from a function template. None while that is not known."""
-    forecast: Forecast | None = None
-    load_failure: Failure | None = None
-    """Why its latest load failed, or that its latest run died of memory. It is not pre-loaded until a call has loaded
-    it again."""
-    out_of_memory: Failure | None = None
-    """How it died of memory the last time, if no run has ended well since."""
-    put_away: bool = False
-    """Whether it was off-loaded because somebody asked for it. It is not pre-loaded until it is called again."""
-    wanted: int = 0
-    """Number of its places that shall be ready."""
-    wanted_at: float = -math.inf
-    """When they were asked for."""
-    registered_at: float = 0.0
-    concurrency: Concurrency = field(default_factory=Concurrency)
-    removed: bool = False
-    cached_view: tuple[tuple[object, ...], FunctionView] | None = None
-    """Its latest view, with everything that it was made from."""
-
-    @property
-    def forked_from(self) -> list[ResidentKey]:
-        """Keys of the templates that it may be forked from, its own first."""
-        return [key for key in (self.own_template, self.template) if key is not None]
-
-    @property
-    def loads_ahead(self) -> bool:
-        """Whether it may be loaded before somebody calls it."""
-        return not self.removed and self.load_failure is None and not self.put_away
-
-
-@dataclass(slots=True)
-class TemplateRecord:
-    """A template. Only making it shows whether it can be made, so at first nothing is known of it."""
-
-    namespace: str
-    profile: Profile = field(default_factory=Profile)
-    load_failure: Failure | None = None
-    """Why it could not be made. A function template that is unfit is never made again."""
-    users: tuple[FunctionKey, ...] = ()
-    """Functions that may be forked from it, in the order of registration. A change makes a new tuple. A function
-    template has one."""
-    missed: deque[float] = field(default_factory=lambda: deque(maxlen=MISSES))
-    """Times of the latest calls that had to load one of its functions, and could not fork it from its own template."""
-    begun_at: float = -math.inf
-    """When a function template was begun last. It is not begun again before the next call of its function, so that one
-    which dies, is given up or is cut short again and again costs no more than that call's load."""
-
-    def misses_per_s(self, at: float) -> float:
-        """How many of these calls come per second, over those that are remembered."""
-        return mean_rate(len(self.missed), self.missed[0] if self.missed else at, at)
 
 
 class Registry(dict[FunctionKey, FunctionRecord]):

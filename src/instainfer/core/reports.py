@@ -40,7 +40,7 @@ from .model import (
     templated_function,
 )
 from .pool import Container, Resident
-from .registry import FunctionRecord
+from .records import FunctionRecord
 from .requests import Request
 from .sizing import with_remedy
 from .story import Story

@@ -12,7 +12,7 @@ from .decisions import Offload
 from .lifecycle import IDLE, LOADED, LOADING, UNLOADING
 from .model import BY_PRELOAD, FROM_LIBRARIES, EndCause, FunctionKey, Origin, ResidentKey, templated_function
 from .pool import Container, Resident
-from .registry import FunctionRecord
+from .records import FunctionRecord
 from .requests import Request
 from .sizing import Sizing
 

@@ -20,7 +20,7 @@ from .model import (
     templated_function,
 )
 from .pool import Container, Resident
-from .registry import FunctionRecord
+from .records import FunctionRecord
 from .sizes import NOTABLE, peak_for, within
 from .worth import Worth
 

@@ -8,7 +8,8 @@ from typing import Any
 from .model import FunctionKey, ResidentKey
 from .pool import Container, Pool
 from .ports import ContainerView, FunctionView, Known, ResidentView, TemplateView
-from .registry import Registry, TemplateRecord
+from .records import TemplateRecord
+from .registry import Registry
 
 
 class Views(Mapping[FunctionKey, FunctionView]):

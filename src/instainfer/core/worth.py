@@ -22,7 +22,7 @@ from .model import (
 )
 from .pool import Container, Resident
 from .ports import Contents, KeptContainer, Stand
-from .registry import FunctionRecord
+from .records import FunctionRecord
 from .state import State
 from .views import container_view, known
 

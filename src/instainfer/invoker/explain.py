@@ -18,7 +18,7 @@ from ..core.lifecycle import IDLE
 from ..core.model import FROM_FUNCTION, FROM_LIBRARIES, FROM_NOTHING, FunctionKey, ResidentKey
 from ..core.node import NodeState
 from ..core.rates import mean_rate
-from ..core.registry import FunctionRecord
+from ..core.records import FunctionRecord
 from .snapshot import REASON_CHARS
 
 LATELY: Final = 10

@@ -24,7 +24,7 @@ from ..core.lifecycle import IN_USE, LOADED, ContainerState
 from ..core.model import GIB, MIB, FunctionKey
 from ..core.node import NodeState
 from ..core.pool import Container, Resident
-from ..core.registry import FunctionRecord
+from ..core.records import FunctionRecord
 from ..core.sizes import size_for
 
 REASON_CHARS = 1000

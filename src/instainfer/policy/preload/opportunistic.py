@@ -26,15 +26,12 @@ experiments as a packing that was improved by local search (ADR 22).
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Final
 
-from ...core.lifecycle import LOADED, UNLOADING
-from ...core.model import FunctionKey, ResidentKey, function_template_key
+from ...core.model import FunctionKey, ResidentKey
 from ...core.ports import (
-    ContainerView,
     Contents,
     FunctionView,
     Known,
@@ -59,6 +56,8 @@ from ..objective import (
     template_rate,
     until_first_call_s,
 )
+from .places import Candidate, Load, Place, bytes_in, is_too_large, place_of
+from .wanted import clear, load_wanted, wanted_candidate
 
 LOOKED_AT: Final = 6
 """Places that a candidate is compared in."""
@@ -68,61 +67,6 @@ policy expects its next call there, so a guess about another function has to be 
 of both look high. (Without it, start-up in bursts is 94 ms instead of 62, ADR 22.)"""
 LOOK_AGAIN_S: Final = 10.0
 """Seconds until everything is looked at again, when there was something to load that no load was left for."""
-
-
-@dataclass(slots=True, eq=False)
-class _Candidate:
-    """A resident or a function template that may be loaded."""
-
-    key: ResidentKey
-    function: FunctionView
-    is_template: bool
-    rate: float
-    """Calls per second that would use it."""
-    saves_s: float
-    """Seconds that it saves each of these calls."""
-    gain: float
-    """Its gain without neighbours."""
-    density: float
-    """`gain` per byte."""
-    most_s: float
-    """The most that it is expected to save within `TERM_S`. A resident serves one call; so does a template in a burst,
-    since that call leaves a resident."""
-    is_wanted: bool = False
-    """Whether it makes a place that somebody has asked for."""
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """An idle container."""
-
-    view: ContainerView
-    contents: Contents
-    holds: set[ResidentKey]
-    """Everything that is there, in any state."""
-    ready: set[ResidentKey]
-    """What is loaded there and not being ended."""
-    room_bytes: int
-    """Bytes that are free now, or soon, without ending anything more."""
-    functions: int
-    """Number of functions that are resident there."""
-    is_held: bool
-    """Whether a resident there makes a place that somebody has asked for."""
-
-
-@dataclass(slots=True, eq=False)
-class _Load:
-    """A candidate in a place."""
-
-    candidate: _Candidate
-    place: _Place
-    adds: float
-    """By how much the sum of the gains grows."""
-    size_bytes: int
-    ends: Sequence[Stand]
-    """What has to end to make room."""
-    clears: Sequence[ResidentKey] = ()
-    """What ends besides, so that no call of it ends what is loaded. The candidate may be there already."""
 
 
 class Opportunistic(Valued):
@@ -150,12 +94,12 @@ class Opportunistic(Valued):
     def plan(self, view: NodeView) -> PreloadPlan:
         candidates, later = self._candidates((*view.candidates, *view.waiting), view)
         waiting = {function.key for function in view.waiting}
-        changed = [_place(container, view) for container in view.containers]
-        others = [_place(container, view) for container in view.others] if view.candidates else []
+        changed = [place_of(container, view) for container in view.containers]
+        others = [place_of(container, view) for container in view.others] if view.candidates else []
         places = sorted([*changed, *others], key=_QUIETEST_FIRST)
         loads: list[SuggestLoad | SuggestCreate] = []
         offloads: list[SuggestOffload] = []
-        left: list[_Candidate] = []
+        left: list[Candidate] = []
         look_again_at: float | None = None
         for candidate in candidates:
             load = None
@@ -174,7 +118,7 @@ class Opportunistic(Valued):
                 changed = [place for place in changed if place is not load.place]
                 if candidate.key not in load.place.holds:
                     loads.append(_suggest(load))
-                offloads += _clear(load)
+                offloads += clear(load)
         if not loads and self.residents:
             loads = list(self._library_loads(changed, view.known))[: view.load_slots]
         new = self._new_container(left, view) if len(loads) < view.load_slots else None
@@ -185,9 +129,9 @@ class Opportunistic(Valued):
 
     def _candidates(
         self, functions: Iterable[FunctionView], view: NodeView
-    ) -> tuple[list[_Candidate], list[tuple[float, FunctionKey]]]:
+    ) -> tuple[list[Candidate], list[tuple[float, FunctionKey]]]:
         """The candidates, most gain per byte first, and functions that are not due yet, with their due times."""
-        due: list[_Candidate] = []
+        due: list[Candidate] = []
         later: list[tuple[float, FunctionKey]] = []
         for function in functions:
             candidate = self._candidate(function, view)
@@ -204,33 +148,33 @@ class Opportunistic(Valued):
         due.sort(key=_DENSITY, reverse=True)
         return due, later
 
-    def _candidate(self, function: FunctionView, view: NodeView) -> _Candidate | None:
+    def _candidate(self, function: FunctionView, view: NodeView) -> Candidate | None:
         """What may be loaded for a function. None if nothing is worth its processor time, whatever the neighbours."""
         at = view.at
         if function.lacks_places:
-            return _wanted(function, view.known)
+            return wanted_candidate(function, view.known)
         if function.own_copies > 0:
             return None
-        if function.own_template is not None and not (self.residents and _is_too_large(function, view.known)):
+        if function.own_template is not None and not (self.residents and is_too_large(function, view.known)):
             rate, gain = template_rate(function, at), template_gain(function, at, 1)
             most_s = template_most_s(function, at)
             if min(gain * TERM_S, most_s) <= self.processor_price_s * function.load_s:
                 return None
             density = gain / (function.own_bytes or 1)
-            return _Candidate(function.own_template, function, True, rate, function.own_saves_s, gain, density, most_s)
+            return Candidate(function.own_template, function, True, rate, function.own_saves_s, gain, density, most_s)
         if not self.residents or (function.copies > 0 and function.lacks < NEEDS_MORE_SHARE):
             return None
         rate = resident_rate(function, at, view.first_rate) * function.lacks
         saves_s = resident_saves_s(function, function.copies)
         gain = rate * saves_s * until_first_call_s(rate, HORIZON_S) / HORIZON_S
-        return _Candidate(
+        return Candidate(
             function.key, function, False, rate, saves_s, gain, gain / (function.resident_bytes or 1), saves_s
         )
 
     # -- where ---------------------------------------------------------------------------------------------------------
 
-    def _best(self, candidate: _Candidate, places: Iterable[_Place], known: Known) -> _Load | None:
-        best: _Load | None = None
+    def _best(self, candidate: Candidate, places: Iterable[Place], known: Known) -> Load | None:
+        best: Load | None = None
         tries = LOOKED_AT
         for place in places:
             load = self._load(candidate, place, known)
@@ -243,7 +187,7 @@ class Opportunistic(Valued):
                 break
         return best
 
-    def _load(self, candidate: _Candidate, place: _Place, known: Known) -> _Load | None:
+    def _load(self, candidate: Candidate, place: Place, known: Known) -> Load | None:
         """The candidate in this place. None if it does not fit, or does not pay."""
         function, container = candidate.function, place.view
         if container.namespace != function.namespace or (candidate.key in place.holds and not candidate.is_wanted):
@@ -253,10 +197,10 @@ class Opportunistic(Valued):
         if place.is_held and function.key not in place.holds:
             return None  # a call of this function there would end what is held
         if candidate.is_wanted:
-            return _load_wanted(candidate, place, known)
+            return load_wanted(candidate, place, known)
         if 0 < self.max_residents <= place.functions and not candidate.is_template:
             return None
-        size_bytes = _bytes_in(candidate, place.ready, known)
+        size_bytes = bytes_in(candidate, place.ready, known)
         ends: list[Stand] = []
         lost = ended_rate = ended_weight = 0.0
         processor_s = function.load_s
@@ -283,9 +227,9 @@ class Opportunistic(Valued):
         adds = self._adds(candidate, place.contents, ended_rate, ended_weight) - lost
         if min(adds * TERM_S, candidate.most_s) <= self.processor_price_s * processor_s:
             return None
-        return _Load(candidate, place, adds, size_bytes, ends)
+        return Load(candidate, place, adds, size_bytes, ends)
 
-    def _adds(self, candidate: _Candidate, contents: Contents, ended_rate: float, ended_weight: float) -> float:
+    def _adds(self, candidate: Candidate, contents: Contents, ended_rate: float, ended_weight: float) -> float:
         """By how much the gain of a place's functions grows with the candidate, when some of them are ended for it."""
         now = contents.weight * until_first_call_s(contents.rate, HORIZON_S)
         rate, weight = max(0.0, contents.rate - ended_rate), max(0.0, contents.weight - ended_weight)
@@ -296,7 +240,7 @@ class Opportunistic(Valued):
         weight += candidate.rate * candidate.saves_s
         return (weight * until_first_call_s(rate, HORIZON_S) - now) / HORIZON_S
 
-    def _library_loads(self, places: Iterable[_Place], known: Known) -> Iterable[SuggestLoad | SuggestCreate]:
+    def _library_loads(self, places: Iterable[Place], known: Known) -> Iterable[SuggestLoad | SuggestCreate]:
         """Library templates for places with room, each place's most useful one."""
         libraries = list(known.templates.values())
         begun: set[ResidentKey] = set()
@@ -314,16 +258,16 @@ class Opportunistic(Valued):
                 reason = f"a miss here would import for {best.library_s:.2f} s"
                 yield SuggestLoad(place.view.id, best.key, best.resident_bytes, gain * TERM_S, (), reason)
 
-    def _is_better_off_alone(self, load: _Load, view: NodeView) -> bool:
+    def _is_better_off_alone(self, load: Load, view: NodeView) -> bool:
         """Whether a new container is worth its making: there the candidate displaces nothing and has no neighbours."""
         candidate = load.candidate
         pays = (candidate.gain - load.adds) * TERM_S > self.processor_price_s * candidate.function.load_s
         return pays and _fits_in_spare(candidate, view)
 
-    def _new_container(self, left: Iterable[_Candidate], view: NodeView) -> SuggestCreate | None:
+    def _new_container(self, left: Iterable[Candidate], view: NodeView) -> SuggestCreate | None:
         """A new container for the first candidate that found no place, and that fits in the spare memory."""
         for candidate in left:
-            fits = _bytes_in(candidate, (), view.known) <= candidate.function.memory_bytes
+            fits = bytes_in(candidate, (), view.known) <= candidate.function.memory_bytes
             if candidate.is_wanted and fits:
                 return SuggestCreate(candidate.function.key, "somebody asked for it to be ready")
             pays = candidate.gain * TERM_S > self.processor_price_s * candidate.function.load_s
@@ -332,87 +276,15 @@ class Opportunistic(Valued):
         return None
 
 
-def _place(container: ContainerView, view: NodeView) -> _Place:
-    residents = container.residents
-    ready = {each.function for each in residents if each.state is LOADED}
-    holds = {each.function for each in residents}
-    room_bytes = container.free_bytes + container.freeing_bytes
-    functions = sum(not each.is_template for each in residents)
-    contents = view.contents(container)
-    return _Place(container, contents, holds, ready, room_bytes, functions, contents.loss_s >= HELD)
-
-
-def _wanted(function: FunctionView, known: Known) -> _Candidate:
-    """What makes one more place of a function that somebody has asked for: its function template, or a resident."""
-    own = function.own_template
-    if own is not None and function.own_copies == 0 and not _is_too_large(function, known):
-        key, is_template, size_bytes = own, True, function.own_bytes
-    else:
-        key, is_template, size_bytes = function.key, False, function.resident_bytes
-    return _Candidate(key, function, is_template, 0.0, 0.0, HELD, HELD / (size_bytes or 1), math.inf, is_wanted=True)
-
-
-def _load_wanted(candidate: _Candidate, place: _Place, known: Known) -> _Load | None:
-    """What makes a wanted place, in this container. None if it does not fit, or the container is such a place already.
-
-    A resident is to stand alone among the residents there, and beside no template that is held: a call of another
-    function there would end it.
-    """
-    stands, function = place.contents.stands, candidate.function
-    others = [each for each in place.view.residents if not each.is_template and each.state is not UNLOADING]
-    others = [each for each in others if each.function != function.key]
-    if function_template_key(function.key) in place.holds or (function.key in place.holds and not others):
-        return None
-    clears: set[ResidentKey] = set()
-    lacks_bytes = -place.room_bytes
-    if not candidate.is_template:
-        if any(stand.gain >= HELD for stand in stands):
-            return None
-        clears = {each.function for each in others}
-        lacks_bytes -= sum(each.charged_bytes for each in others)
-    size_bytes = 0 if candidate.key in place.holds else _bytes_in(candidate, place.ready, known)
-    lacks_bytes += size_bytes
-    ends: list[Stand] = []
-    for stand in stands:
-        if lacks_bytes <= 0:
-            break
-        if stand.gain < HELD and stand.key not in clears and stand.key not in (function.key, function.library):
-            ends.append(stand)
-            lacks_bytes -= stand.size_bytes
-    if lacks_bytes > 0 and size_bytes:
-        return None
-    # Beside a resident that is held, no call forks from the templates there.
-    lost = sum(stand.gain for stand in (ends if candidate.is_template else stands) if stand.key != function.key)
-    return _Load(candidate, place, HELD - lost, size_bytes, ends, sorted(clears))
-
-
-def _is_too_large(function: FunctionView, known: Known) -> bool:
-    """Whether a function template does not fit in the containers of its function. Then a resident may."""
-    return _template_bytes(function, (), known) > (function.memory_bytes or math.inf)
-
-
-def _fits_in_spare(candidate: _Candidate, view: NodeView) -> bool:
+def _fits_in_spare(candidate: Candidate, view: NodeView) -> bool:
     """Whether a container may be created for a candidate, and has room for it."""
     function = candidate.function
-    if _bytes_in(candidate, (), view.known) > function.memory_bytes:
+    if bytes_in(candidate, (), view.known) > function.memory_bytes:
         return False
     return function.memory_bytes <= view.spare_bytes and view.spends(function.namespace)
 
 
-def _bytes_in(candidate: _Candidate, ready: Collection[ResidentKey], known: Known) -> int:
-    """Size of a candidate where `ready` is loaded, with the library template that it brings there."""
-    function = candidate.function
-    if candidate.is_template:
-        return _template_bytes(function, ready, known)
-    return function.forked_bytes if function.template in ready else function.resident_bytes
-
-
-def _template_bytes(function: FunctionView, ready: Collection[ResidentKey], known: Known) -> int:
-    library = None if function.library in ready else known.templates.get(function.library or "")
-    return function.own_bytes + (0 if library is None else library.resident_bytes)
-
-
-def _suggest(load: _Load) -> SuggestLoad:
+def _suggest(load: Load) -> SuggestLoad:
     candidate = load.candidate
     if candidate.is_wanted:
         why = f"somebody asked for it to be ready, in places: {candidate.function.wanted}"
@@ -424,11 +296,6 @@ def _suggest(load: _Load) -> SuggestLoad:
         why += f"; displaces {', '.join(stand.key for stand in load.ends)}"
     ends = tuple([stand.key for stand in load.ends])
     return SuggestLoad(load.place.view.id, candidate.key, load.size_bytes, load.adds * TERM_S, ends, why)
-
-
-def _clear(load: _Load) -> list[SuggestOffload]:
-    why = f"{load.candidate.key} is to stand alone there, because somebody asked for it"
-    return [SuggestOffload(load.place.view.id, key, why) for key in load.clears]
 
 
 _KEY: Final = attrgetter("key")
