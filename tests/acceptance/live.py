@@ -172,7 +172,7 @@ class Platform:
         write(folder, {"function.toml": f'name = "{name}"\n', **files})
         return self.cli("deploy", str(folder), *options, code=code)
 
-    def put(self, name: str, code: str, **limits: int) -> Json:
+    def put(self, name: str, code: str, **limits: int | str) -> Json:
         """Deploy a handler over HTTP."""
         code = archive({"handler.py": textwrap.dedent(code)})
         action = {"exec": {"kind": "python:3", "code": code, "binary": True}, "limits": limits}

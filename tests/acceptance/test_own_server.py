@@ -35,12 +35,13 @@ def main(args):
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Platform]:
+@pytest.fixture(params=[2048, "auto"])
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """A platform with the six functions. They declare 2 GB each, or nothing."""
     with running(tmp_path, INSTAINFER_NODE__MEMORY_MB="12288") as platform:
         for name, size_mb in SIZES_MB.items():
             code = CODE.format(name=name, size_mb=size_mb, thread=name == WITH_A_THREAD)
-            platform.put(name, code, memory=2048)
+            platform.put(name, code, memory=request.param)
         yield platform
 
 

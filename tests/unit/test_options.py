@@ -165,3 +165,23 @@ def test_who_waits_for_a_container_that_is_created_gets_it_when_its_call_has_end
     node.started(0.5, "node-c1")
     node.loaded(2.0, "node-c1", A)
     assert only(node.ran(2.1, "node-c1", "a1"), d.Run).activation == "a2"
+
+
+def test_who_waits_for_a_load_begins_no_other_however_long_it_takes() -> None:
+    node = CheckedNode(4096, processors=1.0)
+    node.call(0.0, "a1", A)
+    none(node.call(0.0, "a2", A), d.StartContainer)
+    node.started(0.5, "node-c1")
+    none(node.advance(60.0), d.StartContainer)
+    assert node.node.books.starved is None
+    node.loaded(60.5, "node-c1", A)
+    # From now on it waits for a run, and no longer than a start takes: what that run takes is not known.
+    assert only(node.advance(600.0), d.StartContainer)
+
+
+def test_who_waits_for_a_load_that_is_lost_begins_one_itself() -> None:
+    node = CheckedNode(4096, processors=1.0)
+    node.call(0.0, "a1", A)
+    none(node.call(0.0, "a2", A), d.StartContainer)
+    started = only(node.tell(e.ContainerGone(3.0, "node-c1")), d.StartContainer)
+    assert node.node.books.pool.containers[started.container].running == "a2"

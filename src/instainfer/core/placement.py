@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from .books import Books
 from .claims import claim, renew_claims
+from .lifecycle import STARTING
 from .model import (
     AWAIT,
     BY_CALL,
@@ -41,15 +43,16 @@ def place(books: Books, request: Request, *, ahead: int, starved: Request | None
     found = options(books, request, ahead=ahead, starved=starved, may_wait=may_wait)
     if not found:
         request.options = ()
+        request.patient_until = min(request.patient_until, books.at)
         return False
     choice = books.guard.choose(found)
     others = sorted([option for option in found if option is not choice], key=lambda option: option.cost_s)
     request.options = (choice, *others[:TOLD])
     if choice.action is WAIT:
-        _wait(books, request, found)
+        _wait(books, request, choice, found)
         return False
-    if request.patient_until > 0.0:
-        request.patient_until = books.at  # the wait is over: its container is idle, or waiting no longer pays
+    # The wait is over: its container is idle, or waiting no longer pays.
+    request.patient_until = min(request.patient_until, books.at)
     return _follow(books, request, choice)
 
 
@@ -69,13 +72,19 @@ def _follow(books: Books, request: Request, choice: Option) -> bool:
     return True
 
 
-def _wait(books: Books, request: Request, found: list[Option]) -> None:
+def _wait(books: Books, request: Request, choice: Option, found: list[Option]) -> None:
     """Let the request wait for a busy container, for no longer than the best alternative takes.
 
     The expected end of the running call may be wrong, or unknown for a function that never ended. With this limit, the
-    request waits at most twice as long as with the better of the two choices.
+    request waits at most twice as long as with the better of the two choices. There is no limit while the container is
+    being created or loads the function, since another load that began now would hardly end sooner.
     """
-    if request.patient_until > 0.0:
+    container = books.pool.containers[choice.container or ""]
+    running = books.requests.get(container.running) if container.running is not None else None
+    if container.state is STARTING or (running is not None and not running.loaded):
+        request.patient_until = math.inf
+        return
+    if 0.0 < request.patient_until < math.inf:
         return
     otherwise_s = books.container_start_s + books.functions.load_s(request.function)
     costs_s = [option.cost_s for option in found if option.action is not WAIT]

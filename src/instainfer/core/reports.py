@@ -76,6 +76,8 @@ class Reports:
         books.opportunity = True
         if resident.state is UNLOADING:
             return
+        # Queued calls of this function, which wait for a busy container, have reason to look again.
+        books.retry_queue = books.retry_queue or books.queue.count(event.function) > 0
         if container.running is not None:
             books.pool.set_resident_state(resident, IN_USE)
             request = books.requests[container.running]
@@ -85,8 +87,6 @@ class Reports:
             books.pool.set_resident_state(resident, LOADED)
             books.preloads.finished += 1
             if container.state is IDLE:
-                # Only queued calls of this function, which wait for a busy container, have reason to look again.
-                books.retry_queue = books.retry_queue or books.queue.count(event.function) > 0
                 books.shrink(container)
 
     def _forked(self, record: FunctionRecord, event: events.LoadFinished) -> None:

@@ -57,7 +57,8 @@ class Request:
     source: Source = FROM_NOTHING
     """What its function is loaded from, as far as is known."""
     patient_until: float = 0.0
-    """While it is queued: until this moment it may wait for a busy container. 0: it has never waited for one."""
+    """While it is queued: until this moment it may wait for a busy container. 0: it has never waited for one. ``inf``:
+    it waits for one that is being created or loads the function."""
     answer_by: float = math.inf
     """While it runs: its container must have reported how it ended by this moment."""
     options: tuple[Option, ...] = ()
