@@ -41,7 +41,7 @@ def in_words(found: Forked, name: str) -> str:
     if found["fit"]:
         return "its calls are forked from a loaded process"
     if found["reason"]:
-        reason = one_line(found["reason"].partition("\n")[0])  # the lines below may be a traceback
+        reason = one_line(found["reason"])
         return f"its calls are not forked: {reason}" if found["fit"] is None else f"cannot be forked: {reason}"
     return f"it is not known yet whether its calls can be forked; see `instainfer function show {name}` later"
 

@@ -62,8 +62,9 @@ def _rows(
         yield "loads in", f"{seconds(profile['library_s'] + profile['model_s'])} from nothing", ""
     if profile.get("runs"):
         yield "computes", seconds(profile["compute_s"]), ""
-    forked = detail["forked"]
-    known = forked["fit"] is not None or forked["reason"]
+    fit, reason = detail["forked"]["fit"], detail["forked"]["reason"]
+    known = fit is not None or reason
+    forked = {"fit": fit, "reason": reason and reason.partition("\n")[0]}  # the lines below may be a traceback
     yield "forking", in_words(forked, action["name"]) if known else "not known yet", ""
     stands = [f"{each['what']} in {each['container']} ({each['state']})" for node in nodes for each in node["stands"]]
     yield "in memory", ", ".join(stands) or "nothing", ""
