@@ -300,8 +300,9 @@ def test_forked_processes_draw_different_numbers_and_have_their_own_places(
                 assert answer["numpy"] != b"fixed".hex()
                 assert answer["left"] is None
                 assert answer["group"]
-                # Its channel (twice: one stays open until it has ended), stdout, stderr.
-                assert answer["fds"] == ["/dev/null", "pipe", "pipe", "socket", "socket"]
+                # Its channel (twice: one stays open until it has ended), stdout, stderr, and its folder for caches.
+                cache = os.path.join(answer["tmp"], ".cache")
+                assert answer["fds"] == sorted(["/dev/null", cache, "pipe", "pipe", "socket", "socket"])
 
     asyncio.run(scenario())
 
