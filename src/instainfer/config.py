@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -160,6 +160,15 @@ class NodeConfig(_Part):
         return given
 
 
+FIRST_PARAMETERS: Final[Mapping[str, str]] = {
+    "fixed": "ttl_s",
+    "objective": "memory_price_s",
+    "histogram": "range_s",
+    "pagurus": "zygote_s",
+}
+"""The parameter of each keep-alive policy that may go without its name, as in ``fixed:600``."""
+
+
 class KeepAlivePolicyConfig(_Part):
     """A policy and the parameters of all of them."""
 
@@ -213,11 +222,12 @@ class KeepAliveConfig(KeepAlivePolicyConfig):
     namespaces: NamespacesConfig = Field(NamespacesConfig())
 
     def in_short(self) -> str:
-        """The policy, `ttl_s` and the parameters that differ from their defaults, such as ``fixed:600``."""
-        fields = type(self).model_fields
-        parameters = {name: getattr(self, name) for name in fields if name not in ("policy", "ttl_s")}
-        changed = [f"{name}={value}" for name, value in parameters.items() if value != fields[name].default]
-        return f"{self.policy}:{','.join([f'{self.ttl_s:g}', *changed])}"
+        """The policy, its first parameter and others that differ from their defaults, such as ``fixed:600``."""
+        fields, first = type(self).model_fields, FIRST_PARAMETERS.get(self.policy)
+        others = {name: getattr(self, name) for name in fields if name not in ("policy", first)}
+        changed = [f"{name}={value}" for name, value in others.items() if value != fields[name].default]
+        shown = changed if first is None else [f"{getattr(self, first):g}", *changed]
+        return f"{self.policy}:{','.join(shown)}" if shown else self.policy
 
     @model_validator(mode="before")
     @classmethod

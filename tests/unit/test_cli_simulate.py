@@ -156,12 +156,16 @@ def test_parameters_of_keep_alive() -> None:
     assert keepalive_config("fixed", default) == KeepAliveConfig(policy="fixed", ttl_s=90.0)
     assert keepalive_config("objective:memory_price_s=0.001", default).memory_price_s == 0.001
     assert keepalive_config("fixed:30", default).ttl_s == 30.0
+    assert keepalive_config("objective:0.001", default).memory_price_s == 0.001
+    for text in ("fixed:30", "objective:0.001", "objective:0", "greedy_dual", "pagurus:30,lifetime_s=100.0"):
+        assert keepalive_config(text, KeepAliveConfig()).in_short() == text
     assert keepalive_config("fixed:ttl_s=45", default).ttl_s == 45.0
     for text, reason in (
         ("fixed:soon", "ttl_s: Input should be a valid number"),
         ("fixed:0", "ttl_s: Input should be greater than 0"),
         ("fixed:speed=3", "there is no parameter 'speed'"),
         ("fixed:1,2", "only the first parameter may go without its name"),
+        ("greedy_dual:1", "no parameter of greedy_dual may go without its name"),
         ("objective:memory_price_s=-1", "memory_price_s: Input should be greater than or equal to 0"),
     ):
         with pytest.raises(BadInput, match=reason):

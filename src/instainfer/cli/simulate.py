@@ -48,7 +48,8 @@ def simulate(
     keepalive: Annotated[
         str,
         typer.Option(
-            metavar="P[:PARAMETERS]", help="When containers come and go: a policy, fixed:600 or fixed:ttl_s=600."
+            metavar="P[:PARAMETERS]",
+            help="When containers come and go: a policy, fixed:600, objective:0.001 or fixed:ttl_s=600.",
         ),
     ] = "objective",
     baseline: Annotated[
@@ -180,22 +181,23 @@ def simulate(
 
 
 def keepalive_config(text: str, configured: KeepAliveConfig) -> KeepAliveConfig:
-    """Read ``NAME``, ``NAME:SECONDS`` or ``NAME:key=value,key=value``.
+    """Read ``NAME``, ``NAME:NUMBER`` or ``NAME:key=value,key=value``.
 
     The keys are those of `keepalive` in the configuration. Keys that are not given keep the value of `configured`.
     """
     from pydantic import ValidationError
+
+    from ..config import FIRST_PARAMETERS
 
     name, _, rest = text.partition(":")
     values: dict[str, Any] = configured.model_dump() | {"policy": name}
     for number, item in enumerate(part for part in rest.split(",") if part):
         key, equals, value = item.partition("=")
         if not equals:
-            key, value = "ttl_s", item
-            if number > 0:
-                raise BadInput(
-                    f"--keepalive {text}: only the first parameter may go without its name, {item!r} may not"
-                )
+            key, value = FIRST_PARAMETERS.get(name, ""), item
+            if number > 0 or not key:
+                which = "only the first parameter" if key else f"no parameter of {name}"
+                raise BadInput(f"--keepalive {text}: {which} may go without its name, {item!r} may not")
         if key not in type(configured).model_fields or key == "policy":
             known = ", ".join(each for each in type(configured).model_fields if each != "policy")
             raise BadInput(f"--keepalive {text}: there is no parameter {key!r}; there are: {known}")
