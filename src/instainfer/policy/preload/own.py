@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ...core.lifecycle import LOADED, UNLOADING
-from ...core.model import is_template
+from ...core.model import FunctionKey, is_template
 from ...core.ports import ContainerView, FunctionView, NodeView, PreloadPlan, SuggestLoad
 from ..objective import Valued
 from .overdue import LOOK_EVERY_S
@@ -26,15 +26,17 @@ class Own(Valued):
     def plan(self, view: NodeView) -> PreloadPlan:
         loads: list[SuggestLoad] = []
         later: list[float] = []
+        begun: set[FunctionKey] = set()
         for container in view.containers:
             function = self._wanted(container, view)
-            if function is None:
+            if function is None or function.key in begun:
                 continue
             due_at = -math.inf if function.forecast is None else function.forecast.due_at(self.p_load)
             if due_at > view.at:
                 later.append(due_at)
             elif len(loads) < view.load_slots:
                 loads.append(self._suggest(container, function, view.at))
+                begun.add(function.key)  # it may have several idle containers
             else:
                 later.append(view.at + LOOK_EVERY_S)
         return PreloadPlan(tuple(loads), min((when for when in later if when < math.inf), default=None))
