@@ -10,7 +10,7 @@ import httpx2
 
 from ..address import found
 from ..errors import Unreachable
-from .answers import KEEP_ALIVE, MAX_ANSWER_BYTES, READ_TIMEOUT_S, Reaching, http_options, no_address, not_ours, timeout
+from .answers import KEEP_ALIVE, MAX_ANSWER_BYTES, Reaching, http_options, no_address, not_ours, timeout
 from .functions import AsyncFunction
 from .steps import RETRIES, Answer, Calls, Pause, Request, Steps
 
@@ -74,10 +74,9 @@ class AsyncClient:
                     reply = error
 
     async def _send(self, request: Request) -> Answer:
-        read_s = READ_TIMEOUT_S if request.method == "GET" else None
         with Reaching(self.api_host):
             async with self._http.stream(
-                request.method, request.url, timeout=timeout(read_s), **request.options
+                request.method, request.url, timeout=timeout(request.read_s), **request.options
             ) as response:
                 body = bytearray()
                 async for piece in response.aiter_bytes():

@@ -227,7 +227,7 @@ class Client:
                 reply = None
             else:
                 try:
-                    reply = self._send(step.method, step.url, **step.options)
+                    reply = self._send(step.method, step.url, timeout=timeout(step.read_s), **step.options)
                 except Unreachable as error:
                     reply = error
 
@@ -242,7 +242,7 @@ class Client:
     def _send(self, method: str, url: str, **request: Any) -> Answer:
         """Send a request and return the answer and its body."""
         if method in ("GET", "HEAD", "DELETE"):
-            request["timeout"] = timeout(READ_TIMEOUT_S)
+            request.setdefault("timeout", timeout(READ_TIMEOUT_S))
         with Reaching(self.api_host), self._http.stream(method, url, **request) as response:
             return response, self._read(response)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import httpx2
 
 from ..errors import StillRunning, Unreachable
-from .answers import OPENWHISK, Json, NothingSent, checked, error_of, flag, not_ours, quoted, value_of
+from .answers import OPENWHISK, READ_TIMEOUT_S, Json, NothingSent, checked, error_of, flag, not_ours, quoted, value_of
 from .results import Result, result_of
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ _FIRST_RETRY_S = 0.1
 _FIRST_LOOK_S, _LATER_LOOKS_S = 0.02, 1.0
 """Pauses between two looks whether a call has ended, that was not waited for: they grow from the first to the other."""
 _LONGEST_WAIT_S = 60.0
-"""A platform is asked to wait no longer than this: it is the default of ``server.blocking_timeout_s``."""
+"""A platform is not asked to wait longer with one request: it is OpenWhisk's bound, and ours unless configured."""
 _BUSY = (httpx2.codes.TOO_MANY_REQUESTS, httpx2.codes.SERVICE_UNAVAILABLE)
 
 
@@ -38,6 +38,8 @@ class Request:
     url: str
     options: dict[str, Any]
     """As httpx2 takes them."""
+    read_s: float | None = READ_TIMEOUT_S
+    """Longest silence of the platform before its answer, in seconds; None: as long as it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,17 @@ class Calls:
         The platform waits for at most `wait_s` seconds. Retries end at `until_s` on the monotonic clock.
         """
         params = {"blocking": flag(blocking)}
-        if wait_s is not None and wait_s < _LONGEST_WAIT_S:
+        read_s = None
+        if wait_s is not None:
+            wait_s = min(wait_s, _LONGEST_WAIT_S)
             params["timeout"] = str(max(1, round(wait_s * 1000)))
+            read_s = wait_s + READ_TIMEOUT_S
         response, body = yield from self._send(
             Request(
                 "POST",
                 f"{OPENWHISK}/actions/{quoted(name)}",
                 {"params": params, "content": content, "headers": {"Content-Type": "application/json"}},
+                read_s,
             ),
             until_s,
         )
