@@ -30,7 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from instainfer.client import Client, credentials
+from instainfer.address import credentials
+from instainfer.client import Client
 
 NOOP = {"exec": {"kind": "python:3", "code": "def main(args):\n    return {}\n"}, "limits": {"memory": 128}}
 

@@ -27,7 +27,8 @@ from typing import Any
 
 from overhead import Caller, running_platform
 
-from instainfer.client import Client, credentials
+from instainfer.address import credentials
+from instainfer.client import Client
 from instainfer.runtime.memory import charged_bytes, children, family
 
 LOOKS = 20

@@ -9,21 +9,29 @@
     │   ├── NotFound              no such function, activation, trace or file
     │   ├── Conflict              the thing exists already, or was changed meanwhile
     │   ├── NotAllowed            wrong or missing key, or another namespace
+    │   ├── Throttled             more calls than the limits of the namespace allow
+    │   ├── StillRunning          a call has not ended within the time that its caller gave it
     │   └── Unreachable           no platform answers at the address
+    ├── CallFailed                a program's call of a function failed; says whose fault it is (raised by the client)
     ├── HostError                 the machine lacks something (full disk, no interpreter, no permission)
     └── InternalError             a bug in InstaInfer
         └── IllegalEvent          (core.errors) an event that is impossible in the current state; carries the story
 
-A failed run or load of a *function* raises no exception. A `core.model.Failure` in its record describes the failure.
+In the platform, a failed run or load of a *function* raises no exception. A `core.model.Failure` in its record
+describes the failure, and `CallFailed` tells it to a program that called the function.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
 
 from .core.errors import IllegalEvent, InstaInferError, InternalError
 
 __all__ = [
     "BadFunction",
     "BadInput",
+    "CallFailed",
     "CheckFailed",
     "Conflict",
     "EnvironmentBuildError",
@@ -33,6 +41,8 @@ __all__ = [
     "InternalError",
     "NotAllowed",
     "NotFound",
+    "StillRunning",
+    "Throttled",
     "Unreachable",
     "UserError",
     "shown",
@@ -97,8 +107,42 @@ class NotAllowed(UserError):
     pass
 
 
+class Throttled(UserError):
+    """Nothing was run; the same call may be made again later."""
+
+
+class StillRunning(UserError):
+    """A call goes on although its caller no longer waits."""
+
+    def __init__(self, message: str, activation_id: str) -> None:
+        super().__init__(message)
+        self.activation_id = activation_id
+
+
 class Unreachable(UserError):
     pass
+
+
+class CallFailed(InstaInferError):
+    """A function was called, and failed or could not be run."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        fault: Literal["function", "platform"],
+        kind: str,
+        activation_id: str,
+        logs: Sequence[str],
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        """Whose fault it is."""
+        self.kind = kind
+        """A `core.model.FailureKind`, ``application_error`` for an answer with ``error``, or empty for neither."""
+        self.activation_id = activation_id
+        self.logs = tuple(logs)
+        """What the function printed, a traceback too, in lines."""
 
 
 class HostError(InstaInferError):

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import httpx2
 from support.controllers import ACTIONS, ACTIVATIONS, NATIVE, annotation, archive
 
-from instainfer.client import credentials
+from instainfer.address import credentials
 
 Json: TypeAlias = dict[str, Any]
 

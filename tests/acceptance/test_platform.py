@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from live import ACTIONS, ACTIVATIONS, HELLO, NATIVE, Json, Platform, annotation, residents, running, start_kind
 
-from instainfer.client import credentials
+from instainfer.address import credentials
 
 pytestmark = pytest.mark.acceptance
 

@@ -11,10 +11,10 @@ import pytest
 import instainfer
 
 ROOT = Path(instainfer.__file__).parent
-#: What functions import may reach for their own environment's torch, when they ask for it.
-FUNCTIONS_OWN = {"torch", "safetensors"}
+#: What functions import may reach for what is in their own environment, when they ask for it.
+FUNCTIONS_OWN = {"torch", "safetensors", "numpy", "PIL"}
 #: Where they do: what a function imports, and what is imported where its torch is.
-BESIDE_FUNCTIONS = {"shim/__init__.py", "deferred.py"}
+BESIDE_FUNCTIONS = {"shim/__init__.py", "arrays.py", "deferred.py"}
 FORBIDDEN_IN_CORE = {"time", "asyncio", "random", "os", "socket", "logging", "threading", "subprocess", "datetime"}
 NEVER_TOGETHER = ("invoker", "controller", "sim")
 #: Rooms, and the rooms of ours that each may import.

@@ -167,14 +167,16 @@ def test_no_platform_is_exit_code_5(run: Run, tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (5, "")
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("instainfer: ")
-    assert result.stderr.endswith("start it with `instainfer up`, or name its home with --home\n")
+    assert result.stderr.endswith("start it with `instainfer up`, or name its home (--home, INSTAINFER_HOME)\n")
 
 
 def test_a_refused_connection_is_exit_code_5(run: Run) -> None:
     def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError("refused", request=request)
 
-    result = run("status", *AT, connect=lambda host, auth: Client(host, auth, httpx2.MockTransport(refuse)))
+    result = run(
+        "status", *AT, connect=lambda host, auth: Client(host, auth, retries=0, transport=httpx2.MockTransport(refuse))
+    )
     assert (result.exit_code, result.stderr) == (
         5,
         "instainfer: no InstaInfer at http://here:1; start it with `instainfer up`\n",
@@ -185,7 +187,7 @@ def test_an_address_without_a_key_is_exit_code_4(run: Run) -> None:
     result = run("functions", "--api-host", "http://here:1")
     assert (result.exit_code, result.stderr) == (
         4,
-        "instainfer: there is no key for http://here:1; give it with --auth or INSTAINFER_AUTH\n",
+        "instainfer: there is no key for http://here:1; give it (--auth, auth=) or set INSTAINFER_AUTH\n",
     )
 
 

@@ -14,7 +14,7 @@ import instainfer.cli
 FOLDER = Path(instainfer.cli.__file__).parent
 LATE = {"progress"}
 """Modules that commands import when they run; they may import what they like."""
-LIGHT = {"errors", "texts", "core", "cli", ""}
+LIGHT = {"address", "errors", "texts", "core", "cli", ""}
 """Rooms of ours that import the standard library only."""
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from instainfer.client import Client, credentials
+from instainfer.address import credentials
+from instainfer.client import Client
 from instainfer.deployment import deploy
 from instainfer.errors import (
     BadFunction,
@@ -27,6 +28,7 @@ from instainfer.errors import (
     InternalError,
     NotAllowed,
     NotFound,
+    Throttled,
     Unreachable,
     UserError,
 )
@@ -35,7 +37,7 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 def client(handler: Handler) -> Client:
-    return Client("127.0.0.1:3233", "user:secret", transport=httpx2.MockTransport(handler))
+    return Client("127.0.0.1:3233", "user:secret", retries=0, transport=httpx2.MockTransport(handler))
 
 
 def answering(status: int, body: Any) -> Handler:
@@ -52,7 +54,7 @@ def answering(status: int, body: Any) -> Handler:
         (409, Conflict),
         (413, BadInput),
         (418, UserError),
-        (429, UserError),
+        (429, Throttled),
         (500, HostError),
         (503, HostError),
         (507, HostError),
@@ -204,7 +206,7 @@ def test_an_address_that_is_none_is_said_to_be_none(host: str) -> None:
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instainfer.client._READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("instainfer.client.blocking.READ_TIMEOUT_S", 0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         Client(f"127.0.0.1:{silent.getsockname()[1]}", "user:secret") as it,

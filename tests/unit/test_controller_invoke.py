@@ -407,7 +407,7 @@ def test_a_node_that_took_nothing_is_503_and_leaves_no_record(tmp_path: Path, ki
             await stand.put("f")
             stand.link.script = failing(kind, "the queue is full", start_kind=None, container="")
             response = await stand.invoke("f")
-            assert response.status_code == 503
+            assert (response.status_code, response.headers["retry-after"]) == (503, "1")
             assert response.json() == {"error": "the queue is full", "code": response.headers["x-request-id"]}
             assert (await stand.http.get(ACTIVATIONS)).json() == []
             assert stand.controller.in_flight == 0
@@ -451,7 +451,7 @@ def test_throttled_by_concurrency(tmp_path: Path) -> None:
             await stand.link.arrived()
             for blocking in ("true", "false"):
                 response = await stand.invoke("f", blocking=blocking)
-                assert response.status_code == 429
+                assert (response.status_code, response.headers["retry-after"]) == (429, "1")
                 text = "Too many concurrent requests in flight (count: 1, allowed: 1)."
                 assert response.json() == {"error": text, "code": response.headers["x-request-id"]}
             stand.link.release()

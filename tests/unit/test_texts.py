@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from instainfer.address import credentials
 from instainfer.cli.values import data
-from instainfer.client import credentials
 from instainfer.config import load_config
 from instainfer.environments.manifest import read_manifest
 from instainfer.environments.package import pack

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from ..address import Address, resolve
 from ..errors import HostError
-from .address import Address, resolve
 from .output import console
 
 if TYPE_CHECKING:
@@ -134,11 +134,11 @@ def _clean_stopped(config: Config, tell: Callable[[Json], None], *, dry_run: boo
 def _connect(api_host: str, auth: str) -> Client:
     from ..client import Client
 
-    return Client(api_host, auth)
+    return Client(api_host, auth, retries=0)  # who waits at a terminal is told at once
 
 
 def _stored(home: Path) -> tuple[str, str]:
-    from ..client import credentials
+    from ..address import credentials
 
     return credentials(home)
 

@@ -33,6 +33,8 @@ from .store import Store
 
 _NOT_ACCEPTED = frozenset({FailureKind.QUEUE_FULL, FailureKind.DRAINING})
 """With these failures a node has run nothing, so the caller can safely try again."""
+_COME_AGAIN = {"Retry-After": "1"}
+"""The header of a refusal with which nothing was run, so that clients may send the call again."""
 _MANY_LINES = 5000
 """Logs with at least this many lines are encoded as JSON in a thread."""
 
@@ -166,7 +168,7 @@ class Invocations:
         if isinstance(admitted, Refuse):
             self._budget.give(len(args))
             self._counts.refused(admitted.kind.value)
-            raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message)
+            raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message, _COME_AGAIN)
         env = self._environment(action, activation, caller, transaction)
         call = Call(activation, action.key, args, env, only_warms)
         deployed.enter()
@@ -240,7 +242,7 @@ class Invocations:
         failure = outcome.failure
         if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
             self._counts.refused(failure.kind.value)
-            raise HTTPException(503, failure.message)
+            raise HTTPException(503, failure.message, _COME_AGAIN)
         phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
         action = flight.deployed.action
         said = said or said_of(outcome, action.limits, self._max_result_bytes)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..client import Client, credentials
+from ..address import credentials
+from ..client import Client
 from ..config import KeepAliveConfig, PreloadConfig
 from ..errors import BadInput, HostError
 from .interruption import sigterm_as_exit

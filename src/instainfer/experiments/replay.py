@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from ..client import base_url, basic_auth
+from ..address import base_url, basic_auth
 from ..core.model import Phases
 from ..report.records import LOST, PHASES, CallRecord
 

@@ -1,4 +1,4 @@
-"""Whose address and key a command uses."""
+"""Whose address and key a command or a program uses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from instainfer.cli.address import Address, resolve
+from instainfer.address import Address, resolve
 from instainfer.errors import NotAllowed, Unreachable
 
 NOTHING = Address("", "")
@@ -42,7 +42,7 @@ def test_what_is_stored_is_not_looked_for_when_both_are_known() -> None:
 
 
 def test_an_address_without_a_key_is_not_allowed() -> None:
-    with pytest.raises(NotAllowed, match="no key for http://flag:3; give it with --auth or INSTAINFER_AUTH"):
+    with pytest.raises(NotAllowed, match="no key for http://flag:3; give it"):
         resolve(Address("http://flag:3", ""), {}, nothing_stored)
 
 
