@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.controllers import ACTIONS, NATIVE, Stand, standing
 
 from instainfer.controller.function_secrets import KEY_FILE, MOST_SECRETS, MOST_VALUE_BYTES, SecretChange
@@ -314,6 +317,48 @@ def test_a_value_opens_only_in_its_place(tmp_path: Path) -> None:
             assert "the secrets PRINTED of guest/f cannot be read" in await problem(stand)
 
     asyncio.run(run())
+
+
+STEPS = st.sampled_from(
+    [("set", "A"), ("set", "B"), ("unset", "A"), ("unset", "B"), ("put", ""), ("delete", ""), ("restart", "")]
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(STEPS, max_size=12))
+def test_after_any_history_the_nodes_know_the_secrets_as_they_were_set_last(steps: list[tuple[str, str]]) -> None:
+    expected: dict[str, str] = {}
+    deployed = False
+
+    async def run(home: Path, steps: list[tuple[int, tuple[str, str]]]) -> None:
+        nonlocal deployed
+        async with standing(home) as stand:
+            await stand.controller.restored()
+            while steps and steps[0][1][0] != "restart":
+                number, (step, key) = steps.pop(0)
+                match step:
+                    case "set":
+                        expected[key] = str(number)
+                        assert (await put_secret(stand, key, str(number))).status_code == 200
+                    case "unset":
+                        found = expected.pop(key, None) is not None
+                        assert (await remove(stand, key)).status_code == (200 if found else 404)
+                    case "put":
+                        deployed = True
+                        assert (await stand.put("f", overwrite=True)).status_code == 200
+                    case "delete":
+                        assert (await stand.http.delete(f"{ACTIONS}/f")).status_code == (200 if deployed else 404)
+                        if deployed:
+                            expected.clear()
+                        deployed = False
+                known = [spec.secrets for _, spec, _ in stand.link.functions.values()]
+                assert known == ([expected] if deployed else [])
+
+    left = list(enumerate(steps))
+    with tempfile.TemporaryDirectory() as home:
+        while left:
+            asyncio.run(run(Path(home), left))
+            del left[:1]  # the restart
 
 
 def test_a_home_without_secrets_has_no_key(tmp_path: Path) -> None:

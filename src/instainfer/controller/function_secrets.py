@@ -133,7 +133,7 @@ class Secrets:
         Raises `HostError` when the key cannot be used.
         """
         try:
-            if make and not self._path.exists():
+            if make and not self._path.exists():  # nothing is awaited here, so two first secrets make one key
                 write_private(self._path, AESGCM.generate_key(_KEY_BITS).hex() + "\n")
             text = self._path.read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:

@@ -79,8 +79,8 @@ class SecretCalls:
         change.check()
         await self._actions.change_secret(change)
         function = self._catalog.find(caller.namespace, name)
-        problem = function.problem or None if function is not None else None
-        return json_response({"key": key, "deployed": function is not None, "problem": problem})
+        problem = function.problem if function is not None else ""
+        return json_response({"key": key, "deployed": function is not None, "problem": problem or None})
 
 
 def _value(body: bytes | bytearray) -> str:
