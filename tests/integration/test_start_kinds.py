@@ -53,7 +53,9 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @asynccontextmanager
-async def begun(tmp_path: Path, kind: Kind, code: str, env: dict[str, str] | None = None) -> AsyncIterator[Begun]:
+async def begun(
+    tmp_path: Path, kind: Kind, code: str, env: dict[str, str] | None = None, secrets: dict[str, str] | None = None
+) -> AsyncIterator[Begun]:
     async with world(tmp_path, kind.python) as w:
         environment = Environment(tmp_path / "environment", kind.python)
         environment.install(calm="")
@@ -61,7 +63,7 @@ async def begun(tmp_path: Path, kind: Kind, code: str, env: dict[str, str] | Non
             spec, _ = Family(w, environment, "calm").functions(f=code, other="def main(args): return {}")
         else:
             spec = w.function(code, python=environment.python)
-        spec = replace(spec, env=env or {})
+        spec = replace(spec, env=env or {}, secrets=secrets or {})
         container = await w.container()
         if kind.source is FROM_FUNCTION:
             key = function_template_key(spec.key)
@@ -154,6 +156,21 @@ async def test_what_is_known_of_the_action_is_known_at_its_import(tmp_path: Path
     async with begun(tmp_path, kind, code, env={"__OW_ACTION_NAME": "/guest/f"}) as f:
         env = {"__OW_ACTION_NAME": "/guest/f", "__OW_ACTIVATION_ID": "a1"}
         assert await f.call(env=env) == ["/guest/f", None, "a1", "/guest/f"]
+
+
+@asynchronous
+async def test_secrets_are_known_at_its_import_and_not_to_the_list_of_processes(tmp_path: Path, kind: Kind) -> None:
+    code = """
+        import os, pathlib
+        AT_IMPORT = os.environ["TOKEN"]
+        def main(args):
+            shown = "".join(pathlib.Path("/proc/self", name).read_text() for name in ("environ", "cmdline"))
+            return [AT_IMPORT, os.environ["TOKEN"], AT_IMPORT in shown, len(os.environ["LONG"])]
+    """
+    secrets = {"TOKEN": "hunter2", "LONG": "x" * 65536}
+    async with begun(tmp_path, kind, code, env={"TOKEN": "own"}, secrets=secrets) as f:
+        assert await f.call() == ["hunter2", "hunter2", False, 65536]
+        assert "hunter2" not in repr(f.spec)
 
 
 @asynchronous

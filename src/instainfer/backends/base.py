@@ -118,6 +118,8 @@ class FunctionSpec:
     """Limit on the time of one run, and separately on the time of one load."""
     logs_bytes: int = 10 * 1024 * 1024
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Further environment variables, which only the function's own processes get to know. They override `env`."""
     fast_init: bool = False
     """Whether to skip the random initialisation of weights that the loading of the model replaces anyway."""
     template: TemplateSpec | None = None

@@ -456,6 +456,7 @@ def _wire_form(spec: FunctionSpec, modules: Sequence[str]) -> messages.Function:
         timeout_s=spec.timeout_s,
         logs_bytes=spec.logs_bytes,
         env=dict(spec.env),
+        secrets=dict(spec.secrets),
         fast_init=spec.fast_init,
         template=_wire_template(spec.template, modules) if spec.template is not None else None,
         cache=_path(spec.cache),

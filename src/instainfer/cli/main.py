@@ -29,6 +29,7 @@ from . import (
     places,
     profile,
     replay,
+    secret,
     simulate,
     status,
     trace,
@@ -104,6 +105,7 @@ app.command()(dev.dev)
 app.command(cls=invoke.InvokeCommand)(invoke.invoke)
 app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
+app.add_typer(secret.app, name="secret")
 app.command()(places.preload)
 app.command()(places.offload)
 app.command()(advise.advise)

@@ -169,6 +169,19 @@ class Client:
         """End what is idle of a function. Returns what is wanted and what is ready."""
         return self._object("POST", f"{NATIVE}/functions/{quoted(name)}/offload", needs="wanted")
 
+    def secrets(self, name: str) -> list[Json]:
+        """The secrets of a function: the key of each, and when it was set. The platform tells nobody their values."""
+        return self._array("GET", f"{NATIVE}/functions/{quoted(name)}/secrets")
+
+    def set_secret(self, name: str, key: str, value: str) -> Json:
+        """Set a secret, an environment variable of a function, which need not be deployed yet."""
+        url = f"{NATIVE}/functions/{quoted(name)}/secrets/{quoted(key)}"
+        return self._object("PUT", url, needs="key", json={"value": value})
+
+    def unset_secret(self, name: str, key: str) -> Json:
+        url = f"{NATIVE}/functions/{quoted(name)}/secrets/{quoted(key)}"
+        return self._object("DELETE", url, needs="key")
+
     def put_checked(self, name: str, action: Mapping[str, Any]) -> Iterator[Json]:
         """Create or replace a function when its new version has been tried.
 

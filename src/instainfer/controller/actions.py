@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from ..core.model import MIB, FunctionKey, Profile, Verdict
@@ -23,6 +25,7 @@ from .catalog import Catalog, Deployed
 from .code_answers import out_of, with_code
 from .deployment import Deployer
 from .driver import ClusterDriver, Registration
+from .function_secrets import SecretChange, Secrets, UnreadableSecrets
 from .keys import Keys
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
 from .records import MEMORY, Action, ActionLimits
@@ -53,6 +56,7 @@ class Actions:
         budget: Budget,
         *,
         wishes: Wishes,
+        secrets: Secrets,
         max_code_bytes: int,
         host: str,
     ) -> None:
@@ -61,6 +65,7 @@ class Actions:
         self._deployer = deployer
         self._driver = driver
         self._wishes = wishes
+        self._secrets = secrets
         self._budget = budget
         self._max_code_bytes = max_code_bytes
         self._host = host
@@ -122,17 +127,44 @@ class Actions:
             raise Conflict("resource already exists")
         if wanted.code is None and old is None:
             raise BadInput("exec undefined: say the kind and the code of the action")
+        with self._changing_one(namespace, name), self._budget.lease() as lease:
+            return await self._put(namespace, name, wanted, old.action if old is not None else None, lease, check=check)
+
+    async def change_secret(self, change: SecretChange) -> None:
+        """Set or remove a secret of a function. There need not be a function of this name yet.
+
+        If there is one, it is registered anew, as a new version is but for its number. So what is loaded with the old
+        value ends, and the next call has the new one. If its other secrets cannot be read, the change is only stored.
+
+        Raises `Conflict` when another request is changing the function, and the errors of `Secrets.saving` and
+        `Deployer.prepare`.
+        """
+        namespace, name = change.namespace, change.name
+        with self._changing_one(namespace, name), self._budget.lease() as lease:
+            save = await self._secrets.saving(change)
+            deployed = self._catalog.find(namespace, name)
+            if deployed is None:
+                await self._store.write(save)
+                return
+            old = deployed.action
+            try:
+                await self._put(namespace, name, ActionPut(version=old.version), old, lease, secret=(change, save))
+            except UnreadableSecrets as others:
+                await self._store.write(save)
+                deployed.settle(str(others))
+
+    @contextmanager
+    def _changing_one(self, namespace: str, name: str) -> Iterator[None]:
+        """Keep all others from changing an action. Raises `Conflict` when another request is changing it."""
         if (namespace, name) in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
         self._changing[namespace, name] = object()
         try:
-            with self._budget.lease() as lease:
-                return await self._put(
-                    namespace, name, wanted, old.action if old is not None else None, lease, check=check
-                )
+            yield
         finally:
             del self._changing[namespace, name]
-            self._forget_unless_there(namespace, name)
+            if self._catalog.find(namespace, name) is None:
+                self._keys.deleted(namespace, name)
 
     async def delete(self, action: Action) -> Response:
         """Delete an action. The response describes the deleted action and contains its code.
@@ -146,10 +178,7 @@ class Actions:
 
     async def _delete(self, action: Action) -> None:
         place = (action.namespace, action.name)
-        if place in self._changing:
-            raise Conflict("Concurrent modification to resource detected.")
-        self._changing[place] = object()
-        try:
+        with self._changing_one(*place):
             deployed = self._catalog.get(*place)
             if deployed is None or deployed.action is not action:
                 # Another request has replaced or deleted it since this one looked it up.
@@ -158,9 +187,6 @@ class Actions:
             self._catalog.remove(action)
             self._wishes.removed(*place)
             self._withdraw(deployed)
-        finally:
-            del self._changing[place]
-            self._forget_unless_there(*place)
 
     async def restore(self) -> None:
         """Read the stored actions. They can be called by name at once, and are made ready in the background."""
@@ -222,8 +248,11 @@ class Actions:
         old: Action | None,
         lease: Lease,
         *,
-        check: Check | None,
+        check: Check | None = None,
+        secret: tuple[SecretChange, Callable[[Connection], None]] | None = None,
     ) -> Action:
+        change, save_secret = secret or (None, None)
+        secrets = await self._secrets.opened(namespace, name, change)
         code = await self._code_of(wanted, old, lease)
         version = next_version(wanted.version, old)
         asked = asked_limits(wanted.limits, old)
@@ -245,7 +274,7 @@ class Actions:
         )
         same_code = old is not None and old.code_digest == code.digest and old.kind == code.kind
         profile = self._profiles.get(old.key) if old and same_code else None
-        prepared = await self._deployer.prepare(draft, code.source, profile)
+        prepared = await self._deployer.prepare(draft, code.source, profile, secrets)
         action = msgspec.structs.replace(
             draft, limits=prepared.limits, annotations=_with_memory(draft.annotations, is_auto=prepared.is_auto)
         )
@@ -257,11 +286,17 @@ class Actions:
         if old is not None:
             prepared.registration.called_ago_s = await self._called_ago_s(namespace, name)
         deployed = Deployed(action, ready=True)
+
+        def save(connection: Connection) -> None:
+            queries.save_action(connection, action, code.source, old)
+            if save_secret is not None:
+                save_secret(connection)
+
         self._register(action, prepared.registration)
         try:
             if check is not None:
                 await check(deployed, prepared.registration.spec.folder)
-            await self._store.write(lambda connection: queries.save_action(connection, action, code.source, old))
+            await self._store.write(save)
         except BaseException:
             self._withdraw(deployed)
             raise
@@ -305,10 +340,6 @@ class Actions:
             raise _no_code(action)
         return source
 
-    def _forget_unless_there(self, namespace: str, name: str) -> None:
-        if self._catalog.find(namespace, name) is None:
-            self._keys.deleted(namespace, name)
-
     def _register(self, action: Action, registration: Registration) -> None:
         self._driver.register(registration)
         self._registrations[registration.function.key] = registration
@@ -339,7 +370,9 @@ class Actions:
     async def _restore_one(self, deployed: Deployed) -> None:
         action = deployed.action
         try:
-            prepared = await self._deployer.prepare(action, await self._source(action), self._profiles.get(action.key))
+            source, profile = await self._source(action), self._profiles.get(action.key)
+            secrets = await self._secrets.opened(action.namespace, action.name)
+            prepared = await self._deployer.prepare(action, source, profile, secrets)
         except Exception as error:  # one broken function must not prevent the return of the others
             log.error("%s cannot be made ready again: %s", action.path, error)
             if not deployed.problem:

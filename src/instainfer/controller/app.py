@@ -37,12 +37,14 @@ from .counts import CallCounts
 from .database import RECORDS
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
+from .function_secrets import Secrets
 from .gateway import Gateway
 from .housekeeping import Housekeeping, NotedEnvironments, sweep_home
 from .invocations import Invocations
 from .metrics import Metrics
 from .native import Native
 from .responses import STOPPED, encode
+from .secret_calls import SecretCalls
 from .store import Store, open_store
 from .verdicts import this_host
 from .wishes import Wishes
@@ -107,6 +109,7 @@ class Controller:
         )
         host = api_host(config.server.host, config.server.port)
         self._deployer = Deployer(rooms.folders, environments, self._caches, config.limits_in_force, host)
+        self._secrets = Secrets(store, config.home)
         self._actions = Actions(
             self._catalog,
             store,
@@ -114,6 +117,7 @@ class Controller:
             self._driver,
             self._budget,
             wishes=self._wishes,
+            secrets=self._secrets,
             max_code_bytes=config.server.max_code_bytes,
             host=this_host(),
         )
@@ -250,6 +254,7 @@ class Controller:
         checked = CheckedPuts(
             self._keyring, self._actions, self._invocations, self._budget, server=server, now=self.now
         )
+        secrets = SecretCalls(self._keyring, self._catalog, self._actions, self._secrets, self._budget)
         return Gateway(
             self._keyring,
             self._catalog,
@@ -259,6 +264,7 @@ class Controller:
                 *collections.routes(),
                 *native.routes(),
                 *checked.routes(),
+                *secrets.routes(),
                 *self._housekeeping.routes(self._keyring),
                 *metrics.routes(self._keyring, need_key=server.metrics == "key"),
             ],

@@ -111,14 +111,24 @@ def read_credentials(path: Path) -> dict[str, str]:
 
 
 def write_credentials(path: Path, api_host: str, auth: str) -> None:
-    """Replace the file at `path`. At no moment can anyone but its owner read the file."""
+    """Replace the file at `path`."""
+    write_private(path, f"APIHOST={api_host}\nAUTH={auth}\nNAMESPACE={FIRST_NAMESPACE}\nAPIVERSION=v1\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file and have it on disk. At no moment can anyone but its owner read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="utf-8") as file:
-        file.write(f"APIHOST={api_host}\nAUTH={auth}\nNAMESPACE={FIRST_NAMESPACE}\nAPIVERSION=v1\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -128,5 +128,15 @@ def _add_peaks(connection: sa.Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE profiles ADD COLUMN peak_bytes BIGINT NOT NULL DEFAULT 0")
 
 
-_RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {2: _bind_profiles, 3: _add_verdicts, 4: _add_peaks}
+def _add_secrets(connection: sa.Connection) -> None:
+    """Convert layout 5 to 6, which has a table of the functions' secrets."""
+    schema.secrets.create(connection)
+
+
+_RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {
+    2: _bind_profiles,
+    3: _add_verdicts,
+    4: _add_peaks,
+    5: _add_secrets,
+}
 """By layout, the function that converts it to the next one. It is kept as long as files of that layout may exist."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
 
 from ..backends.base import FunctionSpec, TemplateSpec
@@ -30,6 +31,8 @@ MAX_LOGS_MB = 10
 DEFAULT_KIND = "python:3"
 _PYTHON = "python:3."
 _KINDS = (DEFAULT_KIND, *(f"{_PYTHON}{minor}" for minor in range(9, 15)))
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -76,9 +79,12 @@ class Deployer:
         self.api_host = api_host
         self._threads = ThreadPoolExecutor(2, "unpack")
 
-    async def prepare(self, action: Action, source: bytes, profile: Profile | None) -> Prepared:
+    async def prepare(
+        self, action: Action, source: bytes, profile: Profile | None, secrets: Mapping[str, str] = _NONE
+    ) -> Prepared:
         """Unpack the code and build its environment. This is quick when both exist already.
 
+        `secrets` are environment variables by their names.
         Raises `BadInput`, `BadFunction` or `EnvironmentBuildError` when the author has to change the function, and
         `HostError` when the host has failed.
         """
@@ -90,7 +96,10 @@ class Deployer:
         most_bytes = self._limits.max_memory_mb * MIB if is_auto else 0
         requirements = _on_python(materialised.manifest.requirements, action.kind)
         environment = await self._environments.ensure(requirements)
-        templated = await loop.run_in_executor(self._threads, _is_templated, action, materialised, environment)
+        # A template would import libraries without the secrets, as without the variables of `[env]`.
+        templated = not secrets and await loop.run_in_executor(
+            self._threads, _is_templated, action, materialised, environment
+        )
         cache = None
         if self._limits.cache_mb and not manifest.fresh:
             cache = await loop.run_in_executor(self._threads, self._caches.make, action.namespace, action.key)
@@ -98,7 +107,9 @@ class Deployer:
         registration = Registration(
             replace(function, most_bytes=most_bytes, least_bytes=self._limits.min_memory_mb * MIB if is_auto else 0),
             # What it may take is the container's business if its memory is learned.
-            self._spec(action, limits, materialised, environment, templated=templated, is_auto=is_auto, cache=cache),
+            self._spec(
+                action, limits, materialised, environment, secrets, templated=templated, is_auto=is_auto, cache=cache
+            ),
             profile,
         )
         registration.min_resident = manifest.min_resident
@@ -111,6 +122,7 @@ class Deployer:
         limits: ActionLimits,
         code: Materialised,
         environment: Environment,
+        secrets: Mapping[str, str],
         *,
         templated: bool,
         is_auto: bool,
@@ -132,6 +144,7 @@ class Deployer:
             timeout_s=limits.timeout / 1000,
             logs_bytes=limits.logs * MIB,
             env={**_env(code), **action.variables(self.api_host)},
+            secrets=secrets,
             fast_init=manifest.fast_init,
             template=template,
             cache=cache,

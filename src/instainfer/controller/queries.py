@@ -13,7 +13,7 @@ from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.manifest import AUTO
 from .profiles import unsound
 from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
-from .schema import actions, activations, code, namespaces, profiles, verdicts
+from .schema import actions, activations, code, namespaces, profiles, secrets, verdicts
 from .verdicts import KnownVerdict
 
 CHUNK = 500
@@ -187,8 +187,38 @@ def save_action(connection: sa.Connection, action: Action, source: bytes | None,
 
 
 def delete_action(connection: sa.Connection, action: Action) -> None:
+    """Delete an action and its secrets."""
     _remove_row(connection, action)
     _remove_unused_code(connection, action.code_digest)
+    connection.execute(sa.delete(secrets).where(secrets.c.namespace == action.namespace, secrets.c.name == action.name))
+
+
+class SealedSecret(NamedTuple):
+    """A secret as it is stored: the name of its variable, its encrypted value, and when it was set."""
+
+    key: str
+    sealed: bytes
+    updated_ms: int
+
+
+def secrets_of(connection: sa.Connection, namespace: str, name: str) -> list[SealedSecret]:
+    """The secrets of the function with this name, whether there is one or not, in the order of their keys."""
+    chosen = sa.select(secrets.c.key, secrets.c.sealed, secrets.c.updated_ms)
+    rows = connection.execute(
+        chosen.where(secrets.c.namespace == namespace, secrets.c.name == name).order_by(secrets.c.key)
+    )
+    return [SealedSecret(*row) for row in rows]
+
+
+def save_secret(connection: sa.Connection, namespace: str, name: str, secret: SealedSecret) -> None:
+    delete_secret(connection, namespace, name, secret.key)
+    connection.execute(sa.insert(secrets), {"namespace": namespace, "name": name, **secret._asdict()})
+
+
+def delete_secret(connection: sa.Connection, namespace: str, name: str, key: str) -> None:
+    connection.execute(
+        sa.delete(secrets).where(secrets.c.namespace == namespace, secrets.c.name == name, secrets.c.key == key)
+    )
 
 
 def all_profiles(connection: sa.Connection) -> dict[FunctionKey, Profile]:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = MetaData()
 
@@ -69,6 +69,18 @@ actions = Table(
     # The limits in force, completed by the manifest and the platform's defaults.
     Column("limits", LargeBinary, nullable=False),
     PrimaryKeyConstraint("namespace", "name"),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    # Secrets belong to a name, which may have no function yet. So replacing a function leaves them as they are.
+    Column("namespace", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("key", String(128), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("namespace", "name", "key"),
 )
 
 activations = Table(

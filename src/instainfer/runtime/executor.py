@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
 def serve(connection: Connection, prepare: Prepare) -> int:
     """Load the function and answer its requests. Returns the exit code of the process, if it comes to its end."""
     function = prepare.function
+    os.environ.update(function.secrets)
     openmp.pause_before_forks()
     sys.path.insert(0, function.folder)
     os.chdir(function.folder)

@@ -59,6 +59,8 @@ class Function(NamedTuple):
     timeout_s: float = 60.0
     logs_bytes: int = 10 * 1024 * 1024
     env: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
+    secrets: dict[str, str] = {}  # noqa: RUF012 - a default of a named tuple, never changed
+    """Further environment variables. They are set inside the process, so that no list of processes shows them."""
     fast_init: bool = False
     template: Template | None = None
     cache: str = ""
@@ -225,6 +227,7 @@ FUNCTION = nested(
         timeout_s=SECONDS,
         logs_bytes=integer(0, MAX_LOGS_BYTES),
         env=ENV,
+        secrets=ENV,
         fast_init=boolean(),
         template=optional(_TEMPLATE),
         cache=PATH,

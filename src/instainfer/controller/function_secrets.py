@@ -1,0 +1,152 @@
+"""Keeps the secrets of functions: values for environment variables of their processes, encrypted in the records.
+
+Each value is sealed with AES-256-GCM under the key in ``HOME/secrets.key``, which only its owner can read. The seal
+also covers the place of the value: the namespace, the name of the function and the name of the variable. So a value
+that somebody copies to another place of the records cannot be opened there.
+
+The key is read each time that it is needed, so that its loss is told at the next change and not only at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from ..errors import BadInput, HostError, NotFound, one_line, shown
+from . import queries
+from .auth import write_private
+from .queries import SealedSecret
+from .store import Store
+
+KEY_FILE = "secrets.key"
+"""The file with the key in its home: 64 hexadecimal digits."""
+MOST_SECRETS = 64
+"""Most secrets of one function."""
+MOST_VALUE_BYTES = 64 * 1024
+_KEY_BITS = 256
+_KEY = re.compile(r"[0-9a-f]{64}\s*")
+_NONCE_BYTES = 12
+_NAME = re.compile(r"(?!__OW_|INSTAINFER_)[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class UnreadableSecrets(HostError):
+    """Secrets of a function cannot be opened, because the key is lost or is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretChange:
+    """A secret that is set, or removed if its value is None."""
+
+    namespace: str
+    name: str
+    key: str
+    value: str | None = field(repr=False)
+
+    def check(self) -> None:
+        """Raise `BadInput` for a name or a value that a secret may not have."""
+        if _NAME.fullmatch(self.key) is None:
+            raise BadInput(
+                f"{shown(self.key)} is not the name of a secret: at most 128 letters, digits and _, no digit first, "
+                "and neither __OW_ nor INSTAINFER_ at its beginning"
+            )
+        if self.value is None:
+            return
+        if not 1 <= len(self.value.encode()) <= MOST_VALUE_BYTES:
+            raise BadInput(f"the value of a secret must have 1 to {MOST_VALUE_BYTES} bytes")
+        if "\0" in self.value:
+            raise BadInput("the value of a secret must not contain a zero byte: no environment variable can")
+
+
+class Secrets:
+    """The secrets of all functions of one home."""
+
+    def __init__(self, store: Store, home: Path) -> None:
+        self._store = store
+        self._path = home / KEY_FILE
+
+    async def listed(self, namespace: str, name: str) -> list[SealedSecret]:
+        """The secrets of a function, in the order of their keys."""
+        return await self._store.read(lambda connection: queries.secrets_of(connection, namespace, name))
+
+    async def opened(self, namespace: str, name: str, change: SecretChange | None = None) -> dict[str, str]:
+        """The values of a function's secrets by their keys, as they are after a change.
+
+        Raises `UnreadableSecrets` when one that the change leaves as it is cannot be opened.
+        """
+        changed = None if change is None else change.key
+        kept = [secret for secret in await self.listed(namespace, name) if secret.key != changed]
+        values = self._values(namespace, name, kept) if kept else {}
+        if change is not None and change.value is not None:
+            values[change.key] = change.value
+        return values
+
+    async def saving(self, change: SecretChange) -> Callable[[sa.Connection], None]:
+        """The function that stores a change. The first secret of a home makes its key.
+
+        Raises `NotFound` when there is no such secret to remove, `BadInput` when there are too many, and `HostError`
+        when the key cannot be read or made.
+        """
+        namespace, name, key = change.namespace, change.name, change.key
+        known = {secret.key for secret in await self.listed(namespace, name)}
+        if change.value is None:
+            if key not in known:
+                raise NotFound(f"{namespace}/{name} has no secret {key}; `instainfer secret list {name}` lists them")
+            return lambda connection: queries.delete_secret(connection, namespace, name, key)
+        if len(known | {key}) > MOST_SECRETS:
+            raise BadInput(
+                f"{namespace}/{name} has {len(known)} secrets, and may have {MOST_SECRETS}; remove some first"
+            )
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = nonce + self._cipher(make=True).encrypt(nonce, change.value.encode(), _place(namespace, name, key))
+        secret = SealedSecret(key, sealed, time.time_ns() // 1_000_000)
+        return lambda connection: queries.save_secret(connection, namespace, name, secret)
+
+    def _values(self, namespace: str, name: str, secrets: Sequence[SealedSecret]) -> dict[str, str]:
+        values, why = {}, f"{self._path} is not the key that they were encrypted with; put that one back from a backup"
+        try:
+            cipher = self._cipher()
+            for key, sealed, _ in secrets:
+                with suppress(InvalidTag):
+                    nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+                    values[key] = cipher.decrypt(nonce, rest, _place(namespace, name, key)).decode()
+        except HostError as error:
+            why = str(error)
+        if lost := [secret.key for secret in secrets if secret.key not in values]:
+            raise UnreadableSecrets(
+                f"the secrets {one_line(', '.join(lost), 300)} of {namespace}/{name} cannot be read: {why} and start "
+                f"the platform again, or set each of them anew with `instainfer secret set {name} KEY`"
+            )
+        return values
+
+    def _cipher(self, *, make: bool = False) -> AESGCM:
+        """What seals and opens, with the key of the home, which is made first if `make` is set and there is none.
+
+        Raises `HostError` when the key cannot be used.
+        """
+        try:
+            if make and not self._path.exists():  # nothing is awaited here, so two first secrets make one key
+                write_private(self._path, AESGCM.generate_key(_KEY_BITS).hex() + "\n")
+            text = self._path.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            raise HostError(f"{self._path} is missing; put it back from a backup") from None
+        except OSError as error:
+            raise HostError(f"{self._path} cannot be used: {error.strerror}; make it a file that can be") from error
+        if _KEY.fullmatch(text) is None:
+            raise HostError(
+                f"{self._path} is not a key of 64 hexadecimal digits; put it back from a backup, or remove it"
+            )
+        return AESGCM(bytes.fromhex(text))
+
+
+def _place(namespace: str, name: str, key: str) -> bytes:
+    """What the seal of a value covers beside the value."""
+    return "\0".join((namespace, name, key)).encode()
