@@ -119,6 +119,17 @@ def test_what_is_not_as_it_should_be_is_refused(hostile: Any) -> None:
         decode({"deep": [hostile]})
 
 
+def test_a_picture_that_is_damaged_or_huge_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = encode(Image.new("L", (4, 4)))
+    data = base64.b64decode(sent["data"])
+    damaged = data[:33] + b"\x00\x00\x00\x01" + data[37:]  # its pixels are said to be a byte long
+    with pytest.raises(ValueError, match="broken PNG file"):
+        decode(tagged("image", data=base64.b64encode(damaged).decode()))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+    with pytest.raises(ValueError, match="exceeds limit"):
+        decode(sent)
+
+
 def test_a_decorated_main_takes_and_answers_arrays() -> None:
     @instainfer.arrays
     def main(args: Any) -> Any:

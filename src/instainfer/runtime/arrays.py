@@ -125,8 +125,11 @@ def _array(described: dict[str, Any], data: bytes) -> Any:
 def _image(_described: dict[str, Any], data: bytes) -> Any:
     from PIL import Image
 
-    image = Image.open(io.BytesIO(data), formats=["PNG"])
-    image.load()
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+        image.load()
+    except (SyntaxError, Image.DecompressionBombError) as error:  # as Pillow calls a damaged and a huge picture
+        raise ValueError(str(error)) from None
     return image
 
 
