@@ -305,16 +305,22 @@ def test_an_environment_whose_python_was_removed(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def tiny_disk(folder: Path) -> Iterator[None]:
+    """The folder is on a disk of 64 kB. What is mounted there is seen by containers too, as on most hosts."""
     folder.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a tiny disk cannot be mounted: {mounted.stderr.strip()}")
+    above = str(folder.parent)
+    for mount in (
+        ["--bind", above, above],
+        ["--make-shared", above],
+        ["-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)],
+    ):
+        mounted = subprocess.run(["mount", *mount], capture_output=True, text=True, check=False)
+        if mounted.returncode != 0:
+            pytest.skip(f"a tiny disk cannot be mounted: {mounted.stderr.strip()}")
     try:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", above], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a tiny disk")

@@ -72,9 +72,9 @@ def test_a_function_without_a_limit_works_at_once_and_is_right_sized(platform: P
 
 
 def test_a_call_that_died_of_memory_while_it_loaded_is_repeated(platform: Platform) -> None:
-    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB")
+    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
     platform.call("filler")
-    platform.deploy("loads", {"handler.py": LOADS})
+    platform.deploy("loads", {"handler.py": LOADS}, "--no-check")
     called = platform.call("loads")
     assert called.status_code == 200, called.text
     assert start_kind(called) in {"cold", "prewarmed"}
@@ -83,9 +83,9 @@ def test_a_call_that_died_of_memory_while_it_loaded_is_repeated(platform: Platfo
 
 
 def test_a_call_that_died_in_its_run_says_what_to_do_and_the_next_one_gets_more(platform: Platform) -> None:
-    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB")
+    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
     platform.call("filler")
-    platform.deploy("takes", {"handler.py": TAKES})
+    platform.deploy("takes", {"handler.py": TAKES}, "--no-check")
     died = platform.call("takes", {"mib": 400, "seconds": 1.0})
     assert died.status_code == 502
     (record,) = [each for each in platform.records() if each["name"] == "takes"]
@@ -99,9 +99,11 @@ def test_a_call_that_died_in_its_run_says_what_to_do_and_the_next_one_gets_more(
 
 
 def test_an_idempotent_call_is_repeated(platform: Platform) -> None:
-    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB")
+    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
     platform.call("filler")
-    platform.deploy("takes", {"handler.py": TAKES, "function.toml": 'name = "takes"\nidempotent = true\n'})
+    platform.deploy(
+        "takes", {"handler.py": TAKES, "function.toml": 'name = "takes"\nidempotent = true\n'}, "--no-check"
+    )
     assert answer(platform, {"mib": 400, "seconds": 1.0}) == {"held": 400}
     (record,) = [each for each in platform.records() if each["name"] == "takes"]
     assert record["statusCode"] == 0

@@ -74,6 +74,7 @@ SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
             st.builds(messages.LoadFunctionTemplate, keys, keys, st.booleans()),
             st.builds(messages.Run, keys, keys, env, bodies),
             st.builds(messages.Offload, keys),
+            st.builds(messages.Resize, sizes),
             st.just(messages.Stop()),
         ),
     ),
@@ -86,7 +87,7 @@ SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
             st.builds(messages.Gone, keys, maybe_failure, sizes),
             st.builds(
                 messages.Ran,
-                *(keys, keys, seconds, sizes, st.booleans(), maybe_failure, st.integers(0, 200), sizes, bodies),
+                *(keys, keys, seconds, sizes, sizes, st.booleans(), maybe_failure, st.integers(0, 200), sizes, bodies),
             ),
             st.builds(messages.Measured, st.dictionaries(keys, sizes, max_size=5), sizes),
         ),

@@ -229,7 +229,7 @@ def test_a_container_that_holds_more_than_its_limit_grows_before_anything_is_end
 
 
 def test_a_stored_peak_sizes_the_first_container_after_a_start() -> None:
-    node = node_with(auto(A), profile=Profile(loads=1, runs=5, resident_bytes=100 * MIB, peak_bytes=300 * MIB))
+    node = node_with(auto(A), profile=Profile(loads=1, runs=20, resident_bytes=100 * MIB, peak_bytes=300 * MIB))
     assert only(node.call(1.0, "a1", A), d.StartContainer).limit_bytes == 352 * MIB
 
 
@@ -346,3 +346,14 @@ def test_a_call_is_not_repeated_on_a_node_that_ends() -> None:
     node.loaded(2.0, "node-c1", A)
     node.tell(e.DrainAsked(2.1))
     only(died(node, 2.5, "node-c1", "a1"), d.Reply)
+
+
+def test_each_of_the_first_runs_gets_half_of_what_is_free_and_gives_it_back() -> None:
+    """A small first request, such as a sample, says little of the next one."""
+    node = node_with(auto(A))
+    first_call(node, peak_mib=100)
+    small_mib = limit_mib(node, "node-c1")
+    decisions = node.call(5.0, "a2", A)
+    assert only(decisions, d.Run).container == "node-c1"
+    assert only(decisions, d.ResizeContainer).limit_bytes > 1500 * MIB
+    assert only(node.ran(5.2, "node-c1", "a2"), d.ResizeContainer).limit_bytes == small_mib * MIB

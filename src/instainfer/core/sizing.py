@@ -24,8 +24,10 @@ from .records import FunctionRecord
 from .sizes import NOTABLE, peak_for, within
 from .worth import Worth
 
-#: Of the memory that is free, the share that the first run of a function gets.
+#: Of the memory that is free, the share that the first runs of a function get while they last.
 FIRST_SHARE: Final = 0.5
+#: So many runs are first runs. After them, hardly any request will need much more than the largest so far.
+FIRST_RUNS: Final = 20
 
 
 class Sizing(Worth):
@@ -37,12 +39,12 @@ class Sizing(Worth):
     def size_for_run(self, function: Function, has_bytes: int = 0) -> int:
         """The size of a container in which a function is to run, and that has `has_bytes` now.
 
-        A function that has not run may need anything. So it gets half of the free memory, at least what it is expected
-        to need. The same holds where memory is short: a large container holds the templates of several functions
+        A function that has not run often may need anything. So it gets half of the free memory, at least what it is
+        expected to need, until it is idle again. The same holds where memory is short: a large container holds the templates of several functions
         beside the libraries that they share, several small ones would each hold those libraries. While calls wait for
         memory, it gets only what it needs.
         """
-        is_known = self.functions[function.key].profile.peak_bytes > 0 and not self.functions.is_short
+        is_known = self._has_run_often(function) and not self.functions.is_short
         if not function.is_auto or is_known or self.queue:
             return function.memory_bytes
         share_bytes = int(FIRST_SHARE * (self.pool.ledger.free_bytes + has_bytes))
@@ -50,12 +52,15 @@ class Sizing(Worth):
 
     def grow_for_run(self, container: Container, function: Function) -> None:
         """Let a container grow before a function runs in it, if it is too small for that and there is memory."""
-        is_known = self.functions[function.key].profile.peak_bytes > 0
-        if not function.is_auto or (is_known and container.limit_bytes >= function.memory_bytes):
+        is_large_enough = container.limit_bytes >= function.memory_bytes and self._has_run_often(function)
+        if not function.is_auto or is_large_enough:
             return
         size_bytes = self.size_for_run(function, container.limit_bytes)
         if 0 < size_bytes - container.limit_bytes <= self.pool.ledger.free_bytes:
             self._resize(container, size_bytes, f"{function.key} runs")
+
+    def _has_run_often(self, function: Function) -> bool:
+        return self.functions[function.key].profile.runs >= FIRST_RUNS
 
     def right_size(self, container: Container) -> bool:
         """Give an idle container the size that its owner needs there, if the owner's size is learned.
