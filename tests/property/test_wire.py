@@ -45,7 +45,7 @@ def failures(*allowed: str) -> st.SearchStrategy[messages.Failure]:
 
 failure = failures(*kinds)
 maybe_failure = st.none() | failure
-templates = st.builds(messages.Template, keys, native, modules, folders)
+templates = st.builds(messages.Template, keys, native, modules, folders, native)
 functions = st.builds(
     messages.Function,
     keys,
@@ -58,8 +58,10 @@ functions = st.builds(
     timeout_s=seconds,
     logs_bytes=st.integers(0, MAX_LOGS_BYTES),
     env=env,
+    secrets=env,
     fast_init=st.booleans(),
     template=st.none() | templates,
+    cache=native,
 )
 
 sources = st.sampled_from(["nothing", "libraries", "function"])
