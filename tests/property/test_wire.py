@@ -121,7 +121,7 @@ SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
             ),
         ),
     ),
-    (forks.TO_TEMPLATE, st.one_of(st.builds(forks.Make, modules, folders, native), st.just(forks.Fork()))),
+    (forks.TO_TEMPLATE, st.one_of(st.builds(forks.Make, modules, folders, native, native), st.just(forks.Fork()))),
     (
         forks.FROM_TEMPLATE,
         st.one_of(st.builds(calls.Jailed, words), st.builds(forks.Made, reasons), st.builds(forks.Unfit, names, names)),

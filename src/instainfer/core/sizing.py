@@ -40,9 +40,9 @@ class Sizing(Worth):
         """The size of a container in which a function is to run, and that has `has_bytes` now.
 
         A function that has not run often may need anything. So it gets half of the free memory, at least what it is
-        expected to need, until it is idle again. The same holds where memory is short: a large container holds the templates of several functions
-        beside the libraries that they share, several small ones would each hold those libraries. While calls wait for
-        memory, it gets only what it needs.
+        expected to need, until it is idle again. The same holds where memory is short: a large container holds the
+        templates of several functions beside the libraries that they share, several small ones would each hold those
+        libraries. While calls wait for memory, it gets only what it needs.
         """
         is_known = self._has_run_often(function) and not self.functions.is_short
         if not function.is_auto or is_known or self.queue:
