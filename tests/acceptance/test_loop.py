@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -34,7 +35,12 @@ ANSWERS = {
     "torch": {"species": "setosa"},
     "transformers": {"similarity": pytest.approx(0.66, abs=0.01)},
 }
-HEAVY = [pytest.mark.torch, pytest.mark.timeout(600)]
+#: These build environments with PyTorch that no other test needs, which takes minutes.
+HEAVY = [
+    pytest.mark.torch,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif("INSTAINFER_HEAVY_TESTS" not in os.environ, reason="only with INSTAINFER_HEAVY_TESTS=1"),
+]
 
 
 @pytest.fixture
@@ -92,6 +98,12 @@ def command(platform: Platform, *arguments: str) -> Iterator[Printed]:
             process.kill()
 
 
+def pinned(folder: Path) -> list[str]:
+    """The packages that the requirements of a folder name."""
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if "==" in line and not line.startswith("#")]
+
+
 @pytest.mark.parametrize(
     "template", [pytest.param(name, marks=HEAVY if name in ("torch", "transformers") else []) for name in ANSWERS]
 )
@@ -107,9 +119,8 @@ def test_what_init_writes_is_deployed_and_answers(tmp_path: Path, template: str)
         expected = ANSWERS[template]
         assert {key: answer[key] for key in expected} == expected
         told = up.cli("function", "show", "mine").out
-        assert all(
-            line in told for line in (up.folder / "mine" / "requirements.txt").read_text().split() if "==" in line
-        )
+        packages = [name for name in pinned(up.folder / "mine") if name not in told]
+        assert packages == []
         assert "calls       1 " in told
 
 
@@ -131,14 +142,14 @@ def test_a_change_is_deployed_at_once_and_mistakes_leave_the_version_before(plat
         assert platform.cli("invoke", "mine", "-p", "text", "abc").json == {"counted": 3, "most": "a"}
 
         handler.write_text(good.replace("def load() -> None:", "def load() -> None:\n    1 / 0"))
-        dev.until("ZeroDivisionError")
         dev.until("handler.py")
         dev.until("1 / 0")
+        dev.until("ZeroDivisionError")
 
         handler.write_text(good)
         dev.until('{"letters"')
         assert dev.interrupt() == 130
-    assert "Traceback" not in "".join(dev.all)
+    assert not re.search("^Traceback", "\n".join(dev.all), re.MULTILINE)
     assert platform.cli("invoke", "mine", "-p", "text", "abc").json == {"letters": 3, "most": "a"}
 
 

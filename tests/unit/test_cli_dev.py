@@ -102,7 +102,8 @@ def test_logs_and_tracebacks_of_all_calls_are_shown(run: Run, platform: Platform
 
     result = run("dev", "f", *AT, deploy=Deploys(), watch=watch)
     assert result.stdout == f'{{"answer":1}}\n{LINE}\n'
-    assert result.stderr.count('): main(args) raised ValueError: no\n  File "handler.py", line 7[2J\n') == 1
+    assert result.stderr.count("): main(args) raised ValueError: no\n") == 1
+    assert "line 7" not in result.stderr, "the traceback is in the logs"
 
 
 def test_without_a_sample_it_is_not_called(run: Run, platform: Platform, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BadFunction, HostError, NotAllowed, NotFound, Unreachable, UserError, several_lines
+from ..errors import BadFunction, HostError, NotAllowed, NotFound, Unreachable, UserError, one_line
 from .doors import Doors, platform
 from .forking import sample_of
 from .logs import Tail
@@ -72,7 +72,14 @@ class _Loop:
         _check_syntax(self._folder)
         with DeployProgress() as progress:
             action = self._doors.deploy(
-                self._client, self._folder, None, progress, name=self._name, memory_mb=None, timeout_ms=None
+                self._client,
+                self._folder,
+                None,
+                progress,
+                name=self._name,
+                memory_mb=None,
+                timeout_ms=None,
+                check=False,
             )
         name = action["name"]
         note(f"{name} {action['version']} is deployed")
@@ -102,10 +109,10 @@ class _Loop:
 
 
 def _error(record: Record) -> str:
-    """The error of a failed call with all its lines, the traceback among them."""
+    """The error of a failed call in one line. The traceback is in its logs."""
     result = record["response"]["result"]
     error = result.get("error") if isinstance(result, dict) else result
-    return several_lines(error if isinstance(error, str) else compact(error))
+    return one_line((error if isinstance(error, str) else compact(error)).partition("\n")[0])
 
 
 def _check_syntax(folder: Path) -> None:
