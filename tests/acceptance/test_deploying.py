@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -75,7 +74,6 @@ def test_without_a_sample_it_is_loaded_and_warmed_up(tmp_path: Path) -> None:
 
 @pytest.mark.torch
 @pytest.mark.timeout(900)
-@pytest.mark.skipif("INSTAINFER_HEAVY_TESTS" not in os.environ, reason="only with INSTAINFER_HEAVY_TESTS=1")
 def test_what_numba_has_compiled_at_the_deployment_is_there_in_new_containers(tmp_path: Path) -> None:
     files = {"handler.py": NUMBA, "requirements.txt": "numba==0.68.1\n", "sample.json": '{"n": 10}'}
     with running(tmp_path) as platform:
