@@ -43,6 +43,13 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         yield up
 
 
+@pytest.fixture
+def unfilled(tmp_path: Path) -> Iterator[Platform]:
+    """A platform that loads nothing ahead, so that a function runs in a container that was made for it."""
+    with running(tmp_path, INSTAINFER_KEEPALIVE__POLICY="fixed", INSTAINFER_PRELOAD__POLICY="none") as up:
+        yield up
+
+
 def limits_mb(status: Json) -> list[int]:
     return [container["limit_bytes"] >> 20 for node in status["nodes"] for container in node["containers"]]
 
@@ -71,39 +78,39 @@ def test_a_function_without_a_limit_works_at_once_and_is_right_sized(platform: P
     assert limits_mb(platform.status())[0] < 1024, "what was learned is known at once"
 
 
-def test_a_call_that_died_of_memory_while_it_loaded_is_repeated(platform: Platform) -> None:
-    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
-    platform.call("filler")
-    platform.deploy("loads", {"handler.py": LOADS}, "--no-check")
-    called = platform.call("loads")
+def test_a_call_that_died_of_memory_while_it_loaded_is_repeated(unfilled: Platform) -> None:
+    unfilled.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
+    unfilled.call("filler")
+    unfilled.deploy("loads", {"handler.py": LOADS}, "--no-check")
+    called = unfilled.call("loads")
     assert called.status_code == 200, called.text
     assert start_kind(called) in {"cold", "prewarmed"}
-    (record,) = [each for each in platform.records() if each["name"] == "loads"]
+    (record,) = [each for each in unfilled.records() if each["name"] == "loads"]
     assert record["statusCode"] == 0, "it has one record"
 
 
-def test_a_call_that_died_in_its_run_says_what_to_do_and_the_next_one_gets_more(platform: Platform) -> None:
-    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
-    platform.call("filler")
-    platform.deploy("takes", {"handler.py": TAKES}, "--no-check")
-    died = platform.call("takes", {"mib": 400, "seconds": 1.0})
+def test_a_call_that_died_in_its_run_says_what_to_do_and_the_next_one_gets_more(unfilled: Platform) -> None:
+    unfilled.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
+    unfilled.call("filler")
+    unfilled.deploy("takes", {"handler.py": TAKES}, "--no-check")
+    died = unfilled.call("takes", {"mib": 400, "seconds": 1.0})
     assert died.status_code == 502
-    (record,) = [each for each in platform.records() if each["name"] == "takes"]
-    failure = annotation(platform.record(record["activationId"]), "failure")
+    (record,) = [each for each in unfilled.records() if each["name"] == "takes"]
+    failure = annotation(unfilled.record(record["activationId"]), "failure")
     assert failure["kind"] == "out_of_memory"
     assert "idempotent = true" in failure["message"]
     assert "the next call gets" in failure["message"]
-    (advice,) = [each for each in platform.cli("advise", "--json").json if each["function"] == "takes"]
+    (advice,) = [each for each in unfilled.cli("advise", "--json").json if each["function"] == "takes"]
     assert advice["died_of_memory"]
-    assert answer(platform, {"mib": 400, "seconds": 1.0}) == {"held": 400}
+    assert answer(unfilled, {"mib": 400, "seconds": 1.0}) == {"held": 400}
 
 
-def test_an_idempotent_call_is_repeated(platform: Platform) -> None:
-    platform.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
-    platform.call("filler")
-    platform.deploy(
+def test_an_idempotent_call_is_repeated(unfilled: Platform) -> None:
+    unfilled.deploy("filler", {"handler.py": TAKES}, "--memory", "1500MB", "--no-check")
+    unfilled.call("filler")
+    unfilled.deploy(
         "takes", {"handler.py": TAKES, "function.toml": 'name = "takes"\nidempotent = true\n'}, "--no-check"
     )
-    assert answer(platform, {"mib": 400, "seconds": 1.0}) == {"held": 400}
-    (record,) = [each for each in platform.records() if each["name"] == "takes"]
+    assert answer(unfilled, {"mib": 400, "seconds": 1.0}) == {"held": 400}
+    (record,) = [each for each in unfilled.records() if each["name"] == "takes"]
     assert record["statusCode"] == 0
