@@ -92,7 +92,7 @@ def test_a_live_campaign_is_told_in_the_same_words_as_a_simulated_one(folder: Pa
     assert found["fair"]["start_kinds"] == {"cold": 1, "warm": 2}
     assert found["short"]["start_kinds"] == {"cold": 3}
     assert found["fair"]["keepalive"] == "fixed:30"
-    assert found["short"]["keepalive"] == "pagurus:600,lifetime_s=0.1"
+    assert found["short"]["keepalive"] == "pagurus:60,lifetime_s=0.1"
     assert all(each["memory_gb_s"] > 0 and each["failed"] == 0 for each in found.values())
     rows = report(campaign, folder / "out").chapters[-1].grids[0].rows
     assert [row[0] for row in rows] == ["stateless", "fair", "short"]
