@@ -102,7 +102,7 @@ def test_logs_and_tracebacks_of_all_calls_are_shown(run: Run, platform: Platform
 
     result = run("dev", "f", *AT, deploy=Deploys(), watch=watch)
     assert result.stdout == f'{{"answer":1}}\n{LINE}\n'
-    assert result.stderr.count("): main(args) raised ValueError: no\n") == 1
+    assert result.stderr.count("): main(args) raised ValueError: no (action developer error)\n") == 1
     assert "line 7" not in result.stderr, "the traceback is in the logs"
 
 

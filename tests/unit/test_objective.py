@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -257,3 +258,17 @@ def test_a_policy_may_value_residents_in_its_own_way() -> None:
 
     place = container("c", 0, [resident("a", 100), resident("b", 100)])
     assert contents(place, function("a", None), function("b", None), policy=Flat()).loss_s == 14.0
+
+
+# -- what could be made --------------------------------------------------------------------------------------------
+
+
+def test_what_could_be_made_is_weighed_with_its_price() -> None:
+    template, one_more = Valued().weigh(replace(function("a", exactly(MINUTE), 2.0), own_template=OWN["a"]), AT)
+    assert (template.key, one_more.key) == (OWN["a"], "a")
+    assert one_more.saves_s == 2.0
+    assert template.price_s == one_more.price_s == pytest.approx(0.2 * 2.0)
+
+
+def test_beside_a_function_template_no_resident_is_made() -> None:
+    assert list(Valued().weigh(replace(function("a", exactly(MINUTE), 2.0), own_copies=1), AT)) == []

@@ -14,8 +14,8 @@ from .doors import Doors, platform
 from .forking import sample_of
 from .logs import Tail
 from .options import ApiHost, Auth, Home
-from .output import compact, complain, emit_result, note
-from .records import Record, how_it_went, succeeded
+from .output import complain, emit_result, note
+from .records import error_text, how_it_went, succeeded
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -105,14 +105,8 @@ class _Loop:
             for line in record["logs"]:
                 print(line, flush=True)
             if not succeeded(record):
-                complain(f"{self._deployed} failed ({how_it_went(record)}): {_error(record)}")
-
-
-def _error(record: Record) -> str:
-    """The error of a failed call in one line. The traceback is in its logs."""
-    result = record["response"]["result"]
-    error = result.get("error") if isinstance(result, dict) else result
-    return one_line((error if isinstance(error, str) else compact(error)).partition("\n")[0])
+                # The traceback is in the logs.
+                complain(f"{self._deployed} failed ({how_it_went(record)}): {one_line(error_text(record))}")
 
 
 def _check_syntax(folder: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import HostError, NotFound
 from .doors import Doors, platform
+from .forking import details
 from .functions import Name
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, note
@@ -84,8 +85,8 @@ def _wait(client: Client, doors: Doors, name: str, timeout_s: float) -> Mapping[
 
 
 def _places(client: Client, name: str) -> Mapping[str, Any]:
-    for each in client.details():
-        if each["name"] == name:
-            places: Mapping[str, Any] = each["places"]
-            return places
-    raise NotFound(f"{name} was deleted meanwhile; `instainfer functions` lists what there is")
+    found = details(client, name)
+    if not found:
+        raise NotFound(f"{name} was deleted meanwhile; `instainfer functions` lists what there is")
+    places: Mapping[str, Any] = found["places"]
+    return places

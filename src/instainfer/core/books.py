@@ -1,11 +1,10 @@
 """The basic changes to what a node knows.
 
 `Books` holds the pool, the functions, the requests and the queue. Each method makes one change, keeps these parts
-consistent with each other, and records the decision that belongs to the change. The modules `placement`, `preloading`,
-`templating`, `deadlines` and `node` decide when to make which change.
+consistent with each other, and records the decision that belongs to the change. The modules `placement`, `claims`,
+`preloading`, `deadlines` and `node` decide when to make which change.
 
-The books have layers, each of which knows only those below it: `State`, `Worth`, `Sizing`, `Residents` and
-`Books`.
+The books have layers, each of which knows only those below it: `State`, `Worth`, `Sizing`, `Residents` and `Books`.
 """
 
 from __future__ import annotations
@@ -189,9 +188,10 @@ class Books(Residents):
             cost_s += self.functions.load_s(owner.function.key)
         use = Use(self.at, container.id, container.owner, after_call, container.limit_bytes, cost_s)
         idle = self.guard.idle(use)
-        container.stays = owner is not None and after_call and owner.function.keep_alive_s is not None
-        if container.stays and owner is not None and owner.function.keep_alive_s is not None:
-            idle = Idle(self.at + owner.function.keep_alive_s)
+        keep_s = owner.function.keep_alive_s if owner is not None and after_call else None
+        container.stays = keep_s is not None
+        if keep_s is not None:
+            idle = Idle(self.at + keep_s)
         container.expires_at, container.shared_at = idle.expires_at, idle.shared_at
         if (due := min(idle.expires_at, idle.shared_at)) < math.inf:
             self.timers.arm(due, f"container {container.id}")

@@ -7,7 +7,7 @@ from collections import Counter
 from .books import Books
 from .errors import InternalError
 from .lifecycle import BUSY, IDLE, IN_USE, LOADED, LOADING, STARTING, STOPPING, UNLOADING
-from .model import BY_PRELOAD, ResidentKey, is_function_template, is_template, templated_function
+from .model import BY_CALL, BY_PRELOAD, Origin, ResidentKey, is_function_template, is_template, templated_function
 from .pool import Container, Pool, Resident
 
 
@@ -74,7 +74,8 @@ def _check_pool(pool: Pool) -> None:
             set(pool.idle),
         ),
         ("busy containers", sum(c.state is BUSY for c in pool.containers.values()), pool.busy),
-        ("pre-loads", _preloads(pool), pool.loading),
+        ("pre-loads", _loads(pool, BY_PRELOAD), pool.loading),
+        ("loads for calls", _loads(pool, BY_CALL), pool.call_loads),
         (
             "stopping bytes",
             sum(c.limit_bytes for c in pool.containers.values() if c.state is STOPPING),
@@ -132,12 +133,9 @@ def _copies(pool: Pool) -> dict[ResidentKey, int]:
     return dict(Counter(r.function for r in staying if r.state is not UNLOADING))
 
 
-def _preloads(pool: Pool) -> int:
-    return sum(_preloading(r) for c in pool.containers.values() for r in c.residents.values())
-
-
-def _preloading(resident: Resident) -> bool:
-    return resident.state is LOADING and resident.origin is BY_PRELOAD
+def _loads(pool: Pool, origin: Origin) -> int:
+    residents = (r for c in pool.containers.values() for r in c.residents.values())
+    return sum(r.state is LOADING and r.origin is origin for r in residents)
 
 
 def _forkable(resident: Resident) -> bool:

@@ -283,10 +283,8 @@ def _slowdown(books: Books) -> float:
     """By how much a load takes longer because it shares the processors with the loads that calls wait for."""
     if books.settings.processors is None:
         return 1.0
-    loads = 1
-    for container in books.pool.containers.values():
-        request = books.requests.get(container.running) if container.running is not None else None
-        loads += request is not None and not (container.state is BUSY and request.loaded)
+    starting = (container for places in books.pool.starting.values() for container in places.values())
+    loads = 1 + books.pool.call_loads + sum(container.running is not None for container in starting)
     return max(1.0, loads / books.settings.processors)
 
 

@@ -150,6 +150,8 @@ class Pool:
         self.loading = 0
         """Number of pre-loads under way, with the function templates that are being made. Loads that a call waits for
         from their beginning are not counted."""
+        self.call_loads = 0
+        """Number of loads under way that a call has waited for from their beginning."""
         self.stopping_bytes = 0
         """Sum of the limits of containers that are being stopped."""
 
@@ -244,8 +246,8 @@ class Pool:
         self.copies[resident.function] = self.copies.get(resident.function, 0) + 1
         self.ledger.charge(container.id, resident.function, estimate_bytes)
         self._note_change(container)
-        if resident.origin is BY_PRELOAD and resident.state is LOADING:
-            self.loading += 1
+        if resident.state is LOADING:
+            self._count_load(resident, 1)
 
     def set_resident_state(self, resident: Resident, state: ResidentState) -> None:
         """Change the state of a resident. GONE also removes the resident and frees its memory.
@@ -257,8 +259,8 @@ class Pool:
                 f"{resident.function} in container {resident.container} cannot go from {resident.state} to {state}"
             )
         container = self.containers[resident.container]
-        if resident.state is LOADING and resident.origin is BY_PRELOAD:
-            self.loading -= 1
+        if resident.state is LOADING:
+            self._count_load(resident, -1)
         if resident.is_template and container.state is IDLE:
             if state is LOADED:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
@@ -280,6 +282,12 @@ class Pool:
             if not places:
                 del self.by_function[resident.function]
             self.ledger.release(resident.container, resident.function)
+
+    def _count_load(self, resident: Resident, change: int) -> None:
+        if resident.origin is BY_PRELOAD:
+            self.loading += change
+        else:
+            self.call_loads += change
 
     def _uncount(self, key: ResidentKey) -> None:
         if self.copies[key] == 1:

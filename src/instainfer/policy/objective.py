@@ -129,6 +129,8 @@ class Valued:
             rate, saves_s = template_rate(function, at), function.own_saves_s
             in_all_s = min(template_gain(function, at, 1) * TERM_S, template_most_s(function, at))
             found.append(Weighed(function.own_template, rate, saves_s, in_all_s, price_s))
+        if function.own_copies > 0:
+            return found  # beside its template, a resident would gain nothing
         rate, saves_s = resident_rate(function, at) * function.lacks, resident_saves_s(function, function.copies)
         due_at = -math.inf if function.forecast is None else function.forecast.due_at(self.p_load)
         in_all_s = min(rate * TERM_S, 1.0) * saves_s
