@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from .environments.content import is_digest
 from .errors import BadInput
 from .texts import read_text
 from .wire.bounds import MAX_ANSWER_BYTES, MAX_ARGS_BYTES
@@ -107,8 +108,21 @@ class LimitsConfig(_Part):
         description="size at which the cache that a function's libraries keep between its processes is emptied, in MB; "
         "0: nothing is kept between them",
     )
+    shared_weights: tuple[str, ...] = Field(
+        (),
+        description="digests (sha256:...) of weights that every namespace may use, not only those that have sent them. "
+        "In the environment: as JSON",
+    )
     concurrent_invocations: int = Field(1000, gt=0, description="activations in flight per namespace")
     invocations_per_minute: int = Field(600_000, gt=0, description="activations per minute and namespace")
+
+    @field_validator("shared_weights", mode="after")
+    @classmethod
+    def _digests(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for digest in given:
+            if not is_digest(digest):
+                raise ValueError(f"{digest!r} is not a digest; it is written sha256: and 64 hexadecimal digits")
+        return given
 
 
 class NodeConfig(_Part):

@@ -27,6 +27,7 @@ from support.records import ended, on_disk, opened
 
 from instainfer.config import Config
 from instainfer.core.model import MIB, Profile, Verdict
+from instainfer.environments.content import digest_of_file
 from instainfer.environments.package import WEIGHTS_FILE
 from instainfer.errors import BadFunction, Conflict, EnvironmentBuildError, HostError
 
@@ -434,7 +435,8 @@ def test_the_first_guess_of_a_resident_counts_its_weights_twice_and_never_exceed
 
     async def run() -> None:
         async with standing(tmp_path) as stand:
-            digest = stand.content.add_file(weights)
+            digest = digest_of_file(weights)
+            assert (await stand.http.put(f"{NATIVE}/blobs/{digest}", content=weights.read_bytes())).status_code == 200
             files = {"function.toml": 'weights = ["model.pt"]\nmemory = "256MB"\n', "handler.py": HANDLER}
             code = archive({**files, WEIGHTS_FILE: json.dumps({"model.pt": digest})})
             response = await stand.put("f", code)

@@ -256,7 +256,7 @@ def test_a_stopped_home_is_cleaned_of_everything_that_its_functions_do_not_need(
     digests = []
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
-        digests.append(weights.add_file(tmp_path / name))
+        digests.append(digest_of_file(tmp_path / name))
 
     def function(digest: str) -> dict[str, Any]:
         packed = archive(
@@ -273,7 +273,8 @@ def test_a_stopped_home_is_cleaned_of_everything_that_its_functions_do_not_need(
         user, _, password = read_credentials(tmp_path / "credentials")["AUTH"].partition(":")
         transport = httpx2.ASGITransport(create_app(controller))
         async with httpx2.AsyncClient(transport=transport, base_url="http://t", auth=(user, password)) as http:
-            for digest in digests:
+            for name, digest in zip(("one", "two"), digests, strict=True):
+                assert (await http.put(f"{NATIVE}/blobs/{digest}", content=name.encode())).status_code == 200
                 url = "/api/v1/namespaces/_/actions/f"
                 response = await http.put(url, params={"overwrite": "true"}, json={"exec": function(digest)})
                 assert response.status_code == 200, response.text

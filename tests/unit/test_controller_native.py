@@ -14,8 +14,13 @@ import pytest
 from support.controllers import HELLO, NATIVE, archive, standing
 
 from instainfer import __version__
+from instainfer.controller import queries
+from instainfer.controller.auth import hash_key
+from instainfer.controller.database import RECORDS
+from instainfer.controller.store import open_store
 from instainfer.core.model import MIB, Profile
 from instainfer.environments.contents import contents_of
+from instainfer.environments.package import WEIGHTS_FILE
 from instainfer.errors import EnvironmentBuildError, HostError
 
 WEIGHTS = b"w" * (3 * MIB + 5)
@@ -214,3 +219,50 @@ def test_the_contents_of_an_environment(tmp_path: Path) -> None:
     assert contents["environment_bytes"] > 0
     (tmp_path / "packages.json").write_text("[")
     assert contents_of(tmp_path, tmp_path) == {"packages": None, "environment_bytes": None, "weights": {}}
+
+
+async def second_namespace(home: Path) -> tuple[str, str]:
+    """Add the namespace ``other`` to the records of a home, and return its key."""
+    store = open_store(home / "home" / RECORDS)
+    await store.write(lambda connection: queries.save_namespace(connection, "other", "u2", hash_key("k" * 64)))
+    await store.close()
+    return "u2", "k" * 64
+
+
+def test_weights_are_only_for_those_who_have_sent_them(tmp_path: Path) -> None:
+    async def run() -> None:
+        key = await second_namespace(tmp_path)
+        code = archive({"handler.py": HELLO, WEIGHTS_FILE: json.dumps({"net.bin": DIGEST})})
+        body = {"exec": {"kind": "python:3", "code": code}}
+        async with standing(tmp_path) as stand:
+            url, action = f"{NATIVE}/blobs/{DIGEST}", "/api/v1/namespaces/_/actions/thief"
+            assert (await stand.http.put(url, content=in_pieces(WEIGHTS))).status_code == 200
+            assert (await stand.http.put("/api/v1/namespaces/_/actions/owner", json=body)).status_code == 200
+            # Another namespace that knows the digest gets neither the weights nor to know that they are there, even
+            # with code that is unpacked already.
+            assert (await stand.http.head(url, auth=key)).status_code == 404
+            refused = await stand.http.put(action, json=body, auth=key)
+            assert refused.status_code == 400
+            assert f"{DIGEST} was not sent from this namespace" in refused.json()["error"]
+            # To send only a part of them is not enough.
+            assert (await stand.http.put(url, content=WEIGHTS[:-1], auth=key)).status_code == 400
+            assert (await stand.http.head(url, auth=key)).status_code == 404
+            assert (await stand.http.put(url, content=in_pieces(WEIGHTS), auth=key)).status_code == 200
+            assert (await stand.http.put(action, json=body, auth=key)).status_code == 200
+        async with standing(tmp_path) as stand:  # and so it stays
+            await stand.controller.restored()
+            assert (await stand.http.head(url, auth=key)).status_code == 200
+            assert (await stand.http.get(f"{NATIVE}/functions/thief", auth=key)).json()["problem"] is None
+
+    asyncio.run(run())
+
+
+def test_weights_that_the_operator_shares_are_for_all(tmp_path: Path) -> None:
+    async def run() -> None:
+        key = await second_namespace(tmp_path)
+        async with standing(tmp_path, limits={"shared_weights": [DIGEST]}) as stand:
+            url = f"{NATIVE}/blobs/{DIGEST}"
+            assert (await stand.http.put(url, content=in_pieces(WEIGHTS))).status_code == 200
+            assert (await stand.http.head(url, auth=key)).status_code == 200
+
+    asyncio.run(run())

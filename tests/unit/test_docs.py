@@ -106,7 +106,7 @@ def test_every_way_to_fail_is_told() -> None:
 def test_every_route_is_in_the_api_reference() -> None:
     nothing = cast(Any, None)
     rest = {"content": nothing, "environments": nothing, "status": nothing, "explain": nothing, "wishes": nothing}
-    rest |= {"caches": nothing, "forks": True, "max_body_bytes": 0}
+    rest |= {"caches": nothing, "uploads": nothing, "forks": True, "max_body_bytes": 0}
     native = Native(nothing, nothing, nothing, nothing, **rest)
     collections = Collections(nothing, nothing, nothing, nothing, nothing, budget=nothing)
     checked = CheckedPuts(nothing, nothing, nothing, nothing, server=nothing, now=nothing)

@@ -30,6 +30,7 @@ from .keys import Keys
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
 from .records import MEMORY, Action, ActionLimits
 from .store import Store
+from .uploads import Uploads
 from .verdicts import KnownVerdict, known
 from .wishes import Wishes
 
@@ -57,6 +58,7 @@ class Actions:
         *,
         wishes: Wishes,
         secrets: Secrets,
+        uploads: Uploads,
         max_code_bytes: int,
         host: str,
     ) -> None:
@@ -66,6 +68,7 @@ class Actions:
         self._driver = driver
         self._wishes = wishes
         self._secrets = secrets
+        self._uploads = uploads
         self._budget = budget
         self._max_code_bytes = max_code_bytes
         self._host = host
@@ -274,7 +277,8 @@ class Actions:
         )
         same_code = old is not None and old.code_digest == code.digest and old.kind == code.kind
         profile = self._profiles.get(old.key) if old and same_code else None
-        prepared = await self._deployer.prepare(draft, code.source, profile, secrets)
+        weights = await self._uploads.of(namespace)
+        prepared = await self._deployer.prepare(draft, code.source, profile, secrets, weights)
         action = msgspec.structs.replace(
             draft, limits=prepared.limits, annotations=_with_memory(draft.annotations, is_auto=prepared.is_auto)
         )

@@ -46,6 +46,7 @@ from .native import Native
 from .responses import STOPPED, encode
 from .secret_calls import SecretCalls
 from .store import Store, open_store
+from .uploads import Uploads
 from .verdicts import this_host
 from .wishes import Wishes
 
@@ -110,6 +111,7 @@ class Controller:
         host = api_host(config.server.host, config.server.port)
         self._deployer = Deployer(rooms.folders, environments, self._caches, config.limits_in_force, host)
         self._secrets = Secrets(store, config.home)
+        self._uploads = Uploads(store, config.limits.shared_weights)
         self._actions = Actions(
             self._catalog,
             store,
@@ -118,6 +120,7 @@ class Controller:
             self._budget,
             wishes=self._wishes,
             secrets=self._secrets,
+            uploads=self._uploads,
             max_code_bytes=config.server.max_code_bytes,
             host=this_host(),
         )
@@ -242,6 +245,7 @@ class Controller:
             self._actions,
             self._budget,
             content=self._rooms.content,
+            uploads=self._uploads,
             environments=self._rooms.environments,
             status=self.status,
             explain=self._driver.explain,

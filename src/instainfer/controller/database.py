@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ..environments.folders import announced_weights
 from ..errors import HostError
 from . import schema
 from .batches import in_short
@@ -133,10 +134,23 @@ def _add_secrets(connection: sa.Connection) -> None:
     schema.secrets.create(connection)
 
 
+def _add_uploads(connection: sa.Connection) -> None:
+    """Convert layout 6 to 7, which says who has sent which weights: whoever has a function that uses them."""
+    schema.uploads.create(connection)
+    rows = connection.execute(sa.select(schema.actions.c.namespace, schema.actions.c.code_digest).distinct()).all()
+    found = set()
+    for namespace, digest in rows:
+        data = connection.scalar(sa.select(schema.code.c.data).where(schema.code.c.digest == digest))
+        found |= {(namespace, weights) for weights in announced_weights(data or b"")}
+    for namespace, weights in sorted(found):
+        connection.execute(sa.insert(schema.uploads), {"namespace": namespace, "digest": weights})
+
+
 _RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {
     2: _bind_profiles,
     3: _add_verdicts,
     4: _add_peaks,
     5: _add_secrets,
+    6: _add_uploads,
 }
 """By layout, the function that converts it to the next one. It is kept as long as files of that layout may exist."""

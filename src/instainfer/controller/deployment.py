@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -80,16 +80,22 @@ class Deployer:
         self._threads = ThreadPoolExecutor(2, "unpack")
 
     async def prepare(
-        self, action: Action, source: bytes, profile: Profile | None, secrets: Mapping[str, str] = _NONE
+        self,
+        action: Action,
+        source: bytes,
+        profile: Profile | None,
+        secrets: Mapping[str, str] = _NONE,
+        weights: Container[str] | None = None,
     ) -> Prepared:
         """Unpack the code and build its environment. This is quick when both exist already.
 
-        `secrets` are environment variables by their names.
+        `secrets` are environment variables by their names, `weights` the digests of those that the code may use (None:
+        all that it names).
         Raises `BadInput`, `BadFunction` or `EnvironmentBuildError` when the author has to change the function, and
         `HostError` when the host has failed.
         """
         loop = asyncio.get_running_loop()
-        materialised = await loop.run_in_executor(self._threads, self._materialise, source, action.binary)
+        materialised = await loop.run_in_executor(self._threads, self._materialise, source, action.binary, weights)
         asked, manifest = action.asked, materialised.manifest
         limits = effective_limits(asked, manifest, self._limits, materialised.weights_bytes)
         is_auto = _memory(asked, manifest, self._limits) == AUTO
@@ -157,8 +163,8 @@ class Deployer:
     def close(self) -> None:
         self._threads.shutdown()
 
-    def _materialise(self, source: bytes, binary: bool) -> Materialised:
-        return self._folders.materialise(source, binary=binary)
+    def _materialise(self, source: bytes, binary: bool, weights: Container[str] | None) -> Materialised:
+        return self._folders.materialise(source, binary=binary, allowed=weights)
 
 
 def concrete_kind(kind: str) -> str:

@@ -40,6 +40,7 @@ from .collections import Handler, header, json_response, one_route_per_path, pri
 from .deployment import EnvironmentMaker
 from .driver import Registration
 from .told import Lines, line, told
+from .uploads import Uploads
 from .wishes import Wishes
 
 NATIVE = "/instainfer/v1"
@@ -81,6 +82,7 @@ class Native:
         budget: Budget,
         *,
         content: ContentStore,
+        uploads: Uploads,
         environments: EnvironmentMaker,
         status: Callable[[], dict[str, Any]],
         explain: Callable[[FunctionKey], list[Mapping[str, Any]]],
@@ -94,6 +96,7 @@ class Native:
         self._actions = actions
         self._budget = budget
         self._content = content
+        self._uploads = uploads
         self._environments = environments
         self._status = status
         self._explain = explain
@@ -121,17 +124,18 @@ class Native:
         )
 
     async def has_blob(self, request: Request, caller: Identity) -> Response:
-        if not await asyncio.to_thread(self._content.has, unquote(request.path_params["digest"])):
+        if not await self._is_there(caller, unquote(request.path_params["digest"])):
             raise NotFound("The requested resource does not exist.")
         return Response()
 
     async def put_blob(self, request: Request, caller: Identity) -> Response:
         digest = unquote(request.path_params["digest"])
-        if not await asyncio.to_thread(self._content.has, digest):
+        if not await self._is_there(caller, digest):
             try:
                 await self._write_blob(digest, request)
             except ClientDisconnect as error:
                 raise BadInput("The connection was closed before the upload was complete.") from error
+            await self._uploads.note(caller.namespace, digest)
         return json_response({"digest": digest})
 
     async def make_environment(self, request: Request, caller: Identity) -> Response:
@@ -216,6 +220,11 @@ class Native:
         if verdict is None:
             return {"fit": None, "reason": None}
         return {"fit": verdict.fit, "reason": verdict.reason or None}
+
+    async def _is_there(self, caller: Identity, digest: str) -> bool:
+        """Whether the content is stored and this caller may use it."""
+        stored = await asyncio.to_thread(self._content.has, digest)
+        return stored and await self._uploads.may_use(caller.namespace, digest)
 
     async def _write_blob(self, digest: str, request: Request) -> None:
         writer = self._content.writer(digest)

@@ -13,7 +13,7 @@ from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.manifest import AUTO
 from .profiles import unsound
 from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
-from .schema import actions, activations, code, namespaces, profiles, secrets, verdicts
+from .schema import actions, activations, code, namespaces, profiles, secrets, uploads, verdicts
 from .verdicts import KnownVerdict
 
 CHUNK = 500
@@ -219,6 +219,16 @@ def delete_secret(connection: sa.Connection, namespace: str, name: str, key: str
     connection.execute(
         sa.delete(secrets).where(secrets.c.namespace == namespace, secrets.c.name == name, secrets.c.key == key)
     )
+
+
+def uploads_of(connection: sa.Connection, namespace: str) -> frozenset[str]:
+    """The digests of the weights that a namespace has sent."""
+    rows = connection.execute(sa.select(uploads.c.digest).where(uploads.c.namespace == namespace))
+    return frozenset(row.digest for row in rows)
+
+
+def save_upload(connection: sa.Connection, namespace: str, digest: str) -> None:
+    connection.execute(sa.insert(uploads), {"namespace": namespace, "digest": digest})
 
 
 def all_profiles(connection: sa.Connection) -> dict[FunctionKey, Profile]:

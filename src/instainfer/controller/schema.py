@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData()
 
@@ -81,6 +81,15 @@ secrets = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     PrimaryKeyConstraint("namespace", "name", "key"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    # Which weights a namespace has sent, and so may use. A row stays when the weights are removed from the disk.
+    Column("namespace", String(256), nullable=False),
+    Column("digest", String(80), nullable=False),
+    PrimaryKeyConstraint("namespace", "digest"),
 )
 
 activations = Table(

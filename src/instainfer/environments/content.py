@@ -53,6 +53,11 @@ def full_disk(path: Path) -> str:
     return f"no space left on the disk of {path} ({free_bytes} bytes free); free some, or move the cache elsewhere"
 
 
+def is_digest(text: str) -> bool:
+    """Whether a text is written as a digest is."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 class ContentStore:
     """A folder of files named by their content."""
 

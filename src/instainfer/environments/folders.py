@@ -17,6 +17,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -58,12 +59,13 @@ class FunctionFolders:
         self._content = content
         root.mkdir(parents=True, exist_ok=True)
 
-    def materialise(self, code: bytes, *, binary: bool) -> Materialised:
+    def materialise(self, code: bytes, *, binary: bool, allowed: Container[str] | None = None) -> Materialised:
         """Unpack a zip (`binary`), or store one source text as ``__main__.py``. The second time for a code is quick.
 
+        `allowed` are the digests of the weights that the code may use. None for code that was allowed to before.
         Several threads and processes may call this at the same time. Raises `BadInput` for a refused archive or for
-        weights whose content is not stored, `BadFunction` for a folder that is not a function, and `HostError` when
-        the disk is full.
+        weights whose content is not stored or not allowed, `BadFunction` for a folder that is not a function, and
+        `HostError` when the disk is full.
         """
         digest = folder_name(hashlib.sha256(code).hexdigest(), binary=binary)
         folder = self.root / digest
@@ -71,6 +73,7 @@ class FunctionFolders:
             # The new time tells a cleaner that the folder is in use.
             with suppress(FileNotFoundError):
                 os.utime(folder)
+            _check_weights(_announced_weights(folder), allowed)
             with suppress(FileNotFoundError):  # a link to weights is broken: unpack again
                 return _describe(folder, digest)
             self.remove(digest)
@@ -81,7 +84,7 @@ class FunctionFolders:
                     _unpack(code, building)
                 else:
                     _copy(io.BytesIO(code), building / "__main__.py", MAX_BYTES)
-                self._place_weights(building)
+                self._place_weights(building, allowed)
                 _describe(building, digest)
                 _make_read_only(building)
                 self._put_in_place(building, folder)
@@ -107,8 +110,10 @@ class FunctionFolders:
             if not folder.is_dir():  # otherwise another thread or process has just put the same code there
                 raise
 
-    def _place_weights(self, folder: Path) -> None:
-        for name, digest in _announced_weights(folder).items():
+    def _place_weights(self, folder: Path, allowed: Container[str] | None) -> None:
+        announced = _announced_weights(folder)
+        _check_weights(announced, allowed)
+        for name, digest in announced.items():
             try:
                 stored = self._content.path(digest)
             except NotFound as error:
@@ -143,8 +148,13 @@ def weights_of(folder: Path, code: bytes | None) -> frozenset[str]:
             return frozenset(_announced_weights(folder).values())
         except BadInput:
             return frozenset()
+    return announced_weights(code or b"")
+
+
+def announced_weights(code: bytes) -> frozenset[str]:
+    """Digests of the weights that an archive names; empty if it is no archive, or if its list is invalid."""
     try:
-        with zipfile.ZipFile(io.BytesIO(code or b"")) as archive, archive.open(WEIGHTS_FILE) as file:
+        with zipfile.ZipFile(io.BytesIO(code)) as archive, archive.open(WEIGHTS_FILE) as file:
             weights = json.loads(file.read(MAX_WEIGHTS_FILE_BYTES))
     except (KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError, struct.error):
         return frozenset()
@@ -168,6 +178,16 @@ def _announced_weights(folder: Path) -> dict[str, str]:
         if not relative_path(name):
             raise BadInput(f"{WEIGHTS_FILE}: {shown(name)} is not a path inside the function's folder")
     return weights
+
+
+def _check_weights(announced: Mapping[str, str], allowed: Container[str] | None) -> None:
+    if allowed is not None:
+        for name, digest in announced.items():
+            if digest not in allowed:
+                # The same words whether nobody has sent the content or only others have: not everybody is to know that.
+                raise BadInput(
+                    f"weights {name}: their content {digest} was not sent from this namespace; send it before the code"
+                )
 
 
 def _describe(folder: Path, digest: str) -> Materialised:
