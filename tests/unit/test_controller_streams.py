@@ -124,8 +124,8 @@ def test_what_came_before_an_error_was_delivered(tmp_path: Path) -> None:
     [
         (failing(FailureKind.RAISED), 502, "function", "raised"),
         (failing(FailureKind.CONTAINER_LOST), 500, "platform", "container_lost"),
-        (answering(b'{"error": {"of": "the model"}}'), 502, "function", ""),
-        (answering(b'{"too": "long for this platform, which allows little"}'), 502, "function", ""),
+        (answering(b'{"error": {"of": "the model"}}'), 502, "function", "application_error"),
+        (answering(b'{"too": "long for this platform, which allows little"}'), 502, "function", "bad_answer"),
     ],
 )
 def test_an_end_before_any_value_has_the_status_of_any_call(

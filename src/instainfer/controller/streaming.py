@@ -15,7 +15,7 @@ from starlette.types import Receive, Send
 
 from ..core.model import FailureKind
 from .invocations import Ended, Streaming
-from .records import SUCCESS, WHISK_ERROR
+from .records import APPLICATION_ERROR, DEVELOPER_ERROR, SUCCESS, WHISK_ERROR
 from .responses import PIECE_BYTES, encode, http_status, phases_json, story_headers
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -75,9 +75,13 @@ def _how_it_ended(ended: Ended, count: int) -> tuple[str, dict[str, Any]]:
     }
     if record.status_code == SUCCESS:
         return "result", told
-    kind = outcome.failure.kind if outcome.failure is not None else ""
+    kind = outcome.failure.kind if outcome.failure is not None else _KINDS.get(record.status_code or 0, "")
     fault = "platform" if record.status_code == WHISK_ERROR else "function"
     return "error", {"error": _error_of(record.result), "fault": fault, "kind": kind, **told}
+
+
+_KINDS = {APPLICATION_ERROR: "application_error", DEVELOPER_ERROR: "bad_answer"}
+"""The kinds of failures that are none of the function's run, but of its answer."""
 
 
 def _error_of(result: bytes | None) -> Any:
