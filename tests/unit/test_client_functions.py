@@ -437,6 +437,10 @@ def test_leaving_a_stream_closes_its_connection_and_its_result_is_not_known() ->
             with pytest.raises(BadInput, match="known at its end"):
                 _ = values.result
         assert body.is_closed
+        body = Drip()
+    with Client("here:1", "u:k", transport=httpx2.MockTransport(dripping(body))) as client:
+        client.function("f").stream().close()
+        assert body.is_closed, "although nothing was read"
 
     async def program() -> None:
         body = Drip()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import httpx2
 
@@ -94,7 +94,8 @@ class Function:
         Returns with the first value. `timeout_s` is for each value, not for all of them.
         """
         response = self._run(self._calls.stream(self.name, arguments(args, named), self._timeout_s))
-        return Stream(_reading(self.name, self._calls, response), self._lines(response, MAX_VALUE_LINE_BYTES))
+        lines = self._lines(response, MAX_VALUE_LINE_BYTES)
+        return Stream(_reading(self.name, self._calls, response), lines, response.close)
 
     def map(self, requests: Iterable[Mapping[str, Any]], *, concurrency: int = CONCURRENCY) -> list[Result]:
         """The answers to many requests, in their order, with at most `concurrency` calls under way at a time.
@@ -115,10 +116,10 @@ class Stream(Iterator[Any]):
     no further value in time.
     """
 
-    def __init__(self, reading: Reading, lines: Iterator[bytes]) -> None:
+    def __init__(self, reading: Reading, lines: Iterator[bytes], close: Callable[[], None]) -> None:
         self._reading = reading
-        self._lines = lines
-        self._values = self._read()
+        self._values = self._read(lines)
+        self._close = close
 
     @property
     def activation_id(self) -> str:
@@ -141,12 +142,11 @@ class Stream(Iterator[Any]):
     def close(self) -> None:
         """Take no further values. If the call still runs, it ends with its next one."""
         self._values.close()
-        if isinstance(self._lines, Generator):
-            self._lines.close()
+        self._close()
 
-    def _read(self) -> Generator[Any, None, None]:
+    def _read(self, lines: Iterator[bytes]) -> Generator[Any, None, None]:
         try:
-            for line in self._lines:
+            for line in lines:
                 yield from self._reading.take(line)
         except Silence as error:
             raise _too_slow(self._reading) from error
@@ -171,14 +171,18 @@ class AsyncCall:
         return await self._run(self._calls.result(self._name, self.activation_id, timeout_s))
 
 
+Opened: TypeAlias = tuple[Reading, AsyncIterator[bytes], Callable[[], Coroutine[Any, Any, None]]]
+"""A streamed answer that has begun: what reads its lines, the lines, and what closes its connection."""
+
+
 class AsyncStream(AsyncIterator[Any]):
     """As `Stream`, for use on an event loop with ``async with`` and ``async for``."""
 
-    def __init__(self, reading: Coroutine[Any, Any, tuple[Reading, AsyncGenerator[bytes, None]]]) -> None:
-        self._opening: Coroutine[Any, Any, tuple[Reading, AsyncGenerator[bytes, None]]] | None = reading
+    def __init__(self, open_: Callable[[], Coroutine[Any, Any, Opened]]) -> None:
+        self._open = open_
         self._reading: Reading | None = None
-        self._lines: AsyncGenerator[bytes, None] | None = None
         self._values = self._read()
+        self._close: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     @property
     def activation_id(self) -> str:
@@ -201,18 +205,14 @@ class AsyncStream(AsyncIterator[Any]):
 
     async def close(self) -> None:
         """Take no further values. If the call still runs, it ends with its next one."""
-        if self._opening is not None:
-            self._opening.close()
         await self._values.aclose()
-        if self._lines is not None:
-            await self._lines.aclose()
+        if self._close is not None:
+            await self._close()
 
     async def _read(self) -> AsyncGenerator[Any, None]:
-        assert self._opening is not None
-        opening, self._opening = self._opening, None
-        self._reading, self._lines = await opening
+        self._reading, lines, self._close = await self._open()
         try:
-            async for line in self._lines:
+            async for line in lines:
                 for value in self._reading.take(line):
                     yield value
         except Silence as error:
@@ -245,11 +245,12 @@ class AsyncFunction:
         """
         content = arguments(args, named)
 
-        async def opening() -> tuple[Reading, AsyncGenerator[bytes, None]]:
+        async def open_() -> Opened:
             response = await self._run(self._calls.stream(self.name, content, self._timeout_s))
-            return _reading(self.name, self._calls, response), self._lines(response, MAX_VALUE_LINE_BYTES)
+            lines = self._lines(response, MAX_VALUE_LINE_BYTES)
+            return _reading(self.name, self._calls, response), lines, response.aclose
 
-        return AsyncStream(opening())
+        return AsyncStream(open_)
 
     async def map(self, requests: Iterable[Mapping[str, Any]], *, concurrency: int = CONCURRENCY) -> list[Result]:
         """The answers to many requests, in their order, with at most `concurrency` calls under way at a time.

@@ -120,7 +120,7 @@ async def _send(
     value = await values.next()
     if values.has_left():
         return
-    headers.append((b"cache-control", b"no-store"))
+    headers += ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))  # for proxies: pass on what comes
     if value is None:
         ended = await streaming.ended()
         headers += story_headers(ended.record, ended.outcome, ended.phases)
