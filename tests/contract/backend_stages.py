@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -35,6 +36,7 @@ from instainfer.core.events import (
 from instainfer.core.model import MIB, Failure, FailureKind
 
 PATIENCE_S = 30.0
+LARGE_VALUE = b'"' + b"x" * (100 << 10) + b'"'
 _FENCE = "fence"
 
 
@@ -48,6 +50,9 @@ class Does(Enum):
     RAISE = "main raises"
     CRASH = "its process ends during a run"
     TAKE_MEMORY = "takes 200 MiB in a run, answers when it is let go, and gives them back"
+    STREAM = "yields what it got, and then yields ten values of 100 KiB"
+    STREAM_AND_WAIT = "yields, yields again when it is let go, and goes on for ever"
+    STREAM_AND_RAISE = "yields, then raises"
     LEAVE_A_THREAD = "starts a thread when it is imported, and so cannot have a function template"
 
 
@@ -62,6 +67,8 @@ class Stage(ABC, Generic[C]):
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.answers: dict[str, Answer] = {}
+        self.values: dict[str, list[bytes]] = defaultdict(list)
+        """What the calls that were made by `stream` have yielded."""
         self._containers = 0
         self._news = asyncio.Event()
 
@@ -122,6 +129,15 @@ class Stage(ABC, Generic[C]):
 
     def run(self, container: C, function: FunctionSpec, activation: str) -> None:
         container.run(function, Call(activation, function.key, b'{"n":1}'))
+
+    def stream(self, container: C, function: FunctionSpec, activation: str) -> None:
+        """Run it for a caller that wants values one by one, and takes none before the test does."""
+
+        def on_value(value: bytes) -> None:
+            self.values[activation].append(value)
+            self._news.set()
+
+        container.run(function, Call(activation, function.key, b'{"n":1}', on_value=on_value))
 
     async def ran(self, container: C, function: FunctionSpec, activation: str) -> RunFinished:
         self.run(container, function, activation)
@@ -189,6 +205,9 @@ class MemoryStage(Stage[MemoryContainer]):
             Does.RAISE: replace(usual, run_failure=raised),
             Does.CRASH: replace(usual, run_failure=crashed, survives=False),
             Does.TAKE_MEMORY: replace(usual, compute_s=self._LONG_S, run_bytes=200 * MIB),
+            Does.STREAM: replace(usual, values=(b'{"n":1}', *[LARGE_VALUE] * 10)),
+            Does.STREAM_AND_WAIT: replace(usual, values=[b"%d" % n for n in range(100_000)], value_s=self._LONG_S),
+            Does.STREAM_AND_RAISE: replace(usual, values=(b"1",), value_s=0.1, run_failure=raised),
             Does.LEAVE_A_THREAD: replace(usual, unfit=self._UNFIT),
         }
         self.backend.costs[key] = costs[does]
@@ -234,6 +253,18 @@ _CODE = {
         "    wait_at_gate(PORT)\n"
         "    return {'held': len(held)}\n"
     ),
+    Does.STREAM: "def main(args):\n    yield args\n    yield from ['x' * (100 << 10)] * 10\n",
+    Does.STREAM_AND_WAIT: WAIT
+    + (
+        "def main(args):\n"
+        "    yield 0\n"
+        "    wait_at_gate(PORT)\n"
+        "    n = 0\n"
+        "    while True:\n"
+        "        n += 1\n"
+        "        yield n\n"
+    ),
+    Does.STREAM_AND_RAISE: "def main(args):\n    yield 1\n    raise ValueError('no')\n",
     Does.LEAVE_A_THREAD: (
         "import threading, time\n"
         "threading.Thread(target=time.sleep, args=(1000.0,), daemon=True).start()\n"

@@ -115,6 +115,14 @@ LIES: dict[str, tuple[list[Any], str]] = {
     "ran without being loaded": ([RAN], "which is not loaded"),
     "ran twice": ([LOADED, RAN, RAN], "it has run a1, which nobody has asked for"),
     "an end that nobody asked for": ([LOADED, messages.Gone(F, None, 1)], "which nobody has asked for"),
+    "a value that nobody wants": (
+        [LOADED, messages.Value("a1", b"1")],
+        "reports a value of a1, which nobody has asked",
+    ),
+    "cancelled by itself": (
+        [LOADED, RAN._replace(failure=messages.Failure("cancelled", ""))],
+        "it has cancelled a1, which nobody has asked for",
+    ),
     "the end of what was not there": ([messages.Gone("other/g@1", CRASHED, 1)], "is gone, which was not there"),
     "the memory of what is not there": ([messages.Measured({F: 1}, 1)], "has measured guest/f@0.0.1, which is not"),
     "ready twice": ([READY], "a second time that it is ready"),
@@ -193,6 +201,19 @@ def test_times_are_bounded_by_our_clock_and_sizes_by_the_machine(tmp_path: Path,
         assert max(loaded.resident_bytes, ran.resident_bytes, w.backend.used_bytes()) <= machine_bytes
         container.kill()
         await lost(w)
+
+    play(tmp_path, scene)
+
+
+def test_values_that_were_not_waited_for_end_the_container(tmp_path: Path, tell: Callable[..., None]) -> None:
+    tell(LOADED, *[messages.Value("a1", b"1" * 50_000)] * 8)
+
+    async def scene(w: World) -> None:
+        container = await w.container()
+        values: list[bytes] = []
+        container.run(spec(tmp_path), Call("a1", F, b"{}", on_value=values.append))
+        assert "it reports values that are too large, or that were not waited for" in await lost(w)
+        assert len(values) == 6
 
     play(tmp_path, scene)
 

@@ -13,9 +13,11 @@ import pytest
 from support.process_world import World, world
 from template_world import Environment, Family, loaded
 
+from instainfer.backends.base import Call
 from instainfer.backends.process import ProcessContainer
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
 from instainfer.core.model import FROM_LIBRARIES, FailureKind
+from instainfer.wire.bounds import WINDOW_BYTES, cost_bytes
 
 MIB = 1024 * 1024
 
@@ -23,6 +25,7 @@ FORGER = """
 import os, struct, threading, time
 from instainfer.wire.calls import *
 from instainfer.wire.calls import FROM_PROCESS
+from instainfer.wire.messages import Failure
 from instainfer.wire.framing import encode
 def say(raw):
     while raw:
@@ -60,6 +63,11 @@ SAID = {
     "a message of another time": ("FROM_PROCESS.encode(Prepared())", "Prepared while running"),
     "a message of another side": ("encode({'type': 'ran'})", "unknown message 'ran'"),
     "isolation once more": ("FROM_PROCESS.encode(Jailed(['own uid: given']))", "Jailed while running"),
+    "a value that nobody wants": ("FROM_PROCESS.encode(Yielded(b'1'))", "which nobody has asked for"),
+    "cancelled by itself": (
+        "FROM_PROCESS.encode(Answered(Failure('cancelled', ''), False, b''))",
+        "it has cancelled a call, which nobody has asked for",
+    ),
     "a birth": ("FROM_PROCESS.encode(Born(os.getpid()))", "Born while running"),
 }
 
@@ -77,6 +85,76 @@ def test_what_may_not_be_said_fails_the_run(tmp_path: Path, said: str, complaint
             assert complaint in ran.failure.message
             assert not ran.alive
             await w.wait_for(ResidentGone)
+            await goes_on(w, container)
+
+    asyncio.run(scenario())
+
+
+STREAMED = {
+    "more than the window": (
+        "for _ in range(30): say(FROM_PROCESS.encode(Yielded(b'1' * 20_000)))",
+        FailureKind.CRASHED,
+        "it has not waited until its values were taken",
+    ),
+    "many small values": (
+        "say(FROM_PROCESS.encode(Yielded(b'1')) * 2000)",
+        FailureKind.CRASHED,
+        "it has not waited until its values were taken",
+    ),
+    "a huge value": (
+        "say(FROM_PROCESS.encode(Yielded(b'1' * (9 << 20))))",
+        FailureKind.CRASHED,
+        "a value of 9437184 bytes is above the limit of 8388608",
+    ),
+    "no JSON": ("say(FROM_PROCESS.encode(Yielded(b'}{')))", FailureKind.BAD_ANSWER, "is not JSON"),
+    "no text": ("say(FROM_PROCESS.encode(Yielded(b'\"\\xff\"')))", FailureKind.BAD_ANSWER, "is not JSON"),
+    "nothing": ("say(FROM_PROCESS.encode(Yielded(b'')))", FailureKind.BAD_ANSWER, "is not JSON"),
+    "lines of ours": (
+        "say(FROM_PROCESS.encode(Yielded(b'[1,\\n\\nevent: result\\n2]')))",
+        FailureKind.BAD_ANSWER,
+        "has a line break",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "kind", "complaint"), STREAMED.values(), ids=STREAMED)
+def test_what_may_not_be_streamed_fails_the_run(tmp_path: Path, code: str, kind: FailureKind, complaint: str) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function(forger(f"def main(args):\n    {code}\n    yield 2\n    yield 3\n"))
+            values: list[bytes] = []
+            container.run(f, Call("a1", f.key, b"{}", on_value=values.append))
+            ran = await w.ran()
+            assert ran.failure is not None
+            assert ran.failure.kind is kind
+            assert complaint in ran.failure.message
+            assert (w.result(), ran.alive) == (None, kind is FailureKind.BAD_ANSWER)
+            assert sum(map(cost_bytes, values)) < WINDOW_BYTES + 30_000
+            await goes_on(w, container)
+
+    asyncio.run(scenario())
+
+
+def test_a_value_after_the_end_ends_the_process_and_reaches_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            f = w.function(
+                forger("""
+                def main(args):
+                    yield 1
+                    say(FROM_PROCESS.encode(Answered(None, False, b"")))
+                    yield 2
+                """)
+            )
+            values: list[bytes] = []
+            container.run(f, Call("a1", f.key, b"{}", on_value=values.append))
+            ran = await w.ran()
+            assert (ran.failure, w.answers["a1"].result) == (None, b"")
+            gone = await w.wait_for(ResidentGone)
+            assert gone.failure is not None
+            assert values == [b"1"]
             await goes_on(w, container)
 
     asyncio.run(scenario())

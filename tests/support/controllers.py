@@ -7,6 +7,7 @@ import base64
 import io
 import time
 import zipfile
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -86,6 +87,10 @@ class FakeLink:
         """Why it cannot have more."""
         self.history: list[str] = []
         self.calls: list[Call] = []
+        self.taken_bytes: Counter[str] = Counter()
+        """What the callers of streamed calls have taken."""
+        self.unwanted: list[str] = []
+        """Activations of which nobody wants further values."""
         self.holding = False
         self.held: dict[str, tuple[Call, asyncio.Future[Outcome]]] = {}
         self._arrived = asyncio.Event()
@@ -131,6 +136,19 @@ class FakeLink:
             future.set_result(self.script(call))
         self._arrived.set()
         return future
+
+    def taken(self, activation: str, taken_bytes: int) -> None:
+        self.taken_bytes[activation] += taken_bytes
+
+    def enough(self, activation: str) -> None:
+        self.unwanted.append(activation)
+
+    def say(self, *values: bytes) -> None:
+        """Yield values from the call that came last."""
+        on_value = self.calls[-1].on_value
+        assert on_value is not None
+        for value in values:
+            on_value(value)
 
     async def arrived(self, count: int = 1) -> None:
         """Return when `count` calls have come in all."""

@@ -8,7 +8,18 @@ import struct
 from typing import Any
 
 from instainfer.wire import messages
-from instainfer.wire.calls import FROM_PROCESS, Answered, Apart, Born, Imported, Jailed, Prepared, Unloadable, Warmed
+from instainfer.wire.calls import (
+    FROM_PROCESS,
+    Answered,
+    Apart,
+    Born,
+    Imported,
+    Jailed,
+    Prepared,
+    Unloadable,
+    Warmed,
+    Yielded,
+)
 from instainfer.wire.codec import Vocabulary
 from instainfer.wire.framing import Decoder, encode
 
@@ -105,7 +116,9 @@ class Fuzzer:
     def process_frame(self) -> bytes:
         """Anything that a function's process may say."""
         rng = self._rng
-        failure = messages.Failure(rng.choice(["raised", "crashed", "bad_answer", "out_of_memory"]), "it \x00 broke")
+        failure = messages.Failure(
+            rng.choice(["raised", "crashed", "bad_answer", "out_of_memory", "cancelled"]), "it \x00 broke"
+        )
         return self._encoded(
             FROM_PROCESS,
             Born(rng.choice([1, 2, 300, 4_194_304])),
@@ -115,6 +128,7 @@ class Fuzzer:
             Prepared(["numpy", "a\x00b", "..."]),
             Unloadable(messages.Failure("load_failed", "no")),
             Warmed(),
+            Yielded(rng.choice([b"1", b"}{", b"", b"1\n\n2", b"[" * 5000, b'"' + b"x" * 300_000 + b'"'])),
             Answered(None, rng.random() < 0.3, rng.choice([b"{}", b"}{", b"[" * 5000, b"", b"\xff", b"[1]" * 20_000])),
             Answered(failure, rng.random() < 0.3, b"ignored"),
         )
@@ -123,7 +137,7 @@ class Fuzzer:
         """Anything that a manager may report, of these functions and activations."""
         rng = self._rng
         key, activation = rng.choice(keys), rng.choice(activations)
-        failure = rng.choice([None, messages.Failure("crashed", "so it says")])
+        failure = rng.choice([None, messages.Failure(rng.choice(["crashed", "cancelled"]), "so it says")])
         a_s, size = rng.choice([0.0, 0.1, 1e9]), rng.choice([0, 1000, 1 << 50])
         return self._encoded(
             messages.REPORTS,
@@ -134,6 +148,7 @@ class Fuzzer:
             messages.Ran(
                 activation, key, a_s, size, size, rng.random() < 0.5, failure, rng.choice([0, 2]), size, b"{}x\ny"
             ),
+            messages.Value(activation, rng.choice([b"1", b"}{", b"", b"1\r2", b'"' + b"x" * 300_000 + b'"'])),
             messages.Measured({key: size}, size),
         )
 

@@ -68,6 +68,10 @@ def record(result: Any, status: str = "success", kind: str | None = "preloaded")
 PLACES = {"wanted": 2, "ready": 1, "until_ms": None, "unmet": "it needs 2 x 2048 MB, the node has 2048 MB"}
 
 
+class Lines(list[Any]):
+    """An answer of lines of JSON."""
+
+
 @dataclass
 class Platform:
     """Answers like the controller, from a dictionary, and remembers what it was asked."""
@@ -84,6 +88,9 @@ class Platform:
         self.asked.append((asked, dict(request.url.params), json.loads(request.content or b"null")))
         missing = (404, {"error": "The requested resource does not exist.", "code": "x"})
         status, body = self.answers.get(asked, missing)
+        if isinstance(body, Lines):
+            text = "".join(json.dumps(line) + "\n" for line in body)
+            return httpx2.Response(status, text=text, headers={"content-type": "application/x-ndjson"})
         return httpx2.Response(status, json=body, headers={"x-openwhisk-activation-id": ID})
 
 

@@ -206,7 +206,7 @@ def test_an_address_that_is_none_is_said_to_be_none(host: str) -> None:
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instainfer.client.blocking.READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("instainfer.client.api.READ_TIMEOUT_S", 0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         Client(f"127.0.0.1:{silent.getsockname()[1]}", "user:secret") as it,

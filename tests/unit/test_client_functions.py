@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from instainfer import AsyncClient, Client
-from instainfer.client import Result
+from instainfer.client import Ended, Result
 from instainfer.client.answers import NothingSent
 from instainfer.client.steps import Calls, Pause, Request, Steps
 from instainfer.errors import (
@@ -65,6 +65,13 @@ class Blocking:
             call = client.function(name).submit(*args)
             return call.activation_id, call.done(), call.result(timeout_s)
 
+    def streamed(self, name: str, *args: Any, into: list[Any] | None = None) -> tuple[list[Any], Ended]:
+        got: list[Any] = [] if into is None else into
+        with self.client as client, client.function(name).stream(*args) as values:
+            for value in values:
+                got.append(value)
+            return got, values.result
+
     def mapped(self, requests: Iterable[Any], concurrency: int) -> list[Result]:
         with self.client as client:
             return client.function("f").map(requests, concurrency=concurrency)
@@ -88,6 +95,17 @@ class OnALoop:
             async with self.client as client:
                 call = await client.function(name).submit(*args)
                 return call.activation_id, await call.done(), await call.result(timeout_s)
+
+        return asyncio.run(calling())
+
+    def streamed(self, name: str, *args: Any, into: list[Any] | None = None) -> tuple[list[Any], Ended]:
+        got: list[Any] = [] if into is None else into
+
+        async def calling() -> tuple[list[Any], Ended]:
+            async with self.client as client, client.function(name).stream(*args) as values:
+                async for value in values:
+                    got.append(value)
+                return got, values.result
 
         return asyncio.run(calling())
 
@@ -298,6 +316,144 @@ def test_the_first_failure_ends_a_map(program: Kind) -> None:
     assert len(asked) < 1000
     with pytest.raises(BadInput, match="concurrency=1"):
         program(handler).mapped([{}], 0)
+
+
+# -- streamed answers -------------------------------------------------------------------------------------------------
+
+RESULT = {"event": "result", "activationId": ID, "values": 2, "startKind": "warm", "phases": PHASES, "logs": ["hm"]}
+
+
+def streaming(*events: Any, status: int = 200) -> Handler:
+    text = "".join(json.dumps(event) + "\n" for event in events)
+    headers = {"content-type": "application/x-ndjson", "x-openwhisk-activation-id": ID}
+    return lambda _: httpx2.Response(status, text=text, headers=headers)
+
+
+def value(of: Any) -> dict[str, Any]:
+    return {"event": "value", "value": of}
+
+
+def test_values_come_one_by_one_and_the_result_at_the_end(program: Kind) -> None:
+    asked: list[httpx2.Request] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return streaming(value("a"), value({"raw": {"__instainfer__": "bytes", "data": "AP8="}}), RESULT)(request)
+
+    values, ended = program(handler).streamed("f", {"n": 1})
+    assert values == ["a", {"raw": b"\x00\xff"}]
+    assert (ended.activation_id, ended.start_kind, ended.startup_s, ended.logs) == (ID, "warm", 1.0, ("hm",))
+    (request,) = asked
+    assert request.headers["accept"] == "application/x-ndjson"
+    assert (request.url.params["blocking"], json.loads(request.content)) == ("true", {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("handler", "values", "error", "says"),
+    [
+        (
+            streaming(value(1), {"event": "error", "error": "it broke", "fault": "function", "kind": "raised"}),
+            [1],
+            CallFailed,
+            "f failed: it broke",
+        ),
+        (
+            streaming({**RESULT, "event": "error", "error": "no", "fault": "x", "kind": ""}, status=502),
+            [],
+            CallFailed,
+            "no",
+        ),
+        (streaming(value(1)), [1], Unreachable, f"the answer of f broke off; see `instainfer activations {ID}`"),
+        (streaming(value(1), {"event": "result"}), [1], Unreachable, "not InstaInfer"),
+        (streaming({"event": "value"}), [], Unreachable, "not InstaInfer"),
+        (streaming(7), [], Unreachable, "not an event"),
+        (streaming(value({"__instainfer__": "ndarray"})), [], CallFailed, "cannot be read"),
+        (answering({"error": "the cause"}, 404), [], NotFound, "the cause"),
+        (answering(record({"x": 1})), [], Unreachable, "not InstaInfer"),
+    ],
+)
+def test_a_stream_that_fails_gives_what_came_before(
+    program: Kind, handler: Handler, values: list[Any], error: type[InstaInferError], says: str
+) -> None:
+    got: list[Any] = []
+    with pytest.raises(error, match=says):
+        program(handler).streamed("f", into=got)
+    assert got == values
+
+
+def test_an_event_of_a_newer_platform_is_passed_over(program: Kind) -> None:
+    assert program(streaming({"event": "rest"}, value(1), RESULT)).streamed("f")[0] == [1]
+
+
+def test_a_refused_stream_is_asked_for_again(program: Kind) -> None:
+    answers = iter([httpx2.Response(503, json={"error": "busy"}, headers={"retry-after": "0"})])
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        return next(answers, None) or streaming(value(1), RESULT)(request)
+
+    assert program(handler, retries=1).streamed("f")[0] == [1]
+
+
+class Drip(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that says when it is closed, and is silent after its first value."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield json.dumps(value(1)).encode() + b"\n"
+        raise httpx2.ReadTimeout("silence")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+def dripping(body: Drip) -> Handler:
+    headers = {"content-type": "application/x-ndjson", "x-openwhisk-activation-id": ID}
+    return lambda _: httpx2.Response(200, stream=body, headers=headers)
+
+
+def test_a_value_that_does_not_come_in_time_is_not_waited_for(program: Kind) -> None:
+    body = Drip()
+    with pytest.raises(StillRunning, match="no further value came in time") as caught:
+        program(dripping(body)).streamed("f")
+    assert caught.value.activation_id == ID
+    assert body.is_closed
+
+
+def test_leaving_a_stream_closes_its_connection_and_its_result_is_not_known() -> None:
+    body = Drip()
+    with Client("here:1", "u:k", transport=httpx2.MockTransport(dripping(body))) as client:
+        with client.function("f").stream() as values:
+            assert next(values) == 1
+            assert not body.is_closed
+            with pytest.raises(BadInput, match="known at its end"):
+                _ = values.result
+        assert body.is_closed
+        body = Drip()
+    with Client("here:1", "u:k", transport=httpx2.MockTransport(dripping(body))) as client:
+        client.function("f").stream().close()
+        assert body.is_closed, "although nothing was read"
+
+    async def program() -> None:
+        body = Drip()
+        transport = httpx2.MockTransport(dripping(body))
+        async with AsyncClient("here:1", "u:k", transport=transport) as client:
+            async with client.function("f").stream() as values:
+                assert await anext(values) == 1
+                assert not body.is_closed
+            assert body.is_closed
+            async with client.function("f").stream():
+                pass  # nothing was asked for
+
+    asyncio.run(program())
 
 
 # -- what is tried again, step by step and without waiting -------------------------------------------------------------

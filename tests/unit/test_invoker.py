@@ -30,6 +30,7 @@ from instainfer.policy.keepalive.objective import Objective
 from instainfer.policy.predict.poisson import Poisson
 from instainfer.policy.preload.none import NoPreloading
 from instainfer.policy.preload.opportunistic import Opportunistic
+from instainfer.wire.bounds import cost_bytes
 
 A, B = "t/a@1", "t/b@1"
 COSTS = {
@@ -267,5 +268,40 @@ def test_a_bug_in_the_middle_of_an_event_loses_no_answer(
         stage.clock.advance(0.1)
         assert call.result().failure is None
         assert "could not be handled to its end" in caplog.text
+
+    asyncio.run(scene())
+
+
+def test_values_of_a_call_come_before_its_outcome_and_what_is_taken_goes_down() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        large = b'"' + b"x" * (200 << 10) + b'"'
+        stage.backend.costs[A] = Costs(compute_s=0.1, values=[large] * 4)
+        values: list[bytes] = []
+        waiting = stage.invoker.invoke(Call("a1", A, b"{}", on_value=values.append))
+        stage.clock.advance(10.0)
+        assert (len(values), waiting.done()) == (2, False)
+        stage.invoker.taken("a1", 2 * cost_bytes(large))
+        stage.clock.advance(10.0)
+        assert (len(values), waiting.result().result) == (4, b"")
+        stage.invoker.taken("a1", 5)
+        stage.invoker.enough("a1")
+        assert not stage.invoker._unwanted
+
+    asyncio.run(scene())
+
+
+def test_a_call_that_nobody_wants_when_it_begins_is_cancelled_then() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        stage.backend.costs[A] = Costs(compute_s=0.1, values=[b"1"], value_s=5.0)
+        values: list[bytes] = []
+        waiting = stage.invoker.invoke(Call("a1", A, b"{}", on_value=values.append))
+        stage.invoker.enough("a1")
+        assert not waiting.done()
+        stage.clock.advance(2.0)
+        failure = waiting.result().failure
+        assert failure is not None
+        assert (failure.kind, values) == (FailureKind.CANCELLED, [])
 
     asyncio.run(scene())

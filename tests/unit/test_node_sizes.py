@@ -47,8 +47,10 @@ def ran(node: CheckedNode, at: float, container: str, activation: str, mib: int,
     return node.tell(e.RunFinished(at, container, activation, 0.1, mib * MIB, peak_bytes=peak_mib * MIB))
 
 
-def died(node: CheckedNode, at: float, container: str, activation: str) -> list[d.Decision]:
-    return node.tell(e.RunFinished(at, container, activation, 0.1, 0, DIED, alive=False))
+def died(
+    node: CheckedNode, at: float, container: str, activation: str, *, has_yielded: bool = False
+) -> list[d.Decision]:
+    return node.tell(e.RunFinished(at, container, activation, 0.1, 0, DIED, alive=False, has_yielded=has_yielded))
 
 
 def limit_mib(node: CheckedNode, container: str) -> int:
@@ -295,6 +297,14 @@ def test_an_idempotent_call_is_repeated_when_its_process_is_gone() -> None:
     assert reply.failure is not None
     assert "no function gets more here" in reply.failure.message, "it is repeated once"
     assert node.node.books.functions[A].load_failure is not None, "it is not pre-loaded either"
+
+
+def test_a_call_whose_caller_has_a_part_of_the_answer_is_not_repeated() -> None:
+    node = node_with(auto(A, 512, most_mib=4096, idempotent=True), budget_mib=2048)
+    node.call(1.0, "a1", A)
+    node.started(1.4, "node-c1")
+    node.loaded(2.0, "node-c1", A)
+    only(died(node, 2.5, "node-c1", "a1", has_yielded=True), d.Reply)
 
 
 def test_a_call_that_had_begun_is_not_repeated_and_its_record_says_what_to_do() -> None:

@@ -13,7 +13,11 @@ inside a command, and in the order in which things happened in that container. F
 ``run``            `LoadFinished`/`LoadFailed` if the function was not loaded; then exactly one `RunFinished` with an
                    `Answer`; then `ResidentGone` if the process did not survive. Also one `ResidentGone` for each other
                    function that was resident or loading; it may come at any time, even after `RunFinished` (see below).
-                   With `Call.only_warms` the function is loaded and warmed up in place of being run
+                   With `Call.only_warms` the function is loaded and warmed up in place of being run. With
+                   `Call.on_value` a generator's values are handed on before `RunFinished` (see below)
+``taken``          nothing. The run may go on with further values
+``enough``         nothing new. A run that yields another value ends with ``CANCELLED`` in place of handing it on; one
+                   that does not ends as ever
 ``load_template``  the same as ``load``, with the template's key; ``library_s`` is the time of the template's imports,
                    and ``model_s`` is 0
 ``load_function_`` the same as ``load``, with the key ``loaded:FUNCTION``. A template that was made and is unfit reports
@@ -33,6 +37,13 @@ the old process, which therefore comes before the next `LoadFinished` or `LoadFa
 
 Time. The container has the function's time limit for a run, and the same time again for everything before the run:
 ending other functions, making the template, loading the function. A run that takes longer ends with a failure.
+
+Streamed answers. If a function returns a generator and the call has `Call.on_value`, each value is passed to that as
+JSON without line breaks, when it was yielded, in order, in the event loop's thread, and never from inside a command.
+`Answer.result` is then empty bytes. Without `Call.on_value` the answer is the list of the values. A function waits with
+its next value, inside its time limit, while those that were handed on and not ``taken`` cost `wire.bounds.WINDOW_BYTES`
+or more (`wire.bounds.cost_bytes`), so a caller that reads slowly costs little memory. ``taken`` and ``enough`` mean
+nothing for a run that has ended.
 
 Templates. A function with a `FunctionSpec.template` is forked from that template. If the template does not exist yet,
 the container makes the template first, and the template's `LoadFinished` comes before the function's. If the template
@@ -140,6 +151,8 @@ class Call:
     """``__OW_*`` variables of this activation."""
     only_warms: bool = False
     """Whether the function is only loaded and warmed up, which the call answers with an empty object."""
+    on_value: Callable[[bytes], None] | None = field(default=None, compare=False, repr=False)
+    """Takes the values of a generator as they come. None: they are gathered into one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,7 @@ class Answer:
     """The result and the logs of a run, reported together with its `RunFinished` event."""
 
     result: bytes | None = None
-    """A JSON object or array in UTF-8, or None when the run failed."""
+    """A JSON object or array in UTF-8, or None when the run failed. Empty if the values that were handed on are it."""
     logs: Sequence[str] = ()
     """``"%-30s %s: %s" % (iso_time, "stdout"|"stderr", text)``, OpenWhisk's form."""
 
@@ -168,6 +181,14 @@ class Container(Protocol):
     def load_function_template(self, function: FunctionSpec, *, proves: bool = False) -> None: ...
 
     def run(self, function: FunctionSpec, call: Call) -> None: ...
+
+    def taken(self, activation: ActivationId, taken_bytes: int) -> None:
+        """The caller has got values of this run that cost so much."""
+        ...
+
+    def enough(self, activation: ActivationId) -> None:
+        """Nobody wants further values of this run."""
+        ...
 
     def offload(self, function: ResidentKey) -> None: ...
 

@@ -27,6 +27,7 @@ from ..core.model import (
     FROM_LIBRARIES,
     FROM_NOTHING,
     MIB,
+    ActivationId,
     ContainerId,
     Failure,
     FailureKind,
@@ -38,6 +39,7 @@ from ..core.model import (
     is_template,
     templated_function,
 )
+from ..wire.bounds import WINDOW_BYTES, cost_bytes
 from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
 
 
@@ -55,6 +57,10 @@ class Costs:
     run_bytes: int = 0
     """What a run takes on top of that. It dies of memory if its container does not hold both."""
     result: bytes = b"{}"
+    values: Sequence[bytes] | None = None
+    """If set, the function is a generator: it yields these, the first after `compute_s` and each further one after
+    `value_s`, and ends `value_s` after the last. `result` is not used."""
+    value_s: float = 0.0
     logs: Sequence[str] = ()
     load_failure: Failure | None = None
     forked_s: float = 0.005
@@ -139,6 +145,15 @@ class _Run:
     function: FunctionSpec
     call: Call
     cancel: Callable[[], None] | None = None
+    """Cancels its next step. None before its function runs."""
+    began_at: float = 0.0
+    """When its function began to run."""
+    yielded: int = 0
+    """How many values have been handed on."""
+    on_way_bytes: int = 0
+    waits: bool = False
+    """Whether it would hand on a value, and too much is on its way."""
+    is_enough: bool = False
 
 
 class MemoryContainer:
@@ -224,6 +239,18 @@ class MemoryContainer:
         if not is_function_template(resident.key):
             return is_template(resident.key)
         return resident.loaded or templated_function(resident.key) == runs
+
+    def taken(self, activation: ActivationId, taken_bytes: int) -> None:
+        run = self._run
+        if run is not None and run.call.activation == activation:
+            run.on_way_bytes -= taken_bytes
+            self._go_on(run)
+
+    def enough(self, activation: ActivationId) -> None:
+        run = self._run
+        if run is not None and run.call.activation == activation:
+            run.is_enough = True
+            self._go_on(run)
 
     def offload(self, function: ResidentKey) -> None:
         if function in self._residents:
@@ -359,7 +386,32 @@ class MemoryContainer:
             self.load(run.function)
         elif resident.loaded:
             costs = self._backend.costs_of(run.function.key)
-            run.cancel = self._after(costs.compute_s, lambda: self._run_ended(run, costs))
+            run.began_at = self._backend.clock.now()
+            step = self._run_ended if costs.values is None or run.call.on_value is None else self._yield
+            run.cancel = self._after(costs.compute_s, lambda: step(run, costs))
+
+    def _yield(self, run: _Run, costs: Costs) -> None:
+        """Hand on the next value, if there is one and the caller wants it now."""
+        assert costs.values is not None
+        assert run.call.on_value is not None
+        if run.is_enough:
+            text = "the caller went away before the end of the answer"
+            self._run_ended(run, replace(costs, run_failure=Failure(FailureKind.CANCELLED, text), survives=True))
+        elif run.yielded == len(costs.values):
+            self._run_ended(run, costs)
+        elif run.on_way_bytes >= WINDOW_BYTES:
+            run.waits = True
+        else:
+            value = costs.values[run.yielded]
+            run.yielded += 1
+            run.on_way_bytes += cost_bytes(value)
+            run.cancel = self._after(costs.value_s, lambda: self._yield(run, costs))
+            run.call.on_value(value)
+
+    def _go_on(self, run: _Run) -> None:
+        if run.waits:
+            run.waits = False
+            run.cancel = self._after(0.0, lambda: self._yield(run, self._backend.costs_of(run.function.key)))
 
     def _run_ended(self, run: _Run, costs: Costs) -> None:
         key, now = run.function.key, self._backend.clock.now()
@@ -370,6 +422,8 @@ class MemoryContainer:
             text = f"the function took {took} MiB of memory, its container has {limit} MiB"
             failure, alive = Failure(FailureKind.OUT_OF_MEMORY, text), False
         result = b"{}" if run.call.only_warms else costs.result
+        if costs.values is not None and not run.call.only_warms:
+            result = b"[" + b",".join(costs.values) + b"]" if run.call.on_value is None else b""
         self._run = None
         if not alive:
             del self._residents[key]
@@ -378,11 +432,12 @@ class MemoryContainer:
                 now,
                 self.id,
                 run.call.activation,
-                costs.compute_s,
+                now - run.began_at,
                 size_bytes if alive else 0,
                 failure,
                 alive,
                 size_bytes + costs.run_bytes if alive else 0,
+                run.yielded > 0,
             ),
             Answer(result if failure is None else None, costs.logs),
         )

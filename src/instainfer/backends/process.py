@@ -29,6 +29,7 @@ from ..core.events import (
     RunFinished,
 )
 from ..core.model import (
+    ActivationId,
     Failure,
     FailureKind,
     FunctionKey,
@@ -48,7 +49,8 @@ from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, Temp
 from .expected import Expected
 from .learned import LearnedModules
 from .process_manager import ManagerProcess
-from .result import checked_logs, checked_result
+from .result import checked_logs
+from .streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +165,7 @@ class ProcessContainer(asyncio.Protocol):
         self._report: Report | None = report
         self._decoder = messages.REPORTS.decoder()
         self._expected = Expected()
+        self._streams = Streams()
         self._manager: ManagerProcess | None = None
         self._transport: asyncio.Transport | None = None
         self._defined: dict[FunctionKey, tuple[FunctionSpec, tuple[str, ...]]] = {}
@@ -195,7 +198,17 @@ class ProcessContainer(asyncio.Protocol):
     def run(self, function: FunctionSpec, call: Call) -> None:
         self._define(function)
         self._expected.run(call.activation, function.key, _template_key(function), self._clock.now())
-        self._send(messages.Run(function.key, call.activation, dict(call.env), call.args, call.only_warms))
+        self._streams.begin(call)
+        streams = call.on_value is not None
+        self._send(messages.Run(function.key, call.activation, dict(call.env), call.args, call.only_warms, streams))
+
+    def taken(self, activation: ActivationId, taken_bytes: int) -> None:
+        if self._streams.taken(activation, taken_bytes):
+            self._send(messages.Taken(activation, taken_bytes))
+
+    def enough(self, activation: ActivationId) -> None:
+        if self._streams.enough(activation):
+            self._send(messages.Enough(activation))
 
     def offload(self, function: FunctionKey) -> None:
         self._expected.offload(function)
@@ -335,6 +348,10 @@ class ProcessContainer(asyncio.Protocol):
             self._take_reports(at_most=_REPORTS_AT_ONCE)
 
     def _take(self, message: Any) -> None:
+        if isinstance(message, messages.Value):
+            if self._report is not None and not self._is_stopping and not self._streams.value(message):
+                self._send(messages.Enough(message.activation))
+            return
         event, answer = self._translate(message)
         if event is not None and self._report is not None and not self._is_stopping:
             self._report(event, answer)
@@ -371,10 +388,7 @@ class ProcessContainer(asyncio.Protocol):
         match message:
             case messages.Ran():
                 most_s = self._expected.ran(message, now)
-                failure = _failure(message.failure)
-                result = None
-                if failure is None:
-                    result, failure = checked_result(message.answer)
+                result, failure, has_yielded = self._streams.ran(message, _failure(message.failure))
                 told = self._defined.get(message.function)
                 logs = checked_logs(message.logs, told[0].logs_bytes if told is not None else 0)
                 answer = Answer(result, logs)
@@ -387,6 +401,7 @@ class ProcessContainer(asyncio.Protocol):
                     failure,
                     message.alive,
                     _possible(message.peak_bytes),
+                    has_yielded,
                 )
             case messages.Loaded():
                 most_s = self._expected.loaded(message, now)

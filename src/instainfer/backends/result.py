@@ -30,6 +30,22 @@ def checked_result(answer: bytes) -> tuple[bytes | None, Failure | None]:
     return answer, None
 
 
+def checked_value(value: bytes) -> Failure | None:
+    """Why one value of a streamed answer is invalid; None if it is valid.
+
+    A value is passed on to callers as a line, so it must not have line breaks: who writes them could write lines in
+    the place of the platform.
+    """
+    if b"\n" in value or b"\r" in value:
+        return _bad_value("has a line break")
+    try:
+        value.decode()
+        msgspec.json.decode(value, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _bad_value(f"is not JSON: {error}")
+    return None
+
+
 def checked_logs(raw: bytes, limit_bytes: int) -> list[str]:
     """The lines of a run's logs. Raises `ProtocolError` if they would take more than `limit_bytes` when stored.
 
@@ -53,3 +69,7 @@ def checked_logs(raw: bytes, limit_bytes: int) -> list[str]:
 def _bad(what: str) -> Failure:
     text = f"the answer {what}; answer only with what main returns or instainfer.reply is given"
     return Failure(FailureKind.BAD_ANSWER, text)
+
+
+def _bad_value(what: str) -> Failure:
+    return Failure(FailureKind.BAD_ANSWER, f"a value of the answer {what}; answer only with what main yields")

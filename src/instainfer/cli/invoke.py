@@ -5,12 +5,13 @@ The answer is printed to standard output. The start kind and the times of the ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from ..errors import BadInput, Unreachable, one_line
 from .doors import platform
 from .exit_codes import ExitCode
 from .options import ApiHost, Auth, Home, Json
@@ -55,6 +56,9 @@ def invoke(
         bool, typer.Option("--no-wait", help="Print the activation's id at once instead of its answer.")
     ] = False,
     full: Annotated[bool, typer.Option("--full", help="Print the activation's whole record.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the values of a function that yields as they come, a line each.")
+    ] = False,
     as_json: Json = False,
     api_host: ApiHost = "",
     auth: Auth = "",
@@ -62,7 +66,12 @@ def invoke(
 ) -> None:
     """Call a function and print its answer."""
     arguments = (data(data_source) if data_source else {}) | parameters(param or [])
+    if stream and (no_wait or full):
+        raise BadInput("--stream prints values as they come; leave out --no-wait and --full")
     with platform(ctx, api_host, auth, home) as client:
+        if stream:
+            _print_values(name, client.stream(name, arguments), as_json=as_json)
+            return
         record = client.invoke(name, arguments, blocking=not no_wait)
     emit = emit_json if as_json else emit_result
     activation = record["activationId"]
@@ -78,6 +87,27 @@ def invoke(
     if not succeeded(record):
         _complain_of(name, record)
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _print_values(name: str, events: Iterator[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print each value as a line of JSON when it comes."""
+    last: Mapping[str, Any] = {}
+    for last in events:
+        if last["event"] == "value":
+            emit_json(last.get("value"))
+    if last.get("event") == "result":
+        if not as_json:
+            note(
+                how_it_went({"annotations": [{"key": key, "value": last.get(key)} for key in ("startKind", "phases")]})
+            )
+        return
+    if last.get("event") != "error":
+        raise Unreachable(f"the answer of {name} broke off; see whether `instainfer up` still runs")
+    first_line = next(iter(str(last.get("error")).strip().splitlines()), "no error was given")
+    activation = last.get("activationId")
+    logs = f"; its logs: `instainfer activations {activation} --logs`" if activation else ""
+    complain(one_line(f"{name} failed: {first_line.rstrip('.;')} (fault: {last.get('fault')}){logs}"))
+    raise typer.Exit(ExitCode.FAILED)
 
 
 def _complain_of(name: str, record: Record) -> None:

@@ -1,7 +1,7 @@
-"""Clients for a platform: `Client` and `AsyncClient` call functions; `Client` has the rest of the API, too.
+"""Clients for a platform, `Client` and `AsyncClient`: they call functions, and have the rest of the API.
 
-`blocking.py` and `asynchronous.py` send what `steps.py` says; `functions.py` is what a program calls, `results.py` what
-it gets, and `answers.py` says what an answer of the platform means.
+`blocking.py` and `asynchronous.py` send what `steps.py` (calls) and `api.py` (all else) say; `functions.py` is what a
+program calls, `results.py` what it gets, and `answers.py` says what an answer of the platform means.
 """
 
 from __future__ import annotations
@@ -9,7 +9,19 @@ from __future__ import annotations
 from .answers import Json
 from .asynchronous import AsyncClient
 from .blocking import Client
-from .functions import AsyncCall, AsyncFunction, Call, Function
-from .results import Result
+from .functions import AsyncCall, AsyncFunction, AsyncStream, Call, Function, Stream
+from .results import Ended, Result
 
-__all__ = ["AsyncCall", "AsyncClient", "AsyncFunction", "Call", "Client", "Function", "Json", "Result"]
+__all__ = [
+    "AsyncCall",
+    "AsyncClient",
+    "AsyncFunction",
+    "AsyncStream",
+    "Call",
+    "Client",
+    "Ended",
+    "Function",
+    "Json",
+    "Result",
+    "Stream",
+]

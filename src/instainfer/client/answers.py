@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any, Self, TypeAlias
 from urllib.parse import quote
 
@@ -26,10 +28,14 @@ from ..errors import (
 
 Json: TypeAlias = dict[str, Any]
 
+LINES = "application/x-ndjson"
 OPENWHISK = "/api/v1/namespaces/_"
 NATIVE = "/instainfer/v1"
 MAX_ANSWER_BYTES = 1024 * 1024 * 1024
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""Longest line of an answer that tells how a piece of work goes on."""
 MAX_TEXT_LENGTH = 16 * 1024
+_CHUNK_BYTES = 1024 * 1024
 _CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 """Longest silence of the platform for requests that it can answer without waiting for other work."""
@@ -59,6 +65,10 @@ class NothingSent(Unreachable):
     """There was no connection, so the platform knows nothing of the request: it can be sent again."""
 
 
+class Silence(Unreachable):
+    """The platform has said nothing for longer than it may."""
+
+
 class Reaching:
     """Turns every error that means a missing answer into `Unreachable`."""
 
@@ -72,7 +82,7 @@ class Reaching:
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
             raise NothingSent(f"no InstaInfer at {self._api_host}; start it with `instainfer up`") from error
         if isinstance(error, httpx2.ReadTimeout | httpx2.WriteTimeout):
-            raise Unreachable(
+            raise Silence(
                 f"{self._api_host} took the request and says nothing; see whether `instainfer up` still answers"
             ) from error
         if isinstance(error, httpx2.RequestError | httpx2.InvalidURL | httpx2.StreamError):
@@ -119,6 +129,36 @@ def value_of(text: bytes) -> Any:
         return None
 
 
+class Lines:
+    """The lines of an answer that comes in pieces, without their ends."""
+
+    def __init__(self, api_host: str, most_bytes: int) -> None:
+        """No line may be longer than `most_bytes`."""
+        self._api_host = api_host
+        self._most_bytes = most_bytes
+        self._rest = bytearray()
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The lines that end in the next piece. Raises `Unreachable` for a line that is too long."""
+        *whole, last = piece.split(b"\n")
+        for line in whole:
+            yield bytes(self._rest + line)
+            self._rest.clear()
+        self._rest += last
+        if len(self._rest) > self._most_bytes:
+            raise not_ours(self._api_host)
+
+    def rest(self) -> Iterator[bytes]:
+        """What comes after the end of the last line, if anything does."""
+        if self._rest:
+            yield bytes(self._rest)
+
+
+def is_stream(response: httpx2.Response) -> bool:
+    """Whether the answer is lines of JSON, which are read one by one."""
+    return bool(response.headers.get("content-type", "").startswith(LINES))
+
+
 def event_of(line: bytes) -> Json:
     event = value_of(line)
     if not isinstance(event, dict) or "event" not in event:
@@ -154,3 +194,11 @@ def kind_of(status: int) -> type[InstaInferError]:
 
 def not_ours(api_host: str) -> Unreachable:
     return Unreachable(f"what answers at {api_host} is not InstaInfer; correct the address, or start `instainfer up`")
+
+
+def pieces(path: Path, sent: Callable[[int], None]) -> Generator[bytes, None, None]:
+    """A file in pieces. `sent` is called with the number of bytes of each piece when the next one is asked for."""
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK_BYTES):
+            yield piece
+            sent(len(piece))

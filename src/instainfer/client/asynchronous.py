@@ -1,26 +1,44 @@
-"""The client for programs with an event loop. It calls functions; everything else is done with `Client`."""
+"""The client for programs with an event loop: what `Client` has, to be awaited."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 
 from ..address import found
 from ..errors import Unreachable
-from .answers import KEEP_ALIVE, MAX_ANSWER_BYTES, Reaching, http_options, no_address, not_ours, timeout
-from .functions import AsyncFunction
+from .answers import (
+    KEEP_ALIVE,
+    MAX_ANSWER_BYTES,
+    MAX_EVENT_BYTES,
+    Json,
+    Lines,
+    Reaching,
+    event_of,
+    http_options,
+    is_stream,
+    no_address,
+    not_ours,
+    pieces,
+    timeout,
+)
+from .api import Api, checked_event
+from .functions import MAX_VALUE_LINE_BYTES, AsyncFunction
+from .results import arguments
 from .steps import RETRIES, Answer, Calls, Pause, Request, Steps
 
 T = TypeVar("T")
 
 
 class AsyncClient:
-    """Calls functions of one platform with one key. Use the client in ``async with``, or call `close`.
+    """Sends requests to one platform with one key. Use the client in ``async with``, or call `close`.
 
-    The arguments are those of `Client`. Connections are kept and shared by all calls.
+    The arguments, the methods and their errors are those of `Client`. Connections are kept and shared by all calls.
     """
 
     def __init__(
@@ -36,6 +54,7 @@ class AsyncClient:
         options = http_options(address)
         self.api_host: str = options["base_url"]
         self._calls = Calls(self.api_host, retries)
+        self._api = Api(self.api_host)
         try:
             self._http = httpx2.AsyncClient(
                 transport=transport or httpx2.AsyncHTTPTransport(socket_options=KEEP_ALIVE, trust_env=False), **options
@@ -52,9 +71,129 @@ class AsyncClient:
     async def close(self) -> None:
         await self._http.aclose()
 
+    # Actions
+
+    async def functions(self) -> list[Json]:
+        """Summaries of all functions of the namespace, newest first."""
+        return await self._run(self._api.functions())
+
+    async def action(self, name: str, *, code: bool = False) -> Json:
+        return await self._run(self._api.action(name, code=code))
+
+    async def put_action(self, name: str, action: Mapping[str, Any], *, overwrite: bool = True) -> Json:
+        """Create a function, or replace it if it exists and `overwrite` is set."""
+        return await self._run(self._api.put_action(name, action, overwrite=overwrite))
+
+    async def delete_action(self, name: str) -> Json:
+        return await self._run(self._api.delete_action(name))
+
     def function(self, name: str, *, timeout_s: float | None = None) -> AsyncFunction:
         """The function of this name, to be called. Nothing is sent yet."""
-        return AsyncFunction(name, self._calls, self._run, timeout_s)
+        return AsyncFunction(name, self._calls, self._run, self._lines, timeout_s)
+
+    async def invoke(self, name: str, params: Mapping[str, Any] | None = None, *, blocking: bool = True) -> Json:
+        """Call a function and return the activation's record, even when the function failed.
+
+        The record is only ``{"activationId": ...}`` when the call is not blocking, or did not end within the
+        platform's limit for a blocking call.
+        """
+        return await self._run(self._calls.invoke(name, arguments(params, {}), blocking=blocking))
+
+    async def stream(self, name: str, params: Mapping[str, Any] | None = None) -> AsyncIterator[Json]:
+        """Call a function and yield the events of its answer as they come, even when the function fails.
+
+        There is a ``value`` for each value of a function that yields, and in the end one ``result`` or ``error``.
+        """
+        response = await self._run(self._calls.stream(name, arguments(params, {}), None))
+        async for line in self._lines(response, MAX_VALUE_LINE_BYTES):
+            yield event_of(line)
+
+    # Activations
+
+    async def activations(
+        self,
+        *,
+        limit: int = 30,
+        name: str | None = None,
+        skip: int = 0,
+        since: int | None = None,
+        ended_since: int | None = None,
+        docs: bool = False,
+    ) -> list[Json]:
+        """Summaries of activations, or with `docs` whole records, latest first.
+
+        Only those that began at `since` or later, and those that have ended at `ended_since` or later, both in
+        milliseconds since the epoch.
+        """
+        return await self._run(
+            self._api.activations(limit=limit, name=name, skip=skip, since=since, ended_since=ended_since, docs=docs)
+        )
+
+    async def activation(self, activation_id: str) -> Json:
+        return await self._run(self._calls.activation(activation_id))
+
+    # InstaInfer's own
+
+    async def status(self) -> Json:
+        """The nodes with their containers, residents and memory."""
+        return await self._run(self._api.status())
+
+    async def details(self) -> list[Json]:
+        """All functions of the namespace with what is known of them: costs, and whether they can be forked."""
+        return await self._run(self._api.details())
+
+    async def detail(self, name: str) -> Json:
+        """One function as `details` has it, with its packages and weights."""
+        return await self._run(self._api.detail(name))
+
+    async def why(self, name: str) -> Json:
+        """Why a function is loaded or not: what each node expects of it, holds of it, and decided on it lately."""
+        return await self._run(self._api.why(name))
+
+    async def preload(self, name: str, *, places: int, for_s: float) -> Json:
+        """Ask for places of a function to be ready for `for_s` seconds. Returns what is wanted and what is ready."""
+        return await self._run(self._api.preload(name, places=places, for_s=for_s))
+
+    async def offload(self, name: str) -> Json:
+        """End what is idle of a function. Returns what is wanted and what is ready."""
+        return await self._run(self._api.offload(name))
+
+    async def secrets(self, name: str) -> list[Json]:
+        """The secrets of a function: the key of each, and when it was set. The platform tells nobody their values."""
+        return await self._run(self._api.secrets(name))
+
+    async def set_secret(self, name: str, key: str, value: str) -> Json:
+        """Set a secret, an environment variable of a function, which need not be deployed yet."""
+        return await self._run(self._api.set_secret(name, key, value))
+
+    async def unset_secret(self, name: str, key: str) -> Json:
+        return await self._run(self._api.unset_secret(name, key))
+
+    async def put_checked(self, name: str, action: Mapping[str, Any]) -> AsyncIterator[Json]:
+        """Create or replace a function when its new version has been tried.
+
+        Yields ``progress`` events, then one ``deployed`` or ``failed``.
+        """
+        async for event in self._events(self._api.put_checked(name, action)):
+            yield checked_event(event)
+
+    async def has_blob(self, digest: str) -> bool:
+        return await self._run(self._api.has_blob(digest))
+
+    async def put_blob(self, digest: str, path: Path, sent: Callable[[int], None] = lambda _: None) -> None:
+        """Upload a file in pieces as it is read. `sent` is called with the number of bytes of each piece."""
+        size_bytes = (await asyncio.to_thread(path.stat)).st_size
+        await self._run(self._api.put_blob(digest, size_bytes, _pieces(path, sent)))
+
+    def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> AsyncIterator[Json]:
+        """Ask for an environment. Yields ``progress`` events while it is built, then one ``ready`` or ``failed``."""
+        return self._events(self._api.build_environment(requirements, no_deps, python))
+
+    def clean(self, *, dry_run: bool, unused_for_s: float | None) -> AsyncIterator[Json]:
+        """Let the platform remove unused files. Yields ``progress``, ``freed`` and ``failed`` events, then ``done``."""
+        return self._events(self._api.clean(dry_run=dry_run, unused_for_s=unused_for_s))
+
+    # Requests and answers
 
     async def _run(self, steps: Steps[T]) -> T:
         reply: Answer | Unreachable | None = None
@@ -73,14 +212,48 @@ class AsyncClient:
                 except Unreachable as error:
                     reply = error
 
-    async def _send(self, request: Request) -> Answer:
-        with Reaching(self.api_host):
-            async with self._http.stream(
-                request.method, request.url, timeout=timeout(request.read_s), **request.options
-            ) as response:
-                body = bytearray()
+    async def _events(self, steps: Steps[httpx2.Response]) -> AsyncIterator[Json]:
+        async for line in self._lines(await self._run(steps), MAX_EVENT_BYTES):
+            if line:
+                yield event_of(line)
+
+    async def _lines(self, response: httpx2.Response, most_bytes: int) -> AsyncGenerator[bytes, None]:
+        lines = Lines(self.api_host, most_bytes)
+        try:
+            with Reaching(self.api_host):
                 async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise not_ours(self.api_host)
-                return response, bytes(body)
+                    for line in lines.feed(piece):
+                        yield line
+                for line in lines.rest():
+                    yield line
+        finally:
+            await response.aclose()
+
+    async def _send(self, request: Request) -> Answer:
+        """Send a request and return the answer and its body, or the open answer."""
+        with Reaching(self.api_host):
+            sending = self._http.build_request(
+                request.method, request.url, timeout=timeout(request.read_s), **request.options
+            )
+            response = await self._http.send(sending, stream=True)
+            if request.streams and (response.is_success or is_stream(response)):
+                return response, b""
+            try:
+                return response, await self._read(response)
+            finally:
+                await response.aclose()
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        body = bytearray()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise not_ours(self.api_host)
+        return bytes(body)
+
+
+async def _pieces(path: Path, sent: Callable[[int], None]) -> AsyncIterator[bytes]:
+    reading = pieces(path, sent)
+    with closing(reading):
+        while (piece := await asyncio.to_thread(next, reading, None)) is not None:
+            yield piece

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ..errors import BadInput, CallFailed, Unreachable, several_lines
 from ..runtime.answers import encode_answer
 from ..runtime.arrays import decode, encode
-from .answers import MAX_TEXT_LENGTH, Json
+from .answers import MAX_TEXT_LENGTH, Json, event_of
 
 _STATUSES: dict[str, tuple[Literal["function", "platform"], str]] = {
     "application error": ("function", "application_error"),
@@ -19,12 +19,10 @@ _STATUSES: dict[str, tuple[Literal["function", "platform"], str]] = {
 """OpenWhisk's names of the statuses of failed calls: whose fault they are, and their kind if no other is said."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Result(Mapping[Any, Any]):
-    """The answer of a function. It can be read like the dict, or the list, that the function answered."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a call began, where its time went, and what its function printed."""
 
-    value: Any
-    """The answer, with arrays, bytes and images in it as such."""
     activation_id: str
     start_kind: str
     """How the call began: ``cold``, ``forked``, ``warm`` and so on; the glossary has all."""
@@ -42,6 +40,14 @@ class Result(Mapping[Any, Any]):
     def compute_s(self) -> float:
         """Seconds of the function's own ``main``."""
         return self.phases.get("compute", 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result(Ended, Mapping[Any, Any]):
+    """The answer of a function. It can be read like the dict, or the list, that the function answered."""
+
+    value: Any
+    """The answer, with arrays, bytes and images in it as such."""
 
     def __getitem__(self, key: Any) -> Any:
         return self.value[key]
@@ -83,14 +89,9 @@ def result_of(name: str, record: Json, api_host: str) -> Result:
     try:
         status, value = record["response"]["status"], record["response"]["result"]
         annotations = {pair["key"]: pair["value"] for pair in record.get("annotations", ())}
-        phases = {str(phase): float(seconds) for phase, seconds in (annotations.get("phases") or {}).items()}
-        logs = tuple(map(str, record.get("logs", ())))
-        activation_id = str(record["activationId"])
+        ended = _ended({**annotations, **record})
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise Unreachable(
-            f"what answers at {api_host} is not InstaInfer: it says nothing that can be read of a call of {name}; "
-            "correct the address"
-        ) from None
+        raise _unreadable(name, api_host) from None
     if status != "success":
         fault, kind = _STATUSES.get(str(status), ("platform", ""))
         failure = annotations.get("failure")
@@ -98,11 +99,75 @@ def result_of(name: str, record: Json, api_host: str) -> Result:
             f"{name} failed: {_error_text(value)}",
             fault=fault,
             kind=str(failure.get("kind", kind)) if isinstance(failure, Mapping) else kind,
-            activation_id=activation_id,
-            logs=logs,
+            activation_id=ended.activation_id,
+            logs=ended.logs,
         )
+    value = _decoded(name, value, ended.activation_id, ended.logs)
+    return Result(ended.activation_id, ended.start_kind, ended.phases, ended.logs, value)
+
+
+class Reading:
+    """Reads the events of a streamed answer: its values, and at the end how the call went."""
+
+    def __init__(self, name: str, activation_id: str, api_host: str) -> None:
+        self.ended: Ended | None = None
+        """None before the end."""
+        self.activation_id = activation_id
+        self._name = name
+        self._api_host = api_host
+
+    def take(self, line: bytes) -> Iterator[Any]:
+        """The value in the next line of the answer; nothing for its end, after which `ended` is known.
+
+        Raises `CallFailed` when the call has failed.
+        """
+        event = event_of(line)
+        try:
+            match event["event"]:
+                case "value":
+                    yield _decoded(self._name, event["value"], self.activation_id, ())
+                case "result":
+                    self.ended = _ended(event)
+                case "error":
+                    raise CallFailed(
+                        f"{self._name} failed: {_error_text(event)}",
+                        fault="function" if event["fault"] == "function" else "platform",
+                        kind=str(event["kind"]),
+                        activation_id=str(event.get("activationId", self.activation_id)),
+                        logs=tuple(map(str, event.get("logs", ()))),
+                    )
+                case _:
+                    pass  # a newer platform may tell more
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise _unreadable(self._name, self._api_host) from None
+
+    def checked_end(self) -> None:
+        """Raise `Unreachable` if the answer has broken off before its end."""
+        if self.ended is None:
+            raise Unreachable(
+                f"the answer of {self._name} broke off; see `instainfer activations {self.activation_id}`, and whether "
+                "`instainfer up` still runs"
+            )
+
+
+def _ended(told: Json) -> Ended:
+    """How a call went. Raises one of several errors for what is not told as it should be."""
+    phases = {str(phase): float(seconds) for phase, seconds in (told.get("phases") or {}).items()}
+    logs = tuple(map(str, told.get("logs", ())))
+    return Ended(str(told["activationId"]), str(told.get("startKind") or ""), phases, logs)
+
+
+def _unreadable(name: str, api_host: str) -> Unreachable:
+    return Unreachable(
+        f"what answers at {api_host} is not InstaInfer: it says nothing that can be read of a call of {name}; "
+        "correct the address"
+    )
+
+
+def _decoded(name: str, value: Any, activation_id: str, logs: tuple[str, ...]) -> Any:
+    """A value of an answer with arrays, bytes and images in it as such. Raises `BadInput` and `CallFailed`."""
     try:
-        value = decode(value)
+        return decode(value)
     except ImportError as error:
         raise BadInput(
             f"{name} answered with an array or an image, and it cannot be read: {error}; install it"
@@ -115,7 +180,6 @@ def result_of(name: str, record: Json, api_host: str) -> Result:
             activation_id=activation_id,
             logs=logs,
         ) from None
-    return Result(value, activation_id, str(annotations.get("startKind") or ""), phases, logs)
 
 
 def _error_text(result: Any) -> str:

@@ -16,7 +16,20 @@ from typing import Any, TypeAlias, TypeVar
 import httpx2
 
 from ..errors import StillRunning, Unreachable
-from .answers import OPENWHISK, READ_TIMEOUT_S, Json, NothingSent, checked, error_of, flag, not_ours, quoted, value_of
+from .answers import (
+    LINES,
+    OPENWHISK,
+    READ_TIMEOUT_S,
+    Json,
+    NothingSent,
+    checked,
+    error_of,
+    flag,
+    is_stream,
+    not_ours,
+    quoted,
+    value_of,
+)
 from .results import Result, result_of
 
 T = TypeVar("T")
@@ -40,6 +53,8 @@ class Request:
     """As httpx2 takes them."""
     read_s: float | None = READ_TIMEOUT_S
     """Longest silence of the platform before its answer, in seconds; None: as long as it takes."""
+    streams: bool = False
+    """Whether an answer of lines is left open, to be read line by line. Its body is empty here then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,29 @@ class Calls:
         if "response" not in record:
             return (yield from self._ended(name, str(record["activationId"]), until_s))
         return result_of(name, record, self.api_host)
+
+    def stream(self, name: str, content: bytes, timeout_s: float | None) -> Steps[httpx2.Response]:
+        """Call a function and return the open answer, in which its values come one by one.
+
+        There may be at most `timeout_s` seconds between two of them.
+        """
+        response, body = yield from self._send(
+            Request(
+                "POST",
+                f"{OPENWHISK}/actions/{quoted(name)}",
+                {
+                    "params": {"blocking": flag(True)},
+                    "content": content,
+                    "headers": {"Content-Type": "application/json", "Accept": LINES},
+                },
+                timeout_s,
+                streams=True,
+            ),
+            _until_s(timeout_s),
+        )
+        if is_stream(response):
+            return response
+        raise error_of(response, body) if not response.is_success else not_ours(self.api_host)
 
     def submit(self, name: str, content: bytes) -> Steps[str]:
         """Call a function and do not wait. The activation's ID."""

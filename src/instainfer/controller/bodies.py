@@ -92,8 +92,15 @@ class Lease:
         self._budget.take(count)
         self._bytes += count
 
+    @property
+    def held_bytes(self) -> int:
+        return self._bytes
+
     def hold(self, count: int) -> None:
-        """Count bytes that are in memory already, even where they exceed the budget: new requests have to wait."""
+        """Count bytes that are in memory already, even where they exceed the budget: new requests have to wait.
+
+        A negative number gives bytes back.
+        """
         self._budget.taken_bytes += count
         self._bytes += count
 

@@ -11,10 +11,11 @@ import errno
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 from uuid import uuid4
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -34,10 +35,11 @@ from ..errors import (
 from .auth import Identity, Keyring
 from .bodies import Budget, arguments, object_items, read_body
 from .catalog import UNKNOWN, Catalog
-from .invocations import Ended, Invocations
+from .invocations import Invocations
 from .parameters import entity_name, invoke_options
 from .records import Action
-from .responses import activation_pieces, encode, http_status, is_array, phases_json, printable
+from .responses import PIECE_BYTES, activation_pieces, encode, http_status, is_array, printable, story_headers
+from .streaming import stream, wanted_form
 
 Headers = list[tuple[bytes, bytes]]
 Pieces = tuple[bytes, ...]
@@ -45,13 +47,15 @@ Pieces = tuple[bytes, ...]
 
 NOT_AUTHORIZED = "The supplied authentication is not authorized to access this resource."
 NOT_AUTHENTICATED = "The supplied authentication is invalid."
+NO_TIMEOUT = (
+    "The parameter timeout is for calls with one answer. A streamed one may take as long as its function may; "
+    "close the connection to end it."
+)
 FINAL_PARAMETERS = "Request defines parameters that are not allowed (e.g., reserved properties)."
 _UNAUTHENTICATED_HEADERS = {"WWW-Authenticate": 'Basic realm="OpenWhisk secure realm"'}
 _MAX_ERROR_LENGTH = 16 * 1024
 _REMEMBERED_LENGTH = 1024
 """Longest path whose target is cached. No valid name makes a longer one, unless many characters are encoded."""
-_PIECE_BYTES = 256 * 1024
-"""Longer answers are sent in pieces of this size, so that a slow client fills no large buffer."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
 _JSON = (b"content-type", b"application/json")
 _CORS: Headers = [
@@ -86,6 +90,7 @@ class _Head(NamedTuple):
     content_type: bytes | None
     content_length: bytes | None
     request_id: bytes | None
+    accept: bytes | None
 
 
 class Gateway:
@@ -135,7 +140,12 @@ class Gateway:
         head = _head(scope["headers"])
         transaction = _request_id(head.request_id)
         try:
-            status, body, headers = await self._invoke(target, scope, receive, head, transaction, arrived_s=arrived_s)
+            answer = await self._invoke(
+                target, scope, receive, send, head=head, transaction=transaction, arrived_s=arrived_s
+            )
+            if answer is None:
+                return  # it was streamed
+            status, body, headers = answer
         except Exception as error:  # without this, a bug would give the client no answer
             status, body, headers = _in_pieces(error_answer(error, transaction))
         headers += (_JSON, (b"x-request-id", transaction.encode()), *_CORS)
@@ -144,8 +154,17 @@ class Gateway:
             await _answer(send, status, body, headers)
 
     async def _invoke(
-        self, target: Target, scope: Scope, receive: Receive, head: _Head, transaction: str, *, arrived_s: float
-    ) -> tuple[int, Pieces, Headers]:
+        self,
+        target: Target,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        head: _Head,
+        transaction: str,
+        arrived_s: float,
+    ) -> tuple[int, Pieces, Headers] | None:
+        """The answer of a call. None if it was streamed, and so has been sent."""
         caller = authenticated(self._keyring, head.authorization)
         namespace = own_namespace(caller, target.namespace)
         name = entity_name(target.name)
@@ -159,6 +178,13 @@ class Gateway:
         if not options.blocking:
             activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
             return _in_pieces(_accepted(activation))
+        if (form := wanted_form(head.accept)) is not None:
+            if options.timeout_s is not None:
+                raise BadInput(NO_TIMEOUT)
+            streaming = self._invocations.streaming(deployed, args, caller, transaction, arrived_s=arrived_s)
+            headers = [(b"x-request-id", transaction.encode()), *_CORS]
+            await stream(streaming, form, receive, send, headers=headers, explain=partial(_told, transaction))
+            return None
         timeout_s = self._blocking_timeout_s if options.timeout_s is None else options.timeout_s
         ended = await self._invocations.blocking(
             deployed, args, caller, transaction, arrived_s=arrived_s, timeout_s=timeout_s
@@ -168,7 +194,7 @@ class Gateway:
         result = ended.record.result or b"{}"
         # OpenWhisk answers an array without its record, even when the whole record was asked for.
         content = (result,) if options.result_only or is_array(result) else activation_pieces(ended.record)
-        return http_status(ended.record), content, _story_headers(ended)
+        return http_status(ended.record), content, story_headers(ended.record, ended.outcome, ended.phases)
 
 
 def _head(headers: Iterable[tuple[bytes, bytes]]) -> _Head:
@@ -178,6 +204,7 @@ def _head(headers: Iterable[tuple[bytes, bytes]]) -> _Head:
         found.get(b"content-type"),
         found.get(b"content-length"),
         found.get(b"x-request-id"),
+        found.get(b"accept"),
     )
 
 
@@ -250,6 +277,12 @@ def error_answer(error: Exception, transaction: str) -> tuple[int, bytes, Header
     return status, encode({"error": printable(text), "code": transaction}), headers
 
 
+def _told(transaction: str, error: Exception) -> str:
+    """What the response for an error says."""
+    _, body, _ = error_answer(error, transaction)
+    return str(msgspec.json.decode(body)["error"])
+
+
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return _request_id(next((value for name, value in headers if name == b"x-request-id"), None))
 
@@ -272,19 +305,6 @@ def _accepted(activation: str) -> tuple[int, bytes, Headers]:
     return 202, b'{"activationId":"%b"}' % id_, [(b"x-openwhisk-activation-id", id_)]
 
 
-def _story_headers(ended: Ended) -> Headers:
-    outcome = ended.outcome
-    headers = [
-        (b"x-openwhisk-activation-id", ended.record.id.encode()),
-        (b"x-instainfer-phases", phases_json(ended.phases)),
-    ]
-    if outcome.start_kind is not None:
-        headers.append((b"x-instainfer-start-kind", outcome.start_kind.encode()))
-    if outcome.container:
-        headers.append((b"x-instainfer-container", outcome.container.encode("latin-1", "replace")))
-    return headers
-
-
 def _in_pieces(answer: tuple[int, bytes, Headers]) -> tuple[int, Pieces, Headers]:
     status, body, headers = answer
     return status, (body,), headers
@@ -301,10 +321,10 @@ async def _answer(send: Send, status: int, body: Pieces, headers: Headers) -> No
 
 def _short(body: Pieces) -> Iterator[bytes]:
     for piece in body:
-        if len(piece) <= _PIECE_BYTES:
+        if len(piece) <= PIECE_BYTES:
             yield piece
         else:
-            yield from (piece[start : start + _PIECE_BYTES] for start in range(0, len(piece), _PIECE_BYTES))
+            yield from (piece[start : start + PIECE_BYTES] for start in range(0, len(piece), PIECE_BYTES))
 
 
 def _with_headers(send: Send, transaction: str) -> Send:

@@ -30,6 +30,7 @@ from .driver import ClusterDriver
 from .records import Action, ActivationRecord
 from .responses import STOPPED, Said, final_record, running_record, said_of, without_large_result
 from .store import Store
+from .streams import Stream
 
 _NOT_ACCEPTED = frozenset({FailureKind.QUEUE_FULL, FailureKind.DRAINING})
 """With these failures a node has run nothing, so the caller can safely try again."""
@@ -52,15 +53,42 @@ class Ended(NamedTuple):
 class _Flight:
     """One admitted call."""
 
-    __slots__ = ("arrived_s", "call", "deployed", "kept", "link")
+    __slots__ = ("arrived_s", "call", "deployed", "kept", "link", "values")
 
-    def __init__(self, call: Call, deployed: Deployed, link: Link, arrived_s: float) -> None:
+    def __init__(
+        self, call: Call, deployed: Deployed, link: Link, arrived_s: float, values: Stream | None = None
+    ) -> None:
         self.call = call
         self.deployed = deployed
         self.link = link
         self.arrived_s = arrived_s
         self.kept = False
         """Whether the caller knows the activation id, or is about to. Then the call must end with a record."""
+        self.values = values
+        """Takes the values of a generator. None: the caller wants one answer."""
+
+
+class Streaming:
+    """A call whose values its caller takes as they come."""
+
+    def __init__(self, activation: str, values: Stream, task: asyncio.Task[Ended], leave: Callable[[], None]) -> None:
+        self.activation = activation
+        self.values = values
+        self._task = task
+        self._leave = leave
+
+    async def ended(self) -> Ended:
+        """Wait for the end. Raises `HTTPException` 503 when nothing was run, or when the platform stops meanwhile."""
+        await asyncio.wait((self._task,))
+        if self._task.cancelled():
+            raise HTTPException(503, STOPPED)
+        return self._task.result()
+
+    def leave(self) -> None:
+        """The caller goes away. If the call still runs, it ends with its next value, and its record says so."""
+        if not self._task.done() and not self.values.has_left():
+            self._leave()
+        self.values.leave()
 
 
 class Invocations:
@@ -119,6 +147,21 @@ class Invocations:
             raise HTTPException(503, STOPPED)
         return task.result()
 
+    def streaming(
+        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
+    ) -> Streaming:
+        """Start a call whose caller takes the values of a generator as they come.
+
+        Raises `HTTPException` 429 or 503 when the call is refused.
+        """
+        values = Stream(self._budget.lease(), min(self._max_recorded_bytes, self._max_result_bytes))
+        flight = self._admit(deployed, args, caller, transaction, arrived_s, values=values)
+        activation, link = flight.call.activation, flight.link
+        values.on_taken = partial(link.taken, activation)
+        task = self._start(flight)
+        task.add_done_callback(lambda _: values.end())
+        return Streaming(activation, values, task, partial(link.enough, activation))
+
     async def non_blocking(
         self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
     ) -> str:
@@ -160,6 +203,7 @@ class Invocations:
         arrived_s: float,
         *,
         only_warms: bool = False,
+        values: Stream | None = None,
     ) -> _Flight:
         action = deployed.action
         activation = uuid4().hex
@@ -170,9 +214,9 @@ class Invocations:
             self._counts.refused(admitted.kind.value)
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message, _COME_AGAIN)
         env = self._environment(action, activation, caller, transaction)
-        call = Call(activation, action.key, args, env, only_warms)
+        call = Call(activation, action.key, args, env, only_warms, None if values is None else values.put)
         deployed.enter()
-        return _Flight(call, deployed, admitted, arrived_s)
+        return _Flight(call, deployed, admitted, arrived_s, values)
 
     def _left(self, flight: _Flight) -> None:
         self._budget.give(len(flight.call.args))
@@ -231,6 +275,9 @@ class Invocations:
         except Exception as error:  # the activation needs a record even if the link has a bug
             log.exception("activation %s: the node %s broke its contract", call.activation, flight.link.name)
             return _failed(call, FailureKind.CONTAINER_LOST, f"The platform failed: {error!r}.")
+        if flight.values is not None and outcome.result == b"":
+            flight.values.is_answer = True
+            outcome = replace(outcome, result=flight.values.answer())
         if waited_s:
             return replace(outcome, phases=replace(outcome.phases, queue=outcome.phases.queue + waited_s))
         return outcome
@@ -247,7 +294,9 @@ class Invocations:
         action = flight.deployed.action
         said = said or said_of(outcome, action.limits, self._max_result_bytes)
         record = final_record(outcome, action, phases, _wall_ms(), said)
-        self._store.finished(record if flight.kept else without_large_result(record, self._max_recorded_bytes))
+        is_small = flight.values is not None and flight.values.is_answer  # `Stream.answer` has seen to that
+        is_kept = flight.kept or is_small
+        self._store.finished(record if is_kept else without_large_result(record, self._max_recorded_bytes))
         if record.status_code is not None:
             self._counts.ended(action.path, outcome.start_kind, record.status_code, phases)
         return Ended(record, outcome, phases)

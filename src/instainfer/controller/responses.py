@@ -24,6 +24,8 @@ from .records import (
 
 encode = msgspec.json.Encoder().encode
 
+PIECE_BYTES = 256 * 1024
+"""Longer answers are sent in pieces of this size, so that a slow client fills no large buffer."""
 STOPPED = (
     "The platform stopped while this activation ran; whether it took effect is not known. Call again if that is safe."
 )
@@ -118,6 +120,8 @@ def said_of(outcome: Outcome, limits: ActionLimits, max_result_bytes: int) -> Sa
 
 
 def blame(failure: Failure) -> int:
+    if failure.fault == "caller":
+        return APPLICATION_ERROR  # of OpenWhisk's statuses, the one that accuses neither the function's code nor us
     return DEVELOPER_ERROR if failure.fault == "function" else WHISK_ERROR
 
 
@@ -259,6 +263,19 @@ def phases_json(phases: Phases) -> bytes:
         f'{{"queue":{phases.queue:.6f},"container":{phases.container:.6f},"libraries":{phases.libraries:.6f},'
         f'"model":{phases.model:.6f},"handoff":{phases.handoff:.6f},"compute":{phases.compute:.6f}}}'
     ).encode()
+
+
+def story_headers(record: ActivationRecord, outcome: Outcome, phases: Phases) -> list[tuple[bytes, bytes]]:
+    """The headers that tell how a call began and where its time went."""
+    headers = [
+        (b"x-openwhisk-activation-id", record.id.encode()),
+        (b"x-instainfer-phases", phases_json(phases)),
+    ]
+    if outcome.start_kind is not None:
+        headers.append((b"x-instainfer-start-kind", outcome.start_kind.encode()))
+    if outcome.container:
+        headers.append((b"x-instainfer-container", outcome.container.encode("latin-1", "replace")))
+    return headers
 
 
 def http_status(record: ActivationRecord) -> int:

@@ -154,6 +154,8 @@ class RunFinished:
     peak_bytes: int = 0
     """The most memory that the resident had while it ran, and while it was loaded if this is its first run. 0 when its
     process has ended."""
+    has_yielded: bool = False
+    """Whether its caller has got a part of its answer already, so that it cannot be repeated."""
 
 
 @value(frozen=True, slots=True)

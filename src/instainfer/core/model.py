@@ -123,6 +123,8 @@ class FailureKind(StrEnum):
     """The answer was not a JSON object or array, or was too large."""
     OUT_OF_MEMORY = "out_of_memory"
     """The function needed more memory than its limit."""
+    CANCELLED = "cancelled"
+    """Its caller did not want the rest of a streamed answer."""
     CONTAINER_START_FAILED = "container_start_failed"
     CONTAINER_LOST = "container_lost"
     """The container, or its manager process, ended while it had work."""
@@ -155,7 +157,9 @@ class Failure:
 
     @property
     def fault(self) -> str:
-        """``"function"`` when the author of the function has to act, otherwise ``"platform"``."""
+        """``"function"`` when its author has to act, ``"caller"`` when nobody has, otherwise ``"platform"``."""
+        if self.kind is FailureKind.CANCELLED:
+            return "caller"
         return "function" if self.kind in _FUNCTION_FAULTS else "platform"
 
 

@@ -240,7 +240,7 @@ class Reports:
         """
         assert event.failure is not None
         grows = self.books.ran_out_of_memory(record, container, event.failure)
-        may_be_repeated = not request.loaded or record.function.idempotent
+        may_be_repeated = not request.loaded or (record.function.idempotent and not event.has_yielded)
         if grows and may_be_repeated and not request.is_repeated and not self.books.draining:
             self.books.repeat(request)
         else:

@@ -101,6 +101,10 @@ class Invoker:
         self._calls: dict[ActivationId, Call] = {}
         self._waiting: dict[ActivationId, asyncio.Future[Outcome]] = {}
         self._answers: dict[ActivationId, Answer] = {}
+        self._streaming: dict[ActivationId, Container] = {}
+        """The containers of the calls whose values are wanted one by one, once they run."""
+        self._unwanted: set[ActivationId] = set()
+        """Those of which nobody wants further values."""
         self._inbox: deque[Event] = deque()
         self._feeding = False
         self._cancel_wake: Callable[[], None] | None = None
@@ -181,6 +185,18 @@ class Invoker:
         self._waiting[call.activation] = future
         self.feed(RequestArrived(self.clock.now(), call.activation, call.function))
         return future
+
+    def taken(self, activation: ActivationId, taken_bytes: int) -> None:
+        """The caller has got values of this call that cost so much (see `instainfer.backends.base`)."""
+        if (container := self._streaming.get(activation)) is not None:
+            container.taken(activation, taken_bytes)
+
+    def enough(self, activation: ActivationId) -> None:
+        """Nobody wants further values of this call. It ends with its next one, or earlier by itself."""
+        if activation in self._calls:
+            self._unwanted.add(activation)
+        if (container := self._streaming.get(activation)) is not None:
+            container.enough(activation)
 
     async def drain(self) -> None:
         """Refuse waiting calls, finish running ones and stop all containers. Returns when nothing is left."""
@@ -264,7 +280,12 @@ class Invoker:
 
     def _run(self, decision: Run) -> None:
         call = self._calls[decision.activation]
-        self._containers[decision.container].run(self._spec(decision.function), call)
+        container = self._containers[decision.container]
+        container.run(self._spec(decision.function), call)
+        if call.on_value is not None:
+            self._streaming[decision.activation] = container
+            if decision.activation in self._unwanted:
+                container.enough(decision.activation)
 
     def _reply(self, decision: Reply) -> None:
         answer = self._answers.pop(decision.activation, Answer())
@@ -291,6 +312,8 @@ class Invoker:
 
     def _resolve(self, outcome: Outcome) -> None:
         del self._calls[outcome.activation]
+        self._streaming.pop(outcome.activation, None)
+        self._unwanted.discard(outcome.activation)
         future = self._waiting.pop(outcome.activation)
         if not future.done():
             future.set_result(outcome)

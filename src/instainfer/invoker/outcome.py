@@ -21,7 +21,7 @@ class Outcome:
     phases: Phases
     failure: Failure | None
     result: bytes | None
-    """JSON text in UTF-8. None if there is a failure."""
+    """JSON text in UTF-8. None if there is a failure. Empty if the values that were handed on are it."""
     logs: Sequence[str] = ()
     options: Sequence[Option] = ()
     """What the node could have done with it: the choice, and then the cheapest of the others (see `core.options`)."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..backends.base import Call, FunctionSpec
-from ..core.model import Function, FunctionKey, Profile, Verdict
+from ..core.model import ActivationId, Function, FunctionKey, Profile, Verdict
 from ..invoker.measures import Labels, Measures
 from ..invoker.outcome import Outcome
 
@@ -51,7 +51,18 @@ class Link(Protocol):
         ...
 
     def invoke(self, call: Call) -> Awaitable[Outcome]:
-        """Run a call. It raises no error if the call fails: the `Outcome` tells that."""
+        """Run a call. It raises no error if the call fails: the `Outcome` tells that.
+
+        If the call has `Call.on_value`, that is given the values of a generator, in order, before the outcome.
+        """
+        ...
+
+    def taken(self, activation: ActivationId, taken_bytes: int) -> None:
+        """The caller has got values that cost so much (`wire.bounds.cost_bytes`), so further ones may come."""
+        ...
+
+    def enough(self, activation: ActivationId) -> None:
+        """Nobody wants further values of a call. It ends soon, with its `Outcome`."""
         ...
 
     def explain(self, function: FunctionKey) -> Mapping[str, Any] | None:

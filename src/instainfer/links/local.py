@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backends.base import Call, FunctionSpec
-from ..core.model import GIB, Function, FunctionKey, Profile, Verdict
+from ..core.model import GIB, ActivationId, Function, FunctionKey, Profile, Verdict
 from ..invoker.driver import Invoker
 from ..invoker.explain import explain
 from ..invoker.measures import measures
@@ -53,6 +53,12 @@ class LocalLink:
 
     def invoke(self, call: Call) -> asyncio.Future[Outcome]:
         return self.invoker.invoke(call)
+
+    def taken(self, activation: ActivationId, taken_bytes: int) -> None:
+        self.invoker.taken(activation, taken_bytes)
+
+    def enough(self, activation: ActivationId) -> None:
+        self.invoker.enough(activation)
 
     def explain(self, function: FunctionKey) -> Mapping[str, Any] | None:
         return explain(self.invoker.state, function, self.invoker.clock.now())

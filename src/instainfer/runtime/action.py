@@ -24,6 +24,7 @@ from .coroutines import awaited
 from .failures import failure_of, log
 from .fast_init import FastInit, FastInitError
 from .session import ContainerSession
+from .streaming import answer_of, gathered, is_stream
 
 _SAMPLE = "sample.json"
 """A file in the function's folder: a request that it can answer."""
@@ -153,7 +154,9 @@ def _answer_sample(main: Any, path: str) -> bytes:
     """What `main` answers to the request in this file, or raises."""
     try:
         with open(path, "rb") as file:
-            answer, failure = encode_answer(awaited(main(json.loads(file.read()))), "the answer to sample.json")
+            value = awaited(main(json.loads(file.read())))
+        whose = "the answer to sample.json"
+        answer, failure = gathered(value, whose) if is_stream(value) else encode_answer(value, whose)
     except Exception as error:
         # Code of the function may fail in any way. Here it matters only whether it always fails in the same way.
         return type(error).__name__.encode()
@@ -164,10 +167,10 @@ def _answer(connection: Connection, main: Any, name: str) -> None:
     ask = connection.receive_ask()
     try:
         args = json.loads(ask.args) if ask.args else {}
-        value = awaited(main(args))
+        answer, failure = answer_of(connection, ask, awaited(main(args)), "the answer of {}()".format(name))
     except Exception as error:
+        # Code of the function may fail in any way, that of a generator too.
         log(error)
         connection.answer(b"", failure_of(error, "raised", "{}()".format(name)))
         return
-    answer, failure = encode_answer(value, "the answer of {}()".format(name))
     connection.answer(answer, failure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from ..wire.bounds import MAX_ANSWER_BYTES
+from ..wire.bounds import MAX_ANSWER_BYTES, MAX_VALUE_BYTES
 from ..wire.messages import Failure
 from .plain import as_json, plain, rewritten
 
@@ -17,6 +17,21 @@ def encode_answer(value: Any, whose: str) -> tuple[bytes, Failure | None]:
 
     The failure's message names the answer as `whose`, and the place in it.
     """
+    answer, failure = _encoded(value, whose)
+    if failure is not None:
+        return b"", failure
+    if not answer.startswith((b"{", b"[")):
+        return b"", _bad("{} is a {}; it must be a dict or a list".format(whose, type(value).__name__))
+    return _bounded(answer, whose, MAX_ANSWER_BYTES)
+
+
+def encode_value(value: Any, whose: str) -> tuple[bytes, Failure | None]:
+    """Encode one value of a streamed answer, which may be anything that JSON has. The failures are as for an answer."""
+    encoded, failure = _encoded(value, whose)
+    return (b"", failure) if failure is not None else _bounded(encoded, whose, MAX_VALUE_BYTES)
+
+
+def _encoded(value: Any, whose: str) -> tuple[bytes, Failure | None]:
     try:
         answer = _encode(value).encode("utf-8")
     except Exception:
@@ -27,9 +42,7 @@ def encode_answer(value: Any, whose: str) -> tuple[bytes, Failure | None]:
             return b"", _bad("{} cannot be written as JSON: it contains itself, or is nested too deeply".format(whose))
         except Exception as error:
             return b"", _bad("{} cannot be written as JSON: {}".format(whose, error))
-    if not answer.startswith((b"{", b"[")):
-        return b"", _bad("{} is a {}; it must be a dict or a list".format(whose, type(value).__name__))
-    return _bounded(answer, whose)
+    return answer, None
 
 
 def check_printed(line: str | None, whose: str) -> tuple[bytes, Failure | None]:
@@ -42,12 +55,12 @@ def check_printed(line: str | None, whose: str) -> tuple[bytes, Failure | None]:
         return b"", _bad("{} is not JSON ({}): {:.200}; print json.dumps(value)".format(whose, error, line))
     if not isinstance(value, (dict, list)):
         return b"", _bad("{} is {:.200}; it must be a JSON object or array".format(whose, line))
-    return _bounded(line.encode("utf-8", "replace"), whose)
+    return _bounded(line.encode("utf-8", "replace"), whose, MAX_ANSWER_BYTES)
 
 
-def _bounded(answer: bytes, whose: str) -> tuple[bytes, Failure | None]:
-    if len(answer) > MAX_ANSWER_BYTES:
-        return b"", _bad("{} has {} bytes, more than {}".format(whose, len(answer), MAX_ANSWER_BYTES))
+def _bounded(answer: bytes, whose: str, most_bytes: int) -> tuple[bytes, Failure | None]:
+    if len(answer) > most_bytes:
+        return b"", _bad("{} has {} bytes, more than {}".format(whose, len(answer), most_bytes))
     return answer, None
 
 

@@ -18,7 +18,8 @@ import io
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import wraps
 from typing import Any
 
@@ -76,15 +77,26 @@ def decode(value: Any) -> Any:
 
 
 def arrays(main: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Have `main` called with arrays, bytes and images as such, and let it answer with them. A decorator."""
+    """Have `main` called with arrays, bytes and images as such, and let it answer with them or yield them. A
+    decorator."""
 
     @wraps(main)
     def answering(args: Any) -> Any:
         from .coroutines import awaited
+        from .streaming import is_stream
 
-        return encode(awaited(main(decode(args))))
+        answer = awaited(main(decode(args)))
+        return _encoded_values(answer) if is_stream(answer) else encode(answer)
 
     return answering
+
+
+def _encoded_values(stream: Any) -> Iterator[Any]:
+    from .streaming import values_of
+
+    with closing(values_of(stream)) as values:
+        for value in values:
+            yield encode(value)
 
 
 def _is(value: Any, module: str, kind: str) -> bool:

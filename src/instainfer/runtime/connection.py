@@ -1,6 +1,7 @@
 """The process's side of the socket between the container's manager and one function's process.
 
-It never reads ahead: while a request is answered the next one stays in the socket.
+It never reads ahead: while a request is answered the next one stays in the socket. What is read meanwhile is about the
+values of a streamed answer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Prepared, Warm, Warmed
+from ..wire.bounds import WINDOW_BYTES, cost_bytes
+from ..wire.calls import FROM_PROCESS, TO_PROCESS, Answered, Ask, Enough, Prepared, Taken, Warm, Warmed, Yielded
 from ..wire.framing import Frame
 from ..wire.messages import Failure
 from . import imported, mapped
@@ -32,6 +34,10 @@ class Connection:
         self._decoder = TO_PROCESS.decoder()
         self._frames: Iterator[Frame] = iter(())
         self._env: dict[str, str] = {}
+        self._on_way_bytes = 0
+        """What the values cost that were sent and are not taken yet."""
+        self._is_enough = False
+        """Whether nobody wants further values."""
         self._learns = False
         self._known_modules: frozenset[str] = frozenset()
         self.folder = ""
@@ -46,13 +52,22 @@ class Connection:
 
     def receive(self) -> Any:
         """Wait for the next message. When the manager is gone, this process ends at once."""
-        while (frame := next(self._frames, None)) is None:
-            self._wait()
+        while (message := self._arrived(waits=True)) is None:
+            pass
+        return message
+
+    def _arrived(self, *, waits: bool) -> Any:
+        """The next message, if one has arrived; with `waits`, or has after the next bytes. Otherwise None."""
+        frame = next(self._frames, None)
+        if frame is None and (waits or _can_be_read(self._sock)):
+            if waits:
+                self._wait()
             data = self._sock.recv(_READ_BYTES)
             if not data:
                 os._exit(0)
             self._frames = self._decoder.feed(data)
-        return TO_PROCESS.decode(frame)
+            frame = next(self._frames, None)
+        return None if frame is None else TO_PROCESS.decode(frame)
 
     def _wait(self) -> None:
         """Wait until a message has come. Meanwhile, keep mapped weights in memory."""
@@ -62,14 +77,17 @@ class Connection:
     def receive_ask(self) -> Ask:
         """Wait for the next request. Its environment variables replace those of the request before."""
         message = self.receive()
-        while isinstance(message, Warm) or message.only_warms:
-            self.warm_up()
+        while not isinstance(message, Ask) or message.only_warms:
             if isinstance(message, Warm):
+                self.warm_up()
                 self.send(Warmed())
-            else:
+            elif isinstance(message, Ask):
+                self.warm_up()
                 self.answer(b"{}", None)
-            message = self.receive()
-        ask: Ask = message
+            message = self.receive()  # others are about an answer that has ended
+        ask = message
+        self._on_way_bytes = 0
+        self._is_enough = False
         for stale in self._env.keys() - ask.env.keys():
             os.environ.pop(stale, None)
         os.environ.update(ask.env)
@@ -98,7 +116,7 @@ class Connection:
         self._sock.sendall(FROM_PROCESS.encode(message))
 
     def send_at_once(self, message: Any) -> None:
-        """Send a message from a process in which no code of the function has written anything yet."""
+        """Send a message without flushing what the function's code has written."""
         self._sock.sendall(FROM_PROCESS.encode(message))
 
     def prepared(self) -> None:
@@ -115,5 +133,28 @@ class Connection:
         self._learns = True
         self._known_modules = frozenset(sys.modules)
 
+    def wants_value(self) -> bool:
+        """Whether the caller wants a further value. Waits while too much is on its way."""
+        while not self._is_enough:
+            message = self._arrived(waits=self._on_way_bytes >= WINDOW_BYTES)
+            if isinstance(message, Taken):
+                self._on_way_bytes -= message.taken_bytes
+            elif isinstance(message, Enough):
+                self._is_enough = True
+            elif self._on_way_bytes < WINDOW_BYTES:
+                return True
+        return False
+
+    def send_value(self, value: bytes) -> None:
+        """Send one value of a streamed answer. Ask `wants_value` before each."""
+        self._on_way_bytes += cost_bytes(value)
+        self.send_at_once(Yielded(value))
+
     def answer(self, answer: bytes, failure: Failure | None, last: bool = False) -> None:
         self.send(Answered(failure, last, answer))
+
+
+def _can_be_read(sock: socket.socket) -> bool:
+    poll = select.poll()  # unlike `select.select`, it takes descriptors of any number
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

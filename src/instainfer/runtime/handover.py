@@ -17,6 +17,7 @@ from ..wire.messages import Failure, Function, Run
 from .ends import Ends, Farewell
 from .loading import Loading
 from .memory import tells_children
+from .passing import Passing
 from .process import Process, State
 from .quiet import Quiet
 from .resident import Resident
@@ -41,6 +42,7 @@ class Host(Protocol):
 
     ends: Ends
     watch: Watch
+    passing: Passing
 
     def processes(self) -> list[Process]: ...
 
@@ -233,5 +235,6 @@ class HandOver:
         resident.channel.expect(MAX_ANSWER_BYTES)
         deadline_ms = int((time.time() + resident.time_limit_s) * 1e3)
         env = {**turn.run.env, "__OW_DEADLINE": str(deadline_ms)}
-        resident.channel.send(TO_PROCESS.encode(Ask(env, turn.run.args, turn.run.only_warms)))
+        resident.channel.send(TO_PROCESS.encode(Ask(env, turn.run.args, turn.run.only_warms, turn.run.streams)))
+        self._host.passing.begin(turn.run, resident)
         self._host.watch.hurry()

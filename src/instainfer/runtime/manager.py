@@ -27,6 +27,7 @@ from ..wire.messages import (
     COMMANDS,
     REPORTS,
     Define,
+    Enough,
     Failure,
     Forget,
     Function,
@@ -41,6 +42,7 @@ from ..wire.messages import (
     Resize,
     Run,
     Stop,
+    Taken,
 )
 from . import jail
 from .ends import Ends, Farewell
@@ -51,6 +53,7 @@ from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
 from .memory import children
+from .passing import Passing
 from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
@@ -81,6 +84,7 @@ class Manager:
         self.on_template_message = self._progress.on_template_message
         self.was_ahead = self._progress.was_ahead
         self.ends = Ends()
+        self.passing = Passing(self.report)
         self.watch = Watch(limit_bytes, self)
         self._hand_over = HandOver(self._loading, self)
         self._stopping = False
@@ -139,6 +143,13 @@ class Manager:
         elif isinstance(command, LoadFunctionTemplate):
             function = self._function(command.function)
             self._loading.function_templates.want(Wanted(command.template, function, command.proves))
+        elif isinstance(command, Taken):
+            self.passing.taken(command)
+            return
+        elif isinstance(command, Enough):
+            if any(run.activation == command.activation for run in self._runs):
+                self.passing.enough(command)
+            return
         elif isinstance(command, Forget):
             self._functions.pop(command.function, None)
             return
@@ -215,8 +226,11 @@ class Manager:
         self.advance()
 
     def answered(self, resident: Resident, message: Answered) -> None:
-        answer = message.answer if message.failure is None else b""
-        self._finish_run(resident, answer, message.failure, alive=not message.last)
+        failure = message.failure
+        if failure is not None and failure.kind == "cancelled" and not self.passing.may_be_cancelled(self._runs[0]):
+            raise ProtocolError("it has cancelled a call, which nobody has asked for")
+        answer = message.answer if failure is None else b""
+        self._finish_run(resident, answer, failure, alive=not message.last)
 
     def _finish_run(self, resident: Resident, answer: bytes, failure: Failure | None, *, alive: bool) -> None:
         # The manager measures the time itself, because a process could report any number.
@@ -248,6 +262,7 @@ class Manager:
     ) -> None:
         """`sizes`: the memory of the resident, and the most that it has had."""
         run = self._runs.popleft()
+        self.passing.end(run)
         self._hand_over.is_over()
         rest = answer + "\n".join(logs).encode("utf-8", "replace") if logs else answer
         total_bytes = self.watch.total_bytes()

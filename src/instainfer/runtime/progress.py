@@ -20,6 +20,7 @@ from ..wire.calls import (
     Unloadable,
     Warm,
     Warmed,
+    Yielded,
 )
 from ..wire.forks import Made, Unfit
 from ..wire.framing import ProtocolError
@@ -29,6 +30,7 @@ from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
 from .loading import Loading
 from .memory import parent
+from .passing import Passing
 from .process import Process, State
 from .resident import Resident
 from .templates import MOST_ATTEMPTS, TemplateProcess
@@ -40,6 +42,7 @@ class Host(Protocol):
 
     ends: Ends
     watch: Watch
+    passing: Passing
 
     @property
     def is_serving(self) -> bool:
@@ -69,6 +72,9 @@ class Progress:
 
     def on_message(self, process: FunctionProcess, message: Any) -> None:
         loading = process.state is State.LOADING
+        if isinstance(message, Yielded) and isinstance(process, Resident) and process.state is State.RUNNING:
+            self._host.passing.yielded(message)
+            return  # nothing else becomes possible by it
         if isinstance(message, Born) and process.pid is None:
             self._born(process, message.pid)
         elif isinstance(message, Apart) and process.awaits_uid:

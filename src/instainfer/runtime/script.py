@@ -12,14 +12,15 @@ import runpy
 import sys
 from typing import Any
 
-from ..wire.calls import Unloadable
+from ..wire.calls import Ask, Unloadable
 from ..wire.messages import Failure, Function
 from . import shim
-from .answers import check_printed, encode_answer
+from .answers import check_printed
 from .connection import Connection
 from .failures import failure_of
 from .fast_init import FastInit, FastInitError
 from .session import ContainerSession
+from .streaming import answer_of
 
 
 class _Printed:
@@ -59,6 +60,7 @@ class _Session(ContainerSession):
         self._fast_init = fast_init
         self.is_prepared = False
         self.owes_answer = False
+        self._ask = Ask({}, b"")
 
     def receive(self) -> Any:
         if not self.is_prepared:
@@ -68,7 +70,7 @@ class _Session(ContainerSession):
             self.is_prepared = True
         elif self.owes_answer:
             self.answer_as_printed(last=False)
-        ask = self._connection.receive_ask()
+        ask = self._ask = self._connection.receive_ask()
         self._printed.forget()
         self.owes_answer = True
         return json.loads(ask.args) if ask.args else {}
@@ -83,7 +85,8 @@ class _Session(ContainerSession):
     def reply(self, value: Any) -> None:
         if not self.owes_answer:
             raise RuntimeError("instainfer.reply() without a request: call it once after each instainfer.receive()")
-        self._answer(*encode_answer(value, "the value given to instainfer.reply()"))
+        whose = "the value given to instainfer.reply()"
+        self._answer(*answer_of(self._connection, self._ask, value, whose))
 
     def answer_as_printed(self, last: bool) -> None:
         self._answer(*check_printed(self._printed.last, "the script's answer"), last=last)

@@ -14,6 +14,12 @@ MAX_ARGS_BYTES = 128 * MIB
 """Limit on one request inside a container. The controller sets a lower limit for callers."""
 MAX_ANSWER_BYTES = 64 * MIB
 """Limit on one answer inside a container. The controller sets a lower limit for functions."""
+MAX_VALUE_BYTES = 8 * MIB
+"""Limit on one value of a streamed answer."""
+WINDOW_BYTES = 256 * 1024
+"""While the values that are on their way to the caller cost so much, the function waits with its next one."""
+_VALUE_OVERHEAD_BYTES = 256
+"""What a value costs beside its length, so that many small ones count, too."""
 MAX_LOGS_BYTES = 16 * MIB
 """Limit on the stored logs of one activation, even if the function's own limit is higher."""
 LOGS_SLACK_BYTES = 1024
@@ -55,7 +61,13 @@ SOURCE = choice("nothing", "libraries", "function")
 """The values of `core.model.Source`."""
 LOAD_FAILURE = choice("load_failed", "out_of_memory")
 """Failures of a load that a function's process may report. It does not survive the other failures of a load."""
-RUN_FAILURE = choice("raised", "bad_answer", "crashed", "out_of_memory")
-FAILURE_KIND = choice("load_failed", "crashed", "timed_out", "raised", "bad_answer", "out_of_memory")
-"""Failures that a manager may report: the kinds of `core.model.FailureKind` that are a function's fault. Failures that
-are the platform's fault, such as the loss of a container, are found by the invoker only."""
+RUN_FAILURE = choice("raised", "bad_answer", "crashed", "out_of_memory", "cancelled")
+FAILURE_KIND = choice("load_failed", "crashed", "timed_out", "raised", "bad_answer", "out_of_memory", "cancelled")
+"""Failures that a manager may report: the kinds of `core.model.FailureKind` that are a function's fault, and the end of
+a streamed run that nobody wants any more. Failures that are the platform's fault, such as the loss of a container, are
+found by the invoker only."""
+
+
+def cost_bytes(value: bytes) -> int:
+    """What one value of a streamed answer counts against `WINDOW_BYTES`."""
+    return len(value) + _VALUE_OVERHEAD_BYTES

@@ -4,6 +4,10 @@ The manager sends `Prepare`. The process sends `Jailed`, then `Imported` if ther
 or `Unloadable` if the load fails. From then on the manager sends one message at a time: an `Ask`, which the process
 answers with `Answered`, or a `Warm`, which it answers with `Warmed`.
 
+An `Ask` whose answer may be streamed is answered with any number of `Yielded` before that. The process keeps to
+`bounds.WINDOW_BYTES`: it counts what its values cost, and `Taken` says what of that has reached the caller. After
+`Enough` it sends no further value. Both may also come when it has answered already; then they mean nothing.
+
 A function template (ADR 21) goes on by itself after `Prepared`. It sends `Standing` when it can be forked; or `Unfit`,
 or `Proven`, and ends. A standing one is sent `Fork` messages, each with three descriptors: the socket, stdout and
 stderr of the process to be forked. The template does not answer them. The forked process sends `Born` and `Prepared`
@@ -31,6 +35,7 @@ from .bounds import (
     PID,
     REASON,
     RUN_FAILURE,
+    SIZE,
     UID,
 )
 from .codec import Fields, Vocabulary, nested
@@ -63,6 +68,18 @@ class Ask(NamedTuple):
     args: bytes
     only_warms: bool = False
     """Whether the function is to be warmed up in place of a call. The answer is an empty object."""
+    streams: bool = False
+    """Whether the values of a generator are to be sent one by one. Otherwise they are gathered into a list."""
+
+
+class Taken(NamedTuple):
+    """The caller has got values that cost so much, so further ones may be sent."""
+
+    taken_bytes: int
+
+
+class Enough(NamedTuple):
+    """Nobody wants further values. The generator is closed where it stands, and the run ends."""
 
 
 class Born(NamedTuple):
@@ -138,11 +155,18 @@ class Fork(NamedTuple):
     """Fork a process that answers requests. Its folder is the next `RESIDENT_FOLDER` in that of the template."""
 
 
+class Yielded(NamedTuple):
+    """One value of a streamed answer, as JSON."""
+
+    value: bytes
+
+
 class Answered(NamedTuple):
     failure: Failure | None
     last: bool
     """Whether the process ends after this answer, because the end of a script was reached."""
     answer: bytes
+    """Empty when the values that were sent before are the answer."""
 
 
 TO_PROCESS = Vocabulary(
@@ -159,7 +183,9 @@ TO_PROCESS = Vocabulary(
         ),
         "mapped": Fields(Mapped, uid=UID),
         "fork": Fields(Fork),
-        "ask": Fields(Ask, "args", env=ENV, only_warms=boolean()),
+        "ask": Fields(Ask, "args", env=ENV, only_warms=boolean(), streams=boolean()),
+        "taken": Fields(Taken, taken_bytes=SIZE),
+        "enough": Fields(Enough),
         "warm": Fields(Warm),
     },
     MAX_COMMAND_HEADER_BYTES,
@@ -178,6 +204,7 @@ FROM_PROCESS = Vocabulary(
         "standing": Fields(Standing),
         "proven": Fields(Proven),
         "unfit": Fields(Unfit, reason=REASON),
+        "yielded": Fields(Yielded, "value"),
         "answered": Fields(
             Answered,
             "answer",

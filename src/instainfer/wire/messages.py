@@ -112,6 +112,21 @@ class Run(NamedTuple):
     args: bytes
     only_warms: bool = False
     """Whether to warm it up in place of running it. The answer is an empty object."""
+    streams: bool = False
+    """Whether the values of a generator are to be reported one by one."""
+
+
+class Taken(NamedTuple):
+    """The caller has got values of this activation that cost so much (`bounds.cost_bytes`)."""
+
+    activation: str
+    taken_bytes: int
+
+
+class Enough(NamedTuple):
+    """Nobody wants further values of this activation, which ends as soon as its function yields the next one."""
+
+    activation: str
 
 
 class Offload(NamedTuple):
@@ -181,6 +196,13 @@ class Gone(NamedTuple):
     total_bytes: int
 
 
+class Value(NamedTuple):
+    """One value of an activation that streams its answer, as JSON."""
+
+    activation: str
+    value: bytes
+
+
 class Ran(NamedTuple):
     """An activation has ended."""
 
@@ -243,7 +265,11 @@ COMMANDS = Vocabulary(
         "load": Fields(Load, function=KEY),
         "load_template": Fields(LoadTemplate, template=_TEMPLATE),
         "load_function_template": Fields(LoadFunctionTemplate, function=KEY, template=KEY, proves=boolean()),
-        "run": Fields(Run, "args", function=KEY, activation=ACTIVATION, env=ENV, only_warms=boolean()),
+        "run": Fields(
+            Run, "args", function=KEY, activation=ACTIVATION, env=ENV, only_warms=boolean(), streams=boolean()
+        ),
+        "taken": Fields(Taken, activation=ACTIVATION, taken_bytes=SIZE),
+        "enough": Fields(Enough, activation=ACTIVATION),
         "offload": Fields(Offload, function=KEY),
         "forget": Fields(Forget, function=KEY),
         "resize": Fields(Resize, limit_bytes=SIZE),
@@ -269,6 +295,7 @@ REPORTS = Vocabulary(
         ),
         "load_failed": Fields(LoadFailed, **_SAID, failure=_FAILURE),
         "gone": Fields(Gone, **_SAID, failure=_FAILED),
+        "value": Fields(Value, "value", activation=ACTIVATION),
         "ran": Fields(
             Ran,
             "rest",

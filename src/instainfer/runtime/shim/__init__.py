@@ -30,12 +30,15 @@ class Session:
         return json.loads(line)
 
     def reply(self, value: Any) -> None:
-        from ..answers import encode_answer
+        from ..answers import encode_answer, encode_value
+        from ..streaming import is_stream, values_of
 
-        answer, failure = encode_answer(value, "the value given to instainfer.reply()")
-        if failure is not None:
-            raise TypeError(failure.message)
-        print(answer.decode(), flush=True)  # noqa: T201 - this is how a script answers outside a container
+        encode = encode_value if is_stream(value) else encode_answer
+        for one in values_of(value) if is_stream(value) else [value]:
+            answer, failure = encode(one, "the value given to instainfer.reply()")
+            if failure is not None:
+                raise TypeError(failure.message)
+            print(answer.decode(), flush=True)  # noqa: T201 - this is how a script answers outside a container
 
 
 _session = Session()
@@ -73,7 +76,7 @@ def receive() -> Any:
 
 
 def reply(value: Any) -> None:
-    """Answer the request that was received last, with a dict or a list."""
+    """Answer the request that was received last, with a dict, a list or a generator of values."""
     _session.reply(value)
 
 
