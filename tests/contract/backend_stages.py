@@ -290,11 +290,13 @@ class ProcessStage(Stage[ProcessContainer]):
         self.backend.scratch.write_text("a file where the folder should be")
 
     async def lose(self, container: ProcessContainer) -> None:
-        (manager,) = _children(os.getpid())
+        (keeper,) = _children(os.getpid())
+        (manager,) = _children(keeper)
         os.kill(manager, signal.SIGKILL)
 
     async def kill(self, container: ProcessContainer, function: FunctionSpec) -> None:
-        (manager,) = _children(os.getpid())
+        (keeper,) = _children(os.getpid())
+        (manager,) = _children(keeper)
         (victim,) = [pid for pid in _children(manager) if _works_in(pid, function.folder)]
         os.kill(victim, signal.SIGKILL)
 

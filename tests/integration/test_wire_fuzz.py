@@ -326,7 +326,7 @@ def test_whatever_functions_say_they_harm_nobody_but_themselves(
 
 
 def _is_manager(pid: str) -> bool:
-    return _runs(pid, "boot.py") and _runs(pid, "manager") and _runs(pid, str(os.getpid()))
+    return _runs(pid, "boot.py") and _runs(pid, "keeper") and _runs(pid, str(os.getpid()))
 
 
 def _runs(pid: str, what: str) -> bool:
