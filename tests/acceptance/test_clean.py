@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from live import HELLO, PATIENCE_S, Platform, all_ended, held, running, started_by
+from live import HELLO, Platform, left_behind, running, until
 
 pytestmark = pytest.mark.acceptance
 
 
 def kill(platform: Platform) -> None:
-    """End it at once, and wait until what it had started has noticed."""
-    with held(started_by(platform.process.pid)) as handles:
-        platform.kill()
-        assert all_ended(handles, PATIENCE_S)
+    """End it at once, and wait until what it had started has noticed.
+
+    It may start and end processes until it is killed, so those are looked for that are there afterwards.
+    """
+    platform.kill()
+    until(lambda: not left_behind(platform))
 
 
 def test_a_killed_platform_leaves_nothing_for_ever_and_a_stopped_one_can_be_cleaned(tmp_path: Path) -> None:
@@ -42,6 +44,9 @@ def test_a_killed_platform_leaves_nothing_for_ever_and_a_stopped_one_can_be_clea
     with running(tmp_path) as again:
         assert again.call("again", {"name": "Bo"}, result="true").json() == {"hello": "Bo"}
         kill(again)
+        left = set((again.home / "containers").iterdir())
     with running(tmp_path) as third:
-        assert list((third.home / "containers").iterdir()) == [], "the next start has swept them"
+        # It knows how the function was called, so it may have a container of its own already.
+        assert left
+        assert not left & set((third.home / "containers").iterdir()), "the next start has swept them"
         assert third.call("again").status_code == 200

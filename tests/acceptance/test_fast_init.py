@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,11 +113,8 @@ def probed(python_of: Pythons, tmp_path_factory: pytest.TempPathFactory) -> Any:
     def probe(name: str) -> Both:
         folder = tmp_path_factory.mktemp(name)
         python = python_of(name)
-        deploy(python, name, folder)
-        try:
-            return Both(*(one_path(python, name, folder, path) for path in ("plain", "fast")))
-        finally:
-            shutil.rmtree(folder)  # up to 575 MB
+        deploy(name, folder)
+        return Both(*(one_path(python, name, folder, path) for path in ("plain", "fast")))
 
     return probe
 

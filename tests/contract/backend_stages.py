@@ -24,7 +24,8 @@ from support.gates import WAIT, Gate, Visitor
 from instainfer.backends.base import Answer, Backend, Call, Container, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock, ManualClock
 from instainfer.backends.memory import Costs, MemoryBackend, MemoryContainer
-from instainfer.backends.process import ProcessBackend, ProcessContainer
+from instainfer.backends.process import ProcessBackend
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import (
     Event,
     LoadFailed,
@@ -320,11 +321,13 @@ class ProcessStage(Stage[ProcessContainer]):
         self.backend.scratch.write_text("a file where the folder should be")
 
     async def lose(self, container: ProcessContainer) -> None:
-        (manager,) = _children(os.getpid())
+        (keeper,) = _children(os.getpid())
+        (manager,) = _children(keeper)
         os.kill(manager, signal.SIGKILL)
 
     async def kill(self, container: ProcessContainer, function: FunctionSpec) -> None:
-        (manager,) = _children(os.getpid())
+        (keeper,) = _children(os.getpid())
+        (manager,) = _children(keeper)
         (victim,) = [pid for pid in _children(manager) if _works_in(pid, function.folder)]
         os.kill(victim, signal.SIGKILL)
 

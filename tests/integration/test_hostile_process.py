@@ -14,7 +14,7 @@ from support.process_world import World, world
 from template_world import Environment, Family, loaded
 
 from instainfer.backends.base import Call
-from instainfer.backends.process import ProcessContainer
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
 from instainfer.core.model import FROM_LIBRARIES, FailureKind
 from instainfer.wire.bounds import WINDOW_BYTES, cost_bytes

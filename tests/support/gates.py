@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 from types import TracebackType
 from typing import Any, Self
@@ -32,11 +33,16 @@ class Visitor:
         self._connection = connection
         self._connection.settimeout(PATIENCE_S)
         line = b""
-        while not line.endswith(b"\n"):
-            piece = connection.recv(4096)
-            assert piece, "the function's process ended on its way to the gate"
-            line += piece
-        self.words: dict[str, Any] = json.loads(line)
+        with contextlib.suppress(ConnectionResetError):
+            while not line.endswith(b"\n") and (piece := connection.recv(4096)):
+                line += piece
+        self.words: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has said where it runs and its process has not ended."""
+        # Nobody says anything more at the gate, so all that can be read is the end.
+        return bool(self.words) and not select.select([self._connection], [], [], 0)[0]
 
     @property
     def pid(self) -> int:
@@ -82,8 +88,10 @@ class Gate:
         return port
 
     def reached(self) -> Visitor:
-        """The next one that comes to the gate; waits for it."""
-        connection, _ = self._listening.accept()
-        visitor = Visitor(connection)
-        self._visitors.append(visitor)
-        return visitor
+        """The next one that comes to the gate; waits for it. Who was killed before it was met is passed over."""
+        while True:
+            connection, _ = self._listening.accept()
+            visitor = Visitor(connection)
+            self._visitors.append(visitor)
+            if visitor.is_there:
+                return visitor

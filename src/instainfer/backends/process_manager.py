@@ -1,4 +1,4 @@
-"""Starts the process of a container's manager, connects to it, and waits until its whole session has ended."""
+"""Starts a container's keeper and with it the manager, connects to that, and waits until its session has ended."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..runtime import boot
+from ..runtime.memory import children, parent
 from ..runtime.process import OPERATORS
 
 _LOG = "manager.log"
@@ -21,10 +22,12 @@ _TAIL_BYTES = 2000
 _END_S = 30.0
 """Processes of a session that are alive so long after they were killed cannot be ended. They are left behind."""
 _LAST_REPORTS_S = 5.0
+_INSIST_S = 25.0
+"""A keeper that was to end and has not ended after this time is killed. It may take `keeper._END_S` for itself."""
 
 
 class ManagerProcess:
-    """The manager of one container, head of a session of its own."""
+    """The manager of one container, in a session of its own whose head is its keeper (`instainfer.runtime.keeper`)."""
 
     def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
         """Start the manager. The processes of functions get `env`.
@@ -34,13 +37,15 @@ class ManagerProcess:
         Raises OSError when the manager cannot be started; nothing of it is left then.
         """
         self.disconnected = asyncio.Event()
+        self._is_over = False
+        self._insisting: asyncio.TimerHandle | None = None
         self._log = folder / _LOG
         self._ours, theirs = socket.socketpair()
         try:
             with theirs, self._log.open("wb") as log:
                 self._process = subprocess.Popen(
                     [
-                        *(str(python), "-I", "-S", str(boot.__file__), "manager"),
+                        *(str(python), "-I", "-S", str(boot.__file__), "keeper"),
                         *(str(theirs.fileno()), str(os.getpid()), str(limit_bytes), str(folder)),
                     ],
                     stdin=subprocess.DEVNULL,
@@ -66,7 +71,21 @@ class ManagerProcess:
             raise
 
     def kill(self) -> None:
-        self._process.kill()
+        """Kill the manager, upon which the keeper kills all that is left. Without a manager, kill the keeper.
+
+        The keeper itself is killed if it does not end soon. This must be called in the event loop's thread.
+        """
+        if self._is_over or self._insisting is not None:
+            return
+        self._insisting = asyncio.get_running_loop().call_later(_INSIST_S, self._signal, signal.SIGKILL)
+        self._signal(signal.SIGCONT)  # somebody may have stopped it
+        killed = [_kill_child(pid, self._process.pid) for pid in children(self._process.pid)]
+        if not any(killed):
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Tell the keeper. `Popen` would reap it if it has ended, and then its session has no number of its own."""
+        signal.pidfd_send_signal(self._pidfd, number)
 
     async def run(self, protocol: asyncio.Protocol) -> str:
         """Connect `protocol` to the manager. Return when the manager, its session and the connection have ended.
@@ -84,9 +103,25 @@ class ManagerProcess:
                 await asyncio.wait_for(self.disconnected.wait(), _LAST_REPORTS_S)
             transport.abort()
         finally:
+            self._is_over = True
+            if self._insisting is not None:
+                self._insisting.cancel()
             os.close(self._pidfd)
         how = await asyncio.to_thread(_how_it_ended, self._process.wait(), self._log)
         return f"{how}; processes that cannot be ended: {', '.join(map(str, left))}" if left else how
+
+
+def _kill_child(pid: int, of: int) -> bool:
+    """Kill a process if it is a child of another one. Returns whether it was."""
+    with suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if parent(pid) == of:  # looked up again: before, the number may have been another process's
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                return True
+        finally:
+            os.close(pidfd)
+    return False
 
 
 def _how_it_ended(code: int, log: Path) -> str:

@@ -6,9 +6,10 @@ more. Their memory may become free later, and their ends are reported later. Tem
 of any function. The manager is one loop, in which nothing blocks. Nothing is polled except for that wait, for which the
 kernel has no event.
 
-The manager is the head of a session, and orphans of its processes become its children, so it knows when nothing is
-left. It ends, and ends everything in the container, when it is told to, when the invoker's end of the socket closes, or
-when the invoker dies. The meaning of commands and reports is described in `instainfer.backends.base`.
+The manager and its keeper (`instainfer.runtime.keeper`) have a session of their own, and orphans of the manager's
+processes become its children, so it knows when nothing is left. It ends, and ends everything in the container, when it
+is told to, when the invoker's end of the socket closes, or when the keeper is told to end or dies. The meaning of
+commands and reports is described in `instainfer.backends.base`.
 """
 
 from __future__ import annotations
@@ -423,10 +424,10 @@ class Manager:
 
 
 def main(arguments: list[str]) -> int:
-    """``manager SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH``."""
-    fd, invoker, limit_bytes = map(int, arguments[:3])
+    """``SOCKET_FD KEEPER_PID LIMIT_BYTES SCRATCH``."""
+    fd, keeper, limit_bytes = map(int, arguments[:3])
     # SIGTERM and not SIGKILL, because on SIGTERM the manager ends all its processes.
-    if not die_with(invoker, signal.SIGTERM):
+    if not die_with(keeper, signal.SIGTERM):
         return 1
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.set_inheritable(fd, False)

@@ -1,0 +1,81 @@
+"""The keeper: nothing in a container outlives its manager, whatever it did to leave, and however the manager ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.process_world import alive, asynchronous, ended, world
+
+from instainfer.backends.process_container import ProcessContainer
+from instainfer.core.events import ContainerGone
+from instainfer.runtime.memory import children, family
+
+DESERTERS = """
+import subprocess
+programs = ["sleep 1000", "setsid sleep 1000 & wait"]
+left = [subprocess.Popen(["/bin/sh", "-c", p], start_new_session=True, env={}, cwd="/") for p in programs]
+def main(args):
+    return {"pids": [process.pid for process in left]}
+"""
+"""Its processes have sessions of their own, and nothing in them says to which container they belong."""
+
+
+def kill_manager(keeper: int, container: ProcessContainer) -> None:
+    (manager,) = children(keeper)
+    os.kill(manager, signal.SIGKILL)
+
+
+def kill_stopped(keeper: int, container: ProcessContainer) -> None:
+    """The platform ends a container whose manager and keeper do nothing any more."""
+    for pid in (keeper, *children(keeper)):
+        os.kill(pid, signal.SIGSTOP)
+    container.kill()
+
+
+def tell_keeper(keeper: int, container: ProcessContainer) -> None:
+    """As the kernel does when the platform has died."""
+    os.kill(keeper, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        (kill_manager, "was killed by SIGKILL"),
+        (kill_stopped, "was killed by SIGKILL"),
+        (tell_keeper, "ended with exit code 0"),
+    ],
+)
+@asynchronous
+async def test_nothing_outlives_the_manager(
+    tmp_path: Path, end: Callable[[int, ProcessContainer], None], how: str
+) -> None:
+    async with world(tmp_path) as w:
+        container = await w.container()
+        _, result = await w.run(container, w.function(DESERTERS))
+        (keeper,) = children(os.getpid())
+        below = set(family([keeper])) - {keeper}
+        assert below > set(result["pids"])
+        end(keeper, container)
+        gone = await w.wait_for(ContainerGone)
+        assert gone.failure is not None
+        assert how in gone.failure.message
+        assert alive([keeper, *below]) == []
+        assert children(os.getpid()) == []
+
+
+@asynchronous
+async def test_a_neighbour_is_left_alone(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        container, other = await w.container(), await w.container()
+        keeper, _ = sorted(children(os.getpid()))
+        f = w.function("import os\ndef main(args): return {'pid': os.getpid()}", "f")
+        _, before = await w.run(other, f, "a1")
+        kill_manager(keeper, container)
+        assert (await w.wait_for(ContainerGone)).container == container.id
+        await ended(keeper)
+        _, after = await w.run(other, f, "a2")
+        assert after == before
