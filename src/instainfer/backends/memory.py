@@ -432,7 +432,7 @@ class MemoryContainer:
                 now,
                 self.id,
                 run.call.activation,
-                now - run.began_at,
+                costs.compute_s if run.call.on_value is None else now - run.began_at,
                 size_bytes if alive else 0,
                 failure,
                 alive,
