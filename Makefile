@@ -26,7 +26,8 @@ demo: $(STAMP) ## deploy real functions, replay a trace on four platforms, show 
 	$(BIN)/instainfer demo $(DEMO)
 
 test: $(STAMP) ## every test; the first run builds the example functions' environments (TESTS='tests/unit' for some)
-	$(BIN)/python -m pytest $(TESTS)
+	$(if $(TESTS),,$(BIN)/python -m pytest --numprocesses auto tests/unit tests/property)
+	$(BIN)/python -m pytest $(or $(TESTS),tests/contract tests/parity tests/integration tests/acceptance)
 
 check: $(STAMP) ## formatting, lint and types
 	$(BIN)/ruff format --check

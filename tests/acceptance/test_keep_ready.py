@@ -59,6 +59,7 @@ def test_places_stay_under_pressure_and_come_back_after_a_call_and_a_restart(pla
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("platform", ["objective"], indirect=True)  # the other test shows that both make places
 def test_preload_and_offload_by_command(platform: Platform) -> None:
     deploy(platform, "f")
     said = platform.cli("preload", "f", "--places", "2", "--wait", "--timeout", "100s")

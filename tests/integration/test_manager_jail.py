@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.process_world import world
+from support.process_world import managers, world
 from template_world import KEY, Environment, Family
 
 from instainfer.core.events import LoadFinished, ResidentGone
@@ -229,7 +229,7 @@ def test_as_root_a_function_runs_under_an_id_of_its_own(open_folder: Path, forke
             assert [
                 e.source is FROM_LIBRARIES for e in w.events if isinstance(e, LoadFinished) and e.function != KEY
             ] == [forked] * 2
-            (manager,) = children(os.getpid())
+            (manager,) = managers()
             assert result["uid"] in {os.stat(f"/proc/{pid}").st_uid for pid in children(manager)}
 
     asyncio.run(scenario())

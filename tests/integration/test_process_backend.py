@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from support.process_world import PATIENCE_S, Gate, alive, ended, world
+from support.process_world import PATIENCE_S, Gate, alive, ended, managers, world
 
 from instainfer.backends.clock import ManualClock
 from instainfer.core.events import ContainerGone, ContainerStarted, ContainerStartFailed, LoadFinished
@@ -34,10 +34,6 @@ def main(args):
 
 def keepers() -> list[int]:
     return children(os.getpid())
-
-
-def managers() -> list[int]:
-    return [manager for keeper in keepers() for manager in children(keeper)]
 
 
 def script(path: Path, text: str) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.process_world import PATIENCE_S, Gate, World, alive, asynchronous, ended, world
+from support.process_world import PATIENCE_S, Gate, World, alive, asynchronous, ended, managers, world
 from template_world import KEY, Environment, Family
 
 import instainfer
@@ -44,7 +44,7 @@ OTHER = "def main(args): return {}\n"
 
 
 def manager() -> int:
-    (pid,) = children(os.getpid())
+    (pid,) = managers()
     return pid
 
 

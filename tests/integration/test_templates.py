@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.process_world import Gate, World, alive, oldest_python, world
+from support.process_world import Gate, World, alive, managers, oldest_python, world
 from template_world import KEY, Environment, Family, in_short, loaded, offloaded, story, without_ends
 
 from instainfer.backends.base import TemplateSpec
@@ -39,7 +39,7 @@ def environment(tmp_path: Path) -> Environment:
 
 
 def manager() -> int:
-    (pid,) = children(os.getpid())
+    (pid,) = managers()
     return pid
 
 

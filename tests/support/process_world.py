@@ -21,6 +21,7 @@ from instainfer.backends.process import ProcessBackend
 from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
+from instainfer.runtime.memory import children
 
 PATIENCE_S = 30.0
 
@@ -144,6 +145,11 @@ def asynchronous(test: Callable[..., Any]) -> Callable[..., None]:
         asyncio.run(test(*args, **named))
 
     return run
+
+
+def managers() -> list[int]:
+    """The managers of all containers of this process. Each is the child of a keeper, which is a child of ours."""
+    return [manager for keeper in children(os.getpid()) for manager in children(keeper)]
 
 
 def alive(pids: Sequence[int]) -> list[int]:
