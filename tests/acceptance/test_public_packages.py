@@ -3,7 +3,7 @@
 Each comes from `instainfer init` to right answers. Then a call that finds its function pre-loaded computes as fast as
 one that finds it warm: what libraries compile is kept, and `warmup()` does what they leave to the first use. The times
 are the `compute` phases of the records. The least of several is compared with the least, since other work on the
-machine only adds to a time, and something that is left to the first call is in each of them.
+machine only adds to a time, and what is left to the first call is in each of them. So a busy machine gets more tries.
 
 Four functions share an environment. It and the one with PyTorch are built once, in the user's own cache. Loads ahead of
 calls yield the processors to everything else, so these tests take long on a machine that is busy.
@@ -27,7 +27,7 @@ from instainfer.environments.manifest import read_manifest
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
-PAIRS = 3
+PAIRS, MOST_PAIRS = 3, 10
 MOST = 1.3
 """A pre-loaded call may compute so many times as long as a warm one."""
 SLACK_S = 0.005
@@ -260,13 +260,16 @@ def test_it_is_deployed_answers_and_is_fast_when_it_is_preloaded(platform: Platf
     kept = compiled(platform)
     assert not case.compiles or any(kept)
 
-    preloaded_s, warm_s = [], []
-    for _ in range(PAIRS):
+    preloaded_s: list[float] = []
+    warm_s: list[float] = []
+    for tried in range(1, MOST_PAIRS + 1):
         preloaded_anew(client, name)
         first, second = function(case.asked[0][0]), function(case.asked[0][0])
         assert (first.start_kind, second.start_kind) == ("preloaded", "warm")
         preloaded_s.append(first.compute_s)
         warm_s.append(second.compute_s)
+        if tried >= PAIRS and min(preloaded_s) <= MOST * min(warm_s) + SLACK_S:
+            break
     print(f"{name}: preloaded {preloaded_s} s, warm {warm_s} s")  # what `pytest -rP` shows
     assert min(preloaded_s) <= MOST * min(warm_s) + SLACK_S, (preloaded_s, warm_s)
     assert compiled(platform) == kept, "something was compiled again"
