@@ -2,8 +2,8 @@
 
 Each comes from `instainfer init` to right answers. Then a call that finds its function pre-loaded computes as fast as
 one that finds it warm: what libraries compile is kept, and `warmup()` does what they leave to the first use. The times
-are the `compute` phases of the records. The least of several is compared with the least, since other work on the
-machine only adds to a time, and what is left to the first call is in each of them. So a busy machine gets more tries.
+are the `compute` phases of the records, the medians of several pairs. What is left to the first call, or compiled
+again, is in each of them, and other work on the machine in some. So a busy machine gets more tries.
 
 Four functions share an environment. It and the one with PyTorch are built once, in the user's own cache. Loads ahead of
 calls yield the processors to everything else, so these tests take long on a machine that is busy.
@@ -15,6 +15,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import pytest
@@ -268,8 +269,8 @@ def test_it_is_deployed_answers_and_is_fast_when_it_is_preloaded(platform: Platf
         assert (first.start_kind, second.start_kind) == ("preloaded", "warm")
         preloaded_s.append(first.compute_s)
         warm_s.append(second.compute_s)
-        if tried >= PAIRS and min(preloaded_s) <= MOST * min(warm_s) + SLACK_S:
+        if tried >= PAIRS and median(preloaded_s) <= MOST * median(warm_s) + SLACK_S:
             break
     print(f"{name}: preloaded {preloaded_s} s, warm {warm_s} s")  # what `pytest -rP` shows
-    assert min(preloaded_s) <= MOST * min(warm_s) + SLACK_S, (preloaded_s, warm_s)
+    assert median(preloaded_s) <= MOST * median(warm_s) + SLACK_S, (preloaded_s, warm_s)
     assert compiled(platform) == kept, "something was compiled again"

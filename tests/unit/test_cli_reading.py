@@ -192,9 +192,10 @@ def test_show_for_programs_and_delete_one_function(run: Run, platform: Platform)
     platform.answers |= {"GET actions/resnet50": (200, ACTION), "DELETE actions/resnet50": (200, ACTION)}
     forked = {"fit": False, "reason": "load() has started\x1b[2J a thread"}
     platform.answers["GET functions/resnet50"] = (200, DETAILS | {"forked": forked, "cache_bytes": 12 * MIB})
+    platform.answers["GET functions/resnet50/secrets"] = (200, [{"key": "TOKEN", "updated_ms": NOW_MS}])
     as_json = run("function", "show", "resnet50", "--json", *AT)
     assert (as_json.stdout, as_json.stderr) == (
-        compact(ACTION | {"forked": forked, "places": None, "cache_bytes": 12 * MIB}),
+        compact(ACTION | {"forked": forked, "places": None, "cache_bytes": 12 * MIB, "secrets": ["TOKEN"]}),
         "",
     )
     assert platform.asked[0][1] == {"code": "false"}
@@ -208,8 +209,11 @@ def test_places_that_are_wanted_are_shown(run: Run, platform: Platform) -> None:
         "GET actions/resnet50": (200, ACTION),
         "GET functions/resnet50": (200, SHOWN | {"places": PLACES}),
         "GET functions/resnet50/why": (200, {"nodes": []}),
+        "GET functions/resnet50/secrets": (200, [{"key": key, "updated_ms": NOW_MS} for key in ("A", "B")]),
         "GET activations": (200, []),
     }
+    shown = [line.split() for line in run("function", "show", "resnet50", *AT).stdout.splitlines()]
+    assert ["secrets", "A,", "B"] in shown
     assert "1 of 2 places ready; it needs 2 x 2048 MB" in run("function", "show", "resnet50", *AT).stdout
     wanted = [{"namespace": "guest", "name": "resnet50", **PLACES, "unmet": None, "until_ms": NOW_MS}]
     platform.answers["GET status"] = (200, STATUS | {"places": wanted})

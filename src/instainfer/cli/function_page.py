@@ -24,11 +24,13 @@ LATELY = 100
 """The activations whose start kinds are counted."""
 
 
-def page(action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record]) -> Table:
+def page(
+    action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record], secrets: Sequence[str]
+) -> Table:
     """What the platform knows of a function.
 
     `detail` and `nodes` are the answers to ``GET functions/{name}`` and to ``GET functions/{name}/why``, `lately` are
-    the function's latest activations.
+    the function's latest activations, `secrets` the names of its secrets.
     """
     from rich.markup import escape
     from rich.table import Table
@@ -39,13 +41,13 @@ def page(action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[
     rows.title_style = ""
     rows.add_column(style="bright_black", no_wrap=True)
     rows.add_column(overflow="fold")
-    for label, text, colour in _rows(action, detail, nodes, lately):
+    for label, text, colour in _rows(action, detail, nodes, lately, secrets):
         rows.add_row(label, f"[{colour}]{escape(text)}[/]" if colour else escape(text))
     return rows
 
 
 def _rows(
-    action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record]
+    action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record], secrets: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
     """The lines of the page: a label, a text, and the colour of the text, which may be empty."""
     profile = detail["profile"] or {}
@@ -58,6 +60,8 @@ def _rows(
     yield "kind", str(annotation(action, "exec")), ""
     yield "deployed", moment(action["updated"]), ""
     yield from _contents(detail)
+    if secrets:
+        yield "secrets", ", ".join(secrets), ""
     if profile.get("loads"):
         yield "loads in", f"{seconds(profile['library_s'] + profile['model_s'])} from nothing", ""
     if profile.get("runs"):

@@ -182,6 +182,10 @@ class Client:
         url = f"{NATIVE}/functions/{quoted(name)}/secrets/{quoted(key)}"
         return self._object("DELETE", url, needs="key")
 
+    def rotate_key(self) -> Json:
+        """Have the secrets of all functions sealed with a new key."""
+        return self._object("POST", f"{NATIVE}/secrets/rotate-key", needs="resealed")
+
     def put_checked(self, name: str, action: Mapping[str, Any]) -> Iterator[Json]:
         """Create or replace a function when its new version has been tried.
 
