@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, PLACES, Platform, Run, record, runner
+from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, PHASES, PLACES, Platform, Run, record, runner
 
 from instainfer.cli.views import resident_name
 from instainfer.core.model import MIB, function_template_key
@@ -186,6 +186,25 @@ def test_show_says_what_is_wrong_with_a_function(run: Run, platform: Platform) -
     assert "forking     cannot be forked: a thread" in lines
     assert "in memory   nothing" in lines
     assert "calls       none yet" in lines
+
+
+@pytest.mark.parametrize(("first_s", "said"), [(15.0, True), (0.25, False)])
+def test_show_says_when_first_calls_compute_longer(run: Run, platform: Platform, first_s: float, said: bool) -> None:
+    def computed(kind: str, compute_s: float) -> dict[str, Any]:
+        phases = {"key": "phases", "value": PHASES | {"compute": compute_s}}
+        kept = [pair for pair in SUMMARY["annotations"] if pair["key"] not in ("phases", "startKind")]
+        return SUMMARY | {"annotations": [*kept, {"key": "startKind", "value": kind}, phases]}
+
+    calls = [computed("cold", 40.0), computed("preloaded", first_s), computed("warm", 0.2), computed("warm", 0.2)]
+    platform.answers |= {
+        "GET actions/resnet50": (200, ACTION),
+        "GET functions/resnet50": (200, SHOWN),
+        "GET functions/resnet50/why": (200, {"nodes": []}),
+        "GET activations": (200, calls),
+    }
+    shown = " ".join(run("function", "show", "resnet50", *AT).stdout.split())
+    assert ("the first call of a process computes 15 s, later ones 200 ms; what only" in shown) is said
+    assert ("warmup" in shown) is said
 
 
 def test_show_for_programs_and_delete_one_function(run: Run, platform: Platform) -> None:
