@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import re
 import select
 import signal
@@ -34,9 +35,11 @@ __all__ = [
     "PATIENCE_S",
     "Json",
     "Platform",
+    "Printed",
     "Said",
     "all_ended",
     "annotation",
+    "command",
     "held",
     "left_behind",
     "residents",
@@ -251,6 +254,63 @@ def running(folder: Path, *options: str, **env: str) -> Iterator[Platform]:
             platform.kill()
         platform.http.close()
     assert left_behind(platform) == []
+
+
+# -- commands that go on --------------------------------------------------------------------------------------------
+
+
+class Printed:
+    """The lines that a command prints while it runs, in order."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._lines: queue.Queue[str] = queue.Queue()
+        self.all: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def until(self, words: str) -> str:
+        """The next line with these words; waits for it."""
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, give_up - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"never printed {words!r}, but {self.all}") from None
+            self.all.append(line)
+            if words in line:
+                return line
+
+    def interrupt(self) -> int:
+        """End the command as Ctrl-C does, and return its exit code."""
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def command(platform: Platform, *arguments: str) -> Iterator[Printed]:
+    with subprocess.Popen(
+        [*platform.command, *arguments],
+        env={**platform.env, "PYTHONUNBUFFERED": "1"},
+        cwd=platform.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Whoever started these tests in the background may have had Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:
+        try:
+            yield Printed(process)
+        finally:
+            process.kill()
+
+
+# -- small things ---------------------------------------------------------------------------------------------------
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:

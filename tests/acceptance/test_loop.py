@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import queue
 import re
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from live import PATIENCE_S, Platform, running
+from live import Platform, command, running
 
 from instainfer.config import load_config
 from instainfer.environments.builder import Environments
@@ -47,57 +41,6 @@ HEAVY = [
 def platform(tmp_path: Path) -> Iterator[Platform]:
     with running(tmp_path) as up:
         yield up
-
-
-class Printed:
-    """The lines that a command prints while it runs, in order."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._lines: queue.Queue[str] = queue.Queue()
-        self.all: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip("\n"))
-
-    def until(self, words: str) -> str:
-        """The next line with these words; waits for it."""
-        give_up = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                line = self._lines.get(timeout=max(0.0, give_up - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"never printed {words!r}, but {self.all}") from None
-            self.all.append(line)
-            if words in line:
-                return line
-
-    def interrupt(self) -> int:
-        """End the command as Ctrl-C does, and return its exit code."""
-        self._process.send_signal(signal.SIGINT)
-        return self._process.wait(PATIENCE_S)
-
-
-@contextmanager
-def command(platform: Platform, *arguments: str) -> Iterator[Printed]:
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "instainfer.cli.main", *arguments],
-        env=platform.env,
-        cwd=platform.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Whoever started these tests in the background may have had Ctrl-C ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    ) as process:
-        try:
-            yield Printed(process)
-        finally:
-            process.kill()
 
 
 def pinned(folder: Path) -> list[str]:

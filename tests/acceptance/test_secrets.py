@@ -80,6 +80,8 @@ def test_a_secret_reaches_every_call_and_is_nowhere_else(tmp_path: Path) -> None
         told += [str(platform.record(activation)) for activation in activations]
         told += [platform.cli(*command).out for command in (("status",), ("why", "f"), ("function", "show", "f"))]
 
+        assert "1 secrets" in platform.cli("secret", "rotate-key").err
+        assert called(platform, SECOND) == "warm"
         platform.stop()
         platform.start()
         assert called(platform, SECOND) in {"cold", "prewarmed", "preloaded", "forked"}

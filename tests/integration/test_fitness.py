@@ -152,3 +152,34 @@ def test_libraries_that_keep_threads_are_made_fit_and_answer_the_same(load: str)
 def test_what_cannot_be_forked_says_why_and_never_hangs(load: str, reason: str) -> None:
     found = tried(load)
     assert found["reason"] == reason
+
+
+def test_a_trial_that_gets_no_processor_has_more_time() -> None:
+    """A verdict that depended on how busy the machine was would be kept with the version."""
+    found = tried(
+        """
+        import time
+        import instainfer.runtime.fitness as fitness
+        fitness.TRIAL_LEAST_S, fitness.TRIAL_FACTOR = 0.6, 0.0
+        cpu = min(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpu})
+        owner = os.getpid()
+
+        def busy(cpu_s):
+            began_s = time.process_time()
+            while time.process_time() - began_s < cpu_s: pass
+
+        def answer():
+            # In the trial, other processes want the same processor for as long as the work takes.
+            others = []
+            for _ in range(8 if os.getpid() != owner else 0):
+                others.append(os.fork())
+                if others[-1] == 0:
+                    busy(3.0)
+                    os._exit(0)
+            busy(0.3)
+            for pid in others: os.kill(pid, 9)
+            return 1
+        """
+    )
+    assert found["reason"] is None

@@ -87,7 +87,8 @@ class Platform:
         asked = f"{request.method} {path}"
         self.asked.append((asked, dict(request.url.params), json.loads(request.content or b"null")))
         missing = (404, {"error": "The requested resource does not exist.", "code": "x"})
-        status, body = self.answers.get(asked, missing)
+        nothing = (200, []) if request.method == "GET" and path.endswith("/secrets") else missing
+        status, body = self.answers.get(asked, nothing)
         if isinstance(body, Lines):
             text = "".join(json.dumps(line) + "\n" for line in body)
             return httpx2.Response(status, text=text, headers={"content-type": "application/x-ndjson"})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, PLACES, Platform, Run, record, runner
+from cli_harness import ACTION, AT, DETAILS, ID, NOW_MS, PHASES, PLACES, Platform, Run, record, runner
 
 from instainfer.cli.views import resident_name
 from instainfer.core.model import MIB, function_template_key
@@ -188,13 +188,33 @@ def test_show_says_what_is_wrong_with_a_function(run: Run, platform: Platform) -
     assert "calls       none yet" in lines
 
 
+@pytest.mark.parametrize(("first_s", "said"), [(15.0, True), (0.25, False)])
+def test_show_says_when_first_calls_compute_longer(run: Run, platform: Platform, first_s: float, said: bool) -> None:
+    def computed(kind: str, compute_s: float) -> dict[str, Any]:
+        phases = {"key": "phases", "value": PHASES | {"compute": compute_s}}
+        kept = [pair for pair in SUMMARY["annotations"] if pair["key"] not in ("phases", "startKind")]
+        return SUMMARY | {"annotations": [*kept, {"key": "startKind", "value": kind}, phases]}
+
+    calls = [computed("cold", 40.0), computed("preloaded", first_s), computed("warm", 0.2), computed("warm", 0.2)]
+    platform.answers |= {
+        "GET actions/resnet50": (200, ACTION),
+        "GET functions/resnet50": (200, SHOWN),
+        "GET functions/resnet50/why": (200, {"nodes": []}),
+        "GET activations": (200, calls),
+    }
+    shown = " ".join(run("function", "show", "resnet50", *AT).stdout.split())
+    assert ("the first call of a process computes 15 s, later ones 200 ms; what only" in shown) is said
+    assert ("warmup" in shown) is said
+
+
 def test_show_for_programs_and_delete_one_function(run: Run, platform: Platform) -> None:
     platform.answers |= {"GET actions/resnet50": (200, ACTION), "DELETE actions/resnet50": (200, ACTION)}
     forked = {"fit": False, "reason": "load() has started\x1b[2J a thread"}
     platform.answers["GET functions/resnet50"] = (200, DETAILS | {"forked": forked, "cache_bytes": 12 * MIB})
+    platform.answers["GET functions/resnet50/secrets"] = (200, [{"key": "TOKEN", "updated_ms": NOW_MS}])
     as_json = run("function", "show", "resnet50", "--json", *AT)
     assert (as_json.stdout, as_json.stderr) == (
-        compact(ACTION | {"forked": forked, "places": None, "cache_bytes": 12 * MIB}),
+        compact(ACTION | {"forked": forked, "places": None, "cache_bytes": 12 * MIB, "secrets": ["TOKEN"]}),
         "",
     )
     assert platform.asked[0][1] == {"code": "false"}
@@ -208,8 +228,11 @@ def test_places_that_are_wanted_are_shown(run: Run, platform: Platform) -> None:
         "GET actions/resnet50": (200, ACTION),
         "GET functions/resnet50": (200, SHOWN | {"places": PLACES}),
         "GET functions/resnet50/why": (200, {"nodes": []}),
+        "GET functions/resnet50/secrets": (200, [{"key": key, "updated_ms": NOW_MS} for key in ("A", "B")]),
         "GET activations": (200, []),
     }
+    shown = [line.split() for line in run("function", "show", "resnet50", *AT).stdout.splitlines()]
+    assert ["secrets", "A,", "B"] in shown
     assert "1 of 2 places ready; it needs 2 x 2048 MB" in run("function", "show", "resnet50", *AT).stdout
     wanted = [{"namespace": "guest", "name": "resnet50", **PLACES, "unmet": None, "until_ms": NOW_MS}]
     platform.answers["GET status"] = (200, STATUS | {"places": wanted})

@@ -96,3 +96,13 @@ def test_unset_and_what_is_not_there(run: Run, platform: Platform) -> None:
     assert run("secret", "unset", "resnet50", "OTHER", *AT).exit_code == 3
     told = run("secret", "set", "resnet50", "TOKEN", "--json", *AT, stdin="x").stdout
     assert told == '{"key":"TOKEN","deployed":true,"problem":null}\n'
+
+
+@pytest.mark.parametrize(("unreadable", "said"), [(0, ""), (1, "1 could not be read with the old key")])
+def test_a_new_key_is_told_with_the_number_of_secrets(run: Run, platform: Platform, unreadable: int, said: str) -> None:
+    platform.answers["POST secrets/rotate-key"] = (200, {"resealed": 3, "unreadable": unreadable})
+    result = run("secret", "rotate-key", *AT)
+    assert result.exit_code == 0
+    assert "3 secrets are encrypted with a new key" in result.stderr
+    assert said in result.stderr
+    assert ("could not" in result.stderr) is bool(unreadable)

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.controllers import ACTIONS, NATIVE, Stand, standing
 
+from instainfer.controller import function_secrets
 from instainfer.controller.function_secrets import KEY_FILE, MOST_SECRETS, MOST_VALUE_BYTES, SecretChange
 from instainfer.core.model import MIB, Profile, Verdict
 
@@ -367,5 +369,92 @@ def test_a_home_without_secrets_has_no_key(tmp_path: Path) -> None:
             await stand.put("f")
             assert await keys(stand) == []
         assert not (tmp_path / "home" / KEY_FILE).exists()
+
+    asyncio.run(run())
+
+
+class Crash(BaseException):
+    """Ends a rotation where the platform would have ended."""
+
+
+def sealed(tmp_path: Path) -> dict[str, bytes]:
+    with closing(sqlite3.connect(tmp_path / "home" / "records.sqlite")) as records:
+        return dict(records.execute("SELECT key, sealed FROM secrets"))
+
+
+async def told(stand: Stand) -> Mapping[str, str]:
+    """The secrets that the nodes are told of the function when the platform has started."""
+    await stand.controller.restored()
+    (function,) = stand.link.functions.values()
+    return function[1].secrets
+
+
+def test_a_rotated_key_seals_all_secrets_anew_and_nothing_is_loaded_again(tmp_path: Path) -> None:
+    async def run() -> None:
+        await two_secrets(tmp_path)
+        path = tmp_path / "home" / KEY_FILE
+        before, was_sealed = path.read_text(), sealed(tmp_path)
+        async with standing(tmp_path) as stand:
+            await stand.controller.restored()
+            known = list(stand.link.functions)
+            response = await stand.http.post(f"{NATIVE}/secrets/rotate-key")
+            assert (response.status_code, response.json()) == (200, {"resealed": 2, "unreadable": 0})
+            assert list(stand.link.functions) == known
+        assert len(path.read_text().split()) == 1
+        assert path.read_text() != before
+        assert path.stat().st_mode & 0o777 == 0o600
+        now = sealed(tmp_path)
+        assert now.keys() == was_sealed.keys()
+        assert not set(now.values()) & set(was_sealed.values())
+        async with standing(tmp_path) as stand:
+            assert await told(stand) == {"A": "a", "B": "b"}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("step", ["records", "key"])
+def test_a_rotation_that_breaks_off_loses_nothing_and_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    async def run() -> None:
+        await two_secrets(tmp_path)
+        path = tmp_path / "home" / KEY_FILE
+        async with standing(tmp_path) as stand:
+            secrets = stand.controller._secrets
+            with monkeypatch.context() as patched:
+                if step == "records":
+                    patched.setattr(secrets, "_seal_anew", breaks_off)
+                else:
+                    real = function_secrets.write_private
+                    patched.setattr(
+                        function_secrets,
+                        "write_private",
+                        lambda path, text: real(path, text) if len(text.split()) > 1 else breaks_off(),
+                    )
+                with pytest.raises(Crash):
+                    await secrets.rotate_key()
+        assert len(path.read_text().split()) == 2
+        async with standing(tmp_path) as stand:
+            assert await told(stand) == {"A": "a", "B": "b"}
+            assert (await stand.http.post(f"{NATIVE}/secrets/rotate-key")).json() == {"resealed": 2, "unreadable": 0}
+        assert len(path.read_text().split()) == 1
+        async with standing(tmp_path) as stand:
+            assert await told(stand) == {"A": "a", "B": "b"}
+
+    def breaks_off(*_: object) -> None:
+        raise Crash
+
+    asyncio.run(run())
+
+
+def test_what_the_old_key_could_not_open_stays_as_it_is(tmp_path: Path) -> None:
+    async def run() -> None:
+        await two_secrets(tmp_path)
+        was_sealed = sealed(tmp_path)
+        (tmp_path / "home" / KEY_FILE).write_text("ab" * 32 + "\n")
+        async with standing(tmp_path) as stand:
+            response = await stand.http.post(f"{NATIVE}/secrets/rotate-key")
+            assert response.json() == {"resealed": 0, "unreadable": 2}
+        assert sealed(tmp_path) == was_sealed
 
     asyncio.run(run())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..core.model import MIB
 from ..errors import one_line, several_lines
 from .forking import in_words
-from .records import START_COLOURS, Record, annotation, running, start_kind, succeeded
+from .records import START_COLOURS, Record, annotation, compute_s, running, start_kind, succeeded
 from .values import moment, seconds, size
 from .views import places_in_words
 
@@ -22,13 +23,17 @@ Shape: TypeAlias = Mapping[str, Any]
 
 LATELY = 100
 """The activations whose start kinds are counted."""
+_ALIKE, _ALIKE_S = 1.3, 0.05
+"""A process's first call may compute so many times as long as the later ones, and so much longer, unmentioned."""
 
 
-def page(action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record]) -> Table:
+def page(
+    action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record], secrets: Sequence[str]
+) -> Table:
     """What the platform knows of a function.
 
     `detail` and `nodes` are the answers to ``GET functions/{name}`` and to ``GET functions/{name}/why``, `lately` are
-    the function's latest activations.
+    the function's latest activations, `secrets` the names of its secrets.
     """
     from rich.markup import escape
     from rich.table import Table
@@ -39,13 +44,13 @@ def page(action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[
     rows.title_style = ""
     rows.add_column(style="bright_black", no_wrap=True)
     rows.add_column(overflow="fold")
-    for label, text, colour in _rows(action, detail, nodes, lately):
+    for label, text, colour in _rows(action, detail, nodes, lately, secrets):
         rows.add_row(label, f"[{colour}]{escape(text)}[/]" if colour else escape(text))
     return rows
 
 
 def _rows(
-    action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record]
+    action: Shape, detail: Shape, nodes: Sequence[Shape], lately: Sequence[Record], secrets: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
     """The lines of the page: a label, a text, and the colour of the text, which may be empty."""
     profile = detail["profile"] or {}
@@ -58,6 +63,8 @@ def _rows(
     yield "kind", str(annotation(action, "exec")), ""
     yield "deployed", moment(action["updated"]), ""
     yield from _contents(detail)
+    if secrets:
+        yield "secrets", ", ".join(secrets), ""
     if profile.get("loads"):
         yield "loads in", f"{seconds(profile['library_s'] + profile['model_s'])} from nothing", ""
     if profile.get("runs"):
@@ -71,6 +78,8 @@ def _rows(
     if detail["places"] and detail["places"]["wanted"]:
         yield "ready", places_in_words(detail["places"]), ""
     yield "calls", _calls(lately), ""
+    if slow := _slow_first_calls(lately):
+        yield "", slow, "yellow"
 
 
 def _contents(detail: Shape) -> Iterator[tuple[str, str, str]]:
@@ -95,6 +104,19 @@ def _calls(lately: Sequence[Record]) -> str:
     failed = sum(not running(record) and not succeeded(record) for record in lately)
     ends = [f"{failed} failed"] if failed else []
     return f"{', '.join([*began, *ends]) or 'not ended yet'}; the latest {moment(lately[0]['start'])}"
+
+
+def _slow_first_calls(lately: Sequence[Record]) -> str:
+    """What to do about calls that find the function loaded and compute longer than the later ones. Empty if none do."""
+    ended = [record for record in lately if succeeded(record)]
+    first = [compute_s(record) for record in ended if start_kind(record) in ("preloaded", "forked")]
+    later = [compute_s(record) for record in ended if start_kind(record) == "warm"]
+    if not first or not later or median(first) <= _ALIKE * median(later) + _ALIKE_S:
+        return ""
+    return (
+        f"the first call of a process computes {seconds(median(first))}, later ones {seconds(median(later))}; "
+        "what only the first one does belongs into warmup()"
+    )
 
 
 def problems(status: Shape, details: Iterable[Shape]) -> dict[str, str]:

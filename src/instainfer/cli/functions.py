@@ -83,13 +83,13 @@ def show_function(
     """Show one function without its code."""
     with platform(ctx, api_host, auth, home) as client:
         action, detail = client.action(name), client.detail(name)
+        keys = [secret["key"] for secret in client.secrets(name)]
         if as_json:
-            emit_json(
-                {**action, "forked": detail["forked"], "places": detail["places"], "cache_bytes": detail["cache_bytes"]}
-            )
+            more = {key: detail[key] for key in ("forked", "places", "cache_bytes")}
+            emit_json({**action, **more, "secrets": keys})
         else:
             lately = client.activations(limit=LATELY, name=name)
-            show(page(action, detail, client.why(name)["nodes"], lately))
+            show(page(action, detail, client.why(name)["nodes"], lately, keys))
 
 
 @app.command(name="delete")

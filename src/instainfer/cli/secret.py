@@ -1,4 +1,4 @@
-"""The commands ``instainfer secret set|list|unset``. A value is read from standard input or a prompt.
+"""The commands ``instainfer secret set|list|unset|rotate-key``. A value is read from standard input or a prompt.
 
 It is no argument, because all users of a machine can read those.
 """
@@ -87,6 +87,21 @@ def unset_secret(
         emit_json(told)
     else:
         note(f"{name} has no {key} any more")
+
+
+@app.command(name="rotate-key")
+def rotate_key(
+    ctx: typer.Context, *, as_json: Json = False, api_host: ApiHost = "", auth: Auth = "", home: Home = None
+) -> None:
+    """Encrypt the secrets of all functions with a new key. Their values, and what is loaded, stay as they are."""
+    with platform(ctx, api_host, auth, home) as client:
+        told = client.rotate_key()
+    if as_json:
+        emit_json(told)
+        return
+    note(f"{told['resealed']} secrets are encrypted with a new key, and the old one is forgotten")
+    if told["unreadable"]:
+        note(f"{told['unreadable']} could not be read with the old key and are as they were; set them anew")
 
 
 def _value(key: str) -> str:

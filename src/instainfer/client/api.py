@@ -99,6 +99,9 @@ class Api:
     def unset_secret(self, name: str, key: str) -> Steps[Json]:
         return self._object("DELETE", f"{_own(name)}/secrets/{quoted(key)}", needs="key")
 
+    def rotate_key(self) -> Steps[Json]:
+        return self._object("POST", f"{NATIVE}/secrets/rotate-key", needs="resealed")
+
     def has_blob(self, digest: str) -> Steps[bool]:
         response, body = yield from _send(Request("HEAD", f"{NATIVE}/blobs/{quoted(digest)}", {}))
         if response.status_code == httpx2.codes.NOT_FOUND:

@@ -169,6 +169,10 @@ class AsyncClient:
     async def unset_secret(self, name: str, key: str) -> Json:
         return await self._run(self._api.unset_secret(name, key))
 
+    async def rotate_key(self) -> Json:
+        """Have the secrets of all functions sealed with a new key."""
+        return await self._run(self._api.rotate_key())
+
     async def put_checked(self, name: str, action: Mapping[str, Any]) -> AsyncIterator[Json]:
         """Create or replace a function when its new version has been tried.
 

@@ -179,6 +179,10 @@ class Client:
     def unset_secret(self, name: str, key: str) -> Json:
         return self._run(self._api.unset_secret(name, key))
 
+    def rotate_key(self) -> Json:
+        """Have the secrets of all functions sealed with a new key."""
+        return self._run(self._api.rotate_key())
+
     def put_checked(self, name: str, action: Mapping[str, Any]) -> Iterator[Json]:
         """Create or replace a function when its new version has been tried.
 

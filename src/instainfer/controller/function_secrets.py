@@ -4,11 +4,16 @@ Each value is sealed with AES-256-GCM under the key in ``HOME/secrets.key``, whi
 also covers the place of the value: the namespace, the name of the function and the name of the variable. So a value
 that somebody copies to another place of the records cannot be opened there.
 
+The file may hold several keys, one a line: values are sealed with the first, and opened with whichever fits. So a new
+key can be put first before anything is sealed with it, and the old one goes when nothing is left that needs it: a
+platform that ends at any moment in between can read all values, and the next rotation goes on.
+
 The key is read each time that it is needed, so that its loss is told at the next change and not only at the next start.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -28,12 +33,12 @@ from .queries import SealedSecret
 from .store import Store
 
 KEY_FILE = "secrets.key"
-"""The file with the key in its home: 64 hexadecimal digits."""
+"""The file with the keys in its home: lines of 64 hexadecimal digits."""
 MOST_SECRETS = 64
 """Most secrets of one function."""
 MOST_VALUE_BYTES = 64 * 1024
 _KEY_BITS = 256
-_KEY = re.compile(r"[0-9a-f]{64}\s*")
+_KEY = re.compile(r"[0-9a-f]{64}")
 _NONCE_BYTES = 12
 _NAME = re.compile(r"(?!__OW_|INSTAINFER_)[A-Za-z_][A-Za-z0-9_]{0,127}")
 
@@ -66,12 +71,23 @@ class SecretChange:
             raise BadInput("the value of a secret must not contain a zero byte: no environment variable can")
 
 
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What a rotation of the key has done."""
+
+    resealed: int
+    """How many values are sealed with the new key."""
+    unreadable: int
+    """How many values no key could open. They are as they were."""
+
+
 class Secrets:
     """The secrets of all functions of one home."""
 
     def __init__(self, store: Store, home: Path) -> None:
         self._store = store
         self._path = home / KEY_FILE
+        self._rotating = asyncio.Lock()
 
     async def listed(self, namespace: str, name: str) -> list[SealedSecret]:
         """The secrets of a function, in the order of their keys."""
@@ -83,8 +99,9 @@ class Secrets:
         Raises `UnreadableSecrets` when one that the change leaves as it is cannot be opened.
         """
         changed = None if change is None else change.key
-        kept = [secret for secret in await self.listed(namespace, name) if secret.key != changed]
-        values = self._values(namespace, name, kept) if kept else {}
+        async with self._rotating:  # otherwise the keys could be later ones than the values
+            kept = [secret for secret in await self.listed(namespace, name) if secret.key != changed]
+            values = self._values(namespace, name, kept) if kept else {}
         if change is not None and change.value is not None:
             values[change.key] = change.value
         return values
@@ -105,19 +122,49 @@ class Secrets:
             raise BadInput(
                 f"{namespace}/{name} has {len(known)} secrets, and may have {MOST_SECRETS}; remove some first"
             )
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = nonce + self._cipher(make=True).encrypt(nonce, change.value.encode(), _place(namespace, name, key))
-        secret = SealedSecret(key, sealed, time.time_ns() // 1_000_000)
-        return lambda connection: queries.save_secret(connection, namespace, name, secret)
+        self._ciphers(make=True)  # tells now that the key cannot be used
+        value, place, now_ms = change.value.encode(), _place(namespace, name, key), time.time_ns() // 1_000_000
+
+        def save(connection: sa.Connection) -> None:
+            # Sealed here, in the thread that also seals all values anew, so that this one is before or after that.
+            sealed = _seal(self._ciphers()[0], value, place)
+            queries.save_secret(connection, namespace, name, SealedSecret(key, sealed, now_ms))
+
+        return save
+
+    async def rotate_key(self) -> Rotation:
+        """Make a new key, seal all values with it, and forget the old one. The values stay as they are.
+
+        Raises `HostError` when the key or the records cannot be used. Then all values can be read as before.
+        """
+        async with self._rotating:
+            new = AESGCM.generate_key(_KEY_BITS).hex()
+            write_private(self._path, "".join(f"{key}\n" for key in [new, *self._keys(make=True)]))
+            rotation = await self._store.write(self._seal_anew)
+            write_private(self._path, f"{new}\n")
+            return rotation
+
+    def _seal_anew(self, connection: sa.Connection) -> Rotation:
+        resealed = unreadable = 0
+        ciphers = self._ciphers()
+        for namespace, name, secret in queries.all_secrets(connection):
+            place = _place(namespace, name, secret.key)
+            try:
+                sealed = _seal(ciphers[0], _open(ciphers, secret.sealed, place), place)
+            except InvalidTag:
+                unreadable += 1
+            else:
+                queries.save_secret(connection, namespace, name, secret._replace(sealed=sealed))
+                resealed += 1
+        return Rotation(resealed, unreadable)
 
     def _values(self, namespace: str, name: str, secrets: Sequence[SealedSecret]) -> dict[str, str]:
         values, why = {}, f"{self._path} is not the key that they were encrypted with; put that one back from a backup"
         try:
-            cipher = self._cipher()
+            ciphers = self._ciphers()
             for key, sealed, _ in secrets:
                 with suppress(InvalidTag):
-                    nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-                    values[key] = cipher.decrypt(nonce, rest, _place(namespace, name, key)).decode()
+                    values[key] = _open(ciphers, sealed, _place(namespace, name, key)).decode()
         except HostError as error:
             why = str(error)
         if lost := [secret.key for secret in secrets if secret.key not in values]:
@@ -127,8 +174,12 @@ class Secrets:
             )
         return values
 
-    def _cipher(self, *, make: bool = False) -> AESGCM:
-        """What seals and opens, with the key of the home, which is made first if `make` is set and there is none.
+    def _ciphers(self, *, make: bool = False) -> list[AESGCM]:
+        """What opens values, the first of which also seals them."""
+        return [AESGCM(bytes.fromhex(key)) for key in self._keys(make=make)]
+
+    def _keys(self, *, make: bool = False) -> list[str]:
+        """The keys of the home. The first one is made if `make` is set and there is none.
 
         Raises `HostError` when the key cannot be used.
         """
@@ -140,11 +191,25 @@ class Secrets:
             raise HostError(f"{self._path} is missing; put it back from a backup") from None
         except OSError as error:
             raise HostError(f"{self._path} cannot be used: {error.strerror}; make it a file that can be") from error
-        if _KEY.fullmatch(text) is None:
+        keys = text.split()
+        if not keys or any(_KEY.fullmatch(key) is None for key in keys):
             raise HostError(
                 f"{self._path} is not a key of 64 hexadecimal digits; put it back from a backup, or remove it"
             )
-        return AESGCM(bytes.fromhex(text))
+        return keys
+
+
+def _seal(cipher: AESGCM, value: bytes, place: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, value, place)
+
+
+def _open(ciphers: Sequence[AESGCM], sealed: bytes, place: bytes) -> bytes:
+    """The value. Raises `InvalidTag` when no cipher fits."""
+    for cipher in ciphers:
+        with suppress(InvalidTag):
+            return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place)
+    raise InvalidTag
 
 
 def _place(namespace: str, name: str, key: str) -> bytes:

@@ -210,6 +210,12 @@ def secrets_of(connection: sa.Connection, namespace: str, name: str) -> list[Sea
     return [SealedSecret(*row) for row in rows]
 
 
+def all_secrets(connection: sa.Connection) -> list[tuple[str, str, SealedSecret]]:
+    """Every secret with the namespace and the name of its function."""
+    chosen = sa.select(secrets.c.namespace, secrets.c.name, secrets.c.key, secrets.c.sealed, secrets.c.updated_ms)
+    return [(namespace, name, SealedSecret(*rest)) for namespace, name, *rest in connection.execute(chosen)]
+
+
 def save_secret(connection: sa.Connection, namespace: str, name: str, secret: SealedSecret) -> None:
     delete_secret(connection, namespace, name, secret.key)
     connection.execute(sa.insert(secrets), {"namespace": namespace, "name": name, **secret._asdict()})

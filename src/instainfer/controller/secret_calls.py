@@ -3,6 +3,7 @@
 ``GET functions/{name}/secrets``             the keys of a function's secrets, and when each was set
 ``PUT functions/{name}/secrets/{key}``       set one; the body is ``{"value": "..."}``
 ``DELETE functions/{name}/secrets/{key}``    remove one
+``POST secrets/rotate-key``                  seal all values with a new key
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class SecretCalls:
                 ("GET", _FUNCTION, private(self._keyring, self._list)),
                 ("PUT", f"{_FUNCTION}/{{key}}", private(self._keyring, self._set)),
                 ("DELETE", f"{_FUNCTION}/{{key}}", private(self._keyring, self._unset)),
+                ("POST", f"{NATIVE}/secrets/rotate-key", private(self._keyring, self._rotate_key)),
             ]
         )
 
@@ -72,6 +74,10 @@ class SecretCalls:
 
     async def _unset(self, request: Request, caller: Identity) -> Response:
         return await self._change(request, caller, None)
+
+    async def _rotate_key(self, _request: Request, _caller: Identity) -> Response:
+        rotation = await self._secrets.rotate_key()
+        return json_response({"resealed": rotation.resealed, "unreadable": rotation.unreadable})
 
     async def _change(self, request: Request, caller: Identity, value: str | None) -> Response:
         name, key = entity_name(request.path_params["name"]), unquote(request.path_params["key"])
