@@ -1,8 +1,8 @@
 """Takes rights away from a function's process before any line of its user's code runs.
 
 In this order: resource limits; its user id, for one of its own (only root can, and only when others may read the
-function's files); its capabilities; new privileges; every path but those it needs (Landlock). What a host does not
-give is left out and said, in words, never passed over in silence.
+function's files); its capabilities; new privileges; every path but those it needs (Landlock); system calls that no
+function needs (seccomp). What a host does not give is left out and said, in words, never passed over in silence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
-from . import caches, landlock
+from . import caches, landlock, seccomp
 from .linux import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
@@ -30,6 +30,8 @@ _MOST_PIDS = 1 << 22
 """The kernel's own limit on process ids."""
 
 OWN_UID = "own uid: given"
+CALLS_FILTERED = "system calls: those that reach other processes or the machine are forbidden (seccomp)"
+_NO_FILTER = "system calls: not filtered (this kernel or machine has no seccomp that is known here)"
 FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
@@ -67,7 +69,7 @@ def enter(folder: str, scratch: str, environment: str, cache: str = "") -> list[
     readable = _needed([folder], environment)
     bound_capabilities()  # this is not possible any more with another user id
     uid = _take_own_uid(readable, scratch, cache)
-    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache))]
+    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache)), _restrict_calls()]
 
 
 def enter_template(folders: list[str], scratch: str, environment: str, cached: str = "") -> list[str]:
@@ -77,7 +79,12 @@ def enter_template(folders: list[str], scratch: str, environment: str, cached: s
     namespace (written).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return [FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch, cached)]
+    return [
+        FORKED_UID,
+        _drop_privileges(),
+        _restrict_files(_needed(folders, environment), scratch, cached),
+        _restrict_calls(user_namespaces=True),
+    ]
 
 
 def narrow(
@@ -90,7 +97,7 @@ def narrow(
     """
     readable = _needed([folder], environment)
     uid = FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
-    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache))]
+    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache)), _restrict_calls()]
 
 
 def is_own_uid(words: str) -> bool:
@@ -131,7 +138,12 @@ def describe() -> list[str]:
         else "own uid: not given (needs root)",
         "privileges: no new ones" + (", no capabilities" if os.geteuid() == 0 else ""),
         _landlock_words(version) if version else "files: not restricted (this kernel has no Landlock)",
+        CALLS_FILTERED if seccomp.is_known() else _NO_FILTER,
     ]
+
+
+def _restrict_calls(*, user_namespaces: bool = False) -> str:
+    return CALLS_FILTERED if seccomp.restrict(user_namespaces=user_namespaces) else _NO_FILTER
 
 
 def _landlock_words(version: int) -> str:
