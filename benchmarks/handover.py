@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 
 from instainfer.backends.base import Answer, Call, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock
-from instainfer.backends.process import ProcessBackend, ProcessContainer
+from instainfer.backends.process import ProcessBackend
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import ContainerStarted, Event, LoadFinished, ResidentGone, RunFinished
 
 MIB = 1024 * 1024

@@ -15,7 +15,7 @@ from rich.console import Console
 from support.process_world import World, asynchronous, world
 
 from instainfer.backends.base import Call, FunctionSpec
-from instainfer.backends.process import ProcessContainer
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.config import load_config
 from instainfer.core.events import LoadFailed, LoadFinished, RunFinished
 from instainfer.core.model import FROM_FUNCTION, GIB, function_template_key

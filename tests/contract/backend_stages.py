@@ -23,7 +23,8 @@ from support.gates import WAIT, Gate, Visitor
 from instainfer.backends.base import Answer, Backend, Call, Container, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock, ManualClock
 from instainfer.backends.memory import Costs, MemoryBackend, MemoryContainer
-from instainfer.backends.process import ProcessBackend, ProcessContainer
+from instainfer.backends.process import ProcessBackend
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import (
     Event,
     LoadFailed,

@@ -11,7 +11,7 @@ from typing import Any
 from support.process_world import World
 
 from instainfer.backends.base import FunctionSpec, TemplateSpec
-from instainfer.backends.process import ProcessContainer
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import LoadFinished, ResidentGone
 from instainfer.core.model import FROM_NOTHING
 

@@ -13,7 +13,7 @@ import pytest
 from support.process_world import World, world
 from template_world import Environment, Family, loaded
 
-from instainfer.backends.process import ProcessContainer
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
 from instainfer.core.model import FROM_LIBRARIES, FailureKind
 

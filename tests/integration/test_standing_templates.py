@@ -18,7 +18,7 @@ from template_world import KEY, Environment, Family
 
 import instainfer
 from instainfer.backends.base import FunctionSpec
-from instainfer.backends.process import ProcessContainer
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import Event, LoadFailed, LoadFinished, MemoryMeasured, ResidentGone
 from instainfer.core.model import (
     FROM_FUNCTION,

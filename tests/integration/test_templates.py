@@ -20,7 +20,7 @@ from template_world import KEY, Environment, Family, in_short, loaded, offloaded
 
 from instainfer.backends.base import TemplateSpec
 from instainfer.backends.learned import LearnedModules
-from instainfer.backends.process import ProcessContainer
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import LoadFailed, LoadFinished, MemoryMeasured, ResidentGone
 from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, FailureKind
 from instainfer.runtime import landlock

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from instainfer.backends.base import Answer, Call, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock
-from instainfer.backends.process import ProcessBackend, ProcessContainer
+from instainfer.backends.process import ProcessBackend
+from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
 
