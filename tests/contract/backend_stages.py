@@ -22,9 +22,9 @@ from support.gates import WAIT, Gate, Visitor
 
 from instainfer.backends.base import Answer, Backend, Call, Container, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock, ManualClock
+from instainfer.backends.managed import ManagedContainer
 from instainfer.backends.memory import Costs, MemoryBackend, MemoryContainer
 from instainfer.backends.process import ProcessBackend
-from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import (
     Event,
     LoadFailed,
@@ -243,7 +243,7 @@ _CODE = {
 }
 
 
-class ProcessStage(Stage[ProcessContainer]):
+class ProcessStage(Stage[ManagedContainer]):
     """Real processes of this Python."""
 
     def __init__(self, folder: Path) -> None:
@@ -270,7 +270,7 @@ class ProcessStage(Stage[ProcessContainer]):
                 self._news.clear()
                 await self._news.wait()
 
-    async def settle(self, container: ProcessContainer) -> None:
+    async def settle(self, container: ManagedContainer) -> None:
         if any(in_short(event) == f"ContainerGone {container.id}" for event in self.events):
             await container.ended.wait()
             return
@@ -289,11 +289,11 @@ class ProcessStage(Stage[ProcessContainer]):
         self.backend.scratch.parent.mkdir(parents=True, exist_ok=True)
         self.backend.scratch.write_text("a file where the folder should be")
 
-    async def lose(self, container: ProcessContainer) -> None:
+    async def lose(self, container: ManagedContainer) -> None:
         (manager,) = _children(os.getpid())
         os.kill(manager, signal.SIGKILL)
 
-    async def kill(self, container: ProcessContainer, function: FunctionSpec) -> None:
+    async def kill(self, container: ManagedContainer, function: FunctionSpec) -> None:
         (manager,) = _children(os.getpid())
         (victim,) = [pid for pid in _children(manager) if _works_in(pid, function.folder)]
         os.kill(victim, signal.SIGKILL)

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from instainfer.backends.base import Answer, Call, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock
+from instainfer.backends.managed import ManagedContainer
 from instainfer.backends.process import ProcessBackend
-from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
 
@@ -69,11 +69,11 @@ class World:
         given = {"python": self.python, "handler": "handler", "timeout_s": 20.0, **fields}
         return FunctionSpec(f"guest/{name}@0.0.1", folder, **given)
 
-    def start(self, limit_bytes: int = 512 * MIB) -> ProcessContainer:
+    def start(self, limit_bytes: int = 512 * MIB) -> ManagedContainer:
         self._count += 1
         return self.backend.start(ContainerSpec(f"c{self._count}", "guest", limit_bytes), self.report)
 
-    async def container(self, limit_bytes: int = 512 * MIB) -> ProcessContainer:
+    async def container(self, limit_bytes: int = 512 * MIB) -> ManagedContainer:
         container = self.start(limit_bytes)
         await self.wait_for(ContainerStarted, lambda event: event.container == container.id)
         return container
@@ -90,7 +90,7 @@ class World:
 
     def ask(
         self,
-        container: ProcessContainer,
+        container: ManagedContainer,
         spec: FunctionSpec,
         activation: str = "a1",
         args: Any = None,
@@ -100,7 +100,7 @@ class World:
 
     async def run(
         self,
-        container: ProcessContainer,
+        container: ManagedContainer,
         spec: FunctionSpec,
         activation: str = "a1",
         args: Any = None,
@@ -117,7 +117,7 @@ class World:
         result = self.answers[activation].result
         return None if result is None else json.loads(result)
 
-    async def stop(self, container: ProcessContainer) -> ContainerGone:
+    async def stop(self, container: ManagedContainer) -> ContainerGone:
         container.stop()
         return await self.wait_for(ContainerGone, lambda event: event.container == container.id)
 

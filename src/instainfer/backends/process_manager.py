@@ -68,6 +68,9 @@ class ManagerProcess:
     def kill(self) -> None:
         self._process.kill()
 
+    def resize(self, limit_bytes: int) -> None:
+        """The limit is enforced by measuring, by the manager itself."""
+
     async def run(self, protocol: asyncio.Protocol) -> str:
         """Connect `protocol` to the manager. Return when the manager, its session and the connection have ended.
 
