@@ -15,9 +15,8 @@ from pathlib import Path
 
 from ..runtime import boot
 from ..runtime.process import OPERATORS
+from .last_words import LOG, how_it_ended
 
-_LOG = "manager.log"
-_TAIL_BYTES = 2000
 _END_S = 30.0
 """Processes of a session that are alive so long after they were killed cannot be ended. They are left behind."""
 _LAST_REPORTS_S = 5.0
@@ -34,7 +33,7 @@ class ManagerProcess:
         Raises OSError when the manager cannot be started; nothing of it is left then.
         """
         self.disconnected = asyncio.Event()
-        self._log = folder / _LOG
+        self._log = folder / LOG
         self._ours, theirs = socket.socketpair()
         try:
             with theirs, self._log.open("wb") as log:
@@ -88,26 +87,8 @@ class ManagerProcess:
             transport.abort()
         finally:
             os.close(self._pidfd)
-        how = await asyncio.to_thread(_how_it_ended, self._process.wait(), self._log)
+        how = await asyncio.to_thread(how_it_ended, self._process.wait(), self._log)
         return f"{how}; processes that cannot be ended: {', '.join(map(str, left))}" if left else how
-
-
-def _how_it_ended(code: int, log: Path) -> str:
-    how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            tail = file.read(_TAIL_BYTES).decode(errors="replace").strip()
-    except OSError:
-        tail = ""
-    return f"{how}: {tail}" if tail else how
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have no names
-        return f"signal {number}"
 
 
 async def _readable(fd: int) -> None:

@@ -1,0 +1,109 @@
+"""The backend ``docker``: a container is a container of Docker, and its first process is the Intra-Container Manager.
+
+`instainfer.backends.base` describes the contract that this backend keeps, `instainfer.backends.managed` has its
+containers, and ADR 29 says why they are made as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import HostError
+from ...wire.framing import MIB
+from ..base import Clock, ContainerSpec
+from ..managed_backend import ManagedBackend
+from .engine import Engine
+from .images import Image
+from .manager import DockerManager
+from .settings import BESIDE_BYTES, MOST_PIDS, Mount, manager_settings
+
+log = logging.getLogger(__name__)
+
+_NAME_DIGITS = 12
+
+
+class DockerBackend(ManagedBackend):
+    """Runs containers with the Docker Engine of this machine. It must be used inside a running event loop."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        engine: Engine,
+        image: Image,
+        scratch: Path,
+        mounts: Sequence[Mount] = (),
+        network: Literal["open", "closed"] = "open",
+        start_timeout_s: float = 30.0,
+        memory: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`mounts` are what all containers see of the host. `ManagedBackend` describes the other parameters."""
+        super().__init__(clock, scratch=scratch, start_timeout_s=start_timeout_s, memory=memory, env=env)
+        self._engine = engine
+        self._image = image
+        self._mounts = tuple(mounts)
+        self._network: Literal["open", "closed"] = network
+        self._networks: dict[str, asyncio.Task[str]] = {}
+        """By namespace, the making of its network."""
+        self.system_isolation = ["own uid: for each function", "privileges: no new ones"]
+
+    async def start_manager(self, spec: ContainerSpec, folder: Path) -> DockerManager:
+        network = await self._network_of(spec.namespace)
+
+        def settings(token: str) -> dict[str, Any]:
+            return manager_settings(
+                self._image.id,
+                spec.limit_bytes,
+                folder,
+                token=token,
+                network=network,
+                mounts=self._mounts,
+                env=self.env,
+            )
+
+        return await DockerManager.start(self._engine, settings, folder)
+
+    async def _network_of(self, namespace: str) -> str:
+        if self._network == "closed":
+            return "none"
+        making = self._networks.get(namespace)
+        if making is None or (making.done() and making.exception() is not None):
+            making = self._networks[namespace] = asyncio.ensure_future(self._make_network(namespace))
+        return await asyncio.shield(making)
+
+    async def _make_network(self, namespace: str) -> str:
+        node = next(iter(self._engine.labels.values()))
+        digest = hashlib.sha256(f"{node}/{namespace}".encode()).hexdigest()[:_NAME_DIGITS]
+        name = f"instainfer-{digest}"
+        await self._engine.create_network(name)
+        return name
+
+    def isolation(self) -> Sequence[str]:
+        network = {
+            "open": "network: one of its own for each namespace, in which containers do not reach each other",
+            "closed": "network: none",
+        }[self._network]
+        return [
+            *self.shared_isolation(),
+            f"container: image {self._image.name}, read-only, own pids and mounts, at most {MOST_PIDS} threads",
+            network,
+            f"memory: limits by cgroup, without swap, {BESIDE_BYTES // MIB} MB above what is enforced by measuring",
+        ]
+
+    async def close(self) -> None:
+        await super().close()
+        for making in self._networks.values():
+            try:
+                await self._engine.remove_network(await making)
+            except HostError as error:
+                log.warning("%s", error)
+        self._networks.clear()
+        await self._engine.close()
