@@ -163,7 +163,7 @@ class NodeConfig(_Part):
         "became of the call",
     )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
-    backend: str = Field("process", description="how containers are made: process, or memory for tests")
+    backend: str = Field("process", description="how containers are made: process, docker, or memory for tests")
 
     @field_validator("env")
     @classmethod
@@ -323,6 +323,24 @@ class EnvironmentsConfig(_Part):
         return given
 
 
+class ContainersConfig(_Part):
+    network: Literal["open", "closed"] = Field(
+        "open",
+        description="what functions reach: open, the world; closed, nothing. The backend docker alone can close it yet",
+    )
+
+
+class DockerConfig(_Part):
+    image: str = Field(
+        "instainfer:latest", description="image that containers are made from; `instainfer image build` makes it"
+    )
+    build_reads: tuple[Path, ...] = Field(
+        (),
+        description="files and folders of this machine that builds of environments see, read-only: a local index of "
+        "packages or certificates that pip is configured to use. In the environment: as JSON",
+    )
+
+
 class RetentionConfig(_Part):
     """How long what is not needed any more is kept."""
 
@@ -383,6 +401,8 @@ class Config(BaseSettings):
     keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
     preload: PreloadConfig = Field(default_factory=PreloadConfig)
     environments: EnvironmentsConfig = Field(default_factory=EnvironmentsConfig)
+    containers: ContainersConfig = Field(default_factory=ContainersConfig)
+    docker: DockerConfig = Field(default_factory=DockerConfig)
     retention: RetentionConfig = Field(default_factory=RetentionConfig)
 
     @field_validator("home", "cache", mode="after")

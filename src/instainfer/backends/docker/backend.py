@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from ...wire.framing import MIB
 from ..base import Clock, ContainerSpec
 from ..managed_backend import ManagedBackend
 from .engine import Engine
-from .images import Image
+from .images import Image, find
 from .manager import DockerManager
 from .settings import BESIDE_BYTES, MOST_PIDS, Mount, manager_settings
+from .workshop import DockerWorkshop
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +41,34 @@ class DockerBackend(ManagedBackend):
         image: Image,
         scratch: Path,
         mounts: Sequence[Mount] = (),
+        mounts_of: Callable[[str], Sequence[Mount]] = lambda namespace: (),
         network: Literal["open", "closed"] = "open",
         start_timeout_s: float = 30.0,
         memory: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`mounts` are what all containers see of the host. `ManagedBackend` describes the other parameters."""
+        """`mounts` are what all containers see of the host, and `mounts_of` tells what those of a namespace see more.
+
+        `ManagedBackend` describes the other parameters.
+        """
         super().__init__(clock, scratch=scratch, start_timeout_s=start_timeout_s, memory=memory, env=env)
         self._engine = engine
         self._image = image
         self._mounts = tuple(mounts)
+        self._mounts_of = mounts_of
         self._network: Literal["open", "closed"] = network
         self._networks: dict[str, asyncio.Task[str]] = {}
         """By namespace, the making of its network."""
         self.system_isolation = ["own uid: for each function", "privileges: no new ones"]
 
+    def workshop(self, root: Path, reads: Sequence[Path] = ()) -> DockerWorkshop:
+        """Where the environments for these containers are built; see `DockerWorkshop`."""
+        return DockerWorkshop(self._engine, self._image, root, reads)
+
     async def start_manager(self, spec: ContainerSpec, folder: Path) -> DockerManager:
         network = await self._network_of(spec.namespace)
+        mounts = [*self._mounts, *self._mounts_of(spec.namespace)]
+        await asyncio.to_thread(_make_missing, mounts)
 
         def settings(token: str) -> dict[str, Any]:
             return manager_settings(
@@ -65,7 +77,7 @@ class DockerBackend(ManagedBackend):
                 folder,
                 token=token,
                 network=network,
-                mounts=self._mounts,
+                mounts=mounts,
                 env=self.env,
             )
 
@@ -107,3 +119,24 @@ class DockerBackend(ManagedBackend):
                 log.warning("%s", error)
         self._networks.clear()
         await self._engine.close()
+
+
+async def opened(node: str, image: str) -> tuple[Engine, Image]:
+    """Connect to the Engine, find the image, and remove what an earlier platform of this `node` has left there.
+
+    Raises `HostError` when the Engine cannot be reached, or when there is no such image.
+    """
+    engine = Engine(node)
+    try:
+        found = await find(engine, image)
+        if removed := await engine.remove_leftovers():
+            log.warning("%d containers and networks of an earlier platform were removed", removed)
+    except BaseException:
+        await engine.close()
+        raise
+    return engine, found
+
+
+def _make_missing(mounts: Sequence[Mount]) -> None:
+    for mount in mounts:
+        mount.folder.mkdir(parents=True, exist_ok=True)

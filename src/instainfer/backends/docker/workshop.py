@@ -1,0 +1,120 @@
+"""Builds environments in containers of the image that they will be used in (`environments.workshop.Workshop`).
+
+A tool sees the folder of all environments, and can write only into the environment that it makes, a cache of downloads,
+and a folder for its temporary files. It has no capabilities and can get none. Its network is the Engine's usual one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...environments.installers import pip_settings
+from ...environments.interpreters import PROBE, Interpreter, probed
+from ...environments.tools import Finished, recorded
+from ...errors import HostError
+from ...runtime.removal import remove_tree
+from .engine import Engine
+from .images import Image
+from .settings import Mount, sealed
+
+_NETWORK = "bridge"
+_DOWNLOADS = "downloads"
+_KILLED_BY = 128
+
+
+class DockerWorkshop:
+    """Runs tools in containers of one image."""
+
+    def __init__(self, engine: Engine, image: Image, root: Path, reads: Sequence[Path] = ()) -> None:
+        """`root` is the folder of all environments. Tools also see the files and folders `reads` of this host."""
+        self._engine = engine
+        self._image = image
+        self._root = root.absolute()
+        self._reads = tuple(reads)
+
+    async def interpreter(self, version: str | None) -> Interpreter:
+        names = ["python3"] if version is None else [f"python{version}", "python3"]
+        for name in names:
+            said: list[str] = []
+            try:
+                async with self._tool([name, "-I", "-c", PROBE], [], {}, "/", network="none") as container:
+                    async for text in self._engine.output(container):
+                        said.append(text)
+                    code = await self._engine.exit_code(container)
+            except HostError:
+                if name != names[-1]:
+                    continue  # the image has no program of that name
+                raise
+            found = probed("".join(said)) if code == 0 else None
+            if found is not None and version in {None, found.version}:
+                return replace(found, contents=self._image.contents)
+        raise HostError(
+            f"the image {self._image.name} has no Python {version or ''}".rstrip()
+            + "; build one with: instainfer image build --base python:VERSION-slim"
+        )
+
+    def has(self, python: Path) -> bool:
+        # A link in an environment leads to where the image has its Python; here, something else may be there, or
+        # nothing.
+        return python.is_symlink() or not python.is_relative_to(self._root)
+
+    def uv(self, installer: str) -> Path | None:
+        return None  # images have pip, and need nothing else
+
+    async def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        log: Path,
+        on_line: Callable[[str], None],
+        env: Mapping[str, str],
+        cwd: Path,
+        writes: Sequence[Path],
+    ) -> Finished:
+        arguments = [os.fspath(argument) for argument in argv]
+        downloads = self._root / _DOWNLOADS
+        temporary = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=cwd, prefix="tool-"))
+        try:
+            for folder in (downloads, *writes):
+                await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            given = pip_settings() | dict(env)
+            given |= {"HOME": "/tmp", "TMPDIR": str(temporary), "PIP_CACHE_DIR": str(downloads)}
+            mounts = [Mount(folder, writable=True) for folder in (downloads, cwd, *writes)]
+            async with (
+                recorded(arguments, log, on_line) as output,
+                self._tool(arguments, mounts, given, str(cwd), network=_NETWORK) as container,
+            ):
+                await output.read(self._engine.output(container))
+                code = await self._engine.exit_code(container)
+        finally:
+            await asyncio.to_thread(remove_tree, str(temporary))
+        return output.finished(_KILLED_BY - code if code > _KILLED_BY else code)
+
+    @asynccontextmanager
+    async def _tool(
+        self, arguments: list[str], writable: Sequence[Mount], env: Mapping[str, str], cwd: str, *, network: str
+    ) -> AsyncIterator[str]:
+        """A container in which a tool runs. It is removed at the end, and the tool killed if it still runs."""
+        mounts = [*(Mount(place) for place in (self._root, *self._reads)), *writable]
+        settings: dict[str, Any] = sealed(
+            self._image.id, mounts, network=network, user=f"{os.geteuid()}:{os.getegid()}"
+        )
+        settings |= {
+            "Entrypoint": arguments,
+            "WorkingDir": cwd,
+            "Env": [f"{name}={value}" for name, value in env.items()],
+        }
+        settings["HostConfig"]["LogConfig"] = {"Type": "json-file", "Config": {"max-size": "10m"}}
+        container = await self._engine.create(settings)
+        try:
+            await self._engine.start(container)
+            yield container
+        finally:
+            await asyncio.shield(self._engine.kill(container))
