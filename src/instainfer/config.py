@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -333,6 +334,11 @@ class ContainersConfig(_Part):
 class DockerConfig(_Part):
     image: str = Field(
         "instainfer:latest", description="image that containers are made from; `instainfer image build` makes it"
+    )
+    address_pool: IPv4Network = Field(
+        IPv4Network("10.213.0.0/16"),
+        description="addresses of the networks of containers, of which each namespace gets 256; nothing else may have "
+        "them, and containers do not reach what has",
     )
     build_reads: tuple[Path, ...] = Field(
         (),

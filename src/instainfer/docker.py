@@ -11,6 +11,7 @@ from .backends.base import Clock
 from .backends.docker.backend import DockerBackend, opened
 from .backends.docker.engine import Engine
 from .backends.docker.images import DEFAULT_BASE, build
+from .backends.docker.networks import Networks
 from .backends.docker.settings import Mount
 from .backends.docker.workshop import DockerWorkshop
 from .config import Config
@@ -35,13 +36,15 @@ async def make_docker(config: Config, clock: Clock, common: dict[str, Any]) -> t
 
     node = hashlib.sha256(str(config.home).encode()).hexdigest()[:_NODE_DIGITS]
     engine, image = await opened(node, config.docker.image)
+    is_open = config.containers.network == "open"
+    networks = Networks(engine, config.docker.address_pool, config.server.host) if is_open else None
     backend = DockerBackend(
         clock,
         engine=engine,
         image=image,
         mounts=[Mount(places.functions), Mount(places.environments), Mount(places.weights)],
         mounts_of=mounts_of,
-        network=config.containers.network,
+        networks=networks,
         **common,
     )
     constraints = config.environments.constraints

@@ -69,7 +69,6 @@ def image() -> Image:
 
 def backend(*, scratch: Path, mounts: Sequence[Mount] = (), **options: Any) -> DockerBackend:
     """A backend with a node of its own, without network. Must be called in an event loop."""
-    options = {"network": "closed", **options}
     engine = Engine(f"test-{uuid.uuid4().hex[:12]}")
     return DockerBackend(LoopClock(), engine=engine, image=image(), scratch=scratch, mounts=mounts, **options)
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import socket
 
-from .linux import PR_SET_CHILD_SUBREAPER, prctl
+from . import fences
+from .linux import CAP_NET_ADMIN, PR_SET_CHILD_SUBREAPER, give_up_capability, has_capability, prctl
 from .manager import Manager
 from .shared_memory import make_private
 
 TOKEN = "INSTAINFER_TOKEN"
 """The environment variable that gives the manager its token."""
+FENCES = "INSTAINFER_FENCES"
+"""The one with the networks that the container must not reach, with spaces between them."""
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +28,9 @@ def main(arguments: list[str]) -> int:
     for number in (1, 2):
         os.dup2(output, number)
     os.close(output)
+    fences.put_up(os.environ.pop(FENCES, "").split())
+    if has_capability(CAP_NET_ADMIN):
+        give_up_capability(CAP_NET_ADMIN)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     at = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     sock.connect("/proc/self/fd/{}/{}".format(at, name))  # the path itself may be too long for an address

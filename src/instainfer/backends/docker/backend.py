@@ -7,25 +7,22 @@ containers, and ADR 29 says why they are made as they are.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from ...errors import HostError
 from ...wire.framing import MIB
 from ..base import Clock, ContainerSpec
 from ..managed_backend import ManagedBackend
 from .engine import Engine
 from .images import Image, find
 from .manager import DockerManager
+from .networks import NO_NETWORK, Networks
 from .settings import BESIDE_BYTES, MOST_PIDS, Mount, manager_settings
 from .workshop import DockerWorkshop
 
 log = logging.getLogger(__name__)
-
-_NAME_DIGITS = 12
 
 
 class DockerBackend(ManagedBackend):
@@ -42,12 +39,13 @@ class DockerBackend(ManagedBackend):
         scratch: Path,
         mounts: Sequence[Mount] = (),
         mounts_of: Callable[[str], Sequence[Mount]] = lambda namespace: (),
-        network: Literal["open", "closed"] = "open",
+        networks: Networks | None = None,
         start_timeout_s: float = 30.0,
         memory: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         """`mounts` are what all containers see of the host, and `mounts_of` tells what those of a namespace see more.
+        Without `networks`, they have no network.
 
         `ManagedBackend` describes the other parameters.
         """
@@ -56,9 +54,7 @@ class DockerBackend(ManagedBackend):
         self._image = image
         self._mounts = tuple(mounts)
         self._mounts_of = mounts_of
-        self._network: Literal["open", "closed"] = network
-        self._networks: dict[str, asyncio.Task[str]] = {}
-        """By namespace, the making of its network."""
+        self._networks = networks
         self.system_isolation = ["own uid: for each function", "privileges: no new ones"]
 
     def workshop(self, root: Path, reads: Sequence[Path] = ()) -> DockerWorkshop:
@@ -66,7 +62,9 @@ class DockerBackend(ManagedBackend):
         return DockerWorkshop(self._engine, self._image, root, reads)
 
     async def start_manager(self, spec: ContainerSpec, folder: Path) -> DockerManager:
-        network = await self._network_of(spec.namespace)
+        network, fences = NO_NETWORK, list[str]()
+        if self._networks is not None:
+            network, fences = await self._networks.of(spec.namespace)
         mounts = [*self._mounts, *self._mounts_of(spec.namespace)]
         await asyncio.to_thread(_make_missing, mounts)
 
@@ -77,47 +75,26 @@ class DockerBackend(ManagedBackend):
                 folder,
                 token=token,
                 network=network,
+                fences=fences,
                 mounts=mounts,
                 env=self.env,
             )
 
         return await DockerManager.start(self._engine, settings, folder)
 
-    async def _network_of(self, namespace: str) -> str:
-        if self._network == "closed":
-            return "none"
-        making = self._networks.get(namespace)
-        if making is None or (making.done() and making.exception() is not None):
-            making = self._networks[namespace] = asyncio.ensure_future(self._make_network(namespace))
-        return await asyncio.shield(making)
-
-    async def _make_network(self, namespace: str) -> str:
-        node = next(iter(self._engine.labels.values()))
-        digest = hashlib.sha256(f"{node}/{namespace}".encode()).hexdigest()[:_NAME_DIGITS]
-        name = f"instainfer-{digest}"
-        await self._engine.create_network(name)
-        return name
-
     def isolation(self) -> Sequence[str]:
-        network = {
-            "open": "network: one of its own for each namespace, in which containers do not reach each other",
-            "closed": "network: none",
-        }[self._network]
+        network = "network: open, but for other containers, this machine and link-local addresses"
         return [
             *self.shared_isolation(),
             f"container: image {self._image.name}, read-only, own pids and mounts, at most {MOST_PIDS} threads",
-            network,
+            network if self._networks is not None else "network: closed",
             f"memory: limits by cgroup, without swap, {BESIDE_BYTES // MIB} MB above what is enforced by measuring",
         ]
 
     async def close(self) -> None:
         await super().close()
-        for making in self._networks.values():
-            try:
-                await self._engine.remove_network(await making)
-            except HostError as error:
-                log.warning("%s", error)
-        self._networks.clear()
+        if self._networks is not None:
+            await self._networks.close()
         await self._engine.close()
 
 

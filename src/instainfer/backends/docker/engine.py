@@ -33,7 +33,7 @@ _ANSWER_S = 30.0
 """Seconds that the Engine may take to answer what it does at once."""
 _AGAIN_S = 1.0
 """Seconds after which an Engine that could not be asked for the end of a container is asked again."""
-_NOT_FOUND, _CONFLICT = 404, 409
+_FORBIDDEN, _NOT_FOUND, _CONFLICT = 403, 404, 409
 
 
 class Engine:
@@ -41,6 +41,7 @@ class Engine:
 
     def __init__(self, node: str) -> None:
         """`node` is the value of the label. This must be called inside a running event loop. Raises `HostError`."""
+        self.node = node
         self.labels = {NODE: node}
         url = os.environ.get("DOCKER_HOST") or _USUAL
         if not url.startswith(_UNIX):
@@ -132,12 +133,16 @@ class Engine:
 
     # -- networks -----------------------------------------------------------------------------------------------------
 
-    async def create_network(self, name: str) -> None:
-        """Create a network whose containers cannot reach each other. It may exist already. Raises `HostError`."""
+    async def create_network(self, name: str, subnet: str) -> bool:
+        """Create a network of these addresses whose containers cannot reach each other.
+
+        Returns whether that was possible; another network may have the addresses. Raises `HostError`.
+        """
         config = {
             "Name": name,
             "Driver": "bridge",
             "CheckDuplicate": True,
+            "IPAM": {"Config": [{"Subnet": subnet}]},
             "Options": {"com.docker.network.bridge.enable_icc": "false"},
             "Labels": self.labels,
         }
@@ -145,8 +150,10 @@ class Engine:
             try:
                 await self._docker.networks.create(config)
             except aiodocker.DockerError as error:
-                if error.status != _CONFLICT:
-                    raise
+                if error.status == _FORBIDDEN and "overlaps" in error.message:
+                    return False
+                raise
+        return True
 
     async def remove_network(self, name: str) -> None:
         """Remove a network, which may be gone already. Raises `HostError`, also while a container uses it."""

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ...runtime.joining import TOKEN
+from ...runtime.joining import FENCES, TOKEN
 from ...runtime.process import OPERATORS
 from ...wire.framing import MIB
 from ..last_words import LOG
@@ -64,16 +64,21 @@ def manager_settings(
     token: str,
     network: str,
     mounts: Sequence[Mount] = (),
+    fences: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A container whose first process is a manager that comes to the door in `folder`, and says `token` there.
 
-    `network` is the name of one, or ``none``. The processes of functions get `env`.
+    `network` is the name of one, or ``none``; `fences` are the networks that are not reached through it.
+    The processes of functions get `env`.
     """
-    settings = sealed(image, [Mount(folder, writable=True), *mounts], network=network, capabilities=CAPABILITIES)
+    # The manager gives this one up before it starts anything.
+    capabilities = [*CAPABILITIES, *(["NET_ADMIN"] if fences else [])]
+    settings = sealed(image, [Mount(folder, writable=True), *mounts], network=network, capabilities=capabilities)
     joining = ["python3", "-I", "-S", f"{CODE}/runtime/boot.py", "joining"]
     settings["Entrypoint"] = [*joining, str(folder), SOCKET, LOG, str(limit_bytes), SCRATCH]
-    settings["Env"] = [f"{TOKEN}={token}", *(f"{OPERATORS}{name}={value}" for name, value in (env or {}).items())]
+    settings["Env"] = [f"{TOKEN}={token}", f"{FENCES}={' '.join(fences)}"]
+    settings["Env"] += (f"{OPERATORS}{name}={value}" for name, value in (env or {}).items())
     host = settings["HostConfig"]
     host |= limits(limit_bytes)
     host["ShmSize"] = limit_bytes
