@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from instainfer.backends.base import Answer, Call, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock
 from instainfer.backends.managed import ManagedContainer
+from instainfer.backends.managed_backend import ManagedBackend
 from instainfer.backends.process import ProcessBackend
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
@@ -46,10 +47,14 @@ def oldest_python() -> Path | None:
 class World:
     """A backend, its containers, and all events so far in the order in which they came."""
 
-    def __init__(self, folder: Path, python: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, python: Path, backend: ManagedBackend | None = None, **options: Any) -> None:
         self.folder = folder
         self.python = python
-        self.backend = ProcessBackend(LoopClock(), scratch=folder / "scratch", python=python, **options)
+        self.backend: ManagedBackend = (
+            ProcessBackend(LoopClock(), scratch=folder / "scratch", python=python, **options)
+            if backend is None
+            else backend
+        )
         self.events: list[Event] = []
         self.answers: dict[str, Answer] = {}
         self._news = asyncio.Event()
