@@ -333,7 +333,7 @@ class ContainersConfig(_Part):
 
 class DockerConfig(_Part):
     image: str = Field(
-        "instainfer:latest", description="image that containers are made from; `instainfer image build` makes it"
+        "instainfer-runtime:latest", description="image of containers, which `instainfer image build` makes"
     )
     address_pool: IPv4Network = Field(
         IPv4Network("10.213.0.0/16"),

@@ -21,7 +21,7 @@ from typing import IO
 from ...errors import BadInput, HostError
 from .engine import Engine
 
-DEFAULT = "instainfer:latest"
+DEFAULT = "instainfer-runtime:latest"
 DEFAULT_BASE = "python:3.11-slim"
 _RUNTIME = "instainfer.runtime"
 """The label with the digest of the code that runs inside containers."""
