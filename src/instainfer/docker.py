@@ -34,8 +34,7 @@ async def make_docker(config: Config, clock: Clock, common: dict[str, Any]) -> t
         # What outlives a function's processes is the namespace's own.
         return [Mount(caches.folder_of_all(namespace), writable=True)] if config.limits.cache_mb else []
 
-    node = hashlib.sha256(str(config.home).encode()).hexdigest()[:_NODE_DIGITS]
-    engine, image = await opened(node, config.docker.image)
+    engine, image = await opened(node_of(config.home), config.docker.image)
     is_open = config.containers.network == "open"
     networks = Networks(engine, config.docker.address_pool, config.server.host) if is_open else None
     backend = DockerBackend(
@@ -50,6 +49,11 @@ async def make_docker(config: Config, clock: Clock, common: dict[str, Any]) -> t
     constraints = config.environments.constraints
     reads = [*config.docker.build_reads, *([constraints] if constraints is not None else [])]
     return backend, backend.workshop(places.environments, reads)
+
+
+def node_of(home: Path) -> str:
+    """The label of everything in the Engine that belongs to the platform of this home."""
+    return hashlib.sha256(str(home).encode()).hexdigest()[:_NODE_DIGITS]
 
 
 async def build_image(name: str, base: str | None, root: Path | None, tell: Callable[[str], None]) -> str:

@@ -77,17 +77,21 @@ class Engine:
             await self._docker.containers.container(container).start()
 
     async def removed(self, container: str) -> int | None:
-        """Wait until a container that removes itself is gone. Returns its exit code, or None if nobody knows it."""
+        """Wait until a container that removes itself is gone. Returns its exit code, or None if nobody knows it.
+
+        While the Engine is restarted, this waits for it.
+        """
+        is_told = False
         while True:
             try:
                 ended = await self._docker.containers.container(container).wait(condition="removed")
                 return int(ended["StatusCode"])
-            except aiodocker.DockerError as error:
-                if error.status == _NOT_FOUND:
+            except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, ValueError) as error:
+                if isinstance(error, aiodocker.DockerError) and error.status == _NOT_FOUND:
                     return None
-                log.warning("the Engine cannot be asked for the end of container %s: %s", container, error)
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                log.warning("the Engine broke off while container %s was waited for: %s", container, error)
+                if not is_told:
+                    log.warning("the Engine cannot be asked for the end of container %s: %s", container[:12], error)
+                    is_told = True
             await asyncio.sleep(_AGAIN_S)
 
     async def kill(self, container: str) -> None:
