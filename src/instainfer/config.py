@@ -335,6 +335,11 @@ class DockerConfig(_Part):
     image: str = Field(
         "instainfer-runtime:latest", description="image of containers, which `instainfer image build` makes"
     )
+    images: tuple[str, ...] = Field(
+        (),
+        description="images that functions may name in function.toml; each is built FROM ours. In the environment: as "
+        "JSON",
+    )
     address_pool: IPv4Network = Field(
         IPv4Network("10.213.0.0/16"),
         description="addresses of the networks of containers, of which each namespace gets 256; nothing else may have "

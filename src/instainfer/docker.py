@@ -48,7 +48,7 @@ async def make_docker(config: Config, clock: Clock, common: dict[str, Any]) -> t
     )
     constraints = config.environments.constraints
     reads = [*config.docker.build_reads, *([constraints] if constraints is not None else [])]
-    return backend, backend.workshop(places.environments, reads)
+    return backend, backend.workshop(places.environments, reads, config.docker.images)
 
 
 def node_of(home: Path) -> str:

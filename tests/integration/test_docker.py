@@ -19,17 +19,18 @@ import pytest
 from support import docker
 from support.process_world import World
 
+from instainfer.backends.base import ContainerSpec
 from instainfer.backends.clock import LoopClock
 from instainfer.backends.docker.backend import DockerBackend, opened
 from instainfer.backends.docker.engine import Engine
 from instainfer.backends.docker.images import find
 from instainfer.backends.docker.networks import Networks
 from instainfer.backends.docker.settings import Mount
-from instainfer.core.events import ContainerGone
+from instainfer.core.events import ContainerGone, ContainerStarted
 from instainfer.core.model import MIB, FailureKind
 from instainfer.environments.builder import Environments
 from instainfer.environments.requirements import Requirements
-from instainfer.errors import EnvironmentBuildError, HostError
+from instainfer.errors import BadInput, EnvironmentBuildError, HostError
 
 POOL = IPv4Network("10.214.0.0/16")
 PYTHON = Path("/usr/bin/python3")
@@ -268,6 +269,34 @@ def test_environments_are_built_where_they_are_used(tmp_path: Path) -> None:
                 await environments.ensure(Requirements(python="3.6"))
         finally:
             await backend.close()
+
+    play(scene)
+
+
+def test_an_image_from_ours_is_used_for_the_functions_that_name_it(tmp_path: Path) -> None:
+    name = "instainfer-test-own:latest"
+    recipe = f"FROM {docker.image().name}\nRUN echo tools > /usr/share/tools\n"
+    subprocess.run(["docker", "build", "-q", "-t", name, "-"], check=True, input=recipe, text=True, capture_output=True)
+
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            backend = w.backend
+            assert isinstance(backend, DockerBackend)
+            root = tmp_path / "environments"
+            environments = Environments(root, workshop=backend.workshop(root, allowed=[name]))
+            usual = await environments.ensure(Requirements())
+            own = await environments.ensure(Requirements(image=name))
+            assert own.digest != usual.digest
+            assert (own.image, usual.image) == ((await find(backend._engine, name)).id, "")
+            with pytest.raises(BadInput, match=r"docker\.images"):
+                await environments.ensure(Requirements(image="instainfer-test:latest"))
+            container = backend.start(ContainerSpec("own", "guest", 512 * MIB, own.image), w.report)
+            await w.wait_for(ContainerStarted)
+            ran, told = await w.run(
+                container, w.function("def main(args): return {'has': open('/usr/share/tools').read()}")
+            )
+            assert ran.failure is None, ran.failure
+            assert told == {"has": "tools\n"}
 
     play(scene)
 

@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,8 @@ class Environment:
     """Whether the environment existed before it was asked for."""
     sizes: Sizes = NOTHING
     """What its packages take on disk, if it has just been built."""
+    image: str = ""
+    """The image that containers with this environment are made from. Empty: the usual one."""
 
 
 class Environments:
@@ -100,6 +103,7 @@ class Environments:
         self._pip_args = tuple(pip_args)
         self._sources = sources if sources is not None else Sources()
         self._workshop = workshop if workshop is not None else ThisMachine()
+        self._of_images: dict[str, Environments] = {}
         self._interpreters: dict[str | None, Interpreter] = {}
         self._scratch = self.root / "scratch"
         self._slots = asyncio.Semaphore(max_builds)
@@ -114,6 +118,10 @@ class Environments:
         long. Raises `HostError` when this machine lacks a Python, a tool or disk space. Cancelling ends the running
         tool and leaves nothing half-built.
         """
+        if requirements.image:
+            inside = await self._inside(requirements.image)
+            built = await inside.ensure(replace(requirements, image=""), progress)
+            return replace(built, image=inside._workshop.image)
         tell = _Teller(progress)
         with explaining_full_disk(self.root):
             await asyncio.to_thread(self._scratch.mkdir, parents=True, exist_ok=True)
@@ -130,6 +138,15 @@ class Environments:
                     await asyncio.to_thread(mark_used, self.root / digest)
         tell("ready", _in_words(environment))
         return environment
+
+    async def _inside(self, image: str) -> Environments:
+        """The environments for an image that functions name, in the same folder. They are built in turn with ours."""
+        workshop = await self._workshop.of(image)
+        known = self._of_images.get(workshop.image)
+        if known is None:
+            known = self._of_images[workshop.image] = copy(self)
+            known._workshop, known._interpreters = workshop, {}
+        return known
 
     async def _interpreter(self, version: str | None) -> Interpreter:
         known = self._interpreters.get(version)

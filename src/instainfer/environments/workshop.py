@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from ..errors import BadInput
 from .installers import find_uv
 from .interpreters import Interpreter, find_interpreter
 from .tools import Finished, run_tool
@@ -13,6 +14,13 @@ from .tools import Finished, run_tool
 
 class Workshop(Protocol):
     """Finds interpreters and runs tools. The folder of all environments has the same path there as here."""
+
+    image: str
+    """The image that tools run in, as `backends.base.ContainerSpec.image` names it. Empty: the usual one, or none."""
+
+    async def of(self, image: str) -> Workshop:
+        """The workshop for an image that a function names. Raises `BadInput` if functions may not name it."""
+        ...
 
     async def interpreter(self, version: str | None) -> Interpreter:
         """The interpreter of a version such as ``"3.11"``; None means the usual one. Raises `HostError`."""
@@ -42,6 +50,11 @@ class Workshop(Protocol):
 
 class ThisMachine:
     """Tools run as processes of the platform."""
+
+    image = ""
+
+    async def of(self, image: str) -> Workshop:
+        raise BadInput(f"the function asks for the image {image}; that needs a platform with the backend docker")
 
     async def interpreter(self, version: str | None) -> Interpreter:
         return await find_interpreter(version)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,9 @@ class DockerBackend(ManagedBackend):
         self._networks = networks
         self.system_isolation = ["own uid: for each function", "privileges: no new ones"]
 
-    def workshop(self, root: Path, reads: Sequence[Path] = ()) -> DockerWorkshop:
+    def workshop(self, root: Path, reads: Sequence[Path] = (), allowed: Collection[str] = ()) -> DockerWorkshop:
         """Where the environments for these containers are built; see `DockerWorkshop`."""
-        return DockerWorkshop(self._engine, self._image, root, reads)
+        return DockerWorkshop(self._engine, self._image, root, reads, allowed)
 
     async def start_manager(self, spec: ContainerSpec, folder: Path) -> DockerManager:
         network, fences = NO_NETWORK, list[str]()
@@ -70,7 +70,7 @@ class DockerBackend(ManagedBackend):
 
         def settings(token: str) -> dict[str, Any]:
             return manager_settings(
-                self._image.id,
+                spec.image or self._image.id,
                 spec.limit_bytes,
                 folder,
                 token=token,

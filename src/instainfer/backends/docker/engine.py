@@ -110,7 +110,7 @@ class Engine:
                 # aiodocker has no method for this request.
                 await self._docker._query_json(f"containers/{container}/update", "POST", data=dict(limits))
             except aiodocker.DockerError as error:
-                if error.status != _NOT_FOUND:
+                if error.status not in (_NOT_FOUND, _CONFLICT):  # conflict: its removal is in progress
                     raise
 
     async def output(self, container: str) -> AsyncIterator[str]:

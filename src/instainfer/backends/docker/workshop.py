@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any
 from ...environments.installers import pip_settings
 from ...environments.interpreters import PROBE, Interpreter, probed
 from ...environments.tools import Finished, recorded
-from ...errors import HostError
+from ...errors import BadInput, HostError, shown
 from ...runtime.removal import remove_tree
 from .engine import Engine
-from .images import Image
+from .images import Image, find
 from .settings import Mount, sealed
 
 _NETWORK = "bridge"
@@ -32,12 +32,32 @@ _KILLED_BY = 128
 class DockerWorkshop:
     """Runs tools in containers of one image."""
 
-    def __init__(self, engine: Engine, image: Image, root: Path, reads: Sequence[Path] = ()) -> None:
-        """`root` is the folder of all environments. Tools also see the files and folders `reads` of this host."""
+    image = ""
+
+    def __init__(
+        self, engine: Engine, image: Image, root: Path, reads: Sequence[Path] = (), allowed: Collection[str] = ()
+    ) -> None:
+        """`root` is the folder of all environments. Tools also see the files and folders `reads` of this host.
+
+        Functions may name the images `allowed`.
+        """
+        self._allowed = allowed
+        self._of_images: dict[str, DockerWorkshop] = {}
         self._engine = engine
         self._image = image
         self._root = root.absolute()
         self._reads = tuple(reads)
+
+    async def of(self, image: str) -> DockerWorkshop:
+        if image not in self._allowed:
+            raise BadInput(f"functions may not name the image {shown(image)}; the operator allows it in docker.images")
+        workshop = self._of_images.get(image)
+        if workshop is None:
+            # What the name means is asked once, since a function must not have containers of two images.
+            found = await find(self._engine, image)
+            workshop = self._of_images[image] = DockerWorkshop(self._engine, found, self._root, self._reads)
+            workshop.image = found.id
+        return workshop
 
     async def interpreter(self, version: str | None) -> Interpreter:
         names = ["python3"] if version is None else [f"python{version}", "python3"]
