@@ -25,12 +25,13 @@ from instainfer.backends.docker.backend import DockerBackend, opened
 from instainfer.backends.docker.engine import Engine
 from instainfer.backends.docker.images import find
 from instainfer.backends.docker.networks import Networks
-from instainfer.backends.docker.settings import Mount
-from instainfer.core.events import ContainerGone, ContainerStarted
+from instainfer.backends.docker.settings import MOST_PIDS, Mount
+from instainfer.core.events import ContainerGone, ContainerStarted, Event, RunFinished
 from instainfer.core.model import MIB, FailureKind
 from instainfer.environments.builder import Environments
 from instainfer.environments.requirements import Requirements
 from instainfer.errors import BadInput, EnvironmentBuildError, HostError
+from instainfer.runtime.memory import children
 
 POOL = IPv4Network("10.214.0.0/16")
 PYTHON = Path("/usr/bin/python3")
@@ -172,6 +173,93 @@ def test_memory_beyond_the_limit_ends_a_function_and_not_its_container(tmp_path:
             ran, _ = await w.run(container, greedy, "a1")
             assert ran.failure is not None
             assert (await w.run(container, modest, "a2"))[0].failure is None
+
+    play(scene)
+
+
+BOMB = """
+import os, time
+def main(args):
+    made = 0
+    try:
+        while made < args["most"]:
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(1000)
+            made += 1
+    except OSError:
+        pass
+    return {"made": made}
+"""
+MODEST = "def main(args): return {'ok': 1}"
+
+
+def test_whom_a_function_leaves_behind_in_sessions_of_their_own_ends_with_the_next_call(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            _, told = await w.run(container, w.function(BOMB, "bomb"), "a1", {"most": 200})
+            assert told == {"made": 200}
+            _, told = await w.run(container, w.function(MODEST, "modest"), "a2")
+            assert told == {"ok": 1}
+            (manager,) = docker.managers(w.backend.scratch)
+            assert len(children(manager)) == 1
+
+    play(scene)
+
+
+def test_a_fork_bomb_ends_with_a_named_reason_and_others_are_served(tmp_path: Path) -> None:
+    """The kernel's limits end it: that of processes, or that of memory, which may take the container's manager too."""
+
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            other, container = await w.container(), await w.container()
+            w.ask(container, w.function(BOMB, "bomb"), "a1", {"most": 1_000_000})
+            other_ran, told = await w.run(other, w.function(MODEST, "modest"), "a2")
+            assert told == {"ok": 1}
+            ended = await w.wait_for(Event, lambda event: event is not other_ran and _is_end(event))
+            assert isinstance(ended, RunFinished | ContainerGone)
+            if ended.failure is None:
+                assert w.result("a1")["made"] < MOST_PIDS
+            else:
+                assert ended.failure.message
+
+    play(scene)
+
+
+def _is_end(event: Event) -> bool:
+    return isinstance(event, RunFinished | ContainerGone)
+
+
+FLOOD = """
+import os
+def main(args):
+    for folder in ("/dev/shm", os.environ["HOME"]):
+        try:
+            with open(os.path.join(folder, "flood"), "wb") as file:
+                for _ in range(2000):
+                    file.write(bytes(1 << 20))
+        except OSError:
+            pass
+    return {}
+"""
+
+
+def test_files_in_memory_are_within_the_limit_and_gone_with_the_container(tmp_path: Path) -> None:
+    """What they take from the kernel's limit ends the container, which says so; the next one has all of its memory."""
+
+    async def scene() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container(256 * MIB)
+            w.ask(container, w.function(FLOOD, "flood"), "a1")
+            ended = await w.wait_for(Event, _is_end)
+            assert isinstance(ended, RunFinished | ContainerGone)
+            assert ended.failure is not None
+            assert ended.failure.message
+            modest = w.function("def main(args): return {'n': len(bytearray(b'x') * (100 << 20))}", "modest")
+            ran, told = await w.run(await w.container(256 * MIB), modest, "a2")
+            assert ran.failure is None, ran.failure
+            assert told == {"n": 100 << 20}
 
     play(scene)
 

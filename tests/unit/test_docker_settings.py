@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import sys
 import tarfile
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from instainfer.backends.docker import images, networks
 from instainfer.backends.docker.settings import BESIDE_BYTES, CAPABILITIES, Mount, limits, manager_settings, sealed
 from instainfer.core.model import MIB
-from instainfer.errors import BadInput
+from instainfer.errors import BadInput, HostError
 
 
 def test_a_container_can_gain_nothing_and_writes_nowhere_but_where_it_may() -> None:
@@ -76,6 +78,14 @@ def test_the_context_of_our_image_has_what_runs_inside_and_nothing_else() -> Non
     tops = {name.split("/")[1] for name in names if "/" in name}
     assert tops == {"__init__.py", "runtime", "wire"}
     assert images._packed_code() == images._packed_code()
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "instainfer.backends.docker.engine"
+    monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aiodocker", None)
+    with pytest.raises(HostError, match=r"pip install 'instainfer\[docker\]'"):
+        importlib.import_module(name)
 
 
 def test_a_folder_that_is_no_root_file_system_is_refused(tmp_path: Path) -> None:
