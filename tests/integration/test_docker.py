@@ -26,6 +26,7 @@ from instainfer.backends.docker.engine import Engine
 from instainfer.backends.docker.images import find
 from instainfer.backends.docker.networks import Networks
 from instainfer.backends.docker.settings import MOST_PIDS, Mount
+from instainfer.backends.docker.workshop import BUILDER
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, RunFinished
 from instainfer.core.model import MIB, FailureKind
 from instainfer.environments.builder import Environments
@@ -353,12 +354,47 @@ def test_environments_are_built_where_they_are_used(tmp_path: Path) -> None:
             with pytest.raises(EnvironmentBuildError, match="resolved"):
                 await environments.ensure(Requirements("/nowhere-at-all.whl"))
             assert list((root / "scratch").iterdir()) == []
+            assert {path.lstat().st_uid for path in built.python.parents[1].rglob("*")} == {os.geteuid()}
             with pytest.raises(HostError, match=r"has no Python 3\.6"):
                 await environments.ensure(Requirements(python="3.6"))
         finally:
             await backend.close()
 
     play(scene)
+
+
+def test_a_tool_leaves_no_program_with_roots_rights(tmp_path: Path) -> None:
+    code = (
+        "import os, shutil, sys; shutil.copy('/bin/true', sys.argv[1]); os.chmod(sys.argv[1], 0o4755); "
+        "print(os.getuid(), os.stat(sys.argv[1]).st_mode & 0o4000, flush=True); open('/usr/mine', 'w')"
+    )
+
+    async def scene() -> list[str]:
+        backend = docker.backend(scratch=tmp_path / "scratch")
+        said: list[str] = []
+        try:
+            root = tmp_path / "environments"
+            cwd, made, log = root / "scratch", root / "env-x", root / "log"
+            cwd.mkdir(parents=True)
+            finished = await backend.workshop(root).run(
+                ["python3", "-c", code, made / "evil"],
+                log=log,
+                on_line=said.append,
+                env={},
+                cwd=cwd,
+                writes=[made],
+            )
+        finally:
+            await backend.close()
+        assert finished.returncode == 1
+        assert "Read-only file system" in finished.cause
+        return said
+
+    said = asyncio.run(scene())
+    assert said[0] == f"{BUILDER} {0o4000}", "it can set the mark for its own user"
+    left = (tmp_path / "environments" / "env-x" / "evil").stat()
+    assert left.st_uid == 0
+    assert not left.st_mode & 0o6000
 
 
 def test_an_image_from_ours_is_used_for_the_functions_that_name_it(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 A tool sees the folder of all environments, and can write only into the environment that it makes, a cache of downloads,
 and a folder for its temporary files. It has no capabilities and can get none. Its network is the Engine's usual one.
+
+Where the platform is root, tools have another user id, and what they have made becomes root's when they have ended. So
+they cannot leave a program behind that runs with root's rights on this host: a file that gets another owner loses such
+marks.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from .settings import Mount, sealed
 _NETWORK = "bridge"
 _DOWNLOADS = "downloads"
 _KILLED_BY = 128
+BUILDER = 1_999_999_999
+"""The user id of tools, if the platform is root. Those of functions are above it."""
 
 
 class DockerWorkshop:
@@ -102,8 +108,7 @@ class DockerWorkshop:
         downloads = self._root / _DOWNLOADS
         temporary = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=cwd, prefix="tool-"))
         try:
-            for folder in (downloads, *writes):
-                await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(_prepare, downloads, cwd, writes)
             given = pip_settings() | dict(env)
             given |= {"HOME": "/tmp", "TMPDIR": str(temporary), "PIP_CACHE_DIR": str(downloads)}
             mounts = [Mount(folder, writable=True) for folder in (downloads, cwd, *writes)]
@@ -115,6 +120,7 @@ class DockerWorkshop:
                 code = await self._engine.exit_code(container)
         finally:
             await asyncio.to_thread(remove_tree, str(temporary))
+            await asyncio.to_thread(_give, writes, os.geteuid())
         return output.finished(_KILLED_BY - code if code > _KILLED_BY else code)
 
     @asynccontextmanager
@@ -124,7 +130,7 @@ class DockerWorkshop:
         """A container in which a tool runs. It is removed at the end, and the tool killed if it still runs."""
         mounts = [*(Mount(place) for place in (self._root, *self._reads)), *writable]
         settings: dict[str, Any] = sealed(
-            self._image.id, mounts, network=network, user=f"{os.geteuid()}:{os.getegid()}"
+            self._image.id, mounts, network=network, user=f"{_tools_uid()}:{os.getegid()}"
         )
         settings |= {
             "Entrypoint": arguments,
@@ -138,3 +144,26 @@ class DockerWorkshop:
             yield container
         finally:
             await asyncio.shield(self._engine.kill(container))
+
+
+def _tools_uid() -> int:
+    return os.geteuid() or BUILDER
+
+
+def _prepare(downloads: Path, cwd: Path, writes: Sequence[Path]) -> None:
+    """Make the folders that a tool writes into, and let the tool's user do so."""
+    for folder in (downloads, *writes):
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        os.lchown(downloads, BUILDER, -1)
+    _give((cwd, *writes), _tools_uid())
+
+
+def _give(folders: Sequence[Path], uid: int) -> None:
+    """Make a user the owner of folders and everything in them, which only root can do. Links are not followed."""
+    if os.geteuid() != 0:
+        return
+    for folder in folders:
+        for base, names, files in os.walk(folder):
+            for path in (base, *(os.path.join(base, name) for name in (*names, *files))):
+                os.lchown(path, uid, -1)
