@@ -169,10 +169,11 @@ def test_memory_beyond_the_limit_ends_a_function_and_not_its_container(tmp_path:
     async def scene() -> None:
         async with world(tmp_path) as w:
             container = await w.container(256 * MIB)
-            greedy = w.function("def main(args): return {'n': len(bytearray(b'x') * (400 << 20))}", "greedy")
+            greedy = w.function("def main(args): return {'n': len(bytearray(b'x') * (900 << 20))}", "greedy")
             modest = w.function("def main(args): return {}", "modest")
             ran, _ = await w.run(container, greedy, "a1")
             assert ran.failure is not None
+            assert ran.failure.kind is FailureKind.OUT_OF_MEMORY, "whoever is quicker, the manager or the kernel"
             assert (await w.run(container, modest, "a2"))[0].failure is None
 
     play(scene)
