@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml
 	@echo "setting up .venv (about a minute)"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --disable-pip-version-check -e '.[report,forecast]' --group dev
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[report,forecast,docker]' --group dev
 	@touch $@
 
 demo: $(STAMP) ## deploy real functions, replay a trace on four platforms, show what is saved (DEMO='--full' for all)

@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 
 from instainfer.backends.base import Answer, Call, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock
+from instainfer.backends.managed import ManagedContainer
 from instainfer.backends.process import ProcessBackend
-from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import ContainerStarted, Event, LoadFinished, ResidentGone, RunFinished
 
 MIB = 1024 * 1024
@@ -72,11 +72,11 @@ class Bench:
                 self.news.clear()
                 await self.news.wait()
 
-    async def load(self, container: ProcessContainer, function: FunctionSpec) -> None:
+    async def load(self, container: ManagedContainer, function: FunctionSpec) -> None:
         container.load(function)
         await self.wait_for(LoadFinished, lambda event: event.function == function.key)
 
-    async def handoff_s(self, container: ProcessContainer, function: FunctionSpec, activation: str) -> float:
+    async def handoff_s(self, container: ManagedContainer, function: FunctionSpec, activation: str) -> float:
         began = self.clock.now()
         container.run(function, Call(activation, function.key, b"{}"))
         ended = await self.wait_for(RunFinished, lambda event: event.activation == activation)

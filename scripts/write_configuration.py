@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,7 +26,14 @@ from instainfer.config import Config
 DOCUMENT = DOCS / "reference" / "configuration.md"
 COMPUTED = {"home": "the user's data folder", "node.memory_mb": "half of the machine's memory"}
 """Defaults that differ from machine to machine."""
-_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
+_KINDS = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    IPv4Network: "network",
+}
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 

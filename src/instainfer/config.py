@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -163,7 +164,7 @@ class NodeConfig(_Part):
         "became of the call",
     )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
-    backend: str = Field("process", description="how containers are made: process, or memory for tests")
+    backend: str = Field("process", description="how containers are made: process, docker, or memory for tests")
 
     @field_validator("env")
     @classmethod
@@ -323,6 +324,34 @@ class EnvironmentsConfig(_Part):
         return given
 
 
+class ContainersConfig(_Part):
+    network: Literal["open", "closed"] = Field(
+        "open",
+        description="what functions reach: open, the world; closed, nothing. The backend docker alone can close it yet",
+    )
+
+
+class DockerConfig(_Part):
+    image: str = Field(
+        "instainfer-runtime:latest", description="image of containers, which `instainfer image build` makes"
+    )
+    images: tuple[str, ...] = Field(
+        (),
+        description="images that functions may name in function.toml; each is built FROM ours. In the environment: as "
+        "JSON",
+    )
+    address_pool: IPv4Network = Field(
+        IPv4Network("10.213.0.0/16"),
+        description="addresses of the networks of containers, of which each namespace gets 256; nothing else may have "
+        "them, and containers do not reach what has",
+    )
+    build_reads: tuple[Path, ...] = Field(
+        (),
+        description="files and folders of this machine that builds of environments see, read-only: a local index of "
+        "packages or certificates that pip is configured to use. In the environment: as JSON",
+    )
+
+
 class RetentionConfig(_Part):
     """How long what is not needed any more is kept."""
 
@@ -383,6 +412,8 @@ class Config(BaseSettings):
     keepalive: KeepAliveConfig = Field(default_factory=KeepAliveConfig)
     preload: PreloadConfig = Field(default_factory=PreloadConfig)
     environments: EnvironmentsConfig = Field(default_factory=EnvironmentsConfig)
+    containers: ContainersConfig = Field(default_factory=ContainersConfig)
+    docker: DockerConfig = Field(default_factory=DockerConfig)
     retention: RetentionConfig = Field(default_factory=RetentionConfig)
 
     @field_validator("home", "cache", mode="after")

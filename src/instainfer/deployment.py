@@ -96,7 +96,7 @@ def _send(client: Client, path: str, file: Path, digest: str, progress: Progress
 
 def _build_environment(client: Client, package: Package, progress: Progress) -> None:
     wanted = package.manifest.requirements
-    for event in client.build_environment(wanted.text, wanted.no_deps, wanted.python):
+    for event in client.build_environment(wanted.text, wanted.no_deps, wanted.python, wanted.image):
         match event["event"]:
             case "progress":
                 progress.step(f"{event.get('step')}: {event.get('text')}")

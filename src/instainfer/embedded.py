@@ -31,6 +31,8 @@ from .environments.builder import Environments
 from .environments.content import ContentStore
 from .environments.folders import FunctionFolders
 from .environments.installers import Sources
+from .environments.unused import Places
+from .environments.workshop import ThisMachine, Workshop
 from .errors import BadInput, HostError
 from .invoker.driver import Invoker
 from .links.local import LocalLink
@@ -78,22 +80,32 @@ def node_state(config: Config, at: float) -> NodeState:
     return NodeState(settings, policies(config), at=at)
 
 
-def make_backend(config: Config, clock: Clock) -> Backend:
+async def make_backend(config: Config, clock: Clock) -> tuple[Backend, Workshop]:
+    """The configured backend, and where environments for its containers are built.
+
+    Raises `BadInput` for what the configuration cannot have, and `HostError` when the host lacks something for it.
+    """
+    common: dict[str, Any] = {
+        "scratch": config.home / "containers",
+        "start_timeout_s": config.node.container_start_timeout_s,
+        "memory": config.cache_dir / "templates",
+        "env": config.node.env,
+    }
+    if config.node.backend == "docker":
+        from .docker import make_docker
+
+        return await make_docker(config, clock, common)
+    if config.containers.network != "open":
+        raise BadInput(f"configuration: the backend {config.node.backend} cannot close the network; docker can")
     if config.node.backend == "process":
         from .backends.process import ProcessBackend
 
-        return ProcessBackend(
-            clock,
-            scratch=config.home / "containers",
-            start_timeout_s=config.node.container_start_timeout_s,
-            memory=config.cache_dir / "templates",
-            env=config.node.env,
-        )
+        return ProcessBackend(clock, **common), ThisMachine()
     if config.node.backend == "memory":
         from .backends.memory import MemoryBackend
 
-        return MemoryBackend(clock)
-    raise BadInput(f"configuration: no backend {config.node.backend!r}; there are: process, memory")
+        return MemoryBackend(clock), ThisMachine()
+    raise BadInput(f"configuration: no backend {config.node.backend!r}; there are: process, docker, memory")
 
 
 class _Platform:
@@ -111,7 +123,7 @@ class _Platform:
         async with contextlib.AsyncExitStack() as stack:
             tell = stack.enter_context(_story_file(story)) if story is not None else None
             clock = LoopClock(loop)
-            backend = make_backend(self.config, clock)
+            backend, workshop = await make_backend(self.config, clock)
             stack.push_async_callback(backend.close)
             controller: Controller | None = None
 
@@ -135,7 +147,7 @@ class _Platform:
             link = LocalLink(invoker)
             stack.callback(link.stop_sampling)
             controller = await open_controller(
-                self.config, [link], make_rooms(self.config), isolation=backend.isolation()
+                self.config, [link], make_rooms(self.config, workshop), isolation=backend.isolation()
             )
             stack.push_async_callback(controller.close)
             serving = self.config.server
@@ -192,20 +204,22 @@ async def _end(controller: Controller, link: LocalLink) -> None:
     await controller.idle()
 
 
-def make_rooms(config: Config) -> Rooms:
+def make_rooms(config: Config, workshop: Workshop) -> Rooms:
     """The stores of weights, functions and environments, in the folders that the configuration names."""
     cache = config.cache_dir
-    content = ContentStore(cache / "weights")
+    places = Places.of(config.home, cache)
+    content = ContentStore(places.weights)
     wanted = config.environments
     return Rooms(
         content,
-        FunctionFolders(config.home / "functions", content),
+        FunctionFolders(places.functions, content),
         Environments(
-            cache / "environments",
+            places.environments,
             installer=wanted.installer,
             timeout_s=wanted.build_timeout_s,
             max_builds=wanted.max_builds,
             sources=Sources(wanted.constraints, wanted.index_url, wanted.extra_index_urls),
+            workshop=workshop,
         ),
     )
 

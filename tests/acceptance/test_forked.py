@@ -15,7 +15,7 @@ from rich.console import Console
 from support.process_world import World, asynchronous, world
 
 from instainfer.backends.base import Call, FunctionSpec
-from instainfer.backends.process_container import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.config import load_config
 from instainfer.core.events import LoadFailed, LoadFinished, RunFinished
 from instainfer.core.model import FROM_FUNCTION, GIB, function_template_key
@@ -133,7 +133,7 @@ def python() -> Path:
     return asyncio.run(environments.ensure(LIBRARIES)).python
 
 
-async def answer(w: World, container: ProcessContainer, spec: FunctionSpec, activation: str, args: bytes) -> bytes:
+async def answer(w: World, container: ManagedContainer, spec: FunctionSpec, activation: str, args: bytes) -> bytes:
     container.run(spec, Call(activation, spec.key, args))
     finished = await w.wait_for(RunFinished, lambda event: event.activation == activation)
     assert finished.failure is None, finished.failure

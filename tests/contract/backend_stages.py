@@ -19,13 +19,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from support.gates import WAIT, Gate, Visitor
+from support import docker
+from support.gates import GATE, WAIT, Gate, Visitor
 
 from instainfer.backends.base import Answer, Backend, Call, Container, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock, ManualClock
+from instainfer.backends.docker.backend import DockerBackend
+from instainfer.backends.docker.settings import Mount
+from instainfer.backends.managed import ManagedContainer
+from instainfer.backends.managed_backend import ManagedBackend
 from instainfer.backends.memory import Costs, MemoryBackend, MemoryContainer
 from instainfer.backends.process import ProcessBackend
-from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import (
     Event,
     LoadFailed,
@@ -274,15 +278,33 @@ _CODE = {
 }
 
 
-class ProcessStage(Stage[ProcessContainer]):
+class ProcessStage(Stage[ManagedContainer]):
     """Real processes of this Python."""
+
+    python = Path(sys.executable)
+    """The Python of the functions."""
+    backend: ManagedBackend
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
         self._gates: dict[str, Gate] = {}
         self._waiting: dict[str, Visitor] = {}
-        self.backend: ProcessBackend = ProcessBackend(LoopClock(), scratch=folder / "scratch")
+        self.backend = self.made_backend()
+
+    def made_backend(self) -> ManagedBackend:
+        return ProcessBackend(LoopClock(), scratch=self._folder / "scratch")
+
+    def gate(self, folder: Path) -> tuple[Gate, int | str]:
+        """A gate for the function in this folder, and where the function finds it."""
+        gate = Gate()
+        return gate, gate.port
+
+    def manager(self) -> int:
+        """The process id of the only container's manager."""
+        (keeper,) = _children(os.getpid())
+        (manager,) = _children(keeper)
+        return manager
 
     def function(self, name: str, does: Does = Does.ANSWER) -> FunctionSpec:
         folder = self._folder / "functions" / name
@@ -290,10 +312,10 @@ class ProcessStage(Stage[ProcessContainer]):
         code = _CODE[does]
         key = f"t/{name}@1"
         if "PORT" in code:
-            gate = self._gates[key] = Gate()
-            code = f"PORT = {gate.port}\n{code}"
+            self._gates[key], place = self.gate(folder)
+            code = f"PORT = {place!r}\n{code}"
         (folder / "handler.py").write_text(code)
-        return FunctionSpec(key, folder, Path(sys.executable), "handler", timeout_s=PATIENCE_S)
+        return FunctionSpec(key, folder, self.python, "handler", timeout_s=PATIENCE_S)
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE_S):
@@ -301,7 +323,7 @@ class ProcessStage(Stage[ProcessContainer]):
                 self._news.clear()
                 await self._news.wait()
 
-    async def settle(self, container: ProcessContainer) -> None:
+    async def settle(self, container: ManagedContainer) -> None:
         if any(in_short(event) == f"ContainerGone {container.id}" for event in self.events):
             await container.ended.wait()
             return
@@ -320,21 +342,35 @@ class ProcessStage(Stage[ProcessContainer]):
         self.backend.scratch.parent.mkdir(parents=True, exist_ok=True)
         self.backend.scratch.write_text("a file where the folder should be")
 
-    async def lose(self, container: ProcessContainer) -> None:
-        (keeper,) = _children(os.getpid())
-        (manager,) = _children(keeper)
-        os.kill(manager, signal.SIGKILL)
+    async def lose(self, container: ManagedContainer) -> None:
+        os.kill(self.manager(), signal.SIGKILL)
 
-    async def kill(self, container: ProcessContainer, function: FunctionSpec) -> None:
-        (keeper,) = _children(os.getpid())
-        (manager,) = _children(keeper)
-        (victim,) = [pid for pid in _children(manager) if _works_in(pid, function.folder)]
+    async def kill(self, container: ManagedContainer, function: FunctionSpec) -> None:
+        (victim,) = [pid for pid in _children(self.manager()) if _works_in(pid, function.folder)]
         os.kill(victim, signal.SIGKILL)
 
     async def close(self) -> None:
         await self.backend.close()
         for gate in self._gates.values():
             gate.__exit__(None, None, None)
+
+
+class DockerStage(ProcessStage):
+    """Containers of Docker, with the Python of their image. Its functions find their gates in their folders."""
+
+    python = Path("/usr/bin/python3")
+
+    def made_backend(self) -> DockerBackend:
+        functions = self._folder / "functions"
+        functions.mkdir()
+        return docker.backend(scratch=self._folder / "scratch", mounts=[Mount(functions)])
+
+    def gate(self, folder: Path) -> tuple[Gate, int | str]:
+        return Gate(folder), GATE
+
+    def manager(self) -> int:
+        (manager,) = docker.managers(self.backend.scratch)
+        return manager
 
 
 def _works_in(pid: int, folder: Path) -> bool:
@@ -356,8 +392,8 @@ async def memory_stage(folder: Path, **how_it_ends: Any) -> AsyncIterator[Memory
 
 
 @asynccontextmanager
-async def process_stage(folder: Path) -> AsyncIterator[ProcessStage]:
-    stage = ProcessStage(folder)
+async def process_stage(folder: Path, kind: type[ProcessStage] = ProcessStage) -> AsyncIterator[ProcessStage]:
+    stage = kind(folder)
     try:
         yield stage
         before = len(stage.events)
@@ -372,6 +408,7 @@ STAGES: dict[str, Callable[[Path], AbstractAsyncContextManager[Stage[Any]]]] = {
     "memory, slow ends": partial(memory_stage, end_s=7.0),
     "memory, ends awaited": partial(memory_stage, end_s=7.0, waits_for_ends=True),
     "process": process_stage,
+    "docker": partial(process_stage, kind=DockerStage),
 }
 """Every backend of ours."""
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 from backend_stages import STAGES, Play, Stage
+from support import docker
 
 
 @pytest.fixture(params=STAGES)
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
     """Play a scene on a stage of each backend."""
+    if request.param == "docker":
+        docker.image()
 
     def playing(scene: Callable[[Stage[Any]], Awaitable[None]]) -> None:
         async def performance() -> None:

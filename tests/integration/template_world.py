@@ -11,7 +11,7 @@ from typing import Any
 from support.process_world import World
 
 from instainfer.backends.base import FunctionSpec, TemplateSpec
-from instainfer.backends.process_container import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import LoadFinished, ResidentGone
 from instainfer.core.model import FROM_NOTHING
 
@@ -73,7 +73,7 @@ def without_ends(world: World) -> list[str]:
     return [line for line in story(world) if " gone" not in line]
 
 
-async def loaded(world: World, container: ProcessContainer, spec: FunctionSpec) -> LoadFinished:
+async def loaded(world: World, container: ManagedContainer, spec: FunctionSpec) -> LoadFinished:
     """Load and wait; the latest of its loads."""
     before = len(world.events)
     container.load(spec)
@@ -82,7 +82,7 @@ async def loaded(world: World, container: ProcessContainer, spec: FunctionSpec) 
     )
 
 
-async def offloaded(world: World, container: ProcessContainer, key: str) -> ResidentGone:
+async def offloaded(world: World, container: ManagedContainer, key: str) -> ResidentGone:
     before = len(world.events)
     container.offload(key)
     return await world.wait_for(ResidentGone, lambda event: event.function == key and event in world.events[before:])

@@ -26,7 +26,7 @@ from instainfer.environments.exclusive import exclusive
 from instainfer.environments.installers import Sources
 from instainfer.environments.manifest import Requirements
 from instainfer.environments.tools import run_tool
-from instainfer.errors import EnvironmentBuildError, HostError
+from instainfer.errors import BadInput, EnvironmentBuildError, HostError
 
 
 def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = (), content: str = "") -> Path:
@@ -565,3 +565,8 @@ def test_builds_take_turns_and_those_who_want_the_same_take_no_place(tmp_path: P
         assert any("waiting for other builds" in text for text in said)
 
     asyncio.run(run())
+
+
+def test_where_containers_are_processes_no_function_has_an_image(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="backend docker"):
+        asyncio.run(Environments(tmp_path).ensure(Requirements(image="media:1")))

@@ -12,14 +12,14 @@ import pytest
 from support.process_world import Gate, World, oldest_python, world
 
 from instainfer.backends.base import Call, FunctionSpec
-from instainfer.backends.process import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import LoadFinished, RunFinished
 from instainfer.core.model import FROM_FUNCTION, FailureKind
 from instainfer.wire.bounds import cost_bytes
 
 
 async def streamed(
-    w: World, container: ProcessContainer, spec: FunctionSpec, activation: str, args: Any = None
+    w: World, container: ManagedContainer, spec: FunctionSpec, activation: str, args: Any = None
 ) -> tuple[RunFinished, list[Any]]:
     """Run it for a caller that takes each value at once."""
     values: list[bytes] = []

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.process_world import PATIENCE_S, World, world
 
-from instainfer.backends import process_container, process_manager
+from instainfer.backends import managed, process, process_manager
 from instainfer.backends.base import Answer, Call, FunctionSpec, TemplateSpec
 from instainfer.core.events import ContainerGone, ContainerStartFailed, Event, LoadFinished, MemoryMeasured, RunFinished
 from instainfer.core.model import FailureKind
@@ -45,6 +45,9 @@ class Liar:
     def kill(self) -> None:
         self._end.set()
 
+    def resize(self, limit_bytes: int) -> None:
+        pass
+
     async def run(self, protocol: asyncio.Protocol) -> str:
         transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self._ours)
         talk = asyncio.ensure_future(self._talk())
@@ -71,7 +74,7 @@ def tell(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """What the managers of this test say to the first command."""
 
     def say(*answer: Any, at_start: bytes | None = None) -> None:
-        monkeypatch.setattr(process_container, "ManagerProcess", Liar)
+        monkeypatch.setattr(process, "ManagerProcess", Liar)
         raw = [part if isinstance(part, bytes) else messages.REPORTS.encode(part) for part in answer]
         monkeypatch.setattr(Liar, "answer", b"".join(raw))
         if at_start is not None:
@@ -300,7 +303,7 @@ def test_a_manager_that_never_reads_is_not_written_to_for_ever(
     tmp_path: Path, tell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell()
-    monkeypatch.setattr(process_container, "_MOST_UNREAD_BYTES", 10_000_000)
+    monkeypatch.setattr(managed, "_MOST_UNREAD_BYTES", 10_000_000)
 
     async def scene(w: World) -> None:
         container = await w.container()

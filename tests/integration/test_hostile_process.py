@@ -14,7 +14,7 @@ from support.process_world import World, world
 from template_world import Environment, Family, loaded
 
 from instainfer.backends.base import Call
-from instainfer.backends.process_container import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
 from instainfer.core.model import FROM_LIBRARIES, FailureKind
 from instainfer.wire.bounds import WINDOW_BYTES, cost_bytes
@@ -37,7 +37,7 @@ def forger(code: str) -> str:
     return FORGER + textwrap.dedent(code)
 
 
-async def goes_on(w: World, container: ProcessContainer) -> None:
+async def goes_on(w: World, container: ManagedContainer) -> None:
     _, result = await w.run(container, w.function("def main(args): return {}\n", "next"), "next")
     assert result == {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.process_world import alive, asynchronous, ended, world
 
-from instainfer.backends.process_container import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import ContainerGone
 from instainfer.runtime.memory import children, family
 
@@ -24,19 +24,19 @@ def main(args):
 """Its processes have sessions of their own, and nothing in them says to which container they belong."""
 
 
-def kill_manager(keeper: int, container: ProcessContainer) -> None:
+def kill_manager(keeper: int, container: ManagedContainer) -> None:
     (manager,) = children(keeper)
     os.kill(manager, signal.SIGKILL)
 
 
-def kill_stopped(keeper: int, container: ProcessContainer) -> None:
+def kill_stopped(keeper: int, container: ManagedContainer) -> None:
     """The platform ends a container whose manager and keeper do nothing any more."""
     for pid in (keeper, *children(keeper)):
         os.kill(pid, signal.SIGSTOP)
     container.kill()
 
 
-def tell_keeper(keeper: int, container: ProcessContainer) -> None:
+def tell_keeper(keeper: int, container: ManagedContainer) -> None:
     """As the kernel does when the platform has died."""
     os.kill(keeper, signal.SIGTERM)
 
@@ -51,7 +51,7 @@ def tell_keeper(keeper: int, container: ProcessContainer) -> None:
 )
 @asynchronous
 async def test_nothing_outlives_the_manager(
-    tmp_path: Path, end: Callable[[int, ProcessContainer], None], how: str
+    tmp_path: Path, end: Callable[[int, ManagedContainer], None], how: str
 ) -> None:
     async with world(tmp_path) as w:
         container = await w.container()

@@ -18,7 +18,7 @@ from template_world import KEY, Environment, Family
 
 import instainfer
 from instainfer.backends.base import FunctionSpec
-from instainfer.backends.process_container import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import Event, LoadFailed, LoadFinished, MemoryMeasured, ResidentGone
 from instainfer.core.model import (
     FROM_FUNCTION,
@@ -48,7 +48,7 @@ def manager() -> int:
     return pid
 
 
-async def made(w: World, container: ProcessContainer, spec: FunctionSpec) -> int:
+async def made(w: World, container: ManagedContainer, spec: FunctionSpec) -> int:
     """Make the template of a function and return its process."""
     before = set(children(manager()))
     container.load_function_template(spec)
@@ -62,7 +62,7 @@ async def made(w: World, container: ProcessContainer, spec: FunctionSpec) -> int
     return stopped()[0]
 
 
-async def offloaded(w: World, container: ProcessContainer, key: str) -> ResidentGone:
+async def offloaded(w: World, container: ManagedContainer, key: str) -> ResidentGone:
     before = len(w.events)
     container.offload(key)
     return await w.wait_for(ResidentGone, lambda event: event.function == key and event in w.events[before:])

@@ -15,7 +15,7 @@ from support.process_world import World, asynchronous, oldest_python, world
 from template_world import Environment, Family
 
 from instainfer.backends.base import FunctionSpec
-from instainfer.backends.process_container import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import Event, LoadFinished
 from instainfer.core.model import FROM_FUNCTION, FROM_LIBRARIES, FROM_NOTHING, Source, function_template_key
 
@@ -24,7 +24,7 @@ class Begun(NamedTuple):
     """A function, and a container in which its process begins in the wanted way."""
 
     world: World
-    container: ProcessContainer
+    container: ManagedContainer
     spec: FunctionSpec
     source: Source
 

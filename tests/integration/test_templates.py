@@ -20,7 +20,7 @@ from template_world import KEY, Environment, Family, in_short, loaded, offloaded
 
 from instainfer.backends.base import TemplateSpec
 from instainfer.backends.learned import LearnedModules
-from instainfer.backends.process_container import ProcessContainer
+from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import LoadFailed, LoadFinished, MemoryMeasured, ResidentGone
 from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, MIB, FailureKind
 from instainfer.runtime import landlock
@@ -43,7 +43,7 @@ def manager() -> int:
     return pid
 
 
-async def made(w: World, container: ProcessContainer, template: TemplateSpec) -> int:
+async def made(w: World, container: ManagedContainer, template: TemplateSpec) -> int:
     """Make a template and return its process."""
     before = set(children(manager()))
     container.load_template(template)

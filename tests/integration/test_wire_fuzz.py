@@ -22,7 +22,7 @@ from support.fuzz import Fuzzer
 from support.nodes import function
 from support.process_world import World, world
 
-from instainfer.backends import process_container
+from instainfer.backends import process
 from instainfer.backends.base import Call, FunctionSpec, TemplateSpec
 from instainfer.backends.clock import LoopClock
 from instainfer.backends.process import ProcessBackend
@@ -91,6 +91,9 @@ class Enemy:
 
     def kill(self) -> None:
         self._end.set()
+
+    def resize(self, limit_bytes: int) -> None:
+        pass
 
     async def run(self, protocol: asyncio.Protocol) -> str:
         transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, sock=self._ours)
@@ -179,7 +182,7 @@ def spec(key: str, folder: Path) -> FunctionSpec:
 def test_whatever_managers_say_every_call_is_answered_and_neighbours_are_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(process_container, "ManagerProcess", Enemy)
+    monkeypatch.setattr(process, "ManagerProcess", Enemy)
     Enemy.sent, Enemy.rng = 0, random.Random(SEED)
     caplog.set_level(logging.ERROR)
     quiet = Quiet(caplog)

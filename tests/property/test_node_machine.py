@@ -29,6 +29,8 @@ NAMES = ["t1/a@1", "t1/b@1", "t1/c@1", "t1/d@1", "t2/a@1", "t2/b@1"]
 AUTO = {"t1/b@1", "t1/d@1", "t2/b@1"}
 """Functions whose memory is learned."""
 IDEMPOTENT = {"t1/b@1", "t2/a@1"}
+IMAGES = {"t1/d@1": "sha256:1"}
+"""Functions whose containers are made from images of their own."""
 SIZES = st.integers(min_value=50, max_value=700)
 KEEPALIVES: dict[str, Callable[[], KeepAlive]] = {
     "fixed": lambda: Fixed(30.0),
@@ -43,7 +45,7 @@ PASTS: st.SearchStrategy[list[float]] = st.lists(st.sampled_from([0.0, 0.5, 20.0
 
 def function(key: str, memory_mib: int = 512) -> Function:
     declared = Function(key, key.split("/", maxsplit=1)[0], "env", memory_mib * MIB, 60.0, 150 * MIB)
-    declared = replace(declared, idempotent=key in IDEMPOTENT)
+    declared = replace(declared, idempotent=key in IDEMPOTENT, image=IMAGES.get(key, ""))
     if key not in AUTO:
         return declared
     return replace(declared, memory_bytes=200 * MIB, most_bytes=2 * memory_mib * MIB, least_bytes=64 * MIB)

@@ -1,24 +1,31 @@
 """A place where a function's code waits until the test lets it go on: a connection to the test.
 
-The function is jailed, so files are no place to meet; the loopback is. When the function's process ends, so does its
-connection, and the test sees that too.
+The function is jailed, so files are no place to meet; the loopback is. Who has a network of its own is met at a socket
+in its folder. When the function's process ends, so does its connection, and the test sees that too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import socket
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 PATIENCE_S = 30.0
+GATE = "gate.sock"
 
 WAIT = """
-def wait_at_gate(port, **words):
+def wait_at_gate(place, **words):
     import json, os, socket
-    gate = socket.create_connection(("127.0.0.1", port))
+    if isinstance(place, int):
+        gate = socket.create_connection(("127.0.0.1", place))
+    else:
+        gate = socket.socket(socket.AF_UNIX)
+        gate.connect(place)
     words = dict(words, pid=os.getpid(), manager=os.getppid())
     gate.sendall(json.dumps(words).encode() + b"\\n")
     return gate.recv(1) == b"!"
@@ -67,8 +74,17 @@ class Visitor:
 class Gate:
     """Use it in ``with``: whoever still waits then is let go by the end of its connection."""
 
-    def __init__(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, folder: Path | None = None) -> None:
+        """With `folder`, that of the function, the gate is the socket `GATE` there, and not a port."""
+        if folder is None:
+            self._listening = socket.create_server(("127.0.0.1", 0))
+        else:
+            self._listening = socket.socket(socket.AF_UNIX)
+            at = os.open(folder, os.O_PATH)
+            self._listening.bind(f"/proc/self/fd/{at}/{GATE}")  # the path may be too long for an address
+            os.close(at)
+            (folder / GATE).chmod(0o777)
+            self._listening.listen()
         self._listening.settimeout(PATIENCE_S)
         self._visitors: list[Visitor] = []
 

@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 from instainfer.backends.base import Answer, Call, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock
+from instainfer.backends.managed import ManagedContainer
+from instainfer.backends.managed_backend import ManagedBackend
 from instainfer.backends.process import ProcessBackend
-from instainfer.backends.process_container import ProcessContainer
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
 from instainfer.runtime.memory import children
@@ -47,10 +48,14 @@ def oldest_python() -> Path | None:
 class World:
     """A backend, its containers, and all events so far in the order in which they came."""
 
-    def __init__(self, folder: Path, python: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, python: Path, backend: ManagedBackend | None = None, **options: Any) -> None:
         self.folder = folder
         self.python = python
-        self.backend = ProcessBackend(LoopClock(), scratch=folder / "scratch", python=python, **options)
+        self.backend: ManagedBackend = (
+            ProcessBackend(LoopClock(), scratch=folder / "scratch", python=python, **options)
+            if backend is None
+            else backend
+        )
         self.events: list[Event] = []
         self.answers: dict[str, Answer] = {}
         self._news = asyncio.Event()
@@ -70,11 +75,11 @@ class World:
         given = {"python": self.python, "handler": "handler", "timeout_s": 20.0, **fields}
         return FunctionSpec(f"guest/{name}@0.0.1", folder, **given)
 
-    def start(self, limit_bytes: int = 512 * MIB) -> ProcessContainer:
+    def start(self, limit_bytes: int = 512 * MIB) -> ManagedContainer:
         self._count += 1
         return self.backend.start(ContainerSpec(f"c{self._count}", "guest", limit_bytes), self.report)
 
-    async def container(self, limit_bytes: int = 512 * MIB) -> ProcessContainer:
+    async def container(self, limit_bytes: int = 512 * MIB) -> ManagedContainer:
         container = self.start(limit_bytes)
         await self.wait_for(ContainerStarted, lambda event: event.container == container.id)
         return container
@@ -91,7 +96,7 @@ class World:
 
     def ask(
         self,
-        container: ProcessContainer,
+        container: ManagedContainer,
         spec: FunctionSpec,
         activation: str = "a1",
         args: Any = None,
@@ -101,7 +106,7 @@ class World:
 
     async def run(
         self,
-        container: ProcessContainer,
+        container: ManagedContainer,
         spec: FunctionSpec,
         activation: str = "a1",
         args: Any = None,
@@ -118,7 +123,7 @@ class World:
         result = self.answers[activation].result
         return None if result is None else json.loads(result)
 
-    async def stop(self, container: ProcessContainer) -> ContainerGone:
+    async def stop(self, container: ManagedContainer) -> ContainerGone:
         container.stop()
         return await self.wait_for(ContainerGone, lambda event: event.container == container.id)
 

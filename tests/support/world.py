@@ -172,7 +172,9 @@ class World:
         starved: bool = False,
     ) -> None:
         """`template`: a template is made on the way, if there is none. `starved`: a load that fails dies of memory."""
-        key = template_key(templated_function(function).split("/", maxsplit=1)[0], "env")
+        known = self.node.books.functions.get(templated_function(function))
+        namespace = templated_function(function).split("/", maxsplit=1)[0]
+        key = known.function.template if known is not None else template_key(namespace, "env")
         if is_function_template(function):
             self._end_making(container, function, size_mib=size_mib, ok=ok)
             return

@@ -19,6 +19,7 @@ style = "script"
 requirements = "needs.txt"
 no_deps = ["pytorchcv==0.0.74"]
 python = "3.11"
+image = "tools/media:1"
 memory = "2GB"
 timeout = "500ms"
 logs = "10MB"
@@ -51,7 +52,7 @@ def test_every_key(tmp_path: Path) -> None:
         handler="app.serve",
         main="answer",
         style="script",
-        requirements=Requirements("torch==2.13.0\n", ("pytorchcv==0.0.74",), "3.11"),
+        requirements=Requirements("torch==2.13.0\n", ("pytorchcv==0.0.74",), "3.11", "tools/media:1"),
         memory_mb=2048,
         timeout_ms=500,
         logs_mb=10,
@@ -106,7 +107,11 @@ def test_units(tmp_path: Path, toml: str, quantity: int | str) -> None:
 @pytest.mark.parametrize(
     ("toml", "key", "said"),
     [
-        ('colour = "red"', "colour", "allowed: env, fast_init, fork, fresh, handler, idempotent, keep_alive, logs"),
+        (
+            'colour = "red"',
+            "colour",
+            "allowed: env, fast_init, fork, fresh, handler, idempotent, image, keep_alive, logs",
+        ),
         ("min_resident = 65", "min_resident", "from 0 to 64"),
         ("min_resident = -1", "min_resident", "from 0 to 64"),
         ("min_resident = true", "min_resident", "from 0 to 64"),
@@ -138,6 +143,8 @@ def test_units(tmp_path: Path, toml: str, quantity: int | str) -> None:
         ('no_deps = ["-e six"]', "no_deps", "editable"),
         ("python = 3.11", "python", '"3.11"'),
         ('python = "3.8"', "python", "3.9 or newer"),
+        ('image = "An image"', "image", "the name of an image"),
+        ('image = ""', "image", "the name of an image"),
         ('memory = "2TB"', "memory", '"2GB"'),
         ("memory = true", "memory", "whole MB"),
         ('memory = "automatic"', "memory", 'or "auto"'),

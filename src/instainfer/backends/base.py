@@ -91,6 +91,8 @@ class ContainerSpec:
     id: ContainerId
     namespace: str
     limit_bytes: int
+    image: str = ""
+    """What it is made from, as `Environment.image` names it. Empty: the usual image."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from pathlib import Path
 from ..runtime import boot
 from ..runtime.memory import children, parent
 from ..runtime.process import OPERATORS
+from .last_words import LOG, how_it_ended
 
-_LOG = "manager.log"
-_TAIL_BYTES = 2000
 _END_S = 30.0
 """Processes of a session that are alive so long after they were killed cannot be ended. They are left behind."""
 _LAST_REPORTS_S = 5.0
@@ -39,7 +38,7 @@ class ManagerProcess:
         self.disconnected = asyncio.Event()
         self._is_over = False
         self._insisting: asyncio.TimerHandle | None = None
-        self._log = folder / _LOG
+        self._log = folder / LOG
         self._ours, theirs = socket.socketpair()
         try:
             with theirs, self._log.open("wb") as log:
@@ -87,6 +86,9 @@ class ManagerProcess:
         """Tell the keeper. `Popen` would reap it if it has ended, and then its session has no number of its own."""
         signal.pidfd_send_signal(self._pidfd, number)
 
+    def resize(self, limit_bytes: int) -> None:
+        """The limit is enforced by measuring, by the manager itself."""
+
     async def run(self, protocol: asyncio.Protocol) -> str:
         """Connect `protocol` to the manager. Return when the manager, its session and the connection have ended.
 
@@ -107,7 +109,7 @@ class ManagerProcess:
             if self._insisting is not None:
                 self._insisting.cancel()
             os.close(self._pidfd)
-        how = await asyncio.to_thread(_how_it_ended, self._process.wait(), self._log)
+        how = await asyncio.to_thread(how_it_ended, self._process.wait(), self._log)
         return f"{how}; processes that cannot be ended: {', '.join(map(str, left))}" if left else how
 
 
@@ -122,24 +124,6 @@ def _kill_child(pid: int, of: int) -> bool:
         finally:
             os.close(pidfd)
     return False
-
-
-def _how_it_ended(code: int, log: Path) -> str:
-    how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal_name(-code)}"
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            tail = file.read(_TAIL_BYTES).decode(errors="replace").strip()
-    except OSError:
-        tail = ""
-    return f"{how}: {tail}" if tail else how
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have no names
-        return f"signal {number}"
 
 
 async def _readable(fd: int) -> None:

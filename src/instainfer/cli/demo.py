@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .doors import Doors
-from .options import Json
+from .options import BackendName, Json
 from .output import console, emit_json
 from .settings import configuration
 
@@ -36,6 +36,7 @@ def demo(
             show_default=False,
         ),
     ] = "",
+    backend: BackendName = None,
     as_json: Json = False,
 ) -> None:
     """Replay one trace without and with pre-loading, and compare.
@@ -49,7 +50,7 @@ def demo(
     configuration()
     from ..experiments.demo import Options
 
-    given: dict[str, Any] = {"trace": trace, "out": out, "seed": seed, "weights": weights}
+    given: dict[str, Any] = {"trace": trace, "out": out, "seed": seed, "weights": weights, "backend": backend}
     labels = tuple(label.strip() for label in runs.split(",") if label.strip())
     options = Options(full=full, runs=labels, **{key: value for key, value in given.items() if value is not None})
     document = ctx.ensure_object(Doors).demo(options, console(sys.stderr if as_json else sys.stdout))

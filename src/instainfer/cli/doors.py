@@ -108,6 +108,14 @@ def _demo(options: Options, console: Console) -> dict[str, Any]:
     return run_demo(options, console)
 
 
+def _build_image(name: str, base: str | None, root: Path | None, tell: Callable[[str], None]) -> str:
+    import asyncio
+
+    from ..docker import build_image
+
+    return asyncio.run(build_image(name, base, root, tell))
+
+
 def _live(runs: Sequence[Run], folder: Folder, watcher: Watcher, console: Console, *, again: bool) -> Tally:
     from ..experiments.live_runs import run_live
 
@@ -164,6 +172,8 @@ class Doors:
     """Calls `instainfer.experiments.profile.profile`."""
     clean_stopped: Callable[..., bool] = _clean_stopped
     """Calls `instainfer.controller.upkeep.clean_stopped`. Removes nothing and returns False if a platform runs."""
+    build_image: Callable[[str, str | None, Path | None, Callable[[str], None]], str] = _build_image
+    """Calls `instainfer.docker.build_image`."""
     live: Callable[..., Tally] = _live
     """Calls `instainfer.experiments.live_runs.run_live`."""
     tick: Callable[[float], None] = time.sleep

@@ -23,6 +23,7 @@ from . import (
     dev,
     experiment,
     functions,
+    image,
     init,
     invoke,
     logs,
@@ -106,6 +107,7 @@ app.command(cls=invoke.InvokeCommand)(invoke.invoke)
 app.command(name="functions")(functions.list_functions)
 app.add_typer(functions.app, name="function")
 app.add_typer(secret.app, name="secret")
+app.add_typer(image.app, name="image")
 app.command()(places.preload)
 app.command()(places.offload)
 app.command()(advise.advise)

@@ -30,3 +30,8 @@ Auth = Annotated[
     str,
     typer.Option("--auth", metavar="KEY", help="Key; default: the one in --home.", show_default=False),
 ]
+
+BackendName = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="NAME", help="How containers are made: process, or docker.", show_default=False),
+]

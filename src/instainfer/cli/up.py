@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .doors import Doors
-from .options import Home, Json
+from .options import BackendName, Home, Json
 from .output import emit_json
 from .settings import configuration
 from .values import duration_s, size_mb
@@ -29,6 +29,7 @@ def up(
         ),
     ] = None,
     home: Home = None,
+    backend: BackendName = None,
     preload: Annotated[
         str | None, typer.Option(metavar="POLICY", help="What to load into idle containers: opportunistic, or none.")
     ] = None,
@@ -59,7 +60,7 @@ def up(
         **_given(
             home=home,
             server=_given(host=host or None, port=port),
-            node=_given(memory_mb=memory, retain=False if no_retain else None),
+            node=_given(memory_mb=memory, retain=False if no_retain else None, backend=backend),
             keepalive=_given(policy=None if keep_alive is None else "fixed", ttl_s=keep_alive),
             preload=_given(policy=preload),
         )

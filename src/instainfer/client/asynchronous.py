@@ -189,9 +189,11 @@ class AsyncClient:
         size_bytes = (await asyncio.to_thread(path.stat)).st_size
         await self._run(self._api.put_blob(digest, size_bytes, _pieces(path, sent)))
 
-    def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> AsyncIterator[Json]:
+    def build_environment(
+        self, requirements: str, no_deps: tuple[str, ...], python: str | None, image: str = ""
+    ) -> AsyncIterator[Json]:
         """Ask for an environment. Yields ``progress`` events while it is built, then one ``ready`` or ``failed``."""
-        return self._events(self._api.build_environment(requirements, no_deps, python))
+        return self._events(self._api.build_environment(requirements, no_deps, python, image))
 
     def clean(self, *, dry_run: bool, unused_for_s: float | None) -> AsyncIterator[Json]:
         """Let the platform remove unused files. Yields ``progress``, ``freed`` and ``failed`` events, then ``done``."""

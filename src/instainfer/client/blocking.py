@@ -197,9 +197,11 @@ class Client:
         """Upload a file in pieces as it is read. `sent` is called with the number of bytes of each piece."""
         self._run(self._api.put_blob(digest, path.stat().st_size, pieces(path, sent)))
 
-    def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> Iterator[Json]:
+    def build_environment(
+        self, requirements: str, no_deps: tuple[str, ...], python: str | None, image: str = ""
+    ) -> Iterator[Json]:
         """Ask for an environment. Yields ``progress`` events while it is built, then one ``ready`` or ``failed``."""
-        return self._events(self._api.build_environment(requirements, no_deps, python))
+        return self._events(self._api.build_environment(requirements, no_deps, python, image))
 
     def clean(self, *, dry_run: bool, unused_for_s: float | None) -> Iterator[Json]:
         """Let the platform remove unused files. Yields ``progress``, ``freed`` and ``failed`` events, then ``done``."""

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from ..backends.base import FunctionSpec, TemplateSpec
 from ..config import LimitsConfig
-from ..core.model import MIB, Function, FunctionKey, Profile, template_key
+from ..core.model import MIB, Function, FunctionKey, Profile, housing, template_key
 from ..environments.builder import Environment, Progress
 from ..environments.caches import Caches
 from ..environments.folders import FunctionFolders, Materialised
@@ -137,7 +137,7 @@ class Deployer:
         manifest = code.manifest
         template = None
         if templated:
-            key = template_key(action.namespace, environment.digest)
+            key = template_key(housing(action.namespace, environment.image), environment.digest)
             template = TemplateSpec(key, environment.python, manifest.template)
         return FunctionSpec(
             key=action.key,
@@ -262,6 +262,7 @@ def _function(
         estimate_bytes=min(memory_bytes, _guess_bytes(code.weights_bytes)),
         templated=templated,
         forkable=code.manifest.fork,
+        image=environment.image,
         fresh=code.manifest.fresh,
         keep_alive_s=code.manifest.keep_alive_s,
         idempotent=code.manifest.idempotent or action.annotation("idempotent") is True,

@@ -59,12 +59,14 @@ class Books(Residents):
             since=self.at,
             owner=function.key,
             running=request.activation if request is not None else None,
+            image=function.image,
         )
         self.pool.open(container, self.at)
         if request is not None:
             request.state, request.container, request.placed_at = CREATING, container.id, self.at
             request.start_kind = StartKind.COLD
-        self.out.append(StartContainer(container.id, container.namespace, container.limit_bytes, reason))
+        limit_bytes = container.limit_bytes
+        self.out.append(StartContainer(container.id, container.namespace, limit_bytes, reason, container.image))
 
     def wait_for(self, container: Container, request: Request) -> None:
         """Give a request the container that is being created for its function ahead of any call."""

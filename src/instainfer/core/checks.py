@@ -53,10 +53,10 @@ def check(books: Books) -> None:
         functions = [key for key in container.residents if not is_template(key)]
         if any(books.functions.get(key) is None for key in functions):
             raise InternalError(f"container {container.id} holds a function that nobody knows")
-        namespaces = {books.functions[key].function.namespace for key in functions}
-        namespaces |= {books.functions.templates[k].namespace for k in container.residents if is_template(k)}
-        if namespaces - {container.namespace}:
-            raise InternalError(f"container {container.id} of {container.namespace} holds functions of {namespaces}")
+        housings = {books.functions[key].function.housing for key in functions}
+        housings |= {books.functions.templates[k].housing for k in container.residents if is_template(k)}
+        if housings - {container.housing}:
+            raise InternalError(f"container {container.id} of {container.housing} holds functions of {housings}")
 
 
 def _check_pool(pool: Pool) -> None:
@@ -99,7 +99,7 @@ def _check_pool(pool: Pool) -> None:
         ),
         (
             "unowned containers",
-            {(c.namespace, c.id) for c in pool.idle.values() if c.owner is None},
+            {(c.housing, c.id) for c in pool.idle.values() if c.owner is None},
             {(n, c) for n, places in pool.unowned.items() for c in places},
         ),
         (

@@ -29,6 +29,8 @@ class StartContainer:
     namespace: str
     limit_bytes: int
     reason: str
+    image: str = ""
+    """What it is made from. Empty: the usual image."""
 
 
 @value(frozen=True, slots=True)

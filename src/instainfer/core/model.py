@@ -193,6 +193,8 @@ class Function:
     """The largest size that may be learned for it (``memory = "auto"``). 0: its memory limit is declared."""
     least_bytes: int = 0
     """The smallest size that may be learned for it."""
+    image: str = ""
+    """The image that its containers are made from. Empty: the usual one."""
 
     @property
     def is_auto(self) -> bool:
@@ -201,8 +203,13 @@ class Function:
 
     @property
     def template(self) -> ResidentKey:
-        """The key of the library template of its namespace and environment."""
-        return template_key(self.namespace, self.environment)
+        """The key of the library template of its housing and environment."""
+        return template_key(self.housing, self.environment)
+
+    @property
+    def housing(self) -> str:
+        """Which containers may hold it: those of the same housing."""
+        return housing(self.namespace, self.image)
 
 
 @value(frozen=True, slots=True)
@@ -218,9 +225,14 @@ _TEMPLATE = "template:"
 _FUNCTION_TEMPLATE = "loaded:"
 
 
-def template_key(namespace: str, environment: str) -> ResidentKey:
-    """The key of the library template that all functions of one namespace and environment share."""
-    return f"{_TEMPLATE}{namespace}/{environment}"
+def housing(namespace: str, image: str) -> str:
+    """What a container and all in it have in common: the namespace and, unless it is the usual one, the image."""
+    return f"{namespace} in {image}" if image else namespace
+
+
+def template_key(housing: str, environment: str) -> ResidentKey:
+    """The key of the library template that all functions of one housing and environment share."""
+    return f"{_TEMPLATE}{housing}/{environment}"
 
 
 def function_template_key(function: FunctionKey) -> ResidentKey:

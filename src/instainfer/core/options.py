@@ -216,7 +216,7 @@ class _Search:
     def _from_nothing(self, *, may_wait: bool) -> None:
         """Idle containers in which the function has to be loaded from nothing, or that are stopped for a new one."""
         books, pool = self.books, self.pool
-        self._take_each(islice(pool.unowned.get(self.function.namespace, {}).values(), COMPARED))
+        self._take_each(islice(pool.unowned.get(self.function.housing, {}).values(), COMPARED))
         if self._has_memory:
             return
         order = [pool.idle[kept.id] for kept in books.eviction_order([each.as_kept() for each in pool.idle.values()])]
@@ -247,9 +247,9 @@ class _Search:
                 )
 
     def _is_usable(self, container: Container) -> bool:
-        """Whether the function fits in this idle container and is not in it: same namespace, enough memory."""
+        """Whether the function fits in this idle container and is not in it: same housing, enough memory."""
         return (
-            container.namespace == self.function.namespace
+            container.housing == self.function.housing
             and container.limit_bytes >= self.function.memory_bytes
             and self.function.key not in container.residents
         )

@@ -39,6 +39,7 @@ from .model import (
     Origin,
     ResidentKey,
     Source,
+    housing,
     is_function_template,
     is_template,
     templated_function,
@@ -108,8 +109,12 @@ class Container:
     """Latest result of `Books.contents`. None when its contents have changed since."""
     contents_until: float = 0.0
     """Until when that is valid, if nothing changes."""
+    image: str = ""
+    housing: str = field(init=False)
+    """Only functions and templates of the same housing can be in it."""
 
     def __post_init__(self) -> None:
+        self.housing = housing(self.namespace, self.image)
         self.answer_timer = f"answer {self.id}"
 
     def as_kept(self) -> KeptContainer:
@@ -129,7 +134,7 @@ class Pool:
         self.idle: dict[ContainerId, Container] = {}
         """Idle containers, the longest idle first."""
         self.unowned: dict[str, dict[ContainerId, Container]] = {}
-        """Idle containers that are kept for no function, by namespace."""
+        """Idle containers that are kept for no function, by housing."""
         self.forkable: dict[ResidentKey, dict[ContainerId, Container]] = {}
         """Idle containers in which a template is loaded, by the key of the template."""
         self.by_function: dict[ResidentKey, dict[ContainerId, Resident]] = {}
@@ -213,7 +218,7 @@ class Pool:
         if container.owner is not None:
             self.owned.setdefault(container.owner, {})[container.id] = container
         else:
-            self.unowned.setdefault(container.namespace, {})[container.id] = container
+            self.unowned.setdefault(container.housing, {})[container.id] = container
         for resident in container.residents.values():
             if resident.is_template and resident.state is LOADED:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
@@ -223,7 +228,7 @@ class Pool:
         if container.owner is not None:
             _remove(self.owned, container.owner, container)
         else:
-            _remove(self.unowned, container.namespace, container)
+            _remove(self.unowned, container.housing, container)
         for resident in container.residents.values():
             if resident.is_template and resident.state is LOADED:
                 _remove(self.forkable, resident.function, container)
@@ -233,7 +238,7 @@ class Pool:
         if container.owner is not None:
             _remove(self.owned, container.owner, container)
             container.owner = None
-            self.unowned.setdefault(container.namespace, {})[container.id] = container
+            self.unowned.setdefault(container.housing, {})[container.id] = container
             self._note_change(container)  # the worth of its residents depends on the owner
 
     def add(self, resident: Resident, estimate_bytes: int) -> None:

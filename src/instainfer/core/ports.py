@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from .lifecycle import ResidentState
-from .model import ContainerId, FunctionKey, Option, Origin, ResidentKey
+from .model import ContainerId, FunctionKey, Option, Origin, ResidentKey, housing
 from .values import value
 
 
@@ -186,6 +186,13 @@ class FunctionView:
     once."""
     places: int = 0
     """Number of its places that are ready or being made. 0 if nobody has asked for any."""
+    image: str = ""
+    """The image of its containers. Empty: the usual one."""
+
+    @property
+    def housing(self) -> str:
+        """Which containers may hold it: those of the same housing."""
+        return housing(self.namespace, self.image)
 
     @property
     def lacks_places(self) -> bool:
@@ -200,8 +207,8 @@ class FunctionView:
 
 @value(frozen=True, slots=True)
 class TemplateView:
-    """A library template that can be made: the libraries of one environment, for all functions of one namespace that
-    use it."""
+    """A library template that can be made: the libraries of one environment, for all functions of one housing that use
+    it."""
 
     key: ResidentKey
     namespace: str
@@ -212,6 +219,13 @@ class TemplateView:
     """Calls per second that have to load one of its functions, and cannot fork it from a function template."""
     copies: int = 0
     """Number of such templates on this node."""
+    image: str = ""
+    """The image of its containers. Empty: the usual one."""
+
+    @property
+    def housing(self) -> str:
+        """Which containers may hold it: those of the same housing."""
+        return housing(self.namespace, self.image)
 
 
 @value(frozen=True, slots=True)
@@ -237,6 +251,13 @@ class ContainerView:
     residents: tuple[ResidentView, ...]
     owner: FunctionKey | None = None
     """The function that the keep-alive policy keeps it for; None for no function."""
+    image: str = ""
+    """The image that it was made from. Empty: the usual one."""
+
+    @property
+    def housing(self) -> str:
+        """Only functions and templates of the same housing can be loaded into it."""
+        return housing(self.namespace, self.image)
 
 
 @value(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def keep_promises(books: Books) -> None:
     for id_, promise in list(books.promises.items()):
         container = books.pool.idle.get(id_)
         # The container is None here if it is not idle any longer; this includes one that is being stopped.
-        if container is None or _namespace_of(books, promise.function) is None:
+        if container is None or _housing_of(books, promise.function) is None:
             del books.promises[id_]
         elif books.pool.ledger.free_in(id_) >= books.estimate_in(container, promise.function):
             del books.promises[id_]
@@ -212,10 +212,10 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
     Returns why the load did not begin, or None if it did.
     """
     container = books.pool.idle.get(suggestion.container)
-    namespace = _namespace_of(books, suggestion.function)
-    if container is None or namespace is None:
+    housing = _housing_of(books, suggestion.function)
+    if container is None or housing is None:
         return "not loaded: the container is not idle or the function is gone"
-    if container.namespace != namespace or suggestion.function in container.residents:
+    if container.housing != housing or suggestion.function in container.residents:
         return "not loaded: it must not be there, or is there already"
     function = _function_of(suggestion.function)
     if function is not None and container.limit_bytes < books.functions[function].function.memory_bytes:
@@ -244,8 +244,8 @@ def _follow_load(books: Books, suggestion: SuggestLoad) -> str | None:
     return "waits until the memory of others is free"
 
 
-def _namespace_of(books: Books, key: ResidentKey) -> str | None:
-    """The namespace of a function or a template. None if it can no longer be loaded."""
+def _housing_of(books: Books, key: ResidentKey) -> str | None:
+    """The housing of a function or a template. None if it can no longer be loaded."""
     if is_template(key):
         template = books.functions.templates.get(key)
         if template is None or not template.users:
@@ -254,6 +254,6 @@ def _namespace_of(books: Books, key: ResidentKey) -> str | None:
             template.load_failure is not None or books.functions[template.users[0]].removed
         ):
             return None
-        return template.namespace
+        return template.housing
     record = books.functions.get(key)
-    return None if record is None or record.removed else record.function.namespace
+    return None if record is None or record.removed else record.function.housing

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .concurrency import Concurrency
-from .model import Failure, Function, FunctionKey, Profile, ResidentKey, Verdict
+from .model import Failure, Function, FunctionKey, Profile, ResidentKey, Verdict, housing
 from .ports import Forecast, FunctionView
 from .rates import mean_rate
 
@@ -62,6 +62,7 @@ class TemplateRecord:
     """A template. Only making it shows whether it can be made, so at first nothing is known of it."""
 
     namespace: str
+    image: str = ""
     profile: Profile = field(default_factory=Profile)
     load_failure: Failure | None = None
     """Why it could not be made. A function template that is unfit is never made again."""
@@ -73,6 +74,11 @@ class TemplateRecord:
     begun_at: float = -math.inf
     """When a function template was begun last. It is not begun again before the next call of its function, so that one
     which dies, is given up or is cut short again and again costs no more than that call's load."""
+
+    @property
+    def housing(self) -> str:
+        """Which containers may hold it: those of the same housing."""
+        return housing(self.namespace, self.image)
 
     def misses_per_s(self, at: float) -> float:
         """How many of these calls come per second, over those that are remembered."""

@@ -111,7 +111,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         self._note_asked(self[function.key])
         self[function.key].template = key = self.template_of(function)
         if key is not None:
-            template = self.template(key, function.namespace)
+            template = self.template(key, function.namespace, function.image)
             if function.key not in template.users:
                 template.users = (*template.users, function.key)
         self._register_own(self[function.key])
@@ -143,7 +143,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         function, before = record.function, record.own_template
         record.own_template = key = self.own_template_of(function)
         if key is not None:
-            template = self.template(key, function.namespace)
+            template = self.template(key, function.namespace, function.image)
             template.users, template.load_failure = (function.key,), _unfitness(record.verdict)
         elif before is not None:
             self.templates[before].users = ()
@@ -169,11 +169,11 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         """Whether more places of a function are to be made."""
         return key in self.asked and self[key].loads_ahead and self.view(key, pool).lacks_places
 
-    def template(self, key: ResidentKey, namespace: str) -> TemplateRecord:
+    def template(self, key: ResidentKey, namespace: str, image: str) -> TemplateRecord:
         """The record of a template, a new one if it was not known."""
         record = self.templates.get(key)
         if record is None:
-            record = self.templates[key] = TemplateRecord(namespace)
+            record = self.templates[key] = TemplateRecord(namespace, image)
             if not is_function_template(key):
                 self.libraries[key] = record
         return record
@@ -385,6 +385,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             missed_since=record.missed[0] if record.missed else 0.0,
             wanted=wanted,
             places=places,
+            image=record.function.image,
         )
         record.cached_view = (basis, view)
         return view

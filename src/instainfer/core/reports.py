@@ -104,12 +104,12 @@ class Reports:
                 if self._is_too_late(event):
                     return
                 raise self._illegal(event, "nobody asked for this function template")
-        elif not event.function.startswith(template_key(container.namespace, "")):
-            raise self._illegal(event, f"it is none of the templates of {container.namespace}")
+        elif not event.function.startswith(template_key(container.housing, "")):
+            raise self._illegal(event, f"it is none of the templates of {container.housing}")
         if resident is not None and resident.state not in (LOADING, UNLOADING):
             raise self._illegal(event, "it is there already")
         # The record may be gone: the last function that used the template may have been removed meanwhile.
-        record = books.functions.template(event.function, container.namespace)
+        record = books.functions.template(event.function, container.namespace, container.image)
         record.profile = record.profile.with_load(event.library_s, event.model_s, event.resident_bytes)
         if is_function_template(event.function):
             self._judge(event.function, Verdict(True))

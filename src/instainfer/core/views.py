@@ -57,7 +57,9 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
             return default
         profile, copies = record.profile, self._pool.copies.get(key, 0)
         rate = record.misses_per_s(self._at)
-        return TemplateView(key, record.namespace, profile.library_s, profile.resident_bytes, rate, copies)
+        return TemplateView(
+            key, record.namespace, profile.library_s, profile.resident_bytes, rate, copies, record.image
+        )
 
     def __iter__(self) -> Iterator[ResidentKey]:
         return (key for key, record in self._registry.libraries.items() if _can_be_made(record))
@@ -95,6 +97,7 @@ def container_view(container: Container, pool: Pool) -> ContainerView:
         pool.freeing_in(container),
         residents,
         container.owner,
+        container.image,
     )
     container.view = view
     return view

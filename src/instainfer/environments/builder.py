@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,12 +33,13 @@ from weakref import WeakValueDictionary
 from ..errors import EnvironmentBuildError, HostError
 from .content import explaining_full_disk, full_disk
 from .exclusive import at_once, exclusive
-from .installers import TOOL_ENV, Installer, Pip, Run, Sources, Uv, find_uv
-from .interpreters import Interpreter, find_interpreter
+from .installers import TOOL_ENV, Installer, Pip, Run, Sources, Uv
+from .interpreters import Interpreter
 from .lock import Lock, lock_key, write_durably
 from .requirements import Requirements
 from .sharing import NOTHING, Installed, Sizes, compile_program, share, site_of
-from .tools import TAIL_LINES, run_tool
+from .tools import TAIL_LINES
+from .workshop import ThisMachine, Workshop
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,8 @@ class Environment:
     """Whether the environment existed before it was asked for."""
     sizes: Sizes = NOTHING
     """What its packages take on disk, if it has just been built."""
+    image: str = ""
+    """The image that containers with this environment are made from. Empty: the usual one."""
 
 
 class Environments:
@@ -86,16 +90,20 @@ class Environments:
         pip_args: Sequence[str] = (),
         max_builds: int = 2,
         sources: Sources | None = None,
+        workshop: Workshop | None = None,
     ) -> None:
         """`timeout_s` limits the time of each resolution and of each build; both get `pip_args` and use `sources`.
 
-        At most `max_builds` resolutions and builds run at the same time; further ones wait.
+        The tools run in `workshop`, by default on this machine. At most `max_builds` resolutions and builds run at the
+        same time; further ones wait.
         """
         self.root = root.absolute()
         self._installer = installer
         self._timeout_s = timeout_s
         self._pip_args = tuple(pip_args)
         self._sources = sources if sources is not None else Sources()
+        self._workshop = workshop if workshop is not None else ThisMachine()
+        self._of_images: dict[str, Environments] = {}
         self._interpreters: dict[str | None, Interpreter] = {}
         self._scratch = self.root / "scratch"
         self._slots = asyncio.Semaphore(max_builds)
@@ -110,6 +118,10 @@ class Environments:
         long. Raises `HostError` when this machine lacks a Python, a tool or disk space. Cancelling ends the running
         tool and leaves nothing half-built.
         """
+        if requirements.image:
+            inside = await self._inside(requirements.image)
+            built = await inside.ensure(replace(requirements, image=""), progress)
+            return replace(built, image=inside._workshop.image)
         tell = _Teller(progress)
         with explaining_full_disk(self.root):
             await asyncio.to_thread(self._scratch.mkdir, parents=True, exist_ok=True)
@@ -127,10 +139,19 @@ class Environments:
         tell("ready", _in_words(environment))
         return environment
 
+    async def _inside(self, image: str) -> Environments:
+        """The environments for an image that functions name, in the same folder. They are built in turn with ours."""
+        workshop = await self._workshop.of(image)
+        known = self._of_images.get(workshop.image)
+        if known is None:
+            known = self._of_images[workshop.image] = copy(self)
+            known._workshop, known._interpreters = workshop, {}
+        return known
+
     async def _interpreter(self, version: str | None) -> Interpreter:
         known = self._interpreters.get(version)
-        if known is None or not known.executable.exists():
-            known = self._interpreters[version] = await find_interpreter(version)
+        if known is None or not self._workshop.has(known.executable):
+            known = self._interpreters[version] = await self._workshop.interpreter(version)
         return known
 
     def _found(self, digest: str) -> Environment | None:
@@ -145,7 +166,7 @@ class Environments:
         folder = self.root / digest
         python = folder / "bin" / "python"
         # The interpreter that the environment links to may have been removed from the host.
-        if not (folder / _READY).exists() or not python.exists():
+        if not (folder / _READY).exists() or not self._workshop.has(python):
             return None
         try:
             packages = json.loads((folder / _PACKAGES).read_text(encoding="utf-8"))
@@ -203,7 +224,8 @@ class Environments:
         interpreter.require("venv")
         try:
             await asyncio.to_thread(_remove, folder)
-            async with self._tools("the requirements cannot be installed", digest, tell) as run:
+            async with self._tools("the requirements cannot be installed", digest, tell) as run_tool:
+                run = partial(run_tool, writes=[folder])
                 tell("create", f"creating {digest} with Python {interpreter.version}")
                 await run([interpreter.executable, "-I", "-m", "venv", "--without-pip", folder])
                 await asyncio.to_thread(write_durably, folder / _LOCK, lock.text)
@@ -247,24 +269,25 @@ class Environments:
                 yield Installed(site, frozenset(environment.packages))
 
     async def _tool(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Installer:
-        uv = await asyncio.to_thread(find_uv, self._installer)
+        uv = await asyncio.to_thread(self._workshop.uv, self._installer)
         if uv is not None:
             return Uv(uv, interpreter.executable, self._pip_args)
         return Pip(await self._pip(interpreter, run, tell), self._pip_args)
 
     async def _pip(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Path:
         """A Python of that version with a recent enough pip. It is kept apart because environments contain no pip."""
-        folder = self.root / "pip" / interpreter.tag
+        folder = self.root / "pip" / interpreter.name
         python = folder / "bin" / "python"
-        if (folder / _READY).exists() and python.exists():
+        if (folder / _READY).exists() and self._workshop.has(python):
             return python
         interpreter.require("venv")
         interpreter.require("ensurepip")
-        async with self._alone(f"pip-{interpreter.tag}", tell):
-            if (folder / _READY).exists() and python.exists():
+        async with self._alone(f"pip-{interpreter.name}", tell):
+            if (folder / _READY).exists() and self._workshop.has(python):
                 return python
             tell(tell.step, f"preparing pip for Python {interpreter.version}")
             await asyncio.to_thread(_remove, folder)
+            run = partial(run, writes=[folder])
             await run([interpreter.executable, "-I", "-m", "venv", folder])
             if _pip_version(folder) < _OLDEST_PIP:
                 oldest = ".".join(map(str, _OLDEST_PIP))
@@ -286,8 +309,10 @@ class Environments:
 
         env = {**TOOL_ENV, **self._sources.env()}
 
-        async def run(argv: Sequence[str | Path]) -> None:
-            finished = await run_tool(argv, log=log, on_line=on_line, env=env, cwd=self._scratch)
+        async def run(argv: Sequence[str | Path], writes: Sequence[Path] = ()) -> None:
+            finished = await self._workshop.run(
+                argv, log=log, on_line=on_line, env=env, cwd=self._scratch, writes=writes
+            )
             if finished.returncode == 0:
                 return
             if finished.disk_full:

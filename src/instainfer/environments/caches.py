@@ -37,7 +37,11 @@ class Caches:
         """The size of each cache, as `bound` has measured it last."""
 
     def folder(self, namespace: str, key: str) -> Path:
-        return self.root / _digest(namespace) / _digest(key)
+        return self.folder_of_all(namespace) / _digest(key)
+
+    def folder_of_all(self, namespace: str) -> Path:
+        """The folder of the caches of a namespace's functions."""
+        return self.root / _digest(namespace)
 
     def make(self, namespace: str, key: str) -> Path:
         """Make the cache of a function if it does not exist, and return its folder. Raises `HostError`."""

@@ -13,15 +13,20 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from ..errors import HostError
 from .lock import Lock, Pin, parse_pins, pin
 
-Run: TypeAlias = Callable[[Sequence[str | Path]], Awaitable[None]]
+
+class Run(Protocol):
+    """Runs a tool, which may write into the folders `writes`. Raises an error when the tool fails."""
+
+    def __call__(self, argv: Sequence[str | Path], writes: Sequence[Path] = ()) -> Awaitable[None]: ...
+
 
 TOOL_ENV: Mapping[str, str] = {
     "NO_COLOR": "1",
@@ -184,14 +189,36 @@ def find_uv(installer: str) -> Path | None:
 
 
 def _pip_has_sources() -> bool:
-    if any(f"PIP_{key.upper().replace('-', '_')}" in os.environ for key in _PIP_SOURCES):
+    if any(_variable(key) in os.environ for key in _PIP_SOURCES):
         return True
-    config = configparser.RawConfigParser(strict=False)
     try:
-        config.read(_pip_configuration_files(), encoding="utf-8")
+        config = _pip_configuration()
     except (configparser.Error, UnicodeDecodeError):
         return True  # pip is chosen, and reports the mistake in the file
     return any(config.has_option(section, key) for section in config.sections() for key in _PIP_SOURCES)
+
+
+def pip_settings() -> dict[str, str]:
+    """Everything that this host configures for pip, in files and variables, as variables. Raises `HostError`."""
+    try:
+        config = _pip_configuration()
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise HostError(f"the configuration of pip cannot be read: {error}") from error
+    found: dict[str, str] = {}
+    for section in ("global", "install"):
+        if config.has_section(section):
+            found |= {_variable(key): " ".join(value.split()) for key, value in config.items(section)}
+    return found | {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+
+
+def _variable(key: str) -> str:
+    return f"PIP_{key.upper().replace('-', '_')}"
+
+
+def _pip_configuration() -> configparser.RawConfigParser:
+    config = configparser.RawConfigParser(strict=False)
+    config.read(_pip_configuration_files(), encoding="utf-8")
+    return config
 
 
 def _pip_configuration_files() -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import HostError
 
-_PROBE = """
+PROBE = """
 import importlib.util, json, sys, sysconfig
 print(json.dumps({
     "executable": sys.executable,
@@ -23,6 +23,7 @@ print(json.dumps({
 }))
 """
 _PROBE_TIMEOUT_S = 30.0
+_DIGITS = 12
 _VERSIONED = re.compile(r"python3\.(\d+)")
 
 
@@ -37,6 +38,13 @@ class Interpreter:
     """The binary interface, C library included, that compiled packages must fit: ``cpython-311-x86_64-linux-gnu``."""
     platform: str
     modules: frozenset[str]
+    contents: str = ""
+    """A digest of the image that it is in, for environments must fit that too. Empty if it is on this host."""
+
+    @property
+    def name(self) -> str:
+        """A name for what can be kept for all environments of this interpreter."""
+        return f"{self.tag}-{self.contents[:_DIGITS]}" if self.contents else self.tag
 
     def require(self, module: str) -> None:
         """Raise `HostError` if this Python lacks a module of the standard library that environments are made with."""
@@ -81,7 +89,7 @@ def _present(own: str) -> list[str]:
 async def _probe(executable: Path) -> Interpreter | None:
     try:
         process = await asyncio.create_subprocess_exec(
-            executable, "-I", "-c", _PROBE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+            executable, "-I", "-c", PROBE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
         )
     except OSError:
         return None
@@ -94,11 +102,14 @@ async def _probe(executable: Path) -> Interpreter | None:
         if process.returncode is None:
             process.kill()
             await process.communicate()
+    return probed(output) if process.returncode == 0 else None
+
+
+def probed(output: bytes | str) -> Interpreter | None:
+    """The interpreter that has run `PROBE` with this output. None if the output says nothing."""
     try:
-        said = json.loads(output) if process.returncode == 0 else None
+        said = json.loads(output)
     except ValueError:
-        return None
-    if said is None:
         return None
     return Interpreter(
         executable=Path(said["executable"]),

@@ -67,8 +67,9 @@ class Lock:
 
     def digest(self, interpreter: Interpreter) -> str:
         """The name of the environment that is built from this lock with that interpreter."""
-        named = json.dumps([self.text, interpreter.version, interpreter.tag, interpreter.platform])
-        return f"env-{hashlib.sha256(named.encode()).hexdigest()[:_DIGEST_DIGITS]}"
+        names = [self.text, interpreter.version, interpreter.tag, interpreter.platform]
+        names += [interpreter.contents] if interpreter.contents else []
+        return f"env-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:_DIGEST_DIGITS]}"
 
 
 def lock_key(requirements: Requirements, interpreter: Interpreter, sources: str = "") -> str:

@@ -7,6 +7,7 @@
     requirements = "requirements.txt"  # default: this file, if it exists
     no_deps = ["pytorchcv==0.0.74"]    # packages installed without their dependencies
     python = "3.11"                    # default: the platform's
+    image = "my-image"                 # of the containers; default: the platform's
     memory = "2GB"                     # or "2048MB", or 2048; "auto", the default: as much as its runs are seen to need
     timeout = "60s"                    # or "500ms", or 60
     logs = "10MB"
@@ -56,6 +57,7 @@ DEFAULT_REQUIREMENTS = "requirements.txt"
 RESERVED = ".instainfer"
 """A folder inside a function's code that only InstaInfer writes."""
 
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
 AUTO: Final = "auto"
 Memory: TypeAlias = int | Literal["auto"]
 """A memory limit in MB, or that it is learned."""
@@ -224,7 +226,7 @@ class _Reader:
     def _refuse(self, key: str, problem: str, allowed: str) -> NoReturn:
         raise BadFunction(f"{self._shown}: {key}: {problem}; allowed: {allowed}")
 
-    def text(self, key: str, default: str, fits: Callable[[str], bool], allowed: str) -> str:
+    def text(self, key: str, default: str, fits: Callable[[str], object], allowed: str) -> str:
         value = self._take(key)
         if value is None:
             return default
@@ -267,7 +269,8 @@ class _Reader:
         wanted = {package_name(line) for _, line in logical_lines(text)}
         if twice := sorted({package_name(line) for line in no_deps} & wanted):
             self._refuse("no_deps", f"{', '.join(twice)} is in requirements too", "each package in one of the two")
-        return Requirements(text, no_deps, self._python())
+        image = self.text("image", "", _IMAGE.fullmatch, "the name of an image, such as tools/imaging:2")
+        return Requirements(text, no_deps, self._python(), image)
 
     def _requirements_text(self) -> str:
         value = self._take("requirements")

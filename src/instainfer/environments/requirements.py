@@ -35,6 +35,8 @@ class Requirements:
     """Specifiers of packages that are installed without their dependencies."""
     python: str | None = None
     """A version such as ``"3.11"``; None means the platform's own Python."""
+    image: str = ""
+    """The image that the function's containers are made from. Empty: the usual one."""
 
     @property
     def lines(self) -> tuple[str, ...]:

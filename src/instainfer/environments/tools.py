@@ -7,8 +7,8 @@ import codecs
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -49,8 +49,7 @@ async def run_tool(
     group before this function ends. Raises `HostError` when the tool cannot be started.
     """
     arguments = [os.fspath(argument) for argument in argv]
-    file = await asyncio.to_thread(_open_log, log, f"$ {' '.join(arguments)}\n")
-    try:
+    async with recorded(arguments, log, on_line) as output:
         try:
             process = await asyncio.create_subprocess_exec(
                 *arguments,
@@ -64,15 +63,29 @@ async def run_tool(
         except OSError as error:
             raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
         assert process.stdout is not None
-        output = _Output(file, on_line)
         try:
-            await output.read(process.stdout)
+            await output.read(_texts(process.stdout))
             returncode = await process.wait()
         finally:
             await _end(process)
+    return output.finished(returncode)
+
+
+@asynccontextmanager
+async def recorded(arguments: Sequence[str], log: Path, on_line: Callable[[str], None]) -> AsyncIterator[Output]:
+    """Append what the tool with these arguments says to `log`, and pass it on line by line."""
+    file = await asyncio.to_thread(_open_log, log, f"$ {' '.join(arguments)}\n")
+    try:
+        yield Output(file, on_line)
     finally:
         file.close()
-    return output.finished(returncode)
+
+
+async def _texts(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    while chunk := await stream.read(_READ_BYTES):
+        yield decoder.decode(chunk)
+    yield decoder.decode(b"", final=True)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -99,7 +112,7 @@ def _open_log(log: Path, first: str) -> TextIO:
     return file
 
 
-class _Output:
+class Output:
     """Splits a tool's output into lines, and remembers the lines that explain a failure."""
 
     def __init__(self, log: TextIO, on_line: Callable[[str], None]) -> None:
@@ -112,18 +125,18 @@ class _Output:
         self._errors: dict[str, str] = {}
         self._disk_full = False
 
-    async def read(self, stream: asyncio.StreamReader) -> None:
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    async def read(self, texts: AsyncIterable[str]) -> None:
+        """Take everything that the tool writes, piece by piece."""
         rest = ""
-        while chunk := await stream.read(_READ_BYTES):
-            *lines, rest = _LINE_END.split(rest + decoder.decode(chunk))
+        async for text in texts:
+            *lines, rest = _LINE_END.split(rest + text)
             for line in lines:
                 self._take(line)
             if len(rest) > _LONGEST_LINE:
                 self._take(rest)
                 rest = ""
             await self._write()
-        self._take(rest + decoder.decode(b"", final=True))
+        self._take(rest)
         await self._write()
 
     async def _write(self) -> None:
@@ -146,6 +159,7 @@ class _Output:
         self._on_line(line)
 
     def finished(self, returncode: int) -> Finished:
+        """What its output says, once it has ended with this code, which is negative for a signal."""
         ended = f"it ended with exit code {returncode}" if returncode >= 0 else f"it was killed by signal {-returncode}"
         said = [self._errors[mark] for mark in _MARKS if mark in self._errors]
         cause = said[0] if said else self._last or ended

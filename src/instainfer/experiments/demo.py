@@ -59,6 +59,8 @@ class Options:
     """Folder with real weights, which replace the seeded ones."""
     runs: tuple[str, ...] = ()
     """Labels of the runs to make; empty: all."""
+    backend: str | None = None
+    """How containers are made, if not as configured."""
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -75,6 +77,7 @@ class Options:
         words = ["instainfer", "demo", *(["--full"] if self.full else [])]
         for flag, value in (("--trace", self.trace), ("--weights", self.weights)):
             words += [flag, str(value)] if value is not None else []
+        words += ["--backend", self.backend] if self.backend else []
         words += ["--runs", ",".join(self.runs)] if self.runs else []
         return shlex.join([*words, "--seed", str(self.seed), "--out", str(self.out)])
 
@@ -101,7 +104,8 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
     writer = _Writer(options, trace, [setting.label for setting in settings], console)
     for number, setting in enumerate(settings, 1):
         console.rule(f"{setting.label} (run {number} of {len(settings)})", align="left")
-        with running(setting, options.out / "runs" / setting.label, cache, options.memory_mb) as platform:
+        folder = options.out / "runs" / setting.label
+        with running(setting, folder, cache, options.memory_mb, options.backend) as platform:
             deploy_all(platform, functions, console)
             runs.append(measure(platform, setting, calls, duration_s, console))
         document = writer.write(runs)

@@ -106,11 +106,14 @@ class Platform:
 
 
 @contextlib.contextmanager
-def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iterator[Platform]:
+def running(
+    setting: Setting, folder: Path, cache: Path, memory_mb: int, backend: str | None = None
+) -> Iterator[Platform]:
     """Start a fresh platform, and end it when the block is left.
 
-    The platform has a new home; `cache` (environments and weights) is shared between runs. Raises `HostError` with the
-    end of the platform's log when it does not start, or does not stop as it should.
+    The platform has a new home; `cache` (environments and weights) is shared between runs. Without `backend`, its
+    containers are made as configured. Raises `HostError` with the end of the platform's log when it does not start, or
+    does not stop as it should.
     """
     folder.mkdir(parents=True)
     ready, log, home = folder / "ready.json", folder / "server.log", folder / "home"
@@ -120,7 +123,11 @@ def running(setting: Setting, folder: Path, cache: Path, memory_mb: int) -> Iter
         # The platform has its own session, so Ctrl-C reaches only us, and we end the platform in order.
         process = subprocess.Popen(
             command,
-            env={**_inherited(setting), **_environment(setting, home, cache, memory_mb)},
+            env={
+                **_inherited(setting),
+                **_environment(setting, home, cache, memory_mb),
+                **({"INSTAINFER_NODE__BACKEND": backend} if backend else {}),
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

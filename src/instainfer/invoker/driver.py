@@ -256,7 +256,7 @@ class Invoker:
         self.feed(event)
 
     def _start_container(self, decision: StartContainer) -> None:
-        spec = ContainerSpec(decision.container, decision.namespace, decision.limit_bytes)
+        spec = ContainerSpec(decision.container, decision.namespace, decision.limit_bytes, decision.image)
         self._containers[decision.container] = self.backend.start(spec, self._report)
 
     def _resize_container(self, decision: ResizeContainer) -> None:

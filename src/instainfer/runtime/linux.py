@@ -15,6 +15,7 @@ PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
+CAP_NET_ADMIN = 12
 CAP_SYS_NICE = 23
 
 _CLONE_NEWNS = 0x00020000
@@ -29,6 +30,7 @@ IO_NORMAL = 0
 IO_IDLE = 3
 
 _CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "ppc64le": 184, "s390x": 185}
+_CAPGET = {"x86_64": 125, "aarch64": 90, "riscv64": 90, "ppc64le": 183, "s390x": 184}
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -126,6 +128,25 @@ def drop_capabilities() -> None:
         raise OSError("capset is not known for {}".format(os.uname().machine))
     bound_capabilities()
     syscall(number, struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
+
+
+def give_up_capability(number: int) -> None:
+    """Give up one capability. Programs started from here do not have it either if new privileges are not allowed.
+
+    Raises OSError, also where the calls' numbers are not known.
+    """
+    machine = os.uname().machine
+    if machine not in _CAPSET:
+        raise OSError("capset is not known for {}".format(machine))
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    held = ctypes.create_string_buffer(24)
+    syscall(_CAPGET[machine], header, held)
+    words = list(
+        struct.unpack("=6I", held.raw)
+    )  # effective, permitted and inheritable of the lower 32, then the others
+    base = number // 32 * 3
+    words[base : base + 3] = [word & ~(1 << number % 32) for word in words[base : base + 3]]
+    syscall(_CAPSET[machine], header, struct.pack("=6I", *words))
 
 
 def ptrace(request: int, pid: int, address: int, data: int) -> None:

@@ -54,6 +54,7 @@ from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
 from .loading import Loading
 from .loop import Channel, Loop
 from .memory import children
+from .oom_kills import OomKills
 from .passing import Passing
 from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
@@ -63,6 +64,7 @@ from .templates import TemplateProcess
 from .watch import Watch
 
 _LAST_LINES = 8
+_OOM = "out_of_memory"
 _REMOVAL_S = 5.0
 """Seconds that removing folders may take when no invoker is left that removes them."""
 
@@ -86,6 +88,7 @@ class Manager:
         self.was_ahead = self._progress.was_ahead
         self.ends = Ends()
         self.passing = Passing(self.report)
+        self._oom_kills = OomKills()
         self.watch = Watch(limit_bytes, self)
         self._hand_over = HandOver(self._loading, self)
         self._stopping = False
@@ -345,10 +348,13 @@ class Manager:
         process.channel.read_rest()  # its last message may say more than its exit code
         if process.state is not State.ENDING:
             process.read_outputs()
-            words = how_it_ended(status, process.whose)
-            failure = Failure("crashed", "\n".join([words, *process.log.last_lines(_LAST_LINES)]))
+            words, kind = how_it_ended(status, process.whose), "crashed"
+            is_killed = status is not None and was_killed(status)
+            if is_killed and self._oom_kills.explains_end():
+                words, kind = "{} was ended by the kernel: its container was out of memory".format(process.whose), _OOM
+            failure = Failure(kind, "\n".join([words, *process.log.last_lines(_LAST_LINES)]))
             process.log.write("stderr", (words + "\n").encode())
-            self.fail(process, failure, by_others=status is not None and was_killed(status))
+            self.fail(process, failure, by_others=is_killed)
 
     def _bury(self) -> None:
         """Report the ends of the processes that are gone."""

@@ -13,6 +13,8 @@ from .linux import enter_mount_namespace, mount_memory
 
 _FOLDER = "/dev/shm"
 _NAME = "instainfer"
+_FIRST = "/proc/1/cmdline"
+_MANAGERS = (b"manager", b"joining")
 
 
 def make_private(limit_bytes: int) -> None:
@@ -26,7 +28,13 @@ def make_private(limit_bytes: int) -> None:
 
 
 def is_private() -> bool:
-    """Whether the ``/dev/shm`` that this process sees is that of its container."""
+    """Whether the ``/dev/shm`` that this process sees is that of its container.
+
+    It is where the first process is a manager: then the whole machine that this process sees is its container.
+    """
+    with open(_FIRST, "rb") as first:
+        if not set(_MANAGERS).isdisjoint(first.read().split(b"\0")):
+            return True
     with open("/proc/self/mounts", encoding="utf-8", errors="replace") as mounts:
         return any(line.startswith("{} {} ".format(_NAME, _FOLDER)) for line in mounts)
 

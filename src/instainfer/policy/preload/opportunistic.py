@@ -190,7 +190,7 @@ class Opportunistic(Valued):
     def _load(self, candidate: Candidate, place: Place, known: Known) -> Load | None:
         """The candidate in this place. None if it does not fit, or does not pay."""
         function, container = candidate.function, place.view
-        if container.namespace != function.namespace or (candidate.key in place.holds and not candidate.is_wanted):
+        if container.housing != function.housing or (candidate.key in place.holds and not candidate.is_wanted):
             return None
         if container.limit_bytes < function.memory_bytes:
             return None
@@ -247,7 +247,7 @@ class Opportunistic(Valued):
         for place in places:
             best, gain = None, 0.0
             for library in libraries:
-                if library.namespace != place.view.namespace or library.key in place.holds or library.key in begun:
+                if library.housing != place.view.housing or library.key in place.holds or library.key in begun:
                     continue
                 adds = library_gain(library, library.copies + 1)
                 pays = adds * TERM_S > self.processor_price_s * library.library_s

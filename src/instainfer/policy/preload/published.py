@@ -133,7 +133,7 @@ class _Place:
 
     def may_take(self, function: FunctionView) -> bool:
         holds = any(resident.function == function.key for resident in self.container.residents)
-        return self.container.namespace == function.namespace and not holds and function.key not in self.taken
+        return self.container.housing == function.housing and not holds and function.key not in self.taken
 
     def size_bytes(self, function: FunctionView) -> int:
         ready = any(r.function == function.template and r.state is LOADED for r in self.container.residents)

@@ -1,4 +1,9 @@
-"""A container of the backend ``process``: what its manager is told, what the manager reports, and how it ends."""
+"""A container that has a manager: what the manager is told, what it reports, and how the container ends.
+
+Backends differ in how they start a manager, connect to it, and know that it has ended with all that it has started.
+That is a `Manager`, which `Surroundings.start_manager` makes: a session of processes
+(`instainfer.backends.process_manager`), or a container of Docker (`instainfer.backends.docker.manager`).
+"""
 
 from __future__ import annotations
 
@@ -32,6 +37,7 @@ from ..core.model import (
     is_function_template,
     is_template,
 )
+from ..errors import HostError
 from ..runtime.removal import remove_tree
 from ..wire import messages
 from ..wire.bounds import MAX_ARGS_BYTES
@@ -39,7 +45,6 @@ from ..wire.framing import MIB, ProtocolError
 from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
 from .expected import Expected
 from .learned import LearnedModules
-from .process_manager import ManagerProcess
 from .result import checked_logs
 from .streams import Streams
 
@@ -54,24 +59,46 @@ _REPORTS_AT_ONCE = 64
 _MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+class Manager(Protocol):
+    """A manager that was started, and everything that it starts."""
+
+    disconnected: asyncio.Event
+    """Set by the container when the connection has ended."""
+
+    async def run(self, protocol: asyncio.Protocol) -> str:
+        """Connect `protocol` to the manager. Return when it, all that it has started, and the connection have ended.
+
+        Returns a text that says how the manager ended, with the last output of the manager.
+        """
+        ...
+
+    def resize(self, limit_bytes: int) -> None:
+        """Have the host's own limit follow, where there is one. The manager itself is told by a command."""
+        ...
+
+    def kill(self) -> None:
+        """End the manager at once, and with it everything that it has started."""
+        ...
+
+
 class Surroundings(Protocol):
-    """What a container needs of its backend, and tells it. `instainfer.backends.process.ProcessBackend` has it all."""
+    """What a container needs of its backend, and tells it. `instainfer.backends.managed_backend` has it all."""
 
     clock: Clock
-    python: Path
     start_timeout_s: float
-    env: dict[str, str]
     learned: LearnedModules
-    containers: set[ProcessContainer]
+    containers: set[ManagedContainer]
     system_isolation: Sequence[str]
     templates_standing: str
 
     def made_folder(self) -> Path: ...
 
+    async def start_manager(self, spec: ContainerSpec, folder: Path) -> Manager: ...
+
     def note_left_out(self, template: ResidentKey, reasons: Mapping[str, str]) -> None: ...
 
 
-class ProcessContainer(asyncio.Protocol):
+class ManagedContainer(asyncio.Protocol):
     """One container, and also the asyncio protocol of the connection to its manager."""
 
     def __init__(self, backend: Surroundings, spec: ContainerSpec, report: Report) -> None:
@@ -85,7 +112,7 @@ class ProcessContainer(asyncio.Protocol):
         self._decoder = messages.REPORTS.decoder()
         self._expected = Expected()
         self._streams = Streams()
-        self._manager: ManagerProcess | None = None
+        self._manager: Manager | None = None
         self._transport: asyncio.Transport | None = None
         self._defined: dict[FunctionKey, tuple[FunctionSpec, tuple[str, ...]]] = {}
         """By function, what the manager was last told: the function, and the modules that its template is to import."""
@@ -134,6 +161,8 @@ class ProcessContainer(asyncio.Protocol):
         self._send(messages.Offload(function))
 
     def resize(self, limit_bytes: int) -> None:
+        if self._manager is not None:
+            self._manager.resize(limit_bytes)
         self._send(messages.Resize(limit_bytes))
 
     def forget(self, function: ResidentKey) -> None:
@@ -158,7 +187,7 @@ class ProcessContainer(asyncio.Protocol):
         self.stop()
 
     def kill(self) -> None:
-        """Kill the manager. `ManagerProcess.run` ends the rest of the session once the manager has ended."""
+        """Kill the manager. `Manager.run` returns once nothing of the container is left."""
         if self._manager is not None:
             self._manager.kill()
 
@@ -187,8 +216,8 @@ class ProcessContainer(asyncio.Protocol):
         folder: Path | None = None
         try:
             folder = await asyncio.to_thread(self._backend.made_folder)
-            self._manager = ManagerProcess(self._backend.python, spec.limit_bytes, folder, self._backend.env)
-        except OSError as error:
+            self._manager = await self._backend.start_manager(spec, folder)
+        except (OSError, HostError) as error:
             self._complaint = f"cannot be started: {error}"
             await self._has_ended("", folder)
             return
@@ -201,7 +230,7 @@ class ProcessContainer(asyncio.Protocol):
             await self._has_ended(last_words, folder)
 
     async def _has_ended(self, last_words: str, folder: Path | None) -> None:
-        """Report the container's end, remove its files, and let `ProcessBackend.close` go on."""
+        """Report the container's end, remove its files, and let `ManagedBackend.close` go on."""
         self._cancel_timer()
         self.used_bytes = 0
         try:
