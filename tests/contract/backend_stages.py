@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from support.gates import WAIT, Gate, Visitor
+from support.process_world import managers
 
 from instainfer.backends.base import Answer, Backend, Call, Container, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock, ManualClock
@@ -33,6 +34,7 @@ from instainfer.core.events import (
     RunFinished,
 )
 from instainfer.core.model import MIB, Failure, FailureKind
+from instainfer.runtime.memory import children
 
 PATIENCE_S = 30.0
 _FENCE = "fence"
@@ -289,12 +291,12 @@ class ProcessStage(Stage[ProcessContainer]):
         self.backend.scratch.write_text("a file where the folder should be")
 
     async def lose(self, container: ProcessContainer) -> None:
-        (manager,) = _children(os.getpid())
+        (manager,) = managers()
         os.kill(manager, signal.SIGKILL)
 
     async def kill(self, container: ProcessContainer, function: FunctionSpec) -> None:
-        (manager,) = _children(os.getpid())
-        (victim,) = [pid for pid in _children(manager) if _works_in(pid, function.folder)]
+        (manager,) = managers()
+        (victim,) = [pid for pid in children(manager) if _works_in(pid, function.folder)]
         os.kill(victim, signal.SIGKILL)
 
     async def close(self) -> None:
@@ -305,10 +307,6 @@ class ProcessStage(Stage[ProcessContainer]):
 
 def _works_in(pid: int, folder: Path) -> bool:
     return Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @asynccontextmanager

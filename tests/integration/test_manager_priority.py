@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.process_world import Gate, world
+from support.process_world import Gate, managers, world
 
 from instainfer.core.events import LoadFinished, ResidentGone
 from instainfer.runtime.linux import CAP_SYS_NICE, has_capability
@@ -54,7 +54,7 @@ def test_a_background_load_is_low_until_it_is_joined_or_done(tmp_path: Path, joi
     async def scenario() -> None:
         async with world(tmp_path) as w:
             container = await w.container()
-            (manager,) = children(os.getpid())
+            (manager,) = managers()
             other = w.function("def main(args): return {}\n", "other")
             await w.run(container, other)
             (other_pid,) = children(manager)
@@ -80,7 +80,7 @@ def test_a_container_that_only_loads_in_the_background_yields_as_a_whole(tmp_pat
     async def scenario() -> None:
         async with world(tmp_path) as w:
             container = await w.container()
-            (manager,) = children(os.getpid())
+            (manager,) = managers()
             assert nice_of_session(manager) == NORMAL
             f = w.function(CODE)
             gate = Gate(f)
@@ -98,7 +98,7 @@ def test_a_container_does_not_yield_while_a_call_is_on_its_way_to_it(tmp_path: P
     async def scenario() -> None:
         async with world(tmp_path) as w:
             container = await w.container()
-            (manager,) = children(os.getpid())
+            (manager,) = managers()
             f = w.function(CODE)
             gate = Gate(f)
             container.load(f)
@@ -118,7 +118,7 @@ def test_a_load_for_a_call_is_never_low(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with world(tmp_path) as w:
             container = await w.container()
-            (manager,) = children(os.getpid())
+            (manager,) = managers()
             f = w.function(CODE)
             gate = Gate(f)
             w.ask(container, f)
@@ -144,7 +144,7 @@ def test_a_warmup_is_part_of_a_background_load_and_low_until_it_is_joined(tmp_pa
     async def scenario() -> None:
         async with world(tmp_path) as w:
             container = await w.container()
-            (manager,) = children(os.getpid())
+            (manager,) = managers()
             other = w.function("def main(args): return {}\n", "other")
             await w.run(container, other)
             (other_pid,) = children(manager)

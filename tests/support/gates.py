@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +20,7 @@ WAIT = """
 def wait_at_gate(port, **words):
     import json, os, socket
     gate = socket.create_connection(("127.0.0.1", port))
-    words = dict(words, pid=os.getpid(), manager=os.getppid())
+    words = dict(words, pid=os.getpid(), manager=os.getppid(), among=os.readlink("/proc/self/ns/pid"))
     gate.sendall(json.dumps(words).encode() + b"\\n")
     return gate.recv(1) == b"!"
 """
@@ -37,14 +39,11 @@ class Visitor:
             assert piece, "the function's process ended on its way to the gate"
             line += piece
         self.words: dict[str, Any] = json.loads(line)
-
-    @property
-    def pid(self) -> int:
-        return int(self.words["pid"])
-
-    @property
-    def manager(self) -> int:
-        return int(self.words["manager"])
+        outside = _outside(self.words["among"])
+        self.pid = outside[self.words["pid"]]
+        self.manager = outside[self.words["manager"]]
+        if "children" in self.words:
+            self.words["children"] = [outside[child] for child in self.words["children"]]
 
     def let_go(self) -> None:
         self._connection.sendall(b"!")
@@ -56,6 +55,17 @@ class Visitor:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _outside(among: str) -> dict[int, int]:
+    """The ids that the processes of a namespace have here, by those that they have there."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if os.readlink(status.parent / "ns/pid") == among:
+                line = next(line for line in status.read_text(errors="replace").splitlines() if line[:6] == "NSpid:")
+                found[int(line.split()[-1])] = int(status.parent.name)
+    return found
 
 
 class Gate:

@@ -20,6 +20,7 @@ from instainfer.backends.clock import LoopClock
 from instainfer.backends.process import ProcessBackend, ProcessContainer
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
+from instainfer.runtime.memory import children, family
 
 PATIENCE_S = 30.0
 
@@ -145,9 +146,47 @@ def asynchronous(test: Callable[..., Any]) -> Callable[..., None]:
     return run
 
 
+def managers() -> list[int]:
+    """The managers of this process's containers, by the ids that they have out here. Each may have a guard."""
+    return [manager_of(pid) for pid in children(os.getpid())]
+
+
+def manager_of(started: int) -> int:
+    """The manager whose process, or whose guard, was started as this one."""
+    return next((pid for pid in children(started) if _ids(pid)[1:] == [1]), started)
+
+
+def outside(manager: int, *pids: int) -> list[int]:
+    """The ids that processes of a container have out here. `pids` are those that they have inside. 0 for one that has
+    ended.
+    """
+    known = {_ids(pid)[-1]: pid for pid in family([manager])}
+    return [known.get(pid, 0) for pid in pids]
+
+
+def inside(pid: int) -> int:
+    """The id that a process of a container has inside. `pid` is the one that it has out here."""
+    return _ids(pid)[-1]
+
+
+def _ids(pid: int) -> list[int]:
+    """A process's ids, from that of our namespace to that of its own."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith("NSpid:"):
+                return [int(word) for word in line.split()[1:]]
+    return [0]
+
+
 def alive(pids: Sequence[int]) -> list[int]:
-    """Those of the processes that have not ended."""
-    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    """Those of the processes that have not ended. An ended one may wait for its parent, the host's first process."""
+    return [pid for pid in pids if _state(pid) not in "ZX"]
+
+
+def _state(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    return "X"
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from instainfer.runtime import jail
 from instainfer.runtime.uids import Uids
+from instainfer.runtime.view import View
 
 
 def test_a_namespace_without_capabilities_costs_the_own_uid_and_not_the_function(
@@ -30,9 +31,9 @@ def test_a_namespace_without_capabilities_costs_the_own_uid_and_not_the_function
 
 
 def test_what_fails_for_one_function_is_not_held_against_others(tmp_path: Path) -> None:
-    uids = Uids()
+    uids = Uids(View())
     uids._can_give = True
-    process: Any = SimpleNamespace(function=SimpleNamespace(key="f", cache=""), scratch=str(tmp_path / "taken away"))
-    assert not uids.give(process, os.getpid())
+    function: Any = SimpleNamespace(key="f", cache="")
+    assert uids.give(function, str(tmp_path / "taken away"), os.getpid()) is None
     assert not uids.may_give("f"), "so it is started without, and may ask no more"
     assert uids.may_give("g")

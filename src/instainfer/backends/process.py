@@ -46,6 +46,7 @@ from ..wire.bounds import MAX_ARGS_BYTES, MOST_MODULES
 from ..wire.framing import MIB, ProtocolError
 from .base import Answer, Call, Clock, ContainerSpec, FunctionSpec, Report, TemplateSpec
 from .expected import Expected
+from .layers import layers, namespaces_line
 from .learned import LearnedModules
 from .process_manager import ManagerProcess
 from .result import checked_logs, checked_result
@@ -109,12 +110,14 @@ class ProcessBackend:
             "user: a container holds functions of one namespace only",
             "process: no thread of any other function in the container can run any more when user code sees a request",
             f"process: templates of functions are {self.templates_standing} while calls of others run",
+            namespaces_line(),
             *("system: " + words for words in self.system_isolation),
             f"memory: limits are enforced by measuring every {BUSY_S:g} s",
         ]
 
     def made_folder(self) -> Path:
         """Make a folder for a container's files, and read the learned modules. This blocks, so call it in a thread."""
+        layers()
         self.learned.read()
         self.scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="container-", dir=self.scratch))

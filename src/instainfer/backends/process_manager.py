@@ -14,7 +14,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..runtime import boot
+from ..runtime.layers import NAMESPACES
 from ..runtime.process import OPERATORS
+from .layers import layers
 
 _LOG = "manager.log"
 _TAIL_BYTES = 2000
@@ -24,13 +26,14 @@ _LAST_REPORTS_S = 5.0
 
 
 class ManagerProcess:
-    """The manager of one container, head of a session of its own."""
+    """The manager of one container, head of a session of its own, or the guard of such a manager."""
 
     def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
         """Start the manager. The processes of functions get `env`.
 
         This must be called in the event loop's thread, although it blocks for a millisecond: the manager ends when the
-        thread that started it ends, and any other thread may end before the platform does.
+        thread that started it ends, and any other thread may end before the platform does. `layers` takes longer, so it
+        must have been asked before.
         Raises OSError when the manager cannot be started; nothing of it is left then.
         """
         self.disconnected = asyncio.Event()
@@ -42,6 +45,7 @@ class ManagerProcess:
                     [
                         *(str(python), "-I", "-S", str(boot.__file__), "manager"),
                         *(str(theirs.fileno()), str(os.getpid()), str(limit_bytes), str(folder)),
+                        "as-is" if layers()[NAMESPACES] else "own",
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

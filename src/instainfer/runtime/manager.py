@@ -42,7 +42,7 @@ from ..wire.messages import (
     Run,
     Stop,
 )
-from . import jail
+from . import jail, namespaces
 from .ends import Ends, Farewell
 from .function_template import FunctionTemplate
 from .function_templates import Wanted
@@ -54,8 +54,8 @@ from .memory import children
 from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
-from .shared_memory import make_private
 from .templates import TemplateProcess
+from .view import View
 from .watch import Watch
 
 _LAST_LINES = 8
@@ -66,12 +66,13 @@ _REMOVAL_S = 5.0
 class Manager:
     """Holds the residents and templates of one container, and carries out the commands that come over `sock`."""
 
-    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str) -> None:
+    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str, view: View) -> None:
         self._loop = Loop()
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The runs that were asked for. The first one is being served."""
-        self._loading = Loading(self._loop, scratch, self)
+        self._loading = Loading(self._loop, scratch, view, self)
+        self._view = view
         on_moving = self._loading.set_session_priority
         self._invoker = Channel(
             self._loop, sock, COMMANDS, self._on_command, self._on_invoker_gone, on_moving=on_moving
@@ -133,8 +134,10 @@ class Manager:
             self._loading.want(self._function(command.function))
         elif isinstance(command, Define):
             self._functions[command.function.key] = command.function
+            self._view.show_function(command.function)
             return
         elif isinstance(command, LoadTemplate):
+            self._view.show_template(command.template)
             self._loading.want_template(command.template)
         elif isinstance(command, LoadFunctionTemplate):
             function = self._function(command.function)
@@ -408,13 +411,18 @@ class Manager:
 
 
 def main(arguments: list[str]) -> int:
-    """``manager SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH``."""
+    """``manager SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH own|as-is``: with namespaces of its own, or as it is."""
     fd, invoker, limit_bytes = map(int, arguments[:3])
+    scratch, namespace = arguments[3:]
     # SIGTERM and not SIGKILL, because on SIGTERM the manager ends all its processes.
     if not die_with(invoker, signal.SIGTERM):
         return 1
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
     os.set_inheritable(fd, False)
-    make_private(limit_bytes)
-    Manager(socket.socket(fileno=fd), limit_bytes, arguments[3]).serve()
+    view = View()
+    if namespace == "own":
+        view.look_back()
+        namespaces.enter(fd)
+        view.close_off(limit_bytes, scratch)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    Manager(socket.socket(fileno=fd), limit_bytes, scratch, view).serve()
     return 0
