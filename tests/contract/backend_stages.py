@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from support import docker
 from support.gates import GATE, WAIT, Gate, Visitor
+from support.process_world import managers
 
 from instainfer.backends.base import Answer, Backend, Call, Container, ContainerSpec, FunctionSpec
 from instainfer.backends.clock import LoopClock, ManualClock
@@ -39,6 +40,7 @@ from instainfer.core.events import (
     RunFinished,
 )
 from instainfer.core.model import MIB, Failure, FailureKind
+from instainfer.runtime.memory import children
 
 PATIENCE_S = 30.0
 LARGE_VALUE = b'"' + b"x" * (100 << 10) + b'"'
@@ -302,8 +304,7 @@ class ProcessStage(Stage[ManagedContainer]):
 
     def manager(self) -> int:
         """The process id of the only container's manager."""
-        (keeper,) = _children(os.getpid())
-        (manager,) = _children(keeper)
+        (manager,) = managers()
         return manager
 
     def function(self, name: str, does: Does = Does.ANSWER) -> FunctionSpec:
@@ -346,7 +347,7 @@ class ProcessStage(Stage[ManagedContainer]):
         os.kill(self.manager(), signal.SIGKILL)
 
     async def kill(self, container: ManagedContainer, function: FunctionSpec) -> None:
-        (victim,) = [pid for pid in _children(self.manager()) if _works_in(pid, function.folder)]
+        (victim,) = [pid for pid in children(self.manager()) if _works_in(pid, function.folder)]
         os.kill(victim, signal.SIGKILL)
 
     async def close(self) -> None:
@@ -375,10 +376,6 @@ class DockerStage(ProcessStage):
 
 def _works_in(pid: int, folder: Path) -> bool:
     return Path(f"/proc/{pid}/cwd").resolve() == folder.resolve()
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @asynccontextmanager

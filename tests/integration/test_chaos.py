@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.process_world import PATIENCE_S
+from support.process_world import PATIENCE_S, manager_of
 
 from instainfer.backends.base import Call, FunctionSpec, TemplateSpec
 from instainfer.backends.clock import LoopClock
@@ -112,8 +112,7 @@ async def kill_again_and_again(seed: int, *, function_templates: bool) -> Counte
     killed: Counter[str] = Counter()
     while (killed["function template"] < TEMPLATES) if function_templates else (killed.total() < KILLS):
         await asyncio.sleep(seeded.uniform(0, (8 if function_templates else 2) * PAUSE_S))
-        keepers = [pid for pid in children(os.getpid()) if _program(pid) == "keeper"]
-        managers = [pid for keeper in keepers for pid in children(keeper)]
+        managers = [manager_of(pid) for pid in children(os.getpid()) if _program(pid) == "keeper"]
         below = sorted(set(family(managers)) - set(managers))
         victims = managers if seeded.random() < MANAGERS_SHARE or not below else below
         if function_templates and seeded.random() < TEMPLATES_SHARE:

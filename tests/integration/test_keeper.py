@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.process_world import alive, asynchronous, ended, world
+from support.process_world import alive, asynchronous, ended, outside, world
 
+from instainfer.backends import process_manager
+from instainfer.backends.layers import layers
 from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import ContainerGone
+from instainfer.runtime.layers import NAMESPACES
 from instainfer.runtime.memory import children, family
 
 DESERTERS = """
@@ -41,6 +44,18 @@ def tell_keeper(keeper: int, container: ManagedContainer) -> None:
     os.kill(keeper, signal.SIGTERM)
 
 
+@pytest.fixture(params=["own namespaces", "as it is"])
+def closing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How a container is closed off, where the host gives it what it takes."""
+    if request.param == "as it is":
+        monkeypatch.setattr(process_manager, "layers", lambda: {NAMESPACES: "not wanted in this test"})
+    elif reason := layers()[NAMESPACES]:
+        pytest.skip(reason)
+    how: str = request.param
+    return how
+
+
+@pytest.mark.usefixtures("closing")
 @pytest.mark.parametrize(
     ("end", "how"),
     [
@@ -58,7 +73,8 @@ async def test_nothing_outlives_the_manager(
         _, result = await w.run(container, w.function(DESERTERS))
         (keeper,) = children(os.getpid())
         below = set(family([keeper])) - {keeper}
-        assert below > set(result["pids"])
+        (manager,) = children(keeper)
+        assert below > set(outside(manager, *result["pids"]))
         end(keeper, container)
         gone = await w.wait_for(ContainerGone)
         assert gone.failure is not None

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.process_world import Gate, alive, ended, oldest_python, world
+from support.process_world import Gate, alive, ended, managers, oldest_python, outside, world
 
 from instainfer.core.events import LoadFinished, MemoryMeasured, ResidentGone
 from instainfer.core.model import MIB
@@ -146,12 +146,13 @@ def test_no_thread_of_another_function_can_run_when_user_code_sees_the_request(t
             """,
                 "seeker",
             )
-            _, pids = await w.run(container, holder, "a1")
+            _, inside = await w.run(container, holder, "a1")
+            pids = outside(*managers(), *inside)
             assert alive(pids) == pids
             container.load(seeker)
             await w.wait_for(LoadFinished, lambda event: event.function == seeker.key)
 
-            _, result = await w.run(container, seeker, "a2", {"pids": pids})
+            _, result = await w.run(container, seeker, "a2", {"pids": inside})
             assert result == {"can run": []}
             gone = await w.wait_for(ResidentGone)
             assert (gone.function, gone.failure) == (holder.key, None)

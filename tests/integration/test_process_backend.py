@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from support.process_world import PATIENCE_S, Gate, alive, ended, managers, world
+from support.process_world import PATIENCE_S, Gate, alive, ended, managers, outside, world
 
 from instainfer.backends.clock import ManualClock
 from instainfer.core.events import ContainerGone, ContainerStarted, ContainerStartFailed, LoadFinished
@@ -50,7 +50,8 @@ def test_a_container_starts_serves_and_stops(tmp_path: Path, run: Callable[[Coro
             container = await w.container()
             assert w.backend.used_bytes() > 1 * MIB
             (manager,) = managers()
-            _, pids = await w.run(container, w.function(PIDS))
+            _, result = await w.run(container, w.function(PIDS))
+            pids = outside(manager, *result)
             assert alive([manager, *pids]) == [manager, *pids]
             gone = await w.stop(container)
             assert gone.failure is None
@@ -70,7 +71,8 @@ def test_stopping_ends_work_in_progress_without_another_word(tmp_path: Path) -> 
             container = await w.container()
             f = w.function(PIDS)
             gate = Gate(f)
-            _, pids = await w.run(container, f)
+            _, result = await w.run(container, f)
+            pids = outside(*managers(), *result)
             w.ask(container, f, "a2", {"wait": True})
             await gate.reached()
             assert (await w.stop(container)).failure is None
@@ -166,8 +168,9 @@ def test_a_container_whose_manager_dies_is_lost_and_nothing_of_it_survives(tmp_p
             container = await w.container()
             f = w.function(PIDS)
             gate = Gate(f)
-            _, pids = await w.run(container, f)
+            _, result = await w.run(container, f)
             (manager,) = managers()
+            pids = outside(manager, *result)
             w.ask(container, f, "a2", {"wait": True})
             await gate.reached()
             os.kill(manager, signal.SIGKILL)
@@ -227,14 +230,13 @@ INVOKER = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from support.process_world import world
-from instainfer.runtime.memory import children
+from support.process_world import managers, outside, world
 
 async def main():
     async with world(Path({folder!r})) as w:
         container = await w.container()
         ran, pids = await w.run(container, w.function({pids!r}))
-        print(*children(os.getpid()), *pids, flush=True)
+        print(*managers(), *outside(*managers(), *pids), flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())

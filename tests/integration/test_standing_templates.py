@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.process_world import PATIENCE_S, Gate, World, alive, asynchronous, ended, managers, world
+from support.process_world import PATIENCE_S, Gate, World, alive, asynchronous, ended, inside, managers, outside, world
 from template_world import KEY, Environment, Family
 
 import instainfer
@@ -363,8 +363,9 @@ async def test_a_resident_outlives_its_template_and_the_next_load_goes_another_w
         finished, result = await w.run(container, spec, "a2")
         assert finished.failure is None, "its folder is still there"
         assert result["pid"] == w.result("a1")["pid"]
+        pids = outside(manager(), result["pid"])
         await offloaded(w, container, spec.key)
-        assert alive([result["pid"]]) == []
+        assert alive(pids) == []
         await w.run(container, spec, "a3")
         assert [event.source for event in loads(w, spec.key)] == [FROM_FUNCTION, FROM_NOTHING]
 
@@ -424,9 +425,10 @@ async def test_helpers_of_a_forked_process_end_with_it(tmp_path: Path) -> None:
         await made(w, container, spec)
         for number, leaves in enumerate((False, True)):
             _, result = await w.run(container, spec, f"a{number}", {"leaves": leaves})
+            (helper,) = outside(manager(), result["helper"])
             await w.run(container, other, f"b{number}")
             await w.wait_for(ResidentGone, lambda event: event.function == spec.key)
-            await ended(result["helper"])
+            await ended(helper)
 
 
 @asynchronous
@@ -656,7 +658,7 @@ async def test_a_process_is_forked_ahead_and_waits_stopped_beside_the_calls_of_o
             await w.run(container, other, f"g{number}")
             assert state(pid) == "t", "it is not ended for another's call, and does not run"
             _, result = await w.run(container, spec, f"f{number}")
-            assert result["pid"] == pid
+            assert result["pid"] == inside(pid)
             assert result["done"] == ["load", "warmup", "call"]
             assert loads(w, spec.key)[-1].library_s < 0.1
             await offloaded(w, container, spec.key)

@@ -26,7 +26,7 @@ def wait_at_gate(place, **words):
     else:
         gate = socket.socket(socket.AF_UNIX)
         gate.connect(place)
-    words = dict(words, pid=os.getpid(), manager=os.getppid())
+    words = dict(words, pid=os.getpid(), manager=os.getppid(), among=os.readlink("/proc/self/ns/pid"))
     gate.sendall(json.dumps(words).encode() + b"\\n")
     return gate.recv(1) == b"!"
 """
@@ -44,6 +44,9 @@ class Visitor:
             while not line.endswith(b"\n") and (piece := connection.recv(4096)):
                 line += piece
         self.words: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+        self._outside = _outside(self.words["among"]) if self.words else {}
+        if "children" in self.words:
+            self.words["children"] = [self._outside[child] for child in self.words["children"]]
 
     @property
     def is_there(self) -> bool:
@@ -53,11 +56,11 @@ class Visitor:
 
     @property
     def pid(self) -> int:
-        return int(self.words["pid"])
+        return self._outside[self.words["pid"]]
 
     @property
     def manager(self) -> int:
-        return int(self.words["manager"])
+        return self._outside[self.words["manager"]]
 
     def let_go(self) -> None:
         self._connection.sendall(b"!")
@@ -69,6 +72,17 @@ class Visitor:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _outside(among: str) -> dict[int, int]:
+    """The ids that the processes of a namespace have here, by those that they have there."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if os.readlink(status.parent / "ns/pid") == among:
+                line = next(line for line in status.read_text(errors="replace").splitlines() if line[:6] == "NSpid:")
+                found[int(line.split()[-1])] = int(status.parent.name)
+    return found
 
 
 class Gate:

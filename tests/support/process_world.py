@@ -22,7 +22,7 @@ from instainfer.backends.managed_backend import ManagedBackend
 from instainfer.backends.process import ProcessBackend
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, MemoryMeasured, RunFinished
 from instainfer.core.model import MIB
-from instainfer.runtime.memory import children
+from instainfer.runtime.memory import children, family
 
 PATIENCE_S = 30.0
 
@@ -153,13 +153,47 @@ def asynchronous(test: Callable[..., Any]) -> Callable[..., None]:
 
 
 def managers() -> list[int]:
-    """The managers of all containers of this process. Each is the child of a keeper, which is a child of ours."""
-    return [manager for keeper in children(os.getpid()) for manager in children(keeper)]
+    """The managers of this process's containers, by the ids that they have out here. Each is the child of a keeper."""
+    return [manager_of(pid) for pid in children(os.getpid())]
+
+
+def manager_of(started: int) -> int:
+    """The manager of this keeper."""
+    (manager,) = children(started)
+    return manager
+
+
+def outside(manager: int, *pids: int) -> list[int]:
+    """The ids that processes of a container have out here. `pids` are those that they have inside. 0 for one that has
+    ended.
+    """
+    known = {_ids(pid)[-1]: pid for pid in family([manager])}
+    return [known.get(pid, 0) for pid in pids]
+
+
+def inside(pid: int) -> int:
+    """The id that a process of a container has inside. `pid` is the one that it has out here."""
+    return _ids(pid)[-1]
+
+
+def _ids(pid: int) -> list[int]:
+    """A process's ids, from that of our namespace to that of its own."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith("NSpid:"):
+                return [int(word) for word in line.split()[1:]]
+    return [0]
 
 
 def alive(pids: Sequence[int]) -> list[int]:
-    """Those of the processes that have not ended."""
-    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+    """Those of the processes that have not ended. An ended one may wait for its parent, the host's first process."""
+    return [pid for pid in pids if _state(pid) not in "ZX"]
+
+
+def _state(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    return "X"
 
 
 @contextlib.asynccontextmanager

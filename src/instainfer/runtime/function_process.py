@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from ..wire.calls import FROM_PROCESS, TO_PROCESS, Imported, Jailed, Prepare, Prepared
 from ..wire.framing import ProtocolError
@@ -11,6 +12,7 @@ from . import jail
 from .logs import Log
 from .process import Listening, Process, State
 from .templates import TemplateProcess
+from .uids import Uids
 
 
 class FunctionProcess(Process):
@@ -29,7 +31,7 @@ class FunctionProcess(Process):
         self.isolation: list[str] = []
         """The isolation that was applied to it, in words. Empty until it is known."""
         self.uid: int | None = None
-        """The user id that the manager has given it. None if it was not forked, or has no id of its own."""
+        """The user id that the manager has chosen for it. None if it was given none."""
         self.is_apart = False
         """Whether it waits for a user id of its own. Its message may come before the one that it was forked."""
         self._may_have_uid = False
@@ -40,22 +42,25 @@ class FunctionProcess(Process):
         self,
         template: TemplateProcess | None,
         *,
-        own_uid: bool,
+        uids: Uids,
         learns: bool = False,
         stands: bool = False,
         proves: bool = False,
     ) -> None:
         """Start it, from a library template or (None) from nothing, and have it load its function.
 
-        `own_uid`: it can be given a user id of its own. `learns`: it is to say what it has imported. `stands`: it
+        `uids` may give it a user id of its own. `learns`: it is to say what it has imported. `stands`: it
         becomes a function template. `proves`: it answers the function's sample before that. Raises OSError when it
         cannot be started (no such interpreter, no memory).
         """
         self.library_template = self.forked_from = template
-        self._may_have_uid = own_uid and template is not None
+        self._may_have_uid = template is not None and uids.may_give(self.function.key)
         env = {**self.environment(), **self.function.env}
         if template is None:
             self.spawn("executor", self.function.python, env)
+            assert self.pid is not None
+            with suppress(ProcessLookupError):  # it has ended already; its end will be noticed
+                self.uid = uids.of(self.function, self.pid) or None
         else:
             self.connect(template.fork)
         prepare = Prepare(
@@ -63,7 +68,8 @@ class FunctionProcess(Process):
             self.scratch,
             env if template is not None else {},
             learns=learns,
-            own_uid=own_uid,
+            own_uid=self._may_have_uid,
+            uid=self.uid or 0,
             stands=stands,
             proves=proves,
         )
@@ -96,9 +102,7 @@ class FunctionProcess(Process):
     @property
     def own_uid(self) -> int | None:
         """The user id that only processes of its function have. None if it has none of its own."""
-        if self.pid is None or self.isolation[:1] != [jail.OWN_UID]:
-            return None
-        return jail.own_uid(self.pid, self.function.cache)
+        return self.uid if self.isolation[:1] == [jail.OWN_UID] else None
 
     def is_imported(self, message: Imported) -> None:
         """Take its message that its imports are done."""

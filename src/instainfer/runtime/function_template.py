@@ -14,6 +14,7 @@ from .function_process import FunctionProcess
 from .memory import children, is_stopped, of_group
 from .process import Listening, State
 from .templates import TemplateProcess
+from .uids import Uids
 
 _MOST_MAKING_S = 120.0
 """Limit in seconds on the load, and again on the warm-up and the proof that it can be forked."""
@@ -32,7 +33,7 @@ class FunctionTemplate(FunctionProcess):
         listening: Listening,
         *,
         template: TemplateProcess | None,
-        own_uid: bool,
+        uids: Uids,
         proves: bool,
     ) -> None:
         """Start the process. `proves`: it has to answer the function's sample.
@@ -58,7 +59,7 @@ class FunctionTemplate(FunctionProcess):
         self._is_checked = False
         """Whether its family has been looked at since it ran last."""
         self._count = 0
-        self.start(template, own_uid=own_uid, stands=True, proves=proves)
+        self.start(template, uids=uids, stands=True, proves=proves)
         if self.pid is not None:
             self.hold()
 

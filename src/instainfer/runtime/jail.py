@@ -22,7 +22,7 @@ from .linux import (
     enter_user_namespace,
     prctl,
 )
-from .shared_memory import is_private
+from .view import TEMPORARY, is_private
 
 _UID_BASE = 2_000_000_000
 """Own user ids are above this number. Systems and directory services assign only lower ids."""
@@ -59,17 +59,18 @@ _DEVICES_READ = ("/dev/urandom", "/dev/random")
 _DEVICES_WRITE = ("/dev/null", "/dev/zero", "/dev/full", "/dev/shm")
 
 
-def enter(folder: str, scratch: str, environment: str, cache: str = "") -> list[str]:
+def enter(folder: str, scratch: str, environment: str, cache: str = "", uid: int = 0) -> list[str]:
     """Take from this process all rights that it does not need. Returns what was and was not applied, in words.
 
     `folder` holds the function (read), `scratch` is its own (written), `environment` its packages (read), and `cache`
-    what libraries keep for the next process of this function (written; see `runtime.caches`).
+    what libraries keep for the next process of this function (written; see `runtime.caches`). `uid` is the user id that
+    the process takes, 0 for none.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     readable = _needed([folder], environment)
     bound_capabilities()  # this is not possible any more with another user id
-    uid = _take_own_uid(readable, scratch, cache)
-    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache)), _restrict_calls()]
+    words = _take_own_uid(readable, scratch, uid)
+    return [words, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache)), _restrict_calls()]
 
 
 def enter_template(folders: list[str], scratch: str, environment: str, cached: str = "") -> list[str]:
@@ -105,9 +106,9 @@ def is_own_uid(words: str) -> bool:
     return not words.startswith("own uid: not given")
 
 
-def own_uid(pid: int, cache: str) -> int:
-    """The user id that only processes of this function get: the owner of its cache, or, without one, one of `pid`'s."""
-    return caches.owner(cache) or _UID_BASE + pid
+def uid_of_pid(host_pid: int) -> int:
+    """A user id that no other process gets while the one with this id, outside all containers, exists."""
+    return _UID_BASE + host_pid
 
 
 def function_uids() -> range:
@@ -121,12 +122,20 @@ def _needed(folders: list[str], environment: str) -> list[str]:
 
 
 def _restrict_files(readable: list[str], scratch: str, cache: str | None) -> str:
-    writable = [scratch, *_DEVICES_WRITE, *([cache] if cache else [])]
+    own = [scratch, *([cache] if cache else [])]
+    writable = [*own, *_DEVICES_WRITE, *_temporary(own)]
     try:
         version = landlock.restrict([*readable, *_SYSTEM, *_SETTINGS, *_DEVICES_READ], writable)
     except OSError as error:
         return "files: not restricted by Landlock ({})".format(error.strerror or error)
     return _landlock_words(version)
+
+
+def _temporary(own: list[str]) -> list[str]:
+    """The folders for temporary files, where they are the container's own and nobody's other files lie in them."""
+    if not is_private():
+        return []
+    return [folder for folder in TEMPORARY if not any(path.startswith(folder + "/") for path in own)]
 
 
 def describe() -> list[str]:
@@ -148,8 +157,7 @@ def _restrict_calls(*, user_namespaces: bool = False) -> str:
 
 def _landlock_words(version: int) -> str:
     signals = ", no signals to others" if version >= 6 else ""
-    whose = "the container's" if is_private() else "shared"
-    return "files: only its own, by Landlock ABI {}{}; /dev/shm is {}".format(version, signals, whose)
+    return "files: only its own, by Landlock ABI {}{}".format(version, signals)
 
 
 def _own_code() -> Iterator[str]:
@@ -176,13 +184,12 @@ def _linked_files(folder: str) -> Iterator[str]:
                     yield target
 
 
-def _take_own_uid(readable: list[str], scratch: str, cache: str) -> str:
-    if os.geteuid() != 0:
+def _take_own_uid(readable: list[str], scratch: str, uid: int) -> str:
+    if os.geteuid() != 0 or not uid:
         return "own uid: not given (needs root)"
     closed = _first_closed(readable, scratch)
     if closed is not None:
         return "own uid: not given ({} is closed to other users)".format(closed)
-    uid = own_uid(os.getpid(), cache)
     try:
         os.chown(scratch, uid, uid)
         _become(uid)

@@ -11,9 +11,9 @@ import os
 import socket
 
 from . import fences
-from .linux import CAP_NET_ADMIN, PR_SET_CHILD_SUBREAPER, give_up_capability, has_capability, prctl
-from .manager import Manager
-from .shared_memory import make_private
+from .linux import CAP_NET_ADMIN, give_up_capability, has_capability
+from .manager import serve
+from .view import View
 
 TOKEN = "INSTAINFER_TOKEN"
 """The environment variable that gives the manager its token."""
@@ -36,7 +36,4 @@ def main(arguments: list[str]) -> int:
     sock.connect("/proc/self/fd/{}/{}".format(at, name))  # the path itself may be too long for an address
     os.close(at)
     sock.sendall(os.environ.pop(TOKEN).encode())
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
-    make_private(int(limit_bytes))
-    Manager(sock, int(limit_bytes), scratch).serve()
-    return 0
+    return serve(sock, int(limit_bytes), scratch, View())

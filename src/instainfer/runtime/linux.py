@@ -16,12 +16,16 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 CAP_NET_ADMIN = 12
+CAP_SYS_PTRACE = 19
+CAP_SYS_ADMIN = 21
 CAP_SYS_NICE = 23
 
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
+_CLONE_NEWPID = 0x20000000
 
-_MS_NOSUID, _MS_NODEV, _MS_REC, _MS_SLAVE = 1 << 1, 1 << 2, 1 << 14, 1 << 19
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 1 << 1, 1 << 2, 1 << 3, 1 << 12, 1 << 14, 1 << 19
 
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
@@ -56,17 +60,40 @@ def enter_user_namespace() -> None:
     _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
 
 
-def enter_mount_namespace() -> None:
-    """Give this process mounts of its own, which nobody else sees. The host's are still seen here. Raises OSError."""
-    _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWNS)))
-    _checked(_libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None))
+def enter_namespaces(*, user: bool) -> None:
+    """Give this process mounts and IPC of its own, and its children process ids of their own. Raises OSError.
+
+    The host's mounts are still seen, but no change is seen outside. `user`: inside a new user namespace, which lets an
+    ordinary user do this. There the process keeps its user id, and has every capability.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    asked = _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWPID | (_CLONE_NEWUSER if user else 0)
+    _checked(_libc.unshare(ctypes.c_int(asked)))
+    if user:
+        for name, text in (("setgroups", "deny"), ("uid_map", "{0} {0} 1"), ("gid_map", "{1} {1} 1")):
+            with open("/proc/self/" + name, "w", encoding="ascii") as mapping:
+                mapping.write(text.format(uid, gid))
+    _mount("none", "/", "none", _MS_REC | _MS_SLAVE)
 
 
-def mount_memory(name: str, folder: str, size_bytes: int) -> None:
-    """Mount a file system in memory that everybody may write, with room for so many bytes. Raises OSError."""
-    options = "size={},mode=1777".format(size_bytes).encode()
-    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV)
-    _checked(_libc.mount(name.encode(), os.fsencode(folder), b"tmpfs", flags, options))
+def mount_memory(name: str, folder: str, size_bytes: int, mode: int = 0o1777) -> None:
+    """Mount a file system in memory, with room for so many bytes (0: half of the memory). Raises OSError."""
+    _mount(name, folder, "tmpfs", _MS_NOSUID | _MS_NODEV, "size={},mode={:o}".format(size_bytes, mode))
+
+
+def mount_processes(folder: str) -> None:
+    """Mount a view of the processes of this process's namespace. Raises OSError."""
+    _mount("proc", folder, "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+
+
+def bind(source: str, target: str) -> None:
+    """Show a file or a folder, with what is mounted below it, in another place as well. Raises OSError."""
+    _mount(source, target, "none", _MS_BIND | _MS_REC)
+
+
+def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    parts = (os.fsencode(source), os.fsencode(target), kind.encode())
+    _checked(_libc.mount(*parts, ctypes.c_ulong(flags), options.encode()))
 
 
 def this_cpu() -> int:
@@ -86,7 +113,10 @@ def flush_c_output() -> None:
 
 
 def die_with(parent: int, signal: int) -> bool:
-    """Ask the kernel for `signal` when the parent dies; false when it has died already."""
+    """Ask the kernel for `signal` when the parent dies; false when it has died already.
+
+    A parent outside the namespace of this process's id is 0, dead or alive.
+    """
     prctl(PR_SET_PDEATHSIG, signal)
     return os.getppid() == parent
 
@@ -123,11 +153,19 @@ def bound_capabilities() -> None:
 
 def drop_capabilities() -> None:
     """Give up every capability for good. Raises OSError, also where the call's number is not known."""
+    bound_capabilities()
+    keep_capabilities()
+
+
+def keep_capabilities(*kept: int) -> None:
+    """Give up every other capability. Raises OSError, also where the call's number is not known."""
     number = _CAPSET.get(os.uname().machine)
     if number is None:
         raise OSError("capset is not known for {}".format(os.uname().machine))
-    bound_capabilities()
-    syscall(number, struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
+    bits = sum(1 << capability for capability in kept)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    data = struct.pack("=6I", low, low, 0, high, high, 0)
+    syscall(number, struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), data)
 
 
 def give_up_capability(number: int) -> None:

@@ -12,14 +12,15 @@ from .ends import Ends
 from .function_process import FunctionProcess
 from .function_template import FunctionTemplate
 from .function_templates import FunctionTemplates, Wanted
+from .left_files import remove_left_files
 from .loop import Loop
 from .priority import Priority
 from .process import Listening, Process, State
 from .removal import Remover
 from .resident import Resident
-from .shared_memory import is_private, remove_shared_memory
 from .templates import TemplateProcess, Templates
 from .uids import Uids
+from .view import View, is_private
 from .watch import Watch
 
 
@@ -59,7 +60,7 @@ class Host(Protocol):
 class Loading:
     """Starts the processes of functions and of templates. `Progress` hears what they say until they are loaded."""
 
-    def __init__(self, loop: Loop, scratch: str, host: Host) -> None:
+    def __init__(self, loop: Loop, scratch: str, view: View, host: Host) -> None:
         self.residents: dict[str, Resident] = {}
         self.templates = Templates()
         self.function_templates = FunctionTemplates()
@@ -72,7 +73,7 @@ class Loading:
         self.priority = Priority()
         self.remover = Remover()
         self._numbers = count(1)
-        self.uids = Uids()
+        self.uids = Uids(view)
 
     def processes(self) -> list[Process]:
         """All processes, templates first."""
@@ -193,7 +194,7 @@ class Loading:
     def _forked_from(self, template: FunctionTemplate) -> Resident | None:
         listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
         try:
-            return Resident(template.function, template.next_scratch(), listening, template=template, own_uid=False)
+            return Resident(template.function, template.next_scratch(), listening, template=template, uids=self.uids)
         except OSError:
             return None  # no descriptors are left, say
 
@@ -231,8 +232,7 @@ class Loading:
         try:
             os.mkdir(scratch, 0o700)
             listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
-            own_uid = self.uids.may_give(function.key)
-            resident = Resident(function, scratch, listening, template=template, own_uid=own_uid)
+            resident = Resident(function, scratch, listening, template=template, uids=self.uids)
         except OSError as error:
             self.remover.remove(scratch)
             if template is not None:
@@ -277,9 +277,8 @@ class Loading:
         try:
             os.mkdir(scratch, 0o700)
             listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
-            own_uid = self.uids.may_give(function.key)
             process = FunctionTemplate(
-                key, function, scratch, listening, template=template, own_uid=own_uid, proves=proves
+                key, function, scratch, listening, template=template, uids=self.uids, proves=proves
             )
         except OSError as error:
             self.remover.remove(scratch)
@@ -333,14 +332,14 @@ class Loading:
 
     def _remove_files(self, process: Process) -> None:
         self.remover.remove(process.scratch)
-        # What was forked from a function template has its user id, and so has its shared memory.
-        if not isinstance(process, FunctionProcess) or not process.is_child or self._shares_memory(process):
+        # What was forked from a function template has its user id, and so have the files that it has left.
+        if not isinstance(process, FunctionProcess) or not process.is_child or self._shares_files(process):
             return
         if process.own_uid is not None:
-            remove_shared_memory(process.own_uid, self.remover.remove)
+            remove_left_files(process.own_uid, self.remover.remove)
 
-    def _shares_memory(self, process: FunctionProcess) -> bool:
-        """Whether shared memory with the user id of this process may belong to another process of its function.
+    def _shares_files(self, process: FunctionProcess) -> bool:
+        """Whether files with the user id of this process may belong to another process of its function.
 
         With a cache, all processes of a function have one user id, in other containers too.
         """

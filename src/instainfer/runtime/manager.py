@@ -50,7 +50,7 @@ from .ends import Ends, Farewell
 from .function_template import FunctionTemplate
 from .function_templates import Wanted
 from .handover import HandOver
-from .linux import PR_SET_CHILD_SUBREAPER, die_with, prctl
+from .linux import PR_SET_CHILD_SUBREAPER, prctl
 from .loading import Loading
 from .loop import Channel, Loop
 from .memory import children
@@ -59,8 +59,8 @@ from .passing import Passing
 from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
-from .shared_memory import make_private
 from .templates import TemplateProcess
+from .view import View
 from .watch import Watch
 
 _LAST_LINES = 8
@@ -72,12 +72,13 @@ _REMOVAL_S = 5.0
 class Manager:
     """Holds the residents and templates of one container, and carries out the commands that come over `sock`."""
 
-    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str) -> None:
+    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str, view: View) -> None:
         self._loop = Loop()
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The runs that were asked for. The first one is being served."""
-        self._loading = Loading(self._loop, scratch, self)
+        self._loading = Loading(self._loop, scratch, view, self)
+        self._view = view
         on_moving = self._loading.set_session_priority
         self._invoker = Channel(
             self._loop, sock, COMMANDS, self._on_command, self._on_invoker_gone, on_moving=on_moving
@@ -141,8 +142,10 @@ class Manager:
             self._loading.want(self._function(command.function))
         elif isinstance(command, Define):
             self._functions[command.function.key] = command.function
+            self._view.show_function(command.function)
             return
         elif isinstance(command, LoadTemplate):
+            self._view.show_template(command.template)
             self._loading.want_template(command.template)
         elif isinstance(command, LoadFunctionTemplate):
             function = self._function(command.function)
@@ -429,14 +432,8 @@ class Manager:
         self.fail(process, Failure("timed_out", text))
 
 
-def main(arguments: list[str]) -> int:
-    """``SOCKET_FD KEEPER_PID LIMIT_BYTES SCRATCH``."""
-    fd, keeper, limit_bytes = map(int, arguments[:3])
-    # SIGTERM and not SIGKILL, because on SIGTERM the manager ends all its processes.
-    if not die_with(keeper, signal.SIGTERM):
-        return 1
+def serve(sock: socket.socket, limit_bytes: int, scratch: str, view: View) -> int:
+    """Be the manager of a container that sees this of the host. Returns the exit code, when all of it has ended."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    os.set_inheritable(fd, False)
-    make_private(limit_bytes)
-    Manager(socket.socket(fileno=fd), limit_bytes, arguments[3]).serve()
+    Manager(sock, limit_bytes, scratch, view).serve()
     return 0

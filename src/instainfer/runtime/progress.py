@@ -225,8 +225,11 @@ class Progress:
             self._give_uid(process, pid)
 
     def _give_uid(self, process: FunctionProcess, pid: int) -> None:
-        if not self._loading.uids.give(process, pid):
+        process.uid = self._loading.uids.give(process.function, process.scratch, pid)
+        if process.uid is None:
             self._host.end(Farewell(process, None, again=True))
+        else:
+            process.channel.send(TO_PROCESS.encode(calls.Mapped(process.uid)))
 
     def _settles(self, process: Process) -> bool:
         """Measure a process that is loaded now, and let it wait. Returns False if it was ended for its size."""

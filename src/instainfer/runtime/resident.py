@@ -14,6 +14,7 @@ from .function_template import FunctionTemplate
 from .memory import children, is_stopped
 from .process import Listening
 from .templates import TemplateProcess
+from .uids import Uids
 
 _FORK_LIMIT_S = 5.0
 """Seconds that a function template may take to fork. It takes milliseconds; one that does not fork is ended."""
@@ -31,7 +32,7 @@ class Resident(FunctionProcess):
         listening: Listening,
         *,
         template: TemplateProcess | FunctionTemplate | None,
-        own_uid: bool,
+        uids: Uids,
     ) -> None:
         """Start the process. Raises OSError when that is not possible (no such interpreter, no memory)."""
         super().__init__(function.key, function, scratch, listening)
@@ -52,7 +53,7 @@ class Resident(FunctionProcess):
             self.connect(template.fork)
             self.channel.expect(0)
         else:
-            self.start(template, own_uid=own_uid, learns=function.template is not None)
+            self.start(template, uids=uids, learns=function.template is not None)
 
     @property
     def source(self) -> str:

@@ -151,7 +151,7 @@ def restrict(*, user_namespaces: bool = False) -> bool:
 def is_known() -> bool:
     """Whether there is a filter for this machine, and a kernel that takes one."""
     try:
-        with open("/proc/sys/kernel/seccomp/actions_avail", encoding="ascii") as actions:
+        with open("/proc/sys/kernel/seccomp/actions_avail", encoding="utf-8") as actions:
             return os.uname().machine in _MACHINES and "errno" in actions.read().split()
     except OSError:
         return False

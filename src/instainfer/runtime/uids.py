@@ -1,18 +1,23 @@
-"""Gives processes that were forked from a library template user ids of their own."""
+"""Gives the processes of functions user ids of their own."""
 
 from __future__ import annotations
 
 import os
 
-from ..wire.calls import TO_PROCESS, Mapped
-from . import jail
-from .function_process import FunctionProcess
+from ..wire.messages import Function
+from . import caches, jail
+from .view import View
 
 
 class Uids:
-    """A process that has entered a user namespace of its own is given an id there, by the manager, which is root."""
+    """Chooses the ids. Only a manager that is root can give them.
 
-    def __init__(self) -> None:
+    A process that is started from nothing takes its id itself, since it is root until then. One that was forked from a
+    library template enters a user namespace of its own and is given an id there.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
         self._can_give = os.geteuid() == 0
         self._without: set[str] = set()
         """Functions that could not be given one. A failure of one function has no effect on the other functions."""
@@ -21,23 +26,30 @@ class Uids:
         """Whether processes of a function, given by its key, may ask for an id of their own."""
         return self._can_give and function not in self._without
 
-    def give(self, process: FunctionProcess, pid: int) -> bool:
-        """Give this process an id of its own. Returns whether that was possible.
+    def of(self, function: Function, pid: int) -> int:
+        """The id that only processes of this function get: the owner of its cache or, without one, one of `pid`'s.
 
-        Without any id in its namespace the process can do nothing, so it has to be ended if that was not possible.
+        0 if it cannot be given any. Raises OSError when there is no such process.
         """
-        uid = jail.own_uid(pid, process.function.cache)
+        if not self._can_give:
+            return 0
+        return caches.owner(function.cache) or jail.uid_of_pid(self._view.host_pid(pid))
+
+    def give(self, function: Function, scratch: str, pid: int) -> int | None:
+        """Give a process that was forked from a library template an id of its own. None if that was not possible.
+
+        Without any id in its namespace the process can do nothing, so it has to be ended then.
+        """
         try:
+            uid = self.of(function, pid)
             # The group of the manager keeps its access to the folder until the process has become the owner and takes
             # it away. If the process cannot change its id, it still has the old one and needs this access.
-            os.chown(process.scratch, uid, -1)
-            os.chmod(process.scratch, 0o770)
+            os.chown(scratch, uid, -1)
+            os.chmod(scratch, 0o770)
             for ids in ("gid_map", "uid_map"):
                 with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:
                     mapping.write("{0} {0} 1".format(uid))
         except OSError:  # this host does not allow it
-            self._without.add(process.function.key)
-            return False
-        process.uid = uid
-        process.channel.send(TO_PROCESS.encode(Mapped(uid)))
-        return True
+            self._without.add(function.key)
+            return None
+        return uid

@@ -61,6 +61,8 @@ class Prepare(NamedTuple):
     """Whether the process is to become a function template."""
     proves: bool = False
     """Whether it answers the function's ``sample.json`` first, and shows that forked processes answer alike."""
+    uid: int = 0
+    """For a process started from nothing, the user id that it takes. 0: none of its own."""
 
 
 class Ask(NamedTuple):
@@ -180,6 +182,7 @@ TO_PROCESS = Vocabulary(
             own_uid=boolean(),
             stands=boolean(),
             proves=boolean(),
+            uid=UID,
         ),
         "mapped": Fields(Mapped, uid=UID),
         "fork": Fields(Fork),
