@@ -133,7 +133,7 @@ def test_what_is_given_and_what_is_not_is_said(tmp_path: Path) -> None:
             before = list(w.backend.isolation())
             assert [line.split(":")[0] for line in before] == [
                 *("user", "process", "process", "container"),
-                *("system", "system", "system", "memory"),
+                *("system", "system", "system", "system", "memory"),
             ]
             container = await w.container()
             f = w.function(PROBE)

@@ -1,8 +1,8 @@
 """Takes rights away from a function's process before any line of its user's code runs.
 
 In this order: resource limits; its user id, for one of its own (only root can, and only when others may read the
-function's files); its capabilities; new privileges; every path but those it needs (Landlock). What a host does not
-give is left out and said, in words, never passed over in silence.
+function's files); its capabilities; new privileges; every path but those it needs (Landlock); the system calls that no
+function needs (seccomp). What a host does not give is left out and said, in words, never passed over in silence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
-from . import caches, landlock
+from . import caches, landlock, seccomp
 from .linux import (
     PR_SET_DUMPABLE,
     PR_SET_NO_NEW_PRIVS,
@@ -30,6 +30,7 @@ _MOST_PIDS = 1 << 22
 """The kernel's own limit on process ids."""
 
 OWN_UID = "own uid: given"
+FILTERED = "calls: only those that functions need, by seccomp"
 FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
@@ -68,7 +69,7 @@ def enter(folder: str, scratch: str, environment: str, cache: str = "", uid: int
     readable = _needed([folder], environment)
     bound_capabilities()  # this is not possible any more with another user id
     words = _take_own_uid(readable, scratch, uid)
-    return [words, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache))]
+    return [words, *_give_up(readable, scratch, caches.usable(cache))]
 
 
 def enter_template(folders: list[str], scratch: str, environment: str, cached: str = "") -> list[str]:
@@ -78,7 +79,7 @@ def enter_template(folders: list[str], scratch: str, environment: str, cached: s
     namespace (written).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return [FORKED_UID, _drop_privileges(), _restrict_files(_needed(folders, environment), scratch, cached)]
+    return [FORKED_UID, *_give_up(_needed(folders, environment), scratch, cached, user_namespaces=os.geteuid() == 0)]
 
 
 def narrow(
@@ -91,7 +92,11 @@ def narrow(
     """
     readable = _needed([folder], environment)
     uid = FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
-    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache))]
+    return [uid, *_give_up(readable, scratch, caches.usable(cache))]
+
+
+def _give_up(readable: list[str], scratch: str, cache: str | None, *, user_namespaces: bool = False) -> list[str]:
+    return [_drop_privileges(), _restrict_files(readable, scratch, cache), _filter_calls(user_namespaces)]
 
 
 def is_own_uid(words: str) -> bool:
@@ -131,6 +136,14 @@ def _temporary(own: list[str]) -> list[str]:
     return [folder for folder in TEMPORARY if not any(path.startswith(folder + "/") for path in own)]
 
 
+def _filter_calls(user_namespaces: bool) -> str:
+    try:
+        seccomp.install(seccomp.rules(user_namespaces=user_namespaces))
+    except OSError as error:
+        return "calls: not filtered ({})".format(error.strerror or error)
+    return FILTERED
+
+
 def describe() -> list[str]:
     """The isolation that `enter` will be able to apply on this host, as far as it is known beforehand."""
     version = landlock.abi()
@@ -140,6 +153,7 @@ def describe() -> list[str]:
         else "own uid: not given (needs root)",
         "privileges: no new ones" + (", no capabilities" if os.geteuid() == 0 else ""),
         _landlock_words(version) if version else "files: not restricted (this kernel has no Landlock)",
+        FILTERED if seccomp.is_available() else "calls: not filtered (this kernel or machine has no filter for them)",
     ]
 
 
