@@ -88,6 +88,7 @@ def make_backend(config: Config, clock: Clock) -> Backend:
             start_timeout_s=config.node.container_start_timeout_s,
             memory=config.cache_dir / "templates",
             env=config.node.env,
+            allow_shared_uid=config.node.allow_shared_uid,
         )
     if config.node.backend == "memory":
         from .backends.memory import MemoryBackend

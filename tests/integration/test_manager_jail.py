@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from template_world import KEY, Environment, Family
 
 from instainfer.backends.layers import layers
 from instainfer.core.events import LoadFinished, ResidentGone
-from instainfer.core.model import FROM_LIBRARIES, MIB, function_template_key
+from instainfer.core.model import FROM_LIBRARIES, MIB, FailureKind, function_template_key
 from instainfer.runtime import landlock
 from instainfer.runtime.layers import NAMESPACES
 from instainfer.runtime.memory import children
@@ -129,7 +130,7 @@ def test_a_function_has_no_privileges_and_cannot_get_any(tmp_path: Path) -> None
 
 def test_what_is_given_and_what_is_not_is_said(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with world(tmp_path) as w:
+        async with world(tmp_path, allow_shared_uid=True) as w:
             before = list(w.backend.isolation())
             assert [line.split(":")[0] for line in before] == [
                 *("user", "process", "process", "container"),
@@ -145,6 +146,25 @@ def test_what_is_given_and_what_is_not_is_said(tmp_path: Path) -> None:
             assert uid.startswith("system: own uid: not given (")
             assert ("needs root" in uid) is (os.geteuid() != 0)
             assert any("Landlock ABI" in line for line in lines) is (landlock.abi() > 0)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("forked", [False, True], ids=["from-nothing", "forked"])
+def test_as_root_a_function_that_can_have_no_id_of_its_own_is_refused(tmp_path: Path, forked: bool) -> None:
+    async def scenario() -> None:
+        async with world(tmp_path) as w:
+            container = await w.container()
+            family = Family(w, Environment(tmp_path / "environment", Path(sys.executable)), "json")
+            f, g = family.functions(f=PROBE, g=PROBE)
+            f.folder.chmod(0o700)
+            ran, _ = await w.run(container, f if forked else replace(f, template=None), args={"attempts": []})
+            assert ran.failure is not None
+            assert ran.failure.kind is FailureKind.LOAD_FAILED
+            assert f"{f.folder} is closed to other users" in ran.failure.message
+            assert "--allow-shared-uid" in ran.failure.message
+            assert (await w.run(container, g, "a2", {"attempts": []}))[1]["uid"] != 0
 
     asyncio.run(scenario())
 

@@ -34,6 +34,6 @@ def test_what_fails_for_one_function_is_not_held_against_others(tmp_path: Path) 
     uids = Uids(View())
     uids._can_give = True
     function: Any = SimpleNamespace(key="f", cache="")
-    assert uids.give(function, str(tmp_path / "taken away"), os.getpid()) is None
+    assert uids.give(function, str(tmp_path / "taken away"), 0, os.getpid()) is None
     assert not uids.may_give("f"), "so it is started without, and may ask no more"
     assert uids.may_give("g")

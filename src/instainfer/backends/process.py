@@ -80,17 +80,20 @@ class ProcessBackend:
         start_timeout_s: float = 30.0,
         memory: Path | None = None,
         env: Mapping[str, str] | None = None,
+        allow_shared_uid: bool = False,
     ) -> None:
         """`scratch` takes the functions' private files, `python` runs the managers, and all functions get `env`.
 
         The folder `memory` keeps the names of the modules that templates should import. Without it, these are learned
-        anew after each start.
+        anew after each start. `allow_shared_uid`: as root, functions that cannot be given user ids of their own are
+        root's; otherwise they are not run.
         """
         self.clock = clock
         self.python = python
         self.start_timeout_s = start_timeout_s
         self.scratch = scratch
         self.env = dict(env or {})
+        self.allow_shared_uid = allow_shared_uid
         self.learned = LearnedModules(memory)
         self.left_out: dict[ResidentKey, dict[str, str]] = {}
         """By template, the modules that it should have imported and has not, with the reasons."""
@@ -258,7 +261,10 @@ class ProcessContainer(asyncio.Protocol):
         folder: Path | None = None
         try:
             folder = await asyncio.to_thread(self._backend.made_folder)
-            self._manager = ManagerProcess(self._backend.python, spec.limit_bytes, folder, self._backend.env)
+            backend = self._backend
+            self._manager = ManagerProcess(
+                backend.python, spec.limit_bytes, folder, backend.env, may_share_uid=backend.allow_shared_uid
+            )
         except OSError as error:
             self._complaint = f"cannot be started: {error}"
             await self._has_ended("", folder)

@@ -72,14 +72,20 @@ def enter(folder: str, scratch: str, environment: str, cache: str = "", uid: int
     return [words, *_give_up(readable, scratch, caches.usable(cache))]
 
 
-def enter_template(folders: list[str], scratch: str, environment: str, cached: str = "") -> list[str]:
+def enter_template(
+    folders: list[str], scratch: str, own: str, environment: str, *, cached: str = "", uid: int = 0
+) -> list[str]:
     """Do the same for a template. It keeps the rights that the functions forked from it need together.
 
-    `folders` are theirs (read), `scratch` takes each one's own, and the folder `cached` holds the caches of their
-    namespace (written).
+    `folders` are theirs (read), `scratch` takes each one's own (`own` is the template's), and the folder `cached` holds
+    the caches of their namespace (written). Its user id is that of no function.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return [FORKED_UID, *_give_up(_needed(folders, environment), scratch, cached, user_namespaces=os.geteuid() == 0)]
+    readable = _needed(folders, environment)
+    bound_capabilities()
+    words = _take_own_uid(readable, own, uid)
+    is_root = os.geteuid() == 0 or words == OWN_UID  # then what is forked from it gets ids of its own
+    return [words, *_give_up(readable, scratch, cached, user_namespaces=is_root)]
 
 
 def narrow(

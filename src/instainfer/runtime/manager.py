@@ -55,6 +55,7 @@ from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
 from .templates import TemplateProcess
+from .uids import Uids
 from .view import View
 from .watch import Watch
 
@@ -66,12 +67,12 @@ _REMOVAL_S = 5.0
 class Manager:
     """Holds the residents and templates of one container, and carries out the commands that come over `sock`."""
 
-    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str, view: View) -> None:
+    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str, view: View, *, may_share_uid: bool) -> None:
         self._loop = Loop()
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The runs that were asked for. The first one is being served."""
-        self._loading = Loading(self._loop, scratch, view, self)
+        self._loading = Loading(self._loop, scratch, Uids(view, may_share=may_share_uid), self)
         self._view = view
         on_moving = self._loading.set_session_priority
         self._invoker = Channel(
@@ -411,9 +412,12 @@ class Manager:
 
 
 def main(arguments: list[str]) -> int:
-    """``manager SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH own|as-is``: with namespaces of its own, or as it is."""
+    """``manager SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH own|as-is own-uid|shared-uid``.
+
+    ``own``: with namespaces of its own. ``shared-uid``: as root, functions without a user id of their own are allowed.
+    """
     fd, invoker, limit_bytes = map(int, arguments[:3])
-    scratch, namespace = arguments[3:]
+    scratch, namespace, uid = arguments[3:]
     # SIGTERM and not SIGKILL, because on SIGTERM the manager ends all its processes.
     if not die_with(invoker, signal.SIGTERM):
         return 1
@@ -424,5 +428,5 @@ def main(arguments: list[str]) -> int:
         namespaces.enter(fd)
         view.close_off(limit_bytes, scratch)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    Manager(socket.socket(fileno=fd), limit_bytes, scratch, view).serve()
+    Manager(socket.socket(fileno=fd), limit_bytes, scratch, view, may_share_uid=uid == "shared-uid").serve()
     return 0
