@@ -164,6 +164,10 @@ class NodeConfig(_Part):
         "became of the call",
     )
     container_start_timeout_s: float = Field(30.0, gt=0, description="bound on creating a container, in seconds")
+    allow_shared_uid: bool = Field(
+        False,
+        description="started as root: run functions that can have no user id of their own as root; false refuses them",
+    )
     backend: str = Field("process", description="how containers are made: process, docker, or memory for tests")
 
     @field_validator("env")

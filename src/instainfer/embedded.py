@@ -100,7 +100,7 @@ async def make_backend(config: Config, clock: Clock) -> tuple[Backend, Workshop]
     if config.node.backend == "process":
         from .backends.process import ProcessBackend
 
-        return ProcessBackend(clock, **common), ThisMachine()
+        return ProcessBackend(clock, **common, allow_shared_uid=config.node.allow_shared_uid), ThisMachine()
     if config.node.backend == "memory":
         from .backends.memory import MemoryBackend
 

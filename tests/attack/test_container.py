@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.attacks import Scene, attacked, hostile, in_scene
 from support.process_world import alive, managers, outside
 
+from instainfer.backends.base import TemplateSpec
 from instainfer.backends.layers import layers
-from instainfer.core.events import ContainerGone
+from instainfer.core.events import ContainerGone, LoadFinished
 from instainfer.runtime.layers import NAMESPACES
 
 pytestmark = [
@@ -113,3 +115,29 @@ def test_files_and_memory_by_name_stay_in_the_container(user: int) -> None:
     assert there == [False, False]
     assert (found, segment) == ([], -1)
     assert docker in ("ENOENT", "EACCES")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_as_root_no_process_of_a_tenant_is_root_and_none_shares_an_id() -> None:
+    ids = """
+        def main(args):
+            pids = [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+            return {"own": os.getuid(), "all": {pid: os.stat("/proc/" + pid).st_uid for pid in pids}}
+    """
+
+    async def scenario(scene: Scene) -> Any:
+        w = scene.world
+        specs = [w.function(hostile(ids), name) for name in ("f", "g")]
+        folders = tuple(spec.folder for spec in specs)
+        template = TemplateSpec("template:guest/e", w.python, ("json",), folders=folders)
+        scene.attacker.load_template(template)
+        await w.wait_for(LoadFinished, lambda event: event.function == template.key)
+        functions = [replace(spec, template=template) for spec in specs]
+        return [(await w.run(scene.attacker, spec, spec.key))[1] for spec in functions]
+
+    first, second = in_scene(scenario)
+    assert len({first["own"], second["own"]}) == 2
+    for seen in (first, second):
+        assert len(seen["all"]) >= 2, "the template is there too"
+        assert 0 not in seen["all"].values()
+        assert list(seen["all"].values()).count(seen["own"]) == 1

@@ -68,7 +68,7 @@ def closing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 async def test_nothing_outlives_the_manager(
     tmp_path: Path, end: Callable[[int, ManagedContainer], None], how: str
 ) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, allow_shared_uid=True) as w:
         container = await w.container()
         _, result = await w.run(container, w.function(DESERTERS))
         (keeper,) = children(os.getpid())

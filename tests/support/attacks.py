@@ -24,8 +24,8 @@ import pytest
 
 from instainfer.backends.base import ContainerSpec
 from instainfer.backends.managed import ManagedContainer
-from instainfer.core.events import ContainerStarted
-from instainfer.core.model import MIB, Failure
+from instainfer.core.events import ContainerStarted, LoadFinished
+from instainfer.core.model import MIB, Failure, function_template_key
 from instainfer.runtime.linux import PR_SET_DUMPABLE, prctl
 
 from .process_world import World, world
@@ -81,11 +81,20 @@ def open_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def attacked(code: str, args: Any = None, *, user: int = 0, limit_bytes: int = 512 * MIB) -> Outcome:
-    """Run hostile code as a function's, on a platform of the user with this id. Its victims must not notice."""
+def attacked(
+    code: str, args: Any = None, *, user: int = 0, limit_bytes: int = 512 * MIB, forked: bool = False
+) -> Outcome:
+    """Run hostile code as a function's, on a platform of the user with this id. Its victims must not notice.
+
+    `forked`: from a function template.
+    """
 
     async def scenario(scene: Scene) -> Outcome:
         function = scene.world.function(hostile(code), "hostile")
+        if forked:
+            scene.attacker.load_function_template(function)
+            key = function_template_key(function.key)
+            await scene.world.wait_for(LoadFinished, lambda event: event.function == key)
         finished, got = await scene.world.run(scene.attacker, function, "attack", args)
         return Outcome(got, finished.failure, list(scene.world.backend.isolation()))
 

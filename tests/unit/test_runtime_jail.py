@@ -25,7 +25,7 @@ def test_a_namespace_without_capabilities_costs_the_own_uid_and_not_the_function
     monkeypatch.setattr(os, "setgroups", refused)
     monkeypatch.setattr(jail, "_restrict_files", lambda *_: "files: as they were")
     monkeypatch.setattr(jail, "_drop_privileges", lambda: "privileges: as they were")
-    monkeypatch.setattr(jail, "_restrict_calls", lambda: "system calls: as they were")
+    monkeypatch.setattr(jail, "_filter_calls", lambda *_: "calls: as they were")
     uid, *_ = jail.narrow(str(tmp_path), str(tmp_path), str(tmp_path), lambda: 2_000_000_001)
     assert uid.startswith("own uid: not given (forked from a template")
     assert "its own uid cannot be taken: Operation not permitted" in uid
@@ -35,6 +35,6 @@ def test_what_fails_for_one_function_is_not_held_against_others(tmp_path: Path) 
     uids = Uids(View())
     uids._can_give = True
     function: Any = SimpleNamespace(key="f", cache="")
-    assert uids.give(function, str(tmp_path / "taken away"), os.getpid()) is None
+    assert uids.give(function, str(tmp_path / "taken away"), 0, os.getpid()) is None
     assert not uids.may_give("f"), "so it is started without, and may ask no more"
     assert uids.may_give("g")

@@ -32,13 +32,19 @@ class ProcessBackend(ManagedBackend):
         start_timeout_s: float = 30.0,
         memory: Path | None = None,
         env: Mapping[str, str] | None = None,
+        allow_shared_uid: bool = False,
     ) -> None:
-        """`python` runs the managers. `ManagedBackend` describes the other parameters."""
+        """`python` runs the managers. `ManagedBackend` describes the other parameters.
+
+        `allow_shared_uid`: as root, functions that cannot be given user ids of their own are root's; otherwise they are
+        not run.
+        """
         super().__init__(clock, scratch=scratch, start_timeout_s=start_timeout_s, memory=memory, env=env)
         self.python = python
+        self.allow_shared_uid = allow_shared_uid
 
     async def start_manager(self, spec: ContainerSpec, folder: Path) -> ManagerProcess:
-        return ManagerProcess(self.python, spec.limit_bytes, folder, self.env)
+        return ManagerProcess(self.python, spec.limit_bytes, folder, self.env, may_share_uid=self.allow_shared_uid)
 
     def made_folder(self) -> Path:
         layers()  # which takes some milliseconds the first time, so it is asked in this thread

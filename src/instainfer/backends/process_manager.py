@@ -30,8 +30,10 @@ _INSIST_S = 25.0
 class ManagerProcess:
     """The manager of one container, in a session of its own whose head is its keeper (`instainfer.runtime.keeper`)."""
 
-    def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
-        """Start the manager. The processes of functions get `env`.
+    def __init__(
+        self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str], *, may_share_uid: bool
+    ) -> None:
+        """Start the manager. The processes of functions get `env`. `may_share_uid`: as root, they may be root's.
 
         This must be called in the event loop's thread, although it blocks for a millisecond: the manager ends when the
         thread that started it ends, and any other thread may end before the platform does. `layers` takes longer, so it
@@ -50,6 +52,7 @@ class ManagerProcess:
                         *(str(python), "-I", "-S", str(boot.__file__), "keeper"),
                         *(str(theirs.fileno()), str(os.getpid()), str(limit_bytes), str(folder)),
                         "as-is" if layers()[NAMESPACES] else "own",
+                        "shared-uid" if may_share_uid else "own-uid",
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

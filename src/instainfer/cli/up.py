@@ -42,6 +42,12 @@ def up(
     no_retain: Annotated[
         bool, typer.Option("--no-retain", help="End a function's process with each call; its container stays.")
     ] = False,
+    allow_shared_uid: Annotated[
+        bool,
+        typer.Option(
+            "--allow-shared-uid", help="As root, run functions that can have no user id of their own as root."
+        ),
+    ] = False,
     story: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write every event and decision with its reason, a JSON line each."),
@@ -60,7 +66,12 @@ def up(
         **_given(
             home=home,
             server=_given(host=host or None, port=port),
-            node=_given(memory_mb=memory, retain=False if no_retain else None, backend=backend),
+            node=_given(
+                memory_mb=memory,
+                retain=False if no_retain else None,
+                backend=backend,
+                allow_shared_uid=True if allow_shared_uid else None,
+            ),
             keepalive=_given(policy=None if keep_alive is None else "fixed", ttl_s=keep_alive),
             preload=_given(policy=preload),
         )

@@ -1,7 +1,7 @@
 """Takes rights away from a function's process before any line of its user's code runs.
 
 In this order: resource limits; its user id, for one of its own (only root can, and only when others may read the
-function's files); its capabilities; new privileges; every path but those it needs (Landlock); system calls that no
+function's files); its capabilities; new privileges; every path but those it needs (Landlock); the system calls that no
 function needs (seccomp). What a host does not give is left out and said, in words, never passed over in silence.
 """
 
@@ -30,8 +30,7 @@ _MOST_PIDS = 1 << 22
 """The kernel's own limit on process ids."""
 
 OWN_UID = "own uid: given"
-CALLS_FILTERED = "system calls: those that reach other processes or the machine are forbidden (seccomp)"
-_NO_FILTER = "system calls: not filtered (this kernel or machine has no seccomp that is known here)"
+FILTERED = "calls: only those that functions need, by seccomp"
 FORKED_UID = "own uid: not given (forked from a template, whose uid it has; Landlock keeps them apart)"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/proc", "/sys")
@@ -70,22 +69,23 @@ def enter(folder: str, scratch: str, environment: str, cache: str = "", uid: int
     readable = _needed([folder], environment)
     bound_capabilities()  # this is not possible any more with another user id
     words = _take_own_uid(readable, scratch, uid)
-    return [words, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache)), _restrict_calls()]
+    return [words, *_give_up(readable, scratch, caches.usable(cache))]
 
 
-def enter_template(folders: list[str], scratch: str, environment: str, cached: str = "") -> list[str]:
+def enter_template(
+    folders: list[str], scratch: str, own: str, environment: str, *, cached: str = "", uid: int = 0
+) -> list[str]:
     """Do the same for a template. It keeps the rights that the functions forked from it need together.
 
-    `folders` are theirs (read), `scratch` takes each one's own, and the folder `cached` holds the caches of their
-    namespace (written).
+    `folders` are theirs (read), `scratch` takes each one's own (`own` is the template's), and the folder `cached` holds
+    the caches of their namespace (written). Its user id is that of no function.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return [
-        FORKED_UID,
-        _drop_privileges(),
-        _restrict_files(_needed(folders, environment), scratch, cached),
-        _restrict_calls(user_namespaces=True),
-    ]
+    readable = _needed(folders, environment)
+    bound_capabilities()
+    words = _take_own_uid(readable, own, uid)
+    is_root = os.geteuid() == 0 or words == OWN_UID  # then what is forked from it gets ids of its own
+    return [words, *_give_up(readable, scratch, cached, user_namespaces=is_root)]
 
 
 def narrow(
@@ -98,7 +98,11 @@ def narrow(
     """
     readable = _needed([folder], environment)
     uid = FORKED_UID if ask_uid is None else _take_mapped_uid(readable, scratch, ask_uid)
-    return [uid, _drop_privileges(), _restrict_files(readable, scratch, caches.usable(cache)), _restrict_calls()]
+    return [uid, *_give_up(readable, scratch, caches.usable(cache))]
+
+
+def _give_up(readable: list[str], scratch: str, cache: str | None, *, user_namespaces: bool = False) -> list[str]:
+    return [_drop_privileges(), _restrict_files(readable, scratch, cache), _filter_calls(user_namespaces)]
 
 
 def is_own_uid(words: str) -> bool:
@@ -138,6 +142,14 @@ def _temporary(own: list[str]) -> list[str]:
     return [folder for folder in TEMPORARY if not any(path.startswith(folder + "/") for path in own)]
 
 
+def _filter_calls(user_namespaces: bool) -> str:
+    try:
+        seccomp.install(seccomp.rules(user_namespaces=user_namespaces))
+    except OSError as error:
+        return "calls: not filtered ({})".format(error.strerror or error)
+    return FILTERED
+
+
 def describe() -> list[str]:
     """The isolation that `enter` will be able to apply on this host, as far as it is known beforehand."""
     version = landlock.abi()
@@ -147,12 +159,8 @@ def describe() -> list[str]:
         else "own uid: not given (needs root)",
         "privileges: no new ones" + (", no capabilities" if os.geteuid() == 0 else ""),
         _landlock_words(version) if version else "files: not restricted (this kernel has no Landlock)",
-        CALLS_FILTERED if seccomp.is_known() else _NO_FILTER,
+        FILTERED if seccomp.is_available() else "calls: not filtered (this kernel or machine has no filter for them)",
     ]
-
-
-def _restrict_calls(*, user_namespaces: bool = False) -> str:
-    return CALLS_FILTERED if seccomp.restrict(user_namespaces=user_namespaces) else _NO_FILTER
 
 
 def _landlock_words(version: int) -> str:

@@ -36,4 +36,4 @@ def main(arguments: list[str]) -> int:
     sock.connect("/proc/self/fd/{}/{}".format(at, name))  # the path itself may be too long for an address
     os.close(at)
     sock.sendall(os.environ.pop(TOKEN).encode())
-    return serve(sock, int(limit_bytes), scratch, View())
+    return serve(sock, int(limit_bytes), scratch, View(), may_share_uid=False)

@@ -26,8 +26,12 @@ _END_S = 20
 
 
 def main(arguments: list[str]) -> int:
-    """``keeper SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH own|as-is``: with namespaces of its own, or as it is."""
-    fd, invoker, limit_bytes, scratch, how = arguments
+    """``keeper SOCKET_FD INVOKER_PID LIMIT_BYTES SCRATCH own|as-is own-uid|shared-uid``.
+
+    ``own``: the manager gets namespaces of its own. ``shared-uid``: as root, functions without a user id of their own
+    are allowed.
+    """
+    fd, invoker, limit_bytes, scratch, how, uid = arguments
     # SIGTERM and not SIGKILL, because on SIGTERM the manager ends all its processes.
     if not die_with(int(invoker), signal.SIGTERM):
         return 1
@@ -38,7 +42,8 @@ def main(arguments: list[str]) -> int:
         namespaces.begin()
     manager = os.fork()
     if manager == 0:
-        return _manage(int(fd), keeper, int(limit_bytes), scratch, host, is_user=is_user)
+        may_share_uid = uid == "shared-uid"
+        return _manage(int(fd), keeper, int(limit_bytes), scratch, host, is_user=is_user, may_share_uid=may_share_uid)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(manager, signal.SIGTERM))
     os.close(int(fd))
     os.waitid(os.P_PID, manager, os.WEXITED | os.WNOWAIT)
@@ -49,7 +54,9 @@ def main(arguments: list[str]) -> int:
     return _end_like(status)
 
 
-def _manage(fd: int, keeper: int, limit_bytes: int, scratch: str, host: int, *, is_user: bool) -> int:
+def _manage(
+    fd: int, keeper: int, limit_bytes: int, scratch: str, host: int, *, is_user: bool, may_share_uid: bool
+) -> int:
     """Be the manager. `host` is the host's root folder if this process is in namespaces of its own, else -1."""
     from .manager import serve  # these only here, so that the keeper stays small
     from .view import View
@@ -61,7 +68,7 @@ def _manage(fd: int, keeper: int, limit_bytes: int, scratch: str, host: int, *, 
         view.close_off(limit_bytes, scratch)
     elif not die_with(keeper, signal.SIGTERM):
         return 1
-    return serve(socket.socket(fileno=fd), limit_bytes, scratch, view)
+    return serve(socket.socket(fileno=fd), limit_bytes, scratch, view, may_share_uid=may_share_uid)
 
 
 def _end_children() -> None:

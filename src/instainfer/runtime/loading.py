@@ -20,7 +20,7 @@ from .removal import Remover
 from .resident import Resident
 from .templates import TemplateProcess, Templates
 from .uids import Uids
-from .view import View, is_private
+from .view import is_private
 from .watch import Watch
 
 
@@ -60,7 +60,7 @@ class Host(Protocol):
 class Loading:
     """Starts the processes of functions and of templates. `Progress` hears what they say until they are loaded."""
 
-    def __init__(self, loop: Loop, scratch: str, view: View, host: Host) -> None:
+    def __init__(self, loop: Loop, scratch: str, uids: Uids, host: Host) -> None:
         self.residents: dict[str, Resident] = {}
         self.templates = Templates()
         self.function_templates = FunctionTemplates()
@@ -73,7 +73,7 @@ class Loading:
         self.priority = Priority()
         self.remover = Remover()
         self._numbers = count(1)
-        self.uids = Uids(view)
+        self.uids = uids
 
     def processes(self) -> list[Process]:
         """All processes, templates first."""
@@ -207,7 +207,7 @@ class Loading:
 
     def has_library_template(self, function: Function, background: bool) -> bool:
         """The same for a load that cannot be forked from the function's own template."""
-        if function.template is None or not self.templates.may_help(function):
+        if function.template is None or not self._may_be_forked(function):
             return True
         key = function.template.key
         ending = self._host.ends.of(key)
@@ -230,7 +230,7 @@ class Loading:
         template = None if from_nothing else self._library_template(function)
         scratch = self._new_scratch(template)
         try:
-            os.mkdir(scratch, 0o700)
+            _make_folder(scratch, template)
             listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
             resident = Resident(function, scratch, listening, template=template, uids=self.uids)
         except OSError as error:
@@ -263,9 +263,12 @@ class Loading:
         return True
 
     def _library_template(self, function: Function) -> TemplateProcess | None:
-        if function.template is None or not self.templates.may_help(function):
+        if function.template is None or not self._may_be_forked(function):
             return None
         return self.templates.get(function.template.key)
+
+    def _may_be_forked(self, function: Function) -> bool:
+        return self.templates.may_help(function) and self.uids.may_fork(function.key)
 
     def _new_scratch(self, template: TemplateProcess | None) -> str:
         return os.path.join(self._scratch if template is None else template.nursery, str(next(self._numbers)))
@@ -275,7 +278,7 @@ class Loading:
         template = None if from_nothing else self._library_template(function)
         scratch = self._new_scratch(template)
         try:
-            os.mkdir(scratch, 0o700)
+            _make_folder(scratch, template)
             listening = Listening(self._loop, self._host.on_message, self._host.on_closed)
             process = FunctionTemplate(
                 key, function, scratch, listening, template=template, uids=self.uids, proves=proves
@@ -293,7 +296,7 @@ class Loading:
             os.mkdir(nursery, 0o711)
             modules = self.templates.modules(template)
             listening = Listening(self._loop, self._host.on_template_message, self._host.on_closed)
-            process = TemplateProcess(template, modules, nursery, listening)
+            process = TemplateProcess(template, modules, nursery, listening, self.uids)
         except OSError as error:
             self.remover.remove(nursery)
             self.templates.is_hopeless(template)
@@ -380,6 +383,13 @@ class Loading:
                 self.wanted[process.key] = process.function
             if self.is_there(template):
                 self._host.fail(template, Failure("crashed", "the template did not fork"))
+
+
+def _make_folder(scratch: str, template: TemplateProcess | None) -> None:
+    """Make the folder of a process, which belongs to its template first if it is forked from one. Raises OSError."""
+    os.mkdir(scratch, 0o700)
+    if template is not None and template.uid:
+        os.chown(scratch, template.uid, template.uid)
 
 
 def _cannot_be_started(python: str, error: OSError) -> Failure:

@@ -60,6 +60,7 @@ from .process import Process, State, how_it_ended, was_killed
 from .progress import Progress
 from .resident import Resident
 from .templates import TemplateProcess
+from .uids import Uids
 from .view import View
 from .watch import Watch
 
@@ -72,12 +73,12 @@ _REMOVAL_S = 5.0
 class Manager:
     """Holds the residents and templates of one container, and carries out the commands that come over `sock`."""
 
-    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str, view: View) -> None:
+    def __init__(self, sock: socket.socket, limit_bytes: int, scratch: str, view: View, *, may_share_uid: bool) -> None:
         self._loop = Loop()
         self._functions: dict[str, Function] = {}
         self._runs: deque[Run] = deque()
         """The runs that were asked for. The first one is being served."""
-        self._loading = Loading(self._loop, scratch, view, self)
+        self._loading = Loading(self._loop, scratch, Uids(view, may_share=may_share_uid), self)
         self._view = view
         on_moving = self._loading.set_session_priority
         self._invoker = Channel(
@@ -432,8 +433,11 @@ class Manager:
         self.fail(process, Failure("timed_out", text))
 
 
-def serve(sock: socket.socket, limit_bytes: int, scratch: str, view: View) -> int:
-    """Be the manager of a container that sees this of the host. Returns the exit code, when all of it has ended."""
+def serve(sock: socket.socket, limit_bytes: int, scratch: str, view: View, *, may_share_uid: bool) -> int:
+    """Be the manager of a container that sees this of the host. Returns the exit code, when all of it has ended.
+
+    `may_share_uid`: as root, functions without a user id of their own are allowed.
+    """
     prctl(PR_SET_CHILD_SUBREAPER, 1)
-    Manager(sock, limit_bytes, scratch, view).serve()
+    Manager(sock, limit_bytes, scratch, view, may_share_uid=may_share_uid).serve()
     return 0

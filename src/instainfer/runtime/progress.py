@@ -85,6 +85,8 @@ class Progress:
             self._host.answered(process, message)
         elif isinstance(message, Jailed) and loading and process.prepared is None:
             process.is_jailed(message)
+            if self._loading.uids.refuses(process.isolation):
+                self._refuse(process)
         elif isinstance(message, Imported) and loading and process.prepared is None:
             process.is_imported(message)
         elif isinstance(message, Prepared) and loading and process.prepared is None:
@@ -99,6 +101,14 @@ class Progress:
         else:
             raise ProtocolError("{} while {}".format(type(message).__name__, process.state.value))
         self._host.advance()
+
+    def _refuse(self, process: FunctionProcess) -> None:
+        """A process has no user id of its own and must have one. If it was forked, start it from nothing instead."""
+        if process.library_template is not None:
+            self._loading.uids.is_without(process.function.key)
+            self._host.end(Farewell(process, None, again=True))
+        else:
+            self._host.fail(process, _refusal(process))
 
     def _is_prepared(self, process: FunctionProcess) -> None:
         if isinstance(process, FunctionTemplate):
@@ -225,7 +235,8 @@ class Progress:
             self._give_uid(process, pid)
 
     def _give_uid(self, process: FunctionProcess, pid: int) -> None:
-        process.uid = self._loading.uids.give(process.function, process.scratch, pid)
+        group = process.library_template.uid if process.library_template is not None else 0
+        process.uid = self._loading.uids.give(process.function, process.scratch, group, pid)
         if process.uid is None:
             self._host.end(Farewell(process, None, again=True))
         else:
@@ -272,6 +283,8 @@ class Progress:
             raise ProtocolError("{} while {}".format(type(message).__name__, process.state.value))
         if isinstance(message, Jailed) and not process.isolation:
             process.isolation = message.isolation
+            if self._loading.uids.refuses(process.isolation):
+                self._host.fail(process, _refusal(process))
         elif isinstance(message, Made) and process.isolation:
             self._made(process, message)
         elif isinstance(message, Unfit):
@@ -308,6 +321,11 @@ class Progress:
                 MOST_ATTEMPTS, message.module, message.reason
             )
             self._host.fail(process, Failure("load_failed", text))
+
+
+def _refusal(process: FunctionProcess | TemplateProcess) -> Failure:
+    text = "{} is not run as root: {}; mend that, or start the platform as another user or with --allow-shared-uid"
+    return Failure("load_failed", text.format(process.whose, process.isolation[0]))
 
 
 def _is_ready(process: Process) -> None:

@@ -48,8 +48,14 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(fd, False)
     requests = Requests(socket.socket(fileno=fd), TO_TEMPLATE, FROM_TEMPLATE)
     make: Make = requests.receive()
-    requests.send(Jailed(jail.enter_template(make.folders, make.scratch, environment_folder(), make.caches)))
-    caches.stand_in(os.environ["HOME"])
+    own = os.environ["HOME"]
+    isolation = jail.enter_template(
+        make.folders, make.scratch, own, environment_folder(), cached=make.caches, uid=make.uid
+    )
+    if not die_with(manager, signal.SIGKILL):  # a change of the user id has reset this
+        return 1
+    requests.send(Jailed(isolation))
+    caches.stand_in(own)
     enter_environment()
     safety = ForkSafety()
     for name in _EVERYONES:

@@ -8,6 +8,7 @@ from ..wire.forks import FROM_TEMPLATE, TO_TEMPLATE, Fork, Make
 from ..wire.messages import Function, Template
 from .logs import Log
 from .process import Listening, Process
+from .uids import Uids
 
 MOST_ATTEMPTS = 5
 """Number of attempts to make a template, each without one more module, before it is given up."""
@@ -21,7 +22,7 @@ class TemplateProcess(Process):
     whose = "the template"
     time_limit_s = MAKING_TIMEOUT_S
 
-    def __init__(self, template: Template, modules: list[str], nursery: str, listening: Listening) -> None:
+    def __init__(self, template: Template, modules: list[str], nursery: str, listening: Listening, uids: Uids) -> None:
         """Start it. Raises OSError when that is not possible.
 
         `nursery` is a folder in which the template and each process forked from it have folders of their own. It is
@@ -35,7 +36,10 @@ class TemplateProcess(Process):
         os.mkdir(scratch, 0o700)
         super().__init__(template.key, scratch, Log(_LOG_BYTES), FROM_TEMPLATE, listening)
         self.spawn("template", template.python, self.environment())
-        self.channel.send(TO_TEMPLATE.encode(Make(modules, template.folders, nursery, template.caches)))
+        assert self.pid is not None
+        self.uid = uids.of_template(self.pid)
+        make = Make(modules, template.folders, nursery, template.caches, self.uid)
+        self.channel.send(TO_TEMPLATE.encode(make))
 
     def fork(self, sock: int, stdout: int, stderr: int) -> None:
         """Ask it to fork a process that gets these descriptors. The forked process reports itself. Raises OSError."""

@@ -16,15 +16,29 @@ class Uids:
     library template enters a user namespace of its own and is given an id there.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, *, may_share: bool = False) -> None:
+        """`may_share`: root's own id may be that of functions which cannot be given another."""
         self._view = view
         self._can_give = os.geteuid() == 0
+        self._must_give = self._can_give and not may_share
         self._without: set[str] = set()
         """Functions that could not be given one. A failure of one function has no effect on the other functions."""
 
     def may_give(self, function: str) -> bool:
         """Whether processes of a function, given by its key, may ask for an id of their own."""
         return self._can_give and function not in self._without
+
+    def may_fork(self, function: str) -> bool:
+        """Whether processes of a function may be forked from a library template. Some hosts give these no ids."""
+        return not self._must_give or function not in self._without
+
+    def refuses(self, isolation: list[str]) -> bool:
+        """Whether a process must not go on that says this about its isolation: it is root's and should not be."""
+        return self._must_give and isolation[:1] != [jail.OWN_UID]
+
+    def is_without(self, function: str) -> None:
+        """A process of a function was forked from a library template and has got no id."""
+        self._without.add(function)
 
     def of(self, function: Function, pid: int) -> int:
         """The id that only processes of this function get: the owner of its cache or, without one, one of `pid`'s.
@@ -35,16 +49,21 @@ class Uids:
             return 0
         return caches.owner(function.cache) or jail.uid_of_pid(self._view.host_pid(pid))
 
-    def give(self, function: Function, scratch: str, pid: int) -> int | None:
+    def of_template(self, pid: int) -> int:
+        """The id for a library template: that of no function. 0 if it cannot be given any."""
+        return jail.uid_of_pid(self._view.host_pid(pid)) if self._can_give else 0
+
+    def give(self, function: Function, scratch: str, group: int, pid: int) -> int | None:
         """Give a process that was forked from a library template an id of its own. None if that was not possible.
 
-        Without any id in its namespace the process can do nothing, so it has to be ended then.
+        Without any id in its namespace the process can do nothing, so it has to be ended then. `group` is that of its
+        template.
         """
         try:
             uid = self.of(function, pid)
-            # The group of the manager keeps its access to the folder until the process has become the owner and takes
+            # The group of its template keeps its access to the folder until the process has become the owner and takes
             # it away. If the process cannot change its id, it still has the old one and needs this access.
-            os.chown(scratch, uid, -1)
+            os.chown(scratch, uid, group)
             os.chmod(scratch, 0o770)
             for ids in ("gid_map", "uid_map"):
                 with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:

@@ -2,7 +2,8 @@
 
 Its own are ``/dev/shm`` (in memory), ``/tmp`` and ``/var/tmp`` (in the container's folder): nobody else sees what is in
 them, and all of it is gone with the container. Empty is ``/run``, where a host keeps sockets of its services, such as
-Docker's. A path that a function needs and that lies in such a folder is shown there again.
+Docker's. A path that a function needs and that lies in such a folder is shown there again. As root, so is one in a
+folder that other users may not enter, because functions have user ids of their own.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class View:
     def _show_folder(self, folder: str) -> None:
         """Show a function's folder, and the stored weights to which links in it lead, as `jail` lets it read them."""
         self.show(folder)
-        if self._cover_of(folder) is None:
+        if not self._covered:
             return
         for base, _, names in os.walk(folder):
             for path in (os.path.join(base, name) for name in names):
@@ -124,6 +125,7 @@ class View:
         if path in self._shown:
             return
         real = self._follow(path)
+        self._open_way(real)
         cover = self._cover_of(real)
         if cover is None or any(_is_within(real, shown) for shown in self._shown):
             return
@@ -137,6 +139,27 @@ class View:
                 os.close(os.open(real, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
             bind(source, real)
             self._shown.add(real)
+
+    def _open_way(self, path: str) -> None:
+        """Cover the first folder on the way that other users may not pass, a home of root say: in its place they may.
+
+        Only root could look into it, so nobody else misses what was there.
+        """
+        if os.geteuid() != 0:
+            return
+        folder = ""
+        for name in path.split("/")[1:-1]:
+            folder += "/" + name
+            if folder in self._covered:
+                return
+            try:
+                mode = os.stat("." + folder, dir_fd=self._host).st_mode
+            except OSError:
+                return
+            if not mode & stat.S_IXOTH:
+                if self._begin_cover(folder):
+                    mount_memory(_NAME, folder, _COVER_BYTES, 0o755)
+                return
 
     def _cover_of(self, path: str) -> str | None:
         return next((folder for folder in self._covered if _is_within(path, folder) and path != folder), None)

@@ -20,6 +20,7 @@ from .bounds import (
     PATH,
     REASON,
     SKIPPED,
+    UID,
 )
 from .calls import Jailed
 from .codec import Fields, Vocabulary
@@ -36,6 +37,8 @@ class Make(NamedTuple):
     """A folder in which each of these functions gets a private folder."""
     caches: str = ""
     """The folder with the caches of their namespace. Empty if they have none."""
+    uid: int = 0
+    """The user id that the template takes. 0: none of its own."""
 
 
 class Fork(NamedTuple):
@@ -57,7 +60,7 @@ class Unfit(NamedTuple):
 
 
 TO_TEMPLATE = Vocabulary(
-    {"make": Fields(Make, modules=MODULES, folders=FOLDERS, scratch=PATH, caches=PATH), "fork": Fields(Fork)},
+    {"make": Fields(Make, modules=MODULES, folders=FOLDERS, scratch=PATH, caches=PATH, uid=UID), "fork": Fields(Fork)},
     MAX_COMMAND_HEADER_BYTES,
     0,
 )
