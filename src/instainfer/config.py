@@ -308,6 +308,21 @@ class EnvironmentsConfig(_Part):
     )
     index_url: str | None = Field(None, description="index of packages to use in place of pip's or uv's own")
     extra_index_urls: tuple[str, ...] = Field((), description="indexes to use besides. In the environment: as JSON")
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="hosts that builds may reach besides those of the indexes, as NAME (HTTP and HTTPS) or NAME:PORT. "
+        "In the environment: as JSON",
+    )
+    allow_source: bool = Field(
+        True,
+        description='whether functions may set `build = "source"`, which runs code of packages in the jail of builds',
+    )
+    build_memory_mb: int = Field(
+        4096, gt=0, description="memory that the processes of one build may use together, measured every second, in MB"
+    )
+    build_disk_mb: int = Field(
+        32_768, gt=0, description="disk that one build may use for all its files, those in between too, in MB"
+    )
 
     @field_validator("constraints", mode="after")
     @classmethod

@@ -11,16 +11,18 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from instainfer.environments import installers
+from instainfer.environments import installers, origins
 from instainfer.environments.builder import Environment, Environments, Progress, _Teller
 from instainfer.environments.exclusive import exclusive
 from instainfer.environments.installers import Sources
@@ -88,9 +90,9 @@ def environments(root: Path, wheels: Path) -> Environments:
     return make(root, wheels)
 
 
-def make(root: Path, links: Path, *, timeout_s: float = 100.0) -> Environments:
+def make(root: Path, links: Path, *, timeout_s: float = 100.0, hosts: Sequence[str] = ()) -> Environments:
     pip_args = ("--no-index", "--find-links", str(links))
-    return Environments(root, installer="pip", timeout_s=timeout_s, pip_args=pip_args)
+    return Environments(root, installer="pip", timeout_s=timeout_s, pip_args=pip_args, hosts=hosts)
 
 
 def ask(environment: Environment, code: str) -> str:
@@ -275,19 +277,18 @@ def test_an_environment_whose_interpreter_went_away_is_built_anew(environments: 
 
 
 class Blocker:
-    """A source distribution whose build says where it is and then waits to be killed."""
+    """A source distribution whose build says that it has begun and then waits to be killed."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.links = folder / "links"
-        self.pipe = folder / "pipe"
         self.links.mkdir()
-        os.mkfifo(self.pipe)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self.server.getsockname()[1]}"
         backend = f"""
-import os, signal
+import urllib.request
 def get_requires_for_build_wheel(config_settings=None):
-    with open({str(self.pipe)!r}, "w") as pipe:
-        pipe.write(str(os.getpid()))
-    signal.pause()
+    urllib.request.urlopen("http://{self.host}/begun")
 """
         files = {
             "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
@@ -297,17 +298,27 @@ def get_requires_for_build_wheel(config_settings=None):
             for name, text in files.items():
                 archive.writestr(f"blocker-1.0/{name}", text)
 
-    def read_pid(self) -> int:
-        """Wait until the build has begun."""
-        return int(self.pipe.read_text())
+    def wait(self) -> socket.socket:
+        """Wait until the build has begun. Nobody answers on the connection."""
+        connection, _ = self.server.accept()
+        return connection
+
+    def pids(self) -> list[int]:
+        """The processes of the build. Their home tells which they are, since they know no id of the host."""
+        home = f"HOME={self.folder}".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if home in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+        return found
 
 
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
+@pytest.fixture
+def blocker(tmp_path: Path) -> Iterator[Blocker]:
+    blocker = Blocker(tmp_path)
+    with blocker.server:
+        yield blocker
 
 
 def has_ended(pid: int) -> bool:
@@ -322,27 +333,27 @@ def has_ended(pid: int) -> bool:
         os.close(pidfd)
 
 
-def test_cancelling_ends_the_tools_and_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    blocker = Blocker(tmp_path)
+def test_cancelling_ends_the_tools_and_leaves_nothing(root: Path, blocker: Blocker) -> None:
+    async def cancel_once_it_builds() -> list[int]:
+        environments = make(root, blocker.links, hosts=[blocker.host])
+        task = asyncio.create_task(environments.ensure(Requirements("blocker\n", from_source=True)))
+        with await asyncio.to_thread(blocker.wait):
+            pids = blocker.pids()
+            assert pids
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return pids
 
-    async def cancel_once_it_builds() -> int:
-        task = asyncio.create_task(make(root, blocker.links).ensure(Requirements("blocker\n")))
-        pid = await asyncio.to_thread(blocker.read_pid)
-        assert is_running(pid)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return pid
-
-    assert has_ended(asyncio.run(cancel_once_it_builds()))
+    assert all(map(has_ended, asyncio.run(cancel_once_it_builds())))
     assert built(root) == []
     assert list((root / "locks").glob("*")) == []
 
 
-def test_a_build_that_takes_too_long_is_ended(root: Path, tmp_path: Path) -> None:
-    blocker = Blocker(tmp_path)  # nobody reads its pipe: it never gets on
+def test_a_build_that_takes_too_long_is_ended(root: Path, blocker: Blocker) -> None:
+    environments = make(root, blocker.links, hosts=[blocker.host], timeout_s=1)
     with pytest.raises(EnvironmentBuildError, match=r"ended after 1 s .*raise environments\.build_timeout_s"):
-        asyncio.run(make(root, blocker.links, timeout_s=1).ensure(Requirements("blocker\n")))
+        asyncio.run(environments.ensure(Requirements("blocker\n", from_source=True)))
     assert list((root / "scratch").iterdir()) == []
 
 
@@ -357,7 +368,7 @@ def test_a_full_disk_is_the_hosts_fault(root: Path, tmp_path: Path) -> None:
         )
         archive.writestr("full-1.0/backend.py", backend)
     with pytest.raises(HostError, match=r"no space left on the disk of .* \(\d+ bytes free\)") as caught:
-        asyncio.run(make(root, links).ensure(Requirements("full\n")))
+        asyncio.run(make(root, links).ensure(Requirements("full\n", from_source=True)))
     assert str(root) in str(caught.value)
 
 
@@ -483,7 +494,7 @@ def test_whoever_gives_up_waiting_does_not_keep_the_lock(tmp_path: Path, holder:
 
 
 def test_which_installer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(installers, "_pip_configuration_files", lambda: [tmp_path / "pip.conf"])
+    monkeypatch.setattr(origins, "pip_configuration_files", lambda: [tmp_path / "pip.conf"])
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert installers.find_uv("auto") is None

@@ -213,9 +213,11 @@ class Client:
         )
         checked(response, body)
 
-    def build_environment(self, requirements: str, no_deps: tuple[str, ...], python: str | None) -> Iterator[Json]:
+    def build_environment(
+        self, requirements: str, no_deps: tuple[str, ...], python: str | None, *, from_source: bool = False
+    ) -> Iterator[Json]:
         """Ask for an environment. Yields ``progress`` events while it is built, then one ``ready`` or ``failed``."""
-        wanted = {"requirements": requirements, "no_deps": list(no_deps), "python": python}
+        wanted = {"requirements": requirements, "no_deps": list(no_deps), "python": python, "from_source": from_source}
         yield from self._events(f"{NATIVE}/environments", wanted)
 
     def clean(self, *, dry_run: bool, unused_for_s: float | None) -> Iterator[Json]:

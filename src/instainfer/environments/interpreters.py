@@ -19,6 +19,7 @@ print(json.dumps({
     "version": "%d.%d" % sys.version_info[:2],
     "tag": sysconfig.get_config_var("SOABI"),
     "platform": sysconfig.get_platform(),
+    "homes": [sys.base_prefix, sys.base_exec_prefix],
     "modules": [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name)],
 }))
 """
@@ -37,6 +38,14 @@ class Interpreter:
     """The binary interface, C library included, that compiled packages must fit: ``cpython-311-x86_64-linux-gnu``."""
     platform: str
     modules: frozenset[str]
+    homes: tuple[Path, ...] = ()
+    """Where it is installed."""
+
+    @property
+    def files(self) -> list[Path]:
+        """What a program that runs it has to read. Of a virtual environment this is not what is installed in it."""
+        near = self.executable.parent
+        return [*self.homes, near, near.parent / "pyvenv.cfg"]
 
     def require(self, module: str) -> None:
         """Raise `HostError` if this Python lacks a module of the standard library that environments are made with."""
@@ -106,4 +115,5 @@ async def _probe(executable: Path) -> Interpreter | None:
         tag=said["tag"] or f"python-{said['version']}-{said['platform']}",
         platform=said["platform"],
         modules=frozenset(said["modules"]),
+        homes=tuple(map(Path, said.get("homes", ()))),
     )

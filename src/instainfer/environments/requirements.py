@@ -35,6 +35,8 @@ class Requirements:
     """Specifiers of packages that are installed without their dependencies."""
     python: str | None = None
     """A version such as ``"3.11"``; None means the platform's own Python."""
+    from_source: bool = False
+    """Whether packages without a wheel may be built, which runs their own code."""
 
     @property
     def lines(self) -> tuple[str, ...]:

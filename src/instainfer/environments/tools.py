@@ -8,12 +8,14 @@ import os
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 from ..errors import HostError
+from .jailed import Cell
+from .usage import Usage
 
 TAIL_LINES = 30
 """Number of the last lines of output that an error carries."""
@@ -25,6 +27,8 @@ _MOST_CHARACTERS = 32 * 1024 * 1024
 """Most output that is kept. Output beyond that is read and thrown away."""
 _CLOSING_S = 5.0
 """Longest wait for the pipe to close after the tool's process group was killed, in seconds."""
+_LOOK_S = 1.0
+"""Time between two looks at what a tool uses, in seconds."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # The platform's values of these variables would make the tools see the platform's own packages.
 _NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV", "__PYVENV_LAUNCHER__")
@@ -38,41 +42,88 @@ class Finished:
     cause: str
     """The line of output that best explains a failure."""
     disk_full: bool
+    stopped: str = ""
+    """Which limit the tool exceeded, if it was ended for that."""
 
 
 async def run_tool(
-    argv: Sequence[str | Path], *, log: Path, on_line: Callable[[str], None], env: Mapping[str, str], cwd: Path
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    on_line: Callable[[str], None],
+    env: Mapping[str, str],
+    cwd: Path,
+    cell: Cell | None = None,
+    usage: Usage | None = None,
 ) -> Finished:
     """Run a tool in a process group of its own and wait for its end.
 
-    `env` is added to this process's variables, and the output is appended to `log`. A cancellation kills the whole
-    group before this function ends. Raises `HostError` when the tool cannot be started.
+    In a `cell` the tool has the variables of the cell; otherwise `env` is added to this process's. The output is
+    appended to `log`. A cancellation kills the whole group before this function ends, and so does an exceeded limit of
+    `usage`. Raises `HostError` when the tool cannot be started.
     """
     arguments = [os.fspath(argument) for argument in argv]
     file = await asyncio.to_thread(_open_log, log, f"$ {' '.join(arguments)}\n")
     try:
         try:
             process = await asyncio.create_subprocess_exec(
-                *arguments,
+                *(arguments if cell is None else cell.argv),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
                 cwd=cwd,
-                env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED} | dict(env),
+                env=_inherited() | dict(env) if cell is None else {},
+                pass_fds=() if cell is None else (cell.fd,),
             )
         except OSError as error:
             raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
         assert process.stdout is not None
         output = _Output(file, on_line)
+        watch = _Watch(process, usage)
         try:
-            await output.read(process.stdout)
-            returncode = await process.wait()
+            async with nullcontext() if cell is None else cell.opened(), watch:
+                await output.read(process.stdout)
+                returncode = await process.wait()
         finally:
             await _end(process)
     finally:
         file.close()
-    return output.finished(returncode)
+        if cell is not None:
+            cell.close()
+    return replace(output.finished(returncode), stopped=watch.exceeded)
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+
+
+class _Watch:
+    """Ends a tool that uses too much, as long as this context lasts."""
+
+    def __init__(self, process: asyncio.subprocess.Process, usage: Usage | None) -> None:
+        self.exceeded = ""
+        self._process = process
+        self._usage = usage
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        if self._usage is not None:
+            self._task = asyncio.create_task(self._look(self._usage))
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+
+    async def _look(self, usage: Usage) -> None:
+        while self._process.returncode is None:
+            if exceeded := await asyncio.to_thread(usage.exceeded, self._process.pid):
+                self.exceeded = exceeded
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                return
+            await asyncio.sleep(_LOOK_S)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
