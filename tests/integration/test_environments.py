@@ -22,10 +22,11 @@ from pathlib import Path
 
 import pytest
 
-from instainfer.environments import installers, origins
+from instainfer.environments import installers, origins, workshop
 from instainfer.environments.builder import Environment, Environments, Progress, _Teller
 from instainfer.environments.exclusive import exclusive
 from instainfer.environments.installers import Sources
+from instainfer.environments.jailed import Layers, find_layers
 from instainfer.environments.manifest import Requirements
 from instainfer.environments.tools import run_tool
 from instainfer.errors import EnvironmentBuildError, HostError
@@ -395,9 +396,45 @@ def test_uv_gives_the_same_packages(root: Path, wheels: Path) -> None:
     assert list((root / environment.digest).rglob("branch*.pyc"))
     (lock,) = (root / "locks").iterdir()
     assert str(wheels) not in lock.read_text()
+    (module,) = (root / environment.digest).rglob("leaf.py")
+    in_cache = [path for path in (root / "tool-caches").rglob("leaf.py") if path.samefile(module)]
+    assert in_cache, "uv's cache and the environment have it on disk once"
+    assert module.stat().st_uid == os.geteuid()
     with pytest.raises(EnvironmentBuildError, match=r"cannot be resolved: .*no-such-thing.* \(log: ") as caught:
         asyncio.run(environments.ensure(Requirements("no-such-thing==9\n")))
     assert "no-such-thing" in caught.value.log_tail
+
+
+@pytest.mark.parametrize("network", [False, None])
+def test_a_host_that_gives_less_builds_all_the_same(
+    root: Path, wheels: Path, network: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`network`: False is namespaces without it, None no namespaces at all."""
+    if network is not None and not find_layers().spaces:
+        pytest.skip("this host gives no namespaces")
+    less = Layers(network is not None, False, find_layers().landlock, own_uid=False, why_not="a test")
+    monkeypatch.setattr(workshop, "find_layers", lambda: less)
+    environment = asyncio.run(make(root, wheels).ensure(Requirements("branch\n", from_source=True)))
+    assert ask(environment, "import branch; print(branch.leaf.name)") == "leaf 1"
+    assert len(asyncio.run(make(root, wheels).isolation())) > 2
+
+
+def test_what_a_build_may_not_reach_is_named_with_the_remedy(root: Path) -> None:
+    if not find_layers().network:
+        pytest.skip("this host gives builds no network of their own")
+    links = root.parent / "links"
+    links.mkdir()
+    (links / "index.html").write_text('<a href="http://files.invalid/leaf-1.0-py3-none-any.whl">leaf</a>')
+    pip_args = ("--no-index", "--find-links", (links / "index.html").as_uri(), "--retries", "0")
+    environments = Environments(root, installer="pip", pip_args=pip_args)
+    with pytest.raises(EnvironmentBuildError, match=r"kept from files\.invalid: .* add it to environments\.hosts"):
+        asyncio.run(environments.ensure(Requirements("leaf\n")))
+
+
+def test_builds_from_source_may_be_forbidden(root: Path) -> None:
+    environments = Environments(root, installer="pip", allow_source=False)
+    with pytest.raises(EnvironmentBuildError, match=r'build = "source": .*environments\.allow_source'):
+        asyncio.run(environments.ensure(Requirements("leaf\n", from_source=True)))
 
 
 def test_another_python(environments: Environments) -> None:

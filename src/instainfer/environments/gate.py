@@ -28,6 +28,8 @@ _MOST_HEAD_BYTES = 65_536
 _HEAD_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 30.0
 _PIECE_BYTES = 65_536
+_MOST_CONNECTIONS = 128
+"""Connections of one tool at a time. pip has one, uv fifty; each costs the platform two descriptors."""
 _END = b"\r\n\r\n"
 _DROPPED = (b"proxy-", b"connection:", b"keep-alive:")
 """How those fields of a request begin that are meant for the proxy."""
@@ -62,6 +64,9 @@ class Gate:
         tasks: set[asyncio.Task[None]] = set()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(tasks) >= _MOST_CONNECTIONS:
+                writer.close()
+                return
             task = cast("asyncio.Task[None]", asyncio.current_task())
             tasks.add(task)
             task.add_done_callback(tasks.discard)

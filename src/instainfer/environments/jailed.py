@@ -37,7 +37,6 @@ _SHARED_UID = 1_999_999_999
 """The user of builds that run no code of packages."""
 _FIRST_UID = 1_990_000_000
 _UIDS = 9_000_000
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +139,7 @@ class _Plan:
     spaces: bool
     port: int | None
     temporary: str
+    has_tmp: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
     uid: int | None = None
@@ -231,6 +231,7 @@ class Jail:
             spaces=self.layers.spaces,
             port=_PORT if self.layers.network else None,
             temporary=str(self.room.temporary),
+            has_tmp=self.layers.spaces and not self._lies_in_tmp(),
             env={**env, **self._own_variables()},
             cwd=str(self.room.made),
             uid=self.room.uid,
@@ -243,6 +244,10 @@ class Jail:
         )
         return Cell(plan, self.gate)
 
+    def _lies_in_tmp(self) -> bool:
+        """Whether what it sees lies in the host's ``/tmp``. A ``/tmp`` of its own would give rights on that."""
+        return any(path.resolve().is_relative_to("/tmp") for path in (self.room.folder, *self.readable))
+
     def _may_join(self) -> bool:
         """Whether one mount may hold more than the tool may write, because something else restricts it there."""
         is_open = self.joined is not None and first_closed([self.joined]) is None
@@ -252,15 +257,14 @@ class Jail:
         cache = self.shared_cache or self.room.cache
         own = {
             "HOME": str(self.room.home),
-            "TMPDIR": "/tmp" if self.layers.spaces else str(self.room.temporary),
+            "TMPDIR": str(self.room.temporary),
             "PIP_CACHE_DIR": str(cache / "pip"),
             "PIP_CONFIG_FILE": os.devnull,
             "UV_CACHE_DIR": str(cache / "uv"),
         }
         if self.layers.network:
             own |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "PIP_PROXY"), PROXY)
-        else:
-            own |= {name: os.environ[name] for name in (*_PROXIES, *map(str.lower, _PROXIES)) if name in os.environ}
+            own |= dict.fromkeys(("ALL_PROXY", "NO_PROXY", "all_proxy", "no_proxy"), "")
         return own
 
 

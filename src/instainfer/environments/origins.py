@@ -22,12 +22,15 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import HostError
 
+ARGUMENTS = "INSTAINFER_ARGUMENTS"
+"""Holds, among the variables, the arguments that name sources. It is for the platform alone."""
 PIP_SOURCES = ("index-url", "extra-index-url", "find-links", "no-index", "constraint", "proxy", "cert", "client-cert")
 _PIP_SETTINGS = (
     *PIP_SOURCES,
     *("trusted-host", "timeout", "default-timeout", "retries", "pre", "prefer-binary", "use-feature", "use-deprecated"),
 )
 _PIP_SECTIONS = ("global", "install")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _PLAIN = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "SOURCE_DATE_EPOCH", "TZ")
 _CERTIFICATES = ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE")
 UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
@@ -79,7 +82,8 @@ class Origins:
     """The lines of ``.netrc`` that are for hosts of packages."""
 
     def texts(self) -> Iterator[str]:
-        yield from (value for name, value in self.variables.items() if name not in _PLAIN)
+        others = (*_PLAIN, *_PROXIES, "PIP_PROXY")
+        yield from (value for name, value in self.variables.items() if name.upper() not in others)
         yield from (value for _, value in _uv_sources(self.uv_file))
 
     def addresses(self) -> list[str]:
@@ -91,11 +95,10 @@ class Origins:
 
     def hosts(self, more: Iterable[str] = ()) -> frozenset[Host]:
         """The hosts of all addresses, and `more` of the operator's, each ``NAME`` or ``NAME:PORT``."""
-        proxy = self.variables.get("PIP_PROXY", "")
         hosts = set()
         for address in self.addresses():
             parts = urlsplit(address)
-            if parts.scheme == "file" or not parts.hostname or address == proxy:
+            if parts.scheme == "file" or not parts.hostname:
                 continue
             is_named = address != _PUBLIC
             hosts.add(Host(parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme], is_named))
@@ -127,7 +130,7 @@ class Origins:
     def with_arguments(self, arguments: Iterable[str]) -> Origins:
         """The same with sources that are given to the tools as arguments."""
         given = " ".join(arguments)
-        added = {"INSTAINFER_SOURCES": given} | ({"PIP_NO_INDEX": "1"} if "--no-index" in given else {})
+        added = {ARGUMENTS: given} | ({"PIP_NO_INDEX": "1"} if "--no-index" in given else {})
         return replace(self, variables={**self.variables, **added}) if given else self
 
 
@@ -136,6 +139,7 @@ def host_origins(given: Mapping[str, str]) -> Origins:
     env = os.environ
     variables = {name: env[name] for name in (*_PLAIN, *_CERTIFICATES, "SSL_CLIENT_CERT") if name in env}
     variables |= {f"PIP_{key.upper().replace('-', '_')}": value for key, value in _pip_settings().items()}
+    variables |= {name: env[name] for name in env if name.upper() in _PROXIES}
     variables |= {name: env[name] for name in env if name in _UV_SETTINGS or _UV_CREDENTIALS.fullmatch(name)}
     variables |= given
     uv_file = _uv_file(variables.pop("UV_CONFIG_FILE", ""))

@@ -2,7 +2,7 @@
 
     ROOM/given/     what the platform hands in: requirements, locks, configuration (read by the tools)
     ROOM/made/      what the tools hand back: reports, resolved requirements
-    ROOM/home/      an empty home       ROOM/tmp/    what the tools see as /tmp       ROOM/cache/   a cache of its own
+    ROOM/home/      an empty home       ROOM/tmp/    for temporary files       ROOM/cache/   a cache of its own
 
 The tools may have run code of strangers, in these folders and in that of the environment. So whatever comes back is
 read without following links, and an environment is taken over, by `take_over`, before anybody else uses it.
@@ -99,7 +99,8 @@ def made_room(scratch: Path, uid: int | None) -> Iterator[Room]:
 
 def give(folder: Path, uid: int | None) -> None:
     """Make a folder that this user may write; None is the platform's own."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
     if uid is not None:
         os.chown(folder, uid, uid, follow_symlinks=False)
 

@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 _BLOCK_BYTES = 512
+_ENTRY_BYTES = 4096
+"""Counted for each file besides, since disks run out of files too."""
 _OWN_KB = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
 _MEMORY_FILE = "/memfd:"
 _MOST_DESCRIPTORS = 10_000
@@ -63,7 +65,7 @@ def used_bytes(folders: Iterable[Path]) -> int:
         with suppress(OSError), os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 with suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES
+                    total += entry.stat(follow_symlinks=False).st_blocks * _BLOCK_BYTES + _ENTRY_BYTES
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
     return total

@@ -17,15 +17,12 @@ from .content import full_disk
 from .gate import Gate
 from .installers import TOOL_ENV, Run, Sources
 from .jailed import Jail, Layers, build_uid, find_layers
-from .origins import Origins, host_origins
+from .origins import ARGUMENTS, Origins, host_origins
 from .room import Room, first_closed, give, made_room, take_over
 from .tools import TAIL_LINES, run_tool
 from .usage import Limits, Usage
 
 log = logging.getLogger(__name__)
-
-_NO_VARIABLES = ("INSTAINFER_SOURCES", "PIP_PROXY")
-"""What origins say to the platform alone."""
 
 
 class Workshop:
@@ -63,8 +60,8 @@ class Workshop:
         """
         log_file = self.root / "logs" / f"{name}.log"
         layers = await self.layers()
-        origins = await asyncio.to_thread(host_origins, self._sources.env())
-        origins = (origins.without_secrets() if from_source else origins).with_arguments(self._pip_args)
+        everything = await asyncio.to_thread(host_origins, self._sources.env())
+        origins = (everything.without_secrets() if from_source else everything).with_arguments(self._pip_args)
         read = [*readable, *origins.paths(), *([self._sources.constraints] if self._sources.constraints else [])]
         uid = await asyncio.to_thread(_uid, layers, name, read, from_source=from_source)
         async with AsyncExitStack() as stack:
@@ -75,7 +72,7 @@ class Workshop:
                 shared = self.root / "tool-caches" / str(os.geteuid() if uid is None else uid)
                 await asyncio.to_thread(give, shared, uid)
             gate = Gate(origins.hosts(self._hosts))
-            if proxy := origins.variables.get("PIP_PROXY"):
+            if proxy := everything.variables.get("PIP_PROXY"):
                 gate.proxies = {"http": proxy, "https": proxy}
             jail = Jail(layers, room, gate, read, shared, from_source, self._limits)
             bench = Bench(
@@ -190,7 +187,7 @@ async def _entered(stack: AsyncExitStack, scratch: Path, uid: int | None) -> Roo
 
 
 def _variables(origins: Origins, room: Room) -> dict[str, str]:
-    found = {name: value for name, value in origins.variables.items() if name not in _NO_VARIABLES}
+    found = {name: value for name, value in origins.variables.items() if name != ARGUMENTS}
     if origins.uv_file:
         found["UV_CONFIG_FILE"] = str(room.hand_in("uv.toml", origins.uv_file))
     else:

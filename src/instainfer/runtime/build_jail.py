@@ -53,7 +53,9 @@ class Plan:
         """Port of the gate on the tool's own network. None: it gets the host's network."""
         self.uid: int | None = plan["uid"]
         self.temporary: str = plan["temporary"]
-        """The folder that is its ``/tmp``."""
+        """The folder for its temporary files."""
+        self.has_tmp: bool = plan["has_tmp"]
+        """Whether it sees this folder as ``/tmp`` too."""
         self.readable: list[str] = plan["readable"]
         self.writable: list[str] = plan["writable"]
         self.joined: str = plan["joined"]
@@ -91,7 +93,8 @@ def _be_first(plan: Plan, control: socket.socket) -> NoReturn:
         die_with(_OUTSIDE, signal.SIGKILL)
         listener = None if plan.port is None else listen_inside(plan.port)
         view = View()
-        view.show_temporary(plan.temporary)
+        if plan.has_tmp:
+            view.show_temporary(plan.temporary)
         view.show_all(plan.readable, writable=False)
         view.show_all([plan.joined] if plan.joined else plan.writable, writable=True)
         view.enter()
@@ -160,7 +163,7 @@ def _limit(plan: Plan) -> None:
 
 
 def _restrict_files(plan: Plan) -> None:
-    own = [*plan.writable, "/dev/shm", "/tmp" if plan.spaces else plan.temporary]
+    own = [*plan.writable, "/dev/shm", *(["/tmp"] if plan.has_tmp else [])]
     executable = own if plan.executes else []
     landlock.restrict([*SYSTEM, "/proc", *plan.readable, *executable], [*own, *DEVICES])
 

@@ -35,8 +35,9 @@ _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 # Not all of /etc, since some of its files are not for everyone.
 _SETTINGS = (
-    "alternatives ca-certificates crypto-policies group hosts ld.so.cache localtime mime.types nsswitch.conf "
-    "os-release passwd pki protocols services ssl"
+    "alternatives ca-certificates crypto-policies debian_version gai.conf group host.conf hosts ld.so.cache localtime "
+    "lsb-release mime.types nsswitch.conf os-release passwd pki protocols redhat-release resolv.conf services ssl "
+    "system-release"
 )
 SYSTEM = (*_SYSTEM, *("/etc/" + name for name in _SETTINGS.split()))
 """What every program may read."""
@@ -92,13 +93,14 @@ class View:
             self.show(path, writable=True)
         for link, target in _LINKS.items():
             os.symlink(target, _BASE + link)
-        for folder in ("/proc", "/dev/shm", "/tmp"):
+        for folder in ("/proc", "/dev/shm"):
             os.makedirs(_BASE + folder, exist_ok=True)
         _mount("instainfer-build", _BASE + "/dev/shm", "tmpfs", *_tmpfs(_SHARED_MEMORY_BYTES))
         _mount("proc", _BASE + "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
 
     def show_temporary(self, folder: str) -> None:
         """Make a folder of the host ``/tmp``."""
+        os.makedirs(_BASE + "/tmp", exist_ok=True)
         _bind(folder, _BASE + "/tmp", writable=True)
 
     def show_all(self, paths: Iterable[str], *, writable: bool) -> None:
@@ -152,7 +154,7 @@ class View:
         number = _PIVOT_ROOT.get(os.uname().machine)
         if number is None:
             raise OSError("pivot_root is not known for {}".format(os.uname().machine))
-        _set_attributes(_BASE, _MS_NOSUID | _MS_NODEV, recursive=False)
+        _set_attributes(_BASE, _MS_RDONLY | _MS_NOSUID | _MS_NODEV, recursive=False)
         os.chdir(_BASE)
         syscall(number, b".", b".")
         _checked(_libc.umount2(b".", _MNT_DETACH))
