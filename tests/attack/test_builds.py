@@ -20,12 +20,13 @@ from typing import Any
 
 import pytest
 
+from instainfer.environments import workshop
 from instainfer.environments.builder import Environment, Environments
 from instainfer.environments.installers import Sources
-from instainfer.environments.jailed import find_layers
+from instainfer.environments.jailed import Layers, find_layers
 from instainfer.environments.requirements import Requirements
 from instainfer.environments.usage import Limits
-from instainfer.errors import EnvironmentBuildError
+from instainfer.errors import EnvironmentBuildError, HostError
 
 pytestmark = [
     pytest.mark.attack,
@@ -157,6 +158,46 @@ def test_files_and_variables_of_the_platform_cannot_be_read(place: Range, monkey
     assert "topsecret" not in json.dumps(found)
     assert found["variables"]["HOME"].startswith(str(place.root / "scratch"))
     assert f"{os.getpid()}" not in found["processes"]
+
+
+def test_without_namespaces_the_files_of_the_platform_are_closed_all_the_same(
+    place: Range, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    less = Layers(False, False, find_layers().landlock, own_uid=False, why_not="a test")
+    if less.landlock < 6:
+        pytest.skip("this host restricts neither files nor signals")
+    monkeypatch.setattr(workshop, "find_layers", lambda: less)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "topsecret")
+    secret = place.folder / "secrets.key"
+    secret.write_text("topsecret")
+    place.add(
+        f"""
+        def write(path):
+            with open(path, "w") as file:
+                file.write("import os")
+        found["read"] = tried(lambda: open({str(secret)!r}).read())
+        found["write"] = tried(lambda: write({str(place.root / "locks" / "evil")!r}))
+        found["environment"] = tried(lambda: open("/proc/{os.getpid()}/environ").read())
+        found["signal"] = tried(lambda: os.kill({os.getpid()}, 0))
+        found["variables"] = dict(os.environ)
+        if os.fork() == 0:
+            os.setsid()
+            os.closerange(0, 100)
+            os.execvp("sleep", ["sleep", "77346"])
+        """
+    )
+    found = place.build()
+    assert "topsecret" not in json.dumps(found)
+    assert {found[name] for name in ("read", "write", "environment", "signal")} == {"PermissionError"}
+    assert "77346" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives builds a user id of their own")
+def test_no_build_from_source_runs_as_root(place: Range) -> None:
+    place.add("raise SystemExit('it runs')")
+    place.links.chmod(0o700)
+    with pytest.raises(HostError, match="links is closed to other users, so a build from source cannot read it"):
+        place.build()
 
 
 def test_other_environments_and_caches_cannot_be_written_or_read(place: Range) -> None:
