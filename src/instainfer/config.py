@@ -6,6 +6,7 @@ Its sources are, strongest first: command line, environment (``INSTAINFER_NODE__
 
 from __future__ import annotations
 
+import string
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -298,6 +299,9 @@ class PreloadConfig(_Part):
         return self.calls_beside if self.calls_beside is not None else max(0, int(processors / 2) - 1)
 
 
+_NAME_OF_HOST = frozenset(string.ascii_letters + string.digits + "._-")
+
+
 class EnvironmentsConfig(_Part):
     installer: Literal["auto", "uv", "pip"] = Field("auto", description="auto: uv if present, else pip")
     build_timeout_s: float = Field(1800.0, gt=0, description="bound on building one environment, in seconds")
@@ -328,6 +332,16 @@ class EnvironmentsConfig(_Part):
     @classmethod
     def _absolute(cls, file: Path | None) -> Path | None:
         return None if file is None else file.absolute()
+
+    @field_validator("hosts", mode="after")
+    @classmethod
+    def _hosts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for host in given:
+            name, _, port = host.partition(":")
+            is_port = not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65_536)
+            if not name or not is_port or not set(name) <= _NAME_OF_HOST:
+                raise ValueError(f"{host!r} is not a host; write NAME or NAME:PORT, without https://")
+        return given
 
     @field_validator("index_url", "extra_index_urls", mode="after")
     @classmethod
