@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import socket
 from contextlib import suppress
@@ -81,16 +82,21 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         return _fail(control, "no namespaces: {}".format(error.strerror))
     prctl(PR_SET_DUMPABLE, 0)
+    alive, held = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _be_first(plan, control)
+        os.close(held)
+        _be_first(plan, control, alive)
     control.close()
     return _wait_as(pid)
 
 
-def _be_first(plan: Plan, control: socket.socket) -> NoReturn:
+def _be_first(plan: Plan, control: socket.socket, alive: int) -> NoReturn:
+    """Be the first process of the namespaces. The pipe `alive` is at its end when the guard is."""
     try:
         die_with(_OUTSIDE, signal.SIGKILL)
+        if select.select([alive], [], [], 0)[0]:  # it died before this process could ask to die with it
+            os._exit(_CANNOT_START)
         listener = None if plan.port is None else listen_inside(plan.port)
         view = View()
         if plan.has_tmp:
