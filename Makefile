@@ -27,7 +27,7 @@ demo: $(STAMP) ## deploy real functions, replay a trace on four platforms, show 
 
 test: $(STAMP) ## every test; the first run builds the example functions' environments (TESTS='tests/unit' for some)
 	$(if $(TESTS),,$(BIN)/python -m pytest --numprocesses auto tests/unit tests/property)
-	$(BIN)/python -m pytest $(or $(TESTS),tests/contract tests/parity tests/integration tests/acceptance)
+	$(BIN)/python -m pytest $(or $(TESTS),tests/contract tests/parity tests/integration tests/attack tests/acceptance)
 
 check: $(STAMP) ## formatting, lint and types
 	$(BIN)/ruff format --check

@@ -6,6 +6,7 @@ Its sources are, strongest first: command line, environment (``INSTAINFER_NODE__
 
 from __future__ import annotations
 
+import string
 import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network
@@ -303,6 +304,9 @@ class PreloadConfig(_Part):
         return self.calls_beside if self.calls_beside is not None else max(0, int(processors / 2) - 1)
 
 
+_NAME_OF_HOST = frozenset(string.ascii_letters + string.digits + "._-")
+
+
 class EnvironmentsConfig(_Part):
     installer: Literal["auto", "uv", "pip"] = Field("auto", description="auto: uv if present, else pip")
     build_timeout_s: float = Field(1800.0, gt=0, description="bound on building one environment, in seconds")
@@ -313,11 +317,36 @@ class EnvironmentsConfig(_Part):
     )
     index_url: str | None = Field(None, description="index of packages to use in place of pip's or uv's own")
     extra_index_urls: tuple[str, ...] = Field((), description="indexes to use besides. In the environment: as JSON")
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="hosts that builds may reach besides those of the indexes, as NAME (HTTP and HTTPS) or NAME:PORT. "
+        "In the environment: as JSON",
+    )
+    allow_source: bool = Field(
+        True,
+        description='whether functions may set `build = "source"`, which runs code of packages in the jail of builds',
+    )
+    build_memory_mb: int = Field(
+        4096, gt=0, description="memory that the processes of one build may use together, measured every second, in MB"
+    )
+    build_disk_mb: int = Field(
+        32_768, gt=0, description="disk that one build may use for all its files, those in between too, in MB"
+    )
 
     @field_validator("constraints", mode="after")
     @classmethod
     def _absolute(cls, file: Path | None) -> Path | None:
         return None if file is None else file.absolute()
+
+    @field_validator("hosts", mode="after")
+    @classmethod
+    def _hosts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for host in given:
+            name, _, port = host.partition(":")
+            is_port = not port or (port.isascii() and port.isdigit() and 0 < int(port) < 65_536)
+            if not name or not is_port or not set(name) <= _NAME_OF_HOST:
+                raise ValueError(f"{host!r} is not a host; write NAME or NAME:PORT, without https://")
+        return given
 
     @field_validator("index_url", "extra_index_urls", mode="after")
     @classmethod
@@ -348,11 +377,6 @@ class DockerConfig(_Part):
         IPv4Network("10.213.0.0/16"),
         description="addresses of the networks of containers, of which each namespace gets 256; nothing else may have "
         "them, and containers do not reach what has",
-    )
-    build_reads: tuple[Path, ...] = Field(
-        (),
-        description="files and folders of this machine that builds of environments see, read-only: a local index of "
-        "packages or certificates that pip is configured to use. In the environment: as JSON",
     )
 
 

@@ -96,7 +96,10 @@ def _send(client: Client, path: str, file: Path, digest: str, progress: Progress
 
 def _build_environment(client: Client, package: Package, progress: Progress) -> None:
     wanted = package.manifest.requirements
-    for event in client.build_environment(wanted.text, wanted.no_deps, wanted.python, wanted.image):
+    asked = client.build_environment(
+        wanted.text, wanted.no_deps, wanted.python, wanted.image, from_source=wanted.from_source
+    )
+    for event in asked:
         match event["event"]:
             case "progress":
                 progress.step(f"{event.get('step')}: {event.get('text')}")

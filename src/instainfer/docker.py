@@ -12,8 +12,8 @@ from .backends.docker.backend import DockerBackend, opened
 from .backends.docker.engine import Engine
 from .backends.docker.images import DEFAULT_BASE, build
 from .backends.docker.networks import Networks
+from .backends.docker.place import DockerPlace
 from .backends.docker.settings import Mount
-from .backends.docker.workshop import DockerWorkshop
 from .config import Config
 from .environments.caches import Caches
 from .environments.unused import Places
@@ -22,7 +22,7 @@ _NODE_DIGITS = 16
 _NO_NODE = "none"
 
 
-async def make_docker(config: Config, clock: Clock, common: dict[str, Any]) -> tuple[DockerBackend, DockerWorkshop]:
+async def make_docker(config: Config, clock: Clock, common: dict[str, Any]) -> tuple[DockerBackend, DockerPlace]:
     """The backend of this configuration, with `common` parameters of backends, and where it builds environments.
 
     What an earlier platform with the same home has left in the Engine is removed. Raises `HostError`.
@@ -46,9 +46,7 @@ async def make_docker(config: Config, clock: Clock, common: dict[str, Any]) -> t
         networks=networks,
         **common,
     )
-    constraints = config.environments.constraints
-    reads = [*config.docker.build_reads, *([constraints] if constraints is not None else [])]
-    return backend, backend.workshop(places.environments, reads, config.docker.images)
+    return backend, backend.place(places.environments, config.docker.images)
 
 
 def node_of(home: Path) -> str:

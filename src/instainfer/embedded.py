@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,8 +31,10 @@ from .environments.builder import Environments
 from .environments.content import ContentStore
 from .environments.folders import FunctionFolders
 from .environments.installers import Sources
+from .environments.place import Place
+from .environments.this_machine import ThisMachine
 from .environments.unused import Places
-from .environments.workshop import ThisMachine, Workshop
+from .environments.usage import Limits
 from .errors import BadInput, HostError
 from .invoker.driver import Invoker
 from .links.local import LocalLink
@@ -80,7 +82,7 @@ def node_state(config: Config, at: float) -> NodeState:
     return NodeState(settings, policies(config), at=at)
 
 
-async def make_backend(config: Config, clock: Clock) -> tuple[Backend, Workshop]:
+async def make_backend(config: Config, clock: Clock) -> tuple[Backend, Place]:
     """The configured backend, and where environments for its containers are built.
 
     Raises `BadInput` for what the configuration cannot have, and `HostError` when the host lacks something for it.
@@ -123,7 +125,7 @@ class _Platform:
         async with contextlib.AsyncExitStack() as stack:
             tell = stack.enter_context(_story_file(story)) if story is not None else None
             clock = LoopClock(loop)
-            backend, workshop = await make_backend(self.config, clock)
+            backend, place = await make_backend(self.config, clock)
             stack.push_async_callback(backend.close)
             controller: Controller | None = None
 
@@ -146,23 +148,22 @@ class _Platform:
             )
             link = LocalLink(invoker)
             stack.callback(link.stop_sampling)
-            controller = await open_controller(
-                self.config, [link], make_rooms(self.config, workshop), isolation=backend.isolation()
-            )
+            isolation = [*backend.isolation(), *await place.isolation()]
+            controller = await open_controller(self.config, [link], make_rooms(self.config, place), isolation=isolation)
             stack.push_async_callback(controller.close)
             serving = self.config.server
             server = HttpServer(controller.app(), serving.host, serving.port, bounds(serving))
             stack.push_async_callback(server.stop)
             await server.start()
             controller.listening(server.url)
-            self._say_hello(server.url, backend, ready_file)
+            self._say_hello(server.url, backend, isolation, ready_file)
             # The objects that exist now stay until the end, so the garbage collector need not visit them again.
             gc.freeze()
             await self.told_to_stop.wait()
             await self._wind_down(controller, link)
         return 0
 
-    def _say_hello(self, url: str, backend: Backend, ready_file: Path | None) -> None:
+    def _say_hello(self, url: str, backend: Backend, isolation: Sequence[str], ready_file: Path | None) -> None:
         if ready_file is not None:
             # The file is written before the first announcement, so that a reader of the announcement finds the file.
             partial = ready_file.with_name(ready_file.name + ".partial")
@@ -171,7 +172,7 @@ class _Platform:
         node = self.config.node
         self.announce(f"InstaInfer answers at {url}; the key is in {self.config.home / 'credentials'}")
         self.announce(f"memory for containers: {node.memory_mb} MB, made by the {backend.name} backend")
-        for line in backend.isolation():
+        for line in isolation:
             self.announce(line)
 
     def _signalled(self) -> None:
@@ -204,7 +205,7 @@ async def _end(controller: Controller, link: LocalLink) -> None:
     await controller.idle()
 
 
-def make_rooms(config: Config, workshop: Workshop) -> Rooms:
+def make_rooms(config: Config, place: Place) -> Rooms:
     """The stores of weights, functions and environments, in the folders that the configuration names."""
     cache = config.cache_dir
     places = Places.of(config.home, cache)
@@ -219,7 +220,10 @@ def make_rooms(config: Config, workshop: Workshop) -> Rooms:
             timeout_s=wanted.build_timeout_s,
             max_builds=wanted.max_builds,
             sources=Sources(wanted.constraints, wanted.index_url, wanted.extra_index_urls),
-            workshop=workshop,
+            hosts=wanted.hosts,
+            allow_source=wanted.allow_source,
+            limits=Limits(wanted.build_memory_mb * MIB, wanted.build_disk_mb * MIB),
+            place=place,
         ),
     )
 

@@ -9,8 +9,12 @@ import signal
 import socket
 import subprocess
 import uuid
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -26,11 +30,14 @@ from instainfer.backends.docker.engine import Engine
 from instainfer.backends.docker.images import find
 from instainfer.backends.docker.networks import Networks
 from instainfer.backends.docker.settings import MOST_PIDS, Mount
-from instainfer.backends.docker.workshop import BUILDER
 from instainfer.core.events import ContainerGone, ContainerStarted, Event, RunFinished
 from instainfer.core.model import MIB, FailureKind
 from instainfer.environments.builder import Environments
+from instainfer.environments.installers import Sources
 from instainfer.environments.requirements import Requirements
+from instainfer.environments.room import SHARED_UID
+from instainfer.environments.usage import Limits
+from instainfer.environments.workshop import Workshop
 from instainfer.errors import BadInput, EnvironmentBuildError, HostError
 from instainfer.runtime.memory import children
 
@@ -345,7 +352,7 @@ def test_environments_are_built_where_they_are_used(tmp_path: Path) -> None:
         backend = docker.backend(scratch=tmp_path / "scratch")
         try:
             root = tmp_path / "environments"
-            environments = Environments(root, workshop=backend.workshop(root))
+            environments = Environments(root, place=backend.place(root))
             built = await environments.ensure(Requirements())
             assert not built.cached
             assert os.readlink(built.python.parent / "python3") == str(PYTHON)
@@ -364,6 +371,42 @@ def test_environments_are_built_where_they_are_used(tmp_path: Path) -> None:
     play(scene)
 
 
+def test_packages_come_through_the_gate_and_from_nowhere_else(tmp_path: Path) -> None:
+    simple = tmp_path / "index" / "simple"
+    for name, file in (("leaf", "leaf-1.0-py3-none-any.whl"), ("far", "far-1.0-py3-none-any.whl")):
+        (simple / name).mkdir(parents=True)
+        (simple / name / "index.html").write_text(f'<a href="{file}">{name}</a>')
+    (simple / "far" / "index.html").write_text('<a href="http://files.invalid/far-1.0-py3-none-any.whl">far</a>')
+    info = "leaf-1.0.dist-info"
+    with zipfile.ZipFile(simple / "leaf" / "leaf-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("leaf.py", "")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: leaf\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", f"leaf.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    serve = partial(SimpleHTTPRequestHandler, directory=str(simple.parent))
+
+    async def scene(url: str) -> None:
+        backend = docker.backend(scratch=tmp_path / "scratch")
+        root = tmp_path / "environments"
+        try:
+            environments = Environments(
+                root, place=backend.place(root), sources=Sources(index_url=url), pip_args=("--retries", "0")
+            )
+            assert (await environments.ensure(Requirements("leaf\n"))).packages == ("leaf==1.0",)
+            with pytest.raises(EnvironmentBuildError, match=r"kept from files\.invalid: .* environments\.hosts"):
+                await environments.ensure(Requirements("far\n"))
+        finally:
+            await backend.close()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server, ThreadPoolExecutor(1) as threads:
+        threads.submit(server.serve_forever)
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}/simple"
+            play(lambda: scene(url))
+        finally:
+            server.shutdown()
+
+
 def test_a_tool_leaves_no_program_with_roots_rights(tmp_path: Path) -> None:
     code = (
         "import os, shutil, sys; shutil.copy('/bin/true', sys.argv[1]); os.chmod(sys.argv[1], 0o4755); "
@@ -375,24 +418,29 @@ def test_a_tool_leaves_no_program_with_roots_rights(tmp_path: Path) -> None:
         said: list[str] = []
         try:
             root = tmp_path / "environments"
-            cwd, made, log = root / "scratch", root / "env-x", root / "log"
-            cwd.mkdir(parents=True)
-            finished = await backend.workshop(root).run(
-                ["python3", "-c", code, made / "evil"],
-                log=log,
-                on_line=said.append,
-                env={},
-                cwd=cwd,
-                writes=[made],
+            made = root / "env-x"
+            (root / "scratch").mkdir(parents=True)
+            workshop = Workshop(
+                root,
+                backend.place(root),
+                timeout_s=60.0,
+                pip_args=(),
+                sources=Sources(),
+                hosts=(),
+                limits=Limits(),
             )
+            async with workshop.bench("it failed", "env-x", said.append, [], from_source=False) as bench:
+                await bench.give(made)
+                with pytest.raises(EnvironmentBuildError, match="it failed: ") as caught:
+                    await bench.running_in(made)(["python3", "-c", code, made / "evil"])
+                await bench.take_over(made)
         finally:
             await backend.close()
-        assert finished.returncode == 1
-        assert "Read-only file system" in finished.cause
+        assert "Read-only file system" in caught.value.log_tail
         return said
 
     said = asyncio.run(scene())
-    assert said[0] == f"{BUILDER} {0o4000}", "it can set the mark for its own user"
+    assert f"{SHARED_UID} {0o4000}" in said, "it can set the mark for its own user"
     left = (tmp_path / "environments" / "env-x" / "evil").stat()
     assert left.st_uid == 0
     assert not left.st_mode & 0o6000
@@ -408,7 +456,7 @@ def test_an_image_from_ours_is_used_for_the_functions_that_name_it(tmp_path: Pat
             backend = w.backend
             assert isinstance(backend, DockerBackend)
             root = tmp_path / "environments"
-            environments = Environments(root, workshop=backend.workshop(root, allowed=[name]))
+            environments = Environments(root, place=backend.place(root, allowed=[name]))
             usual = await environments.ensure(Requirements())
             own = await environments.ensure(Requirements(image=name))
             assert own.digest != usual.digest

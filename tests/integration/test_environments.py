@@ -11,19 +11,22 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from instainfer.environments import installers
+from instainfer.environments import installers, origins, this_machine
 from instainfer.environments.builder import Environment, Environments, Progress, _Teller
 from instainfer.environments.exclusive import exclusive
 from instainfer.environments.installers import Sources
+from instainfer.environments.jailed import Layers, find_layers
 from instainfer.environments.manifest import Requirements
 from instainfer.environments.tools import run_tool
 from instainfer.errors import BadInput, EnvironmentBuildError, HostError
@@ -88,9 +91,9 @@ def environments(root: Path, wheels: Path) -> Environments:
     return make(root, wheels)
 
 
-def make(root: Path, links: Path, *, timeout_s: float = 100.0) -> Environments:
+def make(root: Path, links: Path, *, timeout_s: float = 100.0, hosts: Sequence[str] = ()) -> Environments:
     pip_args = ("--no-index", "--find-links", str(links))
-    return Environments(root, installer="pip", timeout_s=timeout_s, pip_args=pip_args)
+    return Environments(root, installer="pip", timeout_s=timeout_s, pip_args=pip_args, hosts=hosts)
 
 
 def ask(environment: Environment, code: str) -> str:
@@ -275,19 +278,18 @@ def test_an_environment_whose_interpreter_went_away_is_built_anew(environments: 
 
 
 class Blocker:
-    """A source distribution whose build says where it is and then waits to be killed."""
+    """A source distribution whose build says that it has begun and then waits to be killed."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.links = folder / "links"
-        self.pipe = folder / "pipe"
         self.links.mkdir()
-        os.mkfifo(self.pipe)
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self.server.getsockname()[1]}"
         backend = f"""
-import os, signal
+import urllib.request
 def get_requires_for_build_wheel(config_settings=None):
-    with open({str(self.pipe)!r}, "w") as pipe:
-        pipe.write(str(os.getpid()))
-    signal.pause()
+    urllib.request.urlopen("http://{self.host}/begun")
 """
         files = {
             "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
@@ -297,17 +299,27 @@ def get_requires_for_build_wheel(config_settings=None):
             for name, text in files.items():
                 archive.writestr(f"blocker-1.0/{name}", text)
 
-    def read_pid(self) -> int:
-        """Wait until the build has begun."""
-        return int(self.pipe.read_text())
+    def wait(self) -> socket.socket:
+        """Wait until the build has begun. Nobody answers on the connection."""
+        connection, _ = self.server.accept()
+        return connection
+
+    def pids(self) -> list[int]:
+        """The processes of the build. Their home tells which they are, since they know no id of the host."""
+        home = f"HOME={self.folder}".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if home in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+        return found
 
 
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
+@pytest.fixture
+def blocker(tmp_path: Path) -> Iterator[Blocker]:
+    blocker = Blocker(tmp_path)
+    with blocker.server:
+        yield blocker
 
 
 def has_ended(pid: int) -> bool:
@@ -322,27 +334,27 @@ def has_ended(pid: int) -> bool:
         os.close(pidfd)
 
 
-def test_cancelling_ends_the_tools_and_leaves_nothing(root: Path, tmp_path: Path) -> None:
-    blocker = Blocker(tmp_path)
+def test_cancelling_ends_the_tools_and_leaves_nothing(root: Path, blocker: Blocker) -> None:
+    async def cancel_once_it_builds() -> list[int]:
+        environments = make(root, blocker.links, hosts=[blocker.host])
+        task = asyncio.create_task(environments.ensure(Requirements("blocker\n", from_source=True)))
+        with await asyncio.to_thread(blocker.wait):
+            pids = blocker.pids()
+            assert pids
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return pids
 
-    async def cancel_once_it_builds() -> int:
-        task = asyncio.create_task(make(root, blocker.links).ensure(Requirements("blocker\n")))
-        pid = await asyncio.to_thread(blocker.read_pid)
-        assert is_running(pid)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return pid
-
-    assert has_ended(asyncio.run(cancel_once_it_builds()))
+    assert all(map(has_ended, asyncio.run(cancel_once_it_builds())))
     assert built(root) == []
     assert list((root / "locks").glob("*")) == []
 
 
-def test_a_build_that_takes_too_long_is_ended(root: Path, tmp_path: Path) -> None:
-    blocker = Blocker(tmp_path)  # nobody reads its pipe: it never gets on
+def test_a_build_that_takes_too_long_is_ended(root: Path, blocker: Blocker) -> None:
+    environments = make(root, blocker.links, hosts=[blocker.host], timeout_s=1)
     with pytest.raises(EnvironmentBuildError, match=r"ended after 1 s .*raise environments\.build_timeout_s"):
-        asyncio.run(make(root, blocker.links, timeout_s=1).ensure(Requirements("blocker\n")))
+        asyncio.run(environments.ensure(Requirements("blocker\n", from_source=True)))
     assert list((root / "scratch").iterdir()) == []
 
 
@@ -357,7 +369,7 @@ def test_a_full_disk_is_the_hosts_fault(root: Path, tmp_path: Path) -> None:
         )
         archive.writestr("full-1.0/backend.py", backend)
     with pytest.raises(HostError, match=r"no space left on the disk of .* \(\d+ bytes free\)") as caught:
-        asyncio.run(make(root, links).ensure(Requirements("full\n")))
+        asyncio.run(make(root, links).ensure(Requirements("full\n", from_source=True)))
     assert str(root) in str(caught.value)
 
 
@@ -384,9 +396,45 @@ def test_uv_gives_the_same_packages(root: Path, wheels: Path) -> None:
     assert list((root / environment.digest).rglob("branch*.pyc"))
     (lock,) = (root / "locks").iterdir()
     assert str(wheels) not in lock.read_text()
+    (module,) = (root / environment.digest).rglob("leaf.py")
+    in_cache = [path for path in (root / "tool-caches").rglob("leaf.py") if path.samefile(module)]
+    assert in_cache, "uv's cache and the environment have it on disk once"
+    assert module.stat().st_uid == os.geteuid()
     with pytest.raises(EnvironmentBuildError, match=r"cannot be resolved: .*no-such-thing.* \(log: ") as caught:
         asyncio.run(environments.ensure(Requirements("no-such-thing==9\n")))
     assert "no-such-thing" in caught.value.log_tail
+
+
+@pytest.mark.parametrize("network", [False, None])
+def test_a_host_that_gives_less_builds_all_the_same(
+    root: Path, wheels: Path, network: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`network`: False is namespaces without it, None no namespaces at all."""
+    if network is not None and not find_layers().spaces:
+        pytest.skip("this host gives no namespaces")
+    less = Layers(network is not None, False, find_layers().landlock, own_uid=False, why_not="a test")
+    monkeypatch.setattr(this_machine, "find_layers", lambda: less)
+    environment = asyncio.run(make(root, wheels).ensure(Requirements("branch\n", from_source=True)))
+    assert ask(environment, "import branch; print(branch.leaf.name)") == "leaf 1"
+    assert len(asyncio.run(make(root, wheels).isolation())) > 2
+
+
+def test_what_a_build_may_not_reach_is_named_with_the_remedy(root: Path) -> None:
+    if not find_layers().network:
+        pytest.skip("this host gives builds no network of their own")
+    links = root.parent / "links"
+    links.mkdir()
+    (links / "index.html").write_text('<a href="http://files.invalid/leaf-1.0-py3-none-any.whl">leaf</a>')
+    pip_args = ("--no-index", "--find-links", (links / "index.html").as_uri(), "--retries", "0")
+    environments = Environments(root, installer="pip", pip_args=pip_args)
+    with pytest.raises(EnvironmentBuildError, match=r"kept from files\.invalid: .* add it to environments\.hosts"):
+        asyncio.run(environments.ensure(Requirements("leaf\n")))
+
+
+def test_builds_from_source_may_be_forbidden(root: Path) -> None:
+    environments = Environments(root, installer="pip", allow_source=False)
+    with pytest.raises(EnvironmentBuildError, match=r'build = "source": .*environments\.allow_source'):
+        asyncio.run(environments.ensure(Requirements("leaf\n", from_source=True)))
 
 
 def test_another_python(environments: Environments) -> None:
@@ -483,7 +531,7 @@ def test_whoever_gives_up_waiting_does_not_keep_the_lock(tmp_path: Path, holder:
 
 
 def test_which_installer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(installers, "_pip_configuration_files", lambda: [tmp_path / "pip.conf"])
+    monkeypatch.setattr(origins, "pip_configuration_files", lambda: [tmp_path / "pip.conf"])
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert installers.find_uv("auto") is None

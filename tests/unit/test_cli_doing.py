@@ -288,6 +288,6 @@ def test_config_show_tells_values_and_where_they_come_from(
     assert shown["preload.p_load"] == {"value": 0.5, "origin": user_file}
     assert shown["preload.p_offload"] == {"value": 0.94, "origin": "default"}
     assert json.loads(run("config", "show", "--json").stdout)["preload.window"] == 9
-    monkeypatch.setenv("INSTAINFER_DOCKER__BUILD_READS", '["/srv/index"]')
-    assert json.loads(run("config", "show", "--json").stdout)["docker.build_reads"] == ["/srv/index"]
+    monkeypatch.setenv("INSTAINFER_DOCKER__IMAGES", '["media:1"]')
+    assert json.loads(run("config", "show", "--json").stdout)["docker.images"] == ["media:1"]
     assert "INSTAINFER_SERVER__PORT" in run("config", "show", "--origin").stdout

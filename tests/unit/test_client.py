@@ -136,6 +136,19 @@ def test_events_of_a_build_come_one_by_one() -> None:
         list(it.build_environment("numpy", (), None))
 
 
+def test_a_build_is_asked_for_with_all_that_makes_it() -> None:
+    sent: list[Any] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content))
+        return httpx2.Response(200, text="")
+
+    with client(handler) as it:
+        list(it.build_environment("a\n", ("b==1",), "3.12", "media:1", from_source=True))
+    wanted = {"requirements": "a\n", "no_deps": ["b==1"], "python": "3.12", "image": "media:1", "from_source": True}
+    assert sent == [wanted]
+
+
 STRANGE = {
     "text": b"hello",
     "nothing": b"",

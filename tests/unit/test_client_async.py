@@ -74,6 +74,21 @@ def test_all_functions_are_listed_page_by_page() -> None:
     play(page, scene)
 
 
+def test_a_build_is_asked_for_with_all_that_makes_it() -> None:
+    sent: list[Any] = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content))
+        return httpx2.Response(200, text="")
+
+    async def scene(client: AsyncClient) -> None:
+        assert [e async for e in client.build_environment("a\n", (), None, "media:1", from_source=True)] == []
+
+    play(handler, scene)
+    wanted = {"requirements": "a\n", "no_deps": [], "python": None, "image": "media:1", "from_source": True}
+    assert sent == [wanted]
+
+
 def test_events_come_one_by_one_and_a_refusal_is_an_error() -> None:
     events = [{"event": "progress", "text": "…"}, {"event": "refused", "status": 409, "error": "it exists"}]
     text = "".join(json.dumps(event) + "\n" for event in events)

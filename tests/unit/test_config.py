@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from instainfer.config import load_config
+from instainfer.config import EnvironmentsConfig, load_config
 
 
 def test_folders_are_absolute_wherever_they_were_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +40,10 @@ def test_where_packages_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     wanted = load_config().environments
     assert wanted.constraints == tmp_path / "c.txt"
     assert (wanted.index_url, wanted.extra_index_urls) == ("http://a/simple", ("http://b/simple",))
+    assert EnvironmentsConfig(hosts=("files.example.org", "a:8080")).hosts == ("files.example.org", "a:8080")
+    for host in ("https://a", "a/b", "a:b", "a:0", "a:70000", "", ":80", "me@a"):
+        with pytest.raises(ValidationError, match="is not a host; write NAME or NAME:PORT"):
+            EnvironmentsConfig(hosts=(host,))
     for wrong in ({"index_url": "http://a b"}, {"extra_index_urls": ["http://a\n"]}):
         with pytest.raises(ValidationError, match="is not an address"):
             load_config(environments=wrong)

@@ -80,7 +80,13 @@ def test_a_malformed_digest_is_refused(tmp_path: Path) -> None:
 def test_an_environment_is_made_with_its_progress(tmp_path: Path) -> None:
     async def run() -> None:
         async with standing(tmp_path) as stand:
-            wanted = {"requirements": "numpy\nclick # yes\n", "no_deps": ["x==1"], "python": "3.12"}
+            wanted = {
+                "requirements": "numpy\nclick # yes\n",
+                "no_deps": ["x==1"],
+                "python": "3.12",
+                "image": "media:1",
+                "from_source": True,
+            }
             response = await stand.http.post(f"{NATIVE}/environments", json=wanted)
             assert response.status_code == 200
             assert response.headers["content-type"] == "application/x-ndjson"
@@ -96,6 +102,7 @@ def test_an_environment_is_made_with_its_progress(tmp_path: Path) -> None:
             ]
             (asked,) = stand.environments.asked
             assert (asked.lines, asked.no_deps, asked.python) == (("numpy", "click"), ("x==1",), "3.12")
+            assert (asked.image, asked.from_source) == ("media:1", True)
 
     asyncio.run(run())
 

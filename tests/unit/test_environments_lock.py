@@ -58,15 +58,19 @@ def test_an_environment_is_named_by_all_that_makes_it() -> None:
         Lock.of([pin("six", "1.0", [B])], []).digest(PYTHON),
         lock.digest(replace(PYTHON, version="3.12")),
         lock.digest(replace(PYTHON, platform="linux-aarch64")),
+        lock.digest(PYTHON, from_source=True),
+        lock.digest(replace(PYTHON, contents="a" * 64)),
+        lock.digest(replace(PYTHON, contents="a" * 64), from_source=True),
         digest,
     }
-    assert len(others) == 4
+    assert len(others) == 7
 
 
 def test_a_lock_is_kept_for_what_was_asked() -> None:
     key = lock_key(Requirements("six\n"), PYTHON)
     assert lock_key(Requirements("\n# newest\nsix  # please\n"), PYTHON) == key
     assert lock_key(Requirements("six\n", no_deps=("idna",)), PYTHON) != key
+    assert lock_key(Requirements("six\n", from_source=True), PYTHON) != key
     assert lock_key(Requirements("six\n"), replace(PYTHON, tag="cpython-312-x86_64-linux-gnu")) != key
 
 

@@ -110,7 +110,7 @@ def test_units(tmp_path: Path, toml: str, quantity: int | str) -> None:
         (
             'colour = "red"',
             "colour",
-            "allowed: env, fast_init, fork, fresh, handler, idempotent, image, keep_alive, logs",
+            "allowed: build, env, fast_init, fork, fresh, handler, idempotent, image, keep_alive, logs",
         ),
         ("min_resident = 65", "min_resident", "from 0 to 64"),
         ("min_resident = -1", "min_resident", "from 0 to 64"),
@@ -140,6 +140,7 @@ def test_units(tmp_path: Path, toml: str, quantity: int | str) -> None:
         ('requirements = "absent.txt"', "requirements", "absent.txt cannot be read"),
         ('requirements = "../up.txt"', "requirements", "in the folder"),
         ('no_deps = "six"', "no_deps", "a list"),
+        ('build = "wheel"', "build", '"wheels" or "source"'),
         ('no_deps = ["-e six"]', "no_deps", "editable"),
         ("python = 3.11", "python", '"3.11"'),
         ('python = "3.8"', "python", "3.9 or newer"),

@@ -37,8 +37,8 @@ def status_view(found: Shape, columns: int) -> Group:
     parts += _places(found.get("places", ()))
     for node in found["nodes"]:
         parts += ["", *_node(node, columns)]
-        if node["isolation"] != found["isolation"]:
-            parts += _isolation(node["isolation"])
+        if own := [line for line in node["isolation"] if line not in found["isolation"]]:
+            parts += _isolation(own)
     if found["isolation"]:
         parts += ["", "[bold]Isolation[/bold]", *_isolation(found["isolation"])]
     return Group(*parts)

@@ -121,9 +121,10 @@ class Api:
         return self._events("PUT", _own(name), dict(action))
 
     def build_environment(
-        self, requirements: str, no_deps: tuple[str, ...], python: str | None, image: str
+        self, requirements: str, no_deps: tuple[str, ...], python: str | None, image: str, *, from_source: bool
     ) -> Steps[httpx2.Response]:
-        wanted = {"requirements": requirements, "no_deps": list(no_deps), "python": python, "image": image}
+        wanted: Json = {"requirements": requirements, "no_deps": list(no_deps), "python": python}
+        wanted |= {"image": image, "from_source": from_source}
         return self._events("POST", f"{NATIVE}/environments", wanted)
 
     def clean(self, *, dry_run: bool, unused_for_s: float | None) -> Steps[httpx2.Response]:

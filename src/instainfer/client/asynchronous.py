@@ -190,10 +190,17 @@ class AsyncClient:
         await self._run(self._api.put_blob(digest, size_bytes, _pieces(path, sent)))
 
     def build_environment(
-        self, requirements: str, no_deps: tuple[str, ...], python: str | None, image: str = ""
+        self,
+        requirements: str,
+        no_deps: tuple[str, ...],
+        python: str | None,
+        image: str = "",
+        *,
+        from_source: bool = False,
     ) -> AsyncIterator[Json]:
         """Ask for an environment. Yields ``progress`` events while it is built, then one ``ready`` or ``failed``."""
-        return self._events(self._api.build_environment(requirements, no_deps, python, image))
+        asked = self._api.build_environment(requirements, no_deps, python, image, from_source=from_source)
+        return self._events(asked)
 
     def clean(self, *, dry_run: bool, unused_for_s: float | None) -> AsyncIterator[Json]:
         """Let the platform remove unused files. Yields ``progress``, ``freed`` and ``failed`` events, then ``done``."""

@@ -53,6 +53,7 @@ class _Wanted(msgspec.Struct):
     no_deps: tuple[str, ...] = ()
     python: str | None = None
     image: str = ""
+    from_source: bool = False
 
 
 class _Asked(msgspec.Struct, forbid_unknown_fields=True):
@@ -284,7 +285,7 @@ def _requirements(body: bytes | bytearray) -> Requirements:
             raise BadInput(f"no_deps: {shown(line)} is refused: {why}")
     if wanted.python is not None and _PYTHON.fullmatch(wanted.python) is None:
         raise BadInput(f'python: {shown(wanted.python)} is not a version; write one such as "3.11", or leave it out')
-    return Requirements(wanted.requirements, wanted.no_deps, wanted.python, wanted.image)
+    return Requirements(wanted.requirements, wanted.no_deps, wanted.python, wanted.image, wanted.from_source)
 
 
 async def _to_its_end(work: Callable[..., Any], *given: Any) -> None:

@@ -4,7 +4,8 @@
 
     ROOT/locks/     the exact versions for requirements        ROOT/env-<digest>/   a virtual environment
     ROOT/logs/      output of the tools, per lock and build    ROOT/pip/<tag>/      a pip per interpreter
-    ROOT/busy/      files that are locked during work          ROOT/scratch/        where tools run
+    ROOT/busy/      files that are locked during work          ROOT/scratch/        where tools run (`room`)
+    ROOT/tool-caches/   what pip and uv keep, for builds that run no code of packages
 
 A virtual environment cannot be moved, so it is built in its final place under a file lock, and a marker is written
 last. If the marker is missing, the build was interrupted, and the environment is removed and built again.
@@ -17,10 +18,7 @@ import json
 import logging
 import os
 import re
-import shutil
-import tempfile
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from copy import copy
@@ -31,15 +29,18 @@ from typing import Literal
 from weakref import WeakValueDictionary
 
 from ..errors import EnvironmentBuildError, HostError
-from .content import explaining_full_disk, full_disk
+from .content import explaining_full_disk
 from .exclusive import at_once, exclusive
-from .installers import TOOL_ENV, Installer, Pip, Run, Sources, Uv
+from .installers import Installer, Pip, Sources, Uv
 from .interpreters import Interpreter
 from .lock import Lock, lock_key, write_durably
+from .place import Place
 from .requirements import Requirements
+from .room import remove
 from .sharing import NOTHING, Installed, Sizes, compile_program, share, site_of
-from .tools import TAIL_LINES
-from .workshop import ThisMachine, Workshop
+from .this_machine import ThisMachine
+from .usage import Limits
+from .workshop import Bench, Workshop
 
 log = logging.getLogger(__name__)
 
@@ -90,24 +91,40 @@ class Environments:
         pip_args: Sequence[str] = (),
         max_builds: int = 2,
         sources: Sources | None = None,
-        workshop: Workshop | None = None,
+        hosts: Sequence[str] = (),
+        allow_source: bool = True,
+        limits: Limits | None = None,
+        place: Place | None = None,
     ) -> None:
         """`timeout_s` limits the time of each resolution and of each build; both get `pip_args` and use `sources`.
 
-        The tools run in `workshop`, by default on this machine. At most `max_builds` resolutions and builds run at the
-        same time; further ones wait.
+        At most `max_builds` resolutions and builds run at the same time; further ones wait. Tools run in the `place`,
+        by default on this machine. They reach the hosts of all sources and `hosts`, and use no more than `limits`.
+        Unless `allow_source`, requirements that ask to be built from source are refused.
         """
         self.root = root.absolute()
         self._installer = installer
-        self._timeout_s = timeout_s
+        self._allow_source = allow_source
         self._pip_args = tuple(pip_args)
         self._sources = sources if sources is not None else Sources()
-        self._workshop = workshop if workshop is not None else ThisMachine()
         self._of_images: dict[str, Environments] = {}
         self._interpreters: dict[str | None, Interpreter] = {}
         self._scratch = self.root / "scratch"
+        self._workshop = Workshop(
+            self.root,
+            place if place is not None else ThisMachine(),
+            timeout_s=timeout_s,
+            pip_args=self._pip_args,
+            sources=self._sources,
+            hosts=hosts,
+            limits=limits if limits is not None else Limits(),
+        )
         self._slots = asyncio.Semaphore(max_builds)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def isolation(self) -> list[str]:
+        """Lines that say how builds are isolated, and which layers cannot be given."""
+        return await self._workshop.place.isolation()
 
     async def ensure(
         self, requirements: Requirements, progress: Callable[[Progress], None] | None = None
@@ -118,40 +135,45 @@ class Environments:
         long. Raises `HostError` when this machine lacks a Python, a tool or disk space. Cancelling ends the running
         tool and leaves nothing half-built.
         """
+        if requirements.from_source and not self._allow_source:
+            raise EnvironmentBuildError(
+                'build = "source": this platform installs wheels only (environments.allow_source); leave it out'
+            )
         if requirements.image:
             inside = await self._inside(requirements.image)
             built = await inside.ensure(replace(requirements, image=""), progress)
-            return replace(built, image=inside._workshop.image)
+            return replace(built, image=inside._workshop.place.image)
         tell = _Teller(progress)
         with explaining_full_disk(self.root):
             await asyncio.to_thread(self._scratch.mkdir, parents=True, exist_ok=True)
             interpreter = await self._interpreter(requirements.python)
             lock = await self._lock(requirements, interpreter, tell)
-            digest = lock.digest(interpreter)
+            from_source = requirements.from_source
+            digest = lock.digest(interpreter, from_source=from_source)
             environment = await asyncio.to_thread(self._found, digest)
             if environment is None:
                 async with self._at_work(digest, tell):
                     # Another task or process may have built the environment during the wait.
                     environment = await asyncio.to_thread(self._ready, digest, cached=True)
                     if environment is None:
-                        environment = await self._build(digest, lock, interpreter, tell)
+                        environment = await self._build(digest, lock, interpreter, tell, from_source=from_source)
                     await asyncio.to_thread(mark_used, self.root / digest)
         tell("ready", _in_words(environment))
         return environment
 
     async def _inside(self, image: str) -> Environments:
         """The environments for an image that functions name, in the same folder. They are built in turn with ours."""
-        workshop = await self._workshop.of(image)
-        known = self._of_images.get(workshop.image)
+        place = await self._workshop.place.of(image)
+        known = self._of_images.get(place.image)
         if known is None:
-            known = self._of_images[workshop.image] = copy(self)
-            known._workshop, known._interpreters = workshop, {}
+            known = self._of_images[place.image] = copy(self)
+            known._workshop, known._interpreters = self._workshop.at(place), {}
         return known
 
     async def _interpreter(self, version: str | None) -> Interpreter:
         known = self._interpreters.get(version)
-        if known is None or not self._workshop.has(known.executable):
-            known = self._interpreters[version] = await self._workshop.interpreter(version)
+        if known is None or not self._workshop.place.has(known.executable):
+            known = self._interpreters[version] = await self._workshop.place.interpreter(version)
         return known
 
     def _found(self, digest: str) -> Environment | None:
@@ -166,7 +188,7 @@ class Environments:
         folder = self.root / digest
         python = folder / "bin" / "python"
         # The interpreter that the environment links to may have been removed from the host.
-        if not (folder / _READY).exists() or not self._workshop.has(python):
+        if not (folder / _READY).exists() or not self._workshop.place.has(python):
             return None
         try:
             packages = json.loads((folder / _PACKAGES).read_text(encoding="utf-8"))
@@ -207,55 +229,66 @@ class Environments:
         async with self._at_work(key, tell):
             if (known := await asyncio.to_thread(_known_lock, file)) is not None:
                 return known
-            async with self._tools("the requirements cannot be resolved", key, tell) as run:
+            from_source = requirements.from_source
+            async with self._bench("the requirements cannot be resolved", key, interpreter, tell, from_source) as bench:
                 tell("lock", f"resolving for Python {interpreter.version}")
-                installer = await self._tool(interpreter, run, tell)
-                resolve = partial(installer.resolve, sources=self._sources, run=run, scratch=self._scratch)
-                resolved = [
-                    await resolve(lines, no_deps=no_deps) if lines else []
-                    for lines, no_deps in ((requirements.lines, False), (requirements.no_deps, True))
-                ]
+                installer = await self._tool(interpreter, bench, tell)
+                async with _naming_what_has_no_wheel(installer, bench, from_source=from_source):
+                    resolve = partial(installer.resolve, sources=self._sources, run=bench.run, room=bench.room)
+                    resolved = [
+                        await resolve(lines, no_deps=no_deps, from_source=from_source) if lines else []
+                        for lines, no_deps in ((requirements.lines, False), (requirements.no_deps, True))
+                    ]
             lock = Lock.of(*resolved)
             await asyncio.to_thread(write_durably, file, lock.text)
             return lock
 
-    async def _build(self, digest: str, lock: Lock, interpreter: Interpreter, tell: _Teller) -> Environment:
+    async def _build(
+        self, digest: str, lock: Lock, interpreter: Interpreter, tell: _Teller, *, from_source: bool
+    ) -> Environment:
         folder = self.root / digest
         interpreter.require("venv")
         try:
-            await asyncio.to_thread(_remove, folder)
-            async with self._tools("the requirements cannot be installed", digest, tell) as run_tool:
-                run = partial(run_tool, writes=[folder])
+            await asyncio.to_thread(remove, folder)
+            async with self._bench(
+                "the requirements cannot be installed", digest, interpreter, tell, from_source
+            ) as bench:
                 tell("create", f"creating {digest} with Python {interpreter.version}")
+                await bench.give(folder)
+                run = bench.running_in(folder)
                 await run([interpreter.executable, "-I", "-m", "venv", "--without-pip", folder])
-                await asyncio.to_thread(write_durably, folder / _LOCK, lock.text)
-                sizes = NOTHING
                 if lock.pins:
                     tell("install", f"installing {len(lock.pins)} packages")
                     if hint := gpu_hint(lock):
                         tell("install", hint)
-                    installer = await self._tool(interpreter, run, tell)
-                    await installer.install(lock, folder / _LOCK, folder / "bin" / "python", run)
-                    sizes = await self._compile_and_share(folder, lock, interpreter, run, tell)
+                    installer = await self._tool(interpreter, bench, tell)
+                    asked = bench.room.hand_in(_LOCK, lock.text)
+                    installing = bench.running_in(folder, links=isinstance(installer, Uv))
+                    async with _naming_what_has_no_wheel(installer, bench, from_source=from_source):
+                        python = folder / "bin" / "python"
+                        await installer.install(lock, asked, python, installing, from_source=from_source)
+                    tell("install", "compiling modules")
+                    site = await asyncio.to_thread(site_of, folder)
+                    if site is not None:
+                        await bench.running_in(folder)(compile_program(interpreter.executable, site))
+                await bench.take_over(folder)
+            await asyncio.to_thread(write_durably, folder / _LOCK, lock.text)
+            sizes = await self._share(folder, lock, tell)
             packages = json.dumps([str(pin) for pin in lock.pins], indent=1)
             await asyncio.to_thread(write_durably, folder / _PACKAGES, packages)
             await asyncio.to_thread(write_durably, folder / _READY, "")
         except BaseException:
-            await asyncio.to_thread(_remove, folder)
+            await asyncio.to_thread(remove, folder)
             raise
         environment = await asyncio.to_thread(self._ready, digest, cached=False)
         if environment is None:
             raise HostError(f"{folder} was built, but its Python does not exist; was {interpreter.executable} removed?")
         return replace(environment, sizes=sizes)
 
-    async def _compile_and_share(
-        self, folder: Path, lock: Lock, interpreter: Interpreter, run: Run, tell: _Teller
-    ) -> Sizes:
+    async def _share(self, folder: Path, lock: Lock, tell: _Teller) -> Sizes:
         site = site_of(folder)
-        if site is None:
+        if site is None or not lock.pins:
             return NOTHING
-        tell("install", "compiling modules")
-        await run(compile_program(interpreter.executable, site))
         tell("install", "looking for files that other environments have too")
         new = Installed(site, frozenset(map(str, lock.pins)))
         return await asyncio.to_thread(lambda: share(new, self._others(folder)))
@@ -268,65 +301,63 @@ class Environments:
             if environment is not None and site is not None:
                 yield Installed(site, frozenset(environment.packages))
 
-    async def _tool(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Installer:
-        uv = await asyncio.to_thread(self._workshop.uv, self._installer)
+    async def _tool(self, interpreter: Interpreter, bench: Bench, tell: _Teller) -> Installer:
+        uv = await asyncio.to_thread(self._workshop.place.uv, self._installer)
         if uv is not None:
+            bench.may_read(uv)
             return Uv(uv, interpreter.executable, self._pip_args)
-        return Pip(await self._pip(interpreter, run, tell), self._pip_args)
+        return Pip(await self._pip(interpreter, bench, tell), self._pip_args)
 
-    async def _pip(self, interpreter: Interpreter, run: Run, tell: _Teller) -> Path:
+    async def _pip(self, interpreter: Interpreter, bench: Bench, tell: _Teller) -> Path:
         """A Python of that version with a recent enough pip. It is kept apart because environments contain no pip."""
         folder = self.root / "pip" / interpreter.name
         python = folder / "bin" / "python"
-        if (folder / _READY).exists() and self._workshop.has(python):
+        if (folder / _READY).exists() and self._workshop.place.has(python):
+            bench.may_read(folder)
             return python
         interpreter.require("venv")
         interpreter.require("ensurepip")
         async with self._alone(f"pip-{interpreter.name}", tell):
-            if (folder / _READY).exists() and self._workshop.has(python):
-                return python
-            tell(tell.step, f"preparing pip for Python {interpreter.version}")
-            await asyncio.to_thread(_remove, folder)
-            run = partial(run, writes=[folder])
-            await run([interpreter.executable, "-I", "-m", "venv", folder])
-            if _pip_version(folder) < _OLDEST_PIP:
-                oldest = ".".join(map(str, _OLDEST_PIP))
-                await run([python, "-I", "-m", "pip", "install", "--upgrade", f"pip>={oldest}", *self._pip_args])
-            await asyncio.to_thread(write_durably, folder / _READY, "")
+            if not ((folder / _READY).exists() and self._workshop.place.has(python)):
+                tell(tell.step, f"preparing pip for Python {interpreter.version}")
+                await asyncio.to_thread(remove, folder)
+                await bench.give(folder)
+                run = bench.running_in(folder)
+                await run([interpreter.executable, "-I", "-m", "venv", folder])
+                if _pip_version(folder) < _OLDEST_PIP:
+                    oldest = ".".join(map(str, _OLDEST_PIP))
+                    wanted = [f"pip>={oldest}", "--only-binary", ":all:", *self._pip_args]
+                    await run([python, "-I", "-m", "pip", "install", "--upgrade", *wanted])
+                await bench.take_over(folder)
+                await asyncio.to_thread(write_durably, folder / _READY, "")
+        bench.may_read(folder)
         return python
 
     @asynccontextmanager
-    async def _tools(self, failed: str, name: str, tell: _Teller) -> AsyncIterator[Run]:
-        """Yield a function that runs tools. A failure, timeout or full disk raises an error beginning with `failed`."""
-        log = self.root / "logs" / f"{name}.log"
-        await asyncio.to_thread(log.unlink, missing_ok=True)
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
-
+    async def _bench(
+        self, failed: str, name: str, interpreter: Interpreter, tell: _Teller, from_source: bool
+    ) -> AsyncIterator[Bench]:
         def on_line(line: str) -> None:
-            tail.append(line)
             if fetched := _FETCHED.search(line):
                 tell(tell.step, f"fetching {fetched[1]} ({fetched[2]})")
 
-        env = {**TOOL_ENV, **self._sources.env()}
+        async with self._workshop.bench(failed, name, on_line, interpreter.files, from_source=from_source) as bench:
+            yield bench
 
-        async def run(argv: Sequence[str | Path], writes: Sequence[Path] = ()) -> None:
-            finished = await self._workshop.run(
-                argv, log=log, on_line=on_line, env=env, cwd=self._scratch, writes=writes
-            )
-            if finished.returncode == 0:
-                return
-            if finished.disk_full:
-                raise HostError(f"{failed}: {full_disk(self.root)}; tools also need room in {tempfile.gettempdir()}")
-            raise EnvironmentBuildError(f"{failed}: {finished.cause} (log: {log})", "\n".join(tail))
 
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                yield run
-        except TimeoutError as error:
-            raise EnvironmentBuildError(
-                f"{failed}: ended after {self._timeout_s:g} s (log: {log}); raise environments.build_timeout_s",
-                "\n".join(tail),
-            ) from error
+@asynccontextmanager
+async def _naming_what_has_no_wheel(installer: Installer, bench: Bench, *, from_source: bool) -> AsyncIterator[None]:
+    try:
+        yield
+    except EnvironmentBuildError as error:
+        package = None if from_source else await installer.lacking_wheel(error, bench)
+        if package is None:
+            raise
+        raise EnvironmentBuildError(
+            f"{package} has no wheel for this Python and machine, only its source; ask for a version that has one, or "
+            'set build = "source" in function.toml, which lets the package run its own code to build itself',
+            error.log_tail,
+        ) from error
 
 
 def gpu_hint(lock: Lock, driver: Path = Path("/proc/driver/nvidia")) -> str:
@@ -396,13 +427,6 @@ def packages_of(folder: Path) -> tuple[str, ...] | None:
         return tuple(json.loads((folder / _PACKAGES).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-
-
-def _remove(folder: Path) -> None:
-    """Remove an environment, its marker first, so that a half-removed one is never taken for complete."""
-    (folder / _READY).unlink(missing_ok=True)
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _pip_version(folder: Path) -> tuple[int, int]:

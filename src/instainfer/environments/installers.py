@@ -1,32 +1,37 @@
 """Uses pip or uv to resolve requirements to exact versions, and to install those into an environment.
 
-Both tools read the host's own configuration (indexes, links, proxies); `Sources` come before it. Each step runs the
-tool once, through the given `Run`, which raises an error when the tool fails. No tool compiles modules (see `sharing`).
+The host's own configuration (`origins`) reaches both tools in variables. Each step runs the tool once, through the
+given `Run`, which raises an error when the tool fails. No tool compiles modules (see `sharing`). Unless `from_source`,
+only wheels are looked at, so that no code of packages runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import configparser
 import json
 import os
+import re
 import shutil
 import sys
-import tempfile
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from ..errors import HostError
+from packaging.requirements import InvalidRequirement, Requirement
+
+from ..errors import EnvironmentBuildError, HostError
 from .lock import Lock, Pin, parse_pins, pin
+from .origins import UV_SOURCES, pip_has_sources
+from .room import Room
 
+_PIP_FOUND_NONE = re.compile(r"No matching distribution found for ([^\n]{1,200})")
+_PIP_VERSIONS = "Available versions: "
+_UV_FOUND_NONE = re.compile(r"([\w.-]+(?:[=<>!~]=?[\w.*+!-]+)?) has no (?:usable )?wheels|(?:Failed to [^`]*`([^`]+)`)")
+_ASKED, _REPORT, _LOCKED = "requirements.txt", "report.json", "lock.txt"
 
-class Run(Protocol):
-    """Runs a tool, which may write into the folders `writes`. Raises an error when the tool fails."""
-
-    def __call__(self, argv: Sequence[str | Path], writes: Sequence[Path] = ()) -> Awaitable[None]: ...
-
+Run: TypeAlias = Callable[[Sequence[str | Path]], Awaitable[None]]
 
 TOOL_ENV: Mapping[str, str] = {
     "NO_COLOR": "1",
@@ -44,9 +49,6 @@ TOOL_ENV: Mapping[str, str] = {
 }
 """Variables that make the tools ask nothing, print plain lines, install only where they are told to, and compile a
 module to the same bytes each time."""
-
-_PIP_SOURCES = ("index-url", "extra-index-url", "find-links", "no-index", "constraint", "proxy", "cert", "client-cert")
-_UV_SOURCES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_CONFIG_FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +86,29 @@ class Sources:
         return "\n".join([constraints, self.index_url or "", *self.extra_index_urls])
 
 
+class Tools(Protocol):
+    """Runs tools, and remembers the last lines that they printed."""
+
+    @property
+    def run(self) -> Run: ...
+
+    @property
+    def tail(self) -> Iterable[str]: ...
+
+
 class Installer(Protocol):
     async def resolve(
-        self, lines: Sequence[str], *, no_deps: bool, sources: Sources, run: Run, scratch: Path
+        self, lines: Sequence[str], *, no_deps: bool, from_source: bool, sources: Sources, run: Run, room: Room
     ) -> list[Pin]:
         """Find exact versions of the requirements and, unless `no_deps`, of their dependencies. Installs nothing."""
         ...
 
-    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
+    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run, *, from_source: bool) -> None:
         """Install exactly the packages of the lock for the environment's `python`. `lock_file` holds its text."""
+        ...
+
+    async def lacking_wheel(self, error: EnvironmentBuildError, tools: Tools) -> str | None:
+        """The package that failed for want of a wheel, while its source is there. None if it is not that."""
         ...
 
 
@@ -104,18 +120,35 @@ class Pip:
         self._args = tuple(pip_args)
 
     async def resolve(
-        self, lines: Sequence[str], *, no_deps: bool, sources: Sources, run: Run, scratch: Path
+        self, lines: Sequence[str], *, no_deps: bool, from_source: bool, sources: Sources, run: Run, room: Room
     ) -> list[Pin]:
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="resolve-") as folder:
-            asked, report = _requirements_file(folder, lines), Path(folder, "report.json")
-            options = ["--dry-run", "--ignore-installed", *(["--no-deps"] if no_deps else []), *sources.options()]
-            await run([*self._pip, "install", *options, "--report", report, "-r", asked, *self._args])
-            return await asyncio.to_thread(_read_report, report)
+        asked = room.hand_in(_ASKED, _requirements(lines))
+        options = ["--dry-run", "--ignore-installed", *(["--no-deps"] if no_deps else []), *_formats(from_source)]
+        given = [*sources.options(), "--report", room.made / _REPORT, "-r", asked]
+        await run([*self._pip, "install", *options, *given, *self._args])
+        return _read_report(await asyncio.to_thread(room.hand_back, _REPORT))
 
-    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
+    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run, *, from_source: bool) -> None:
         # The lock already contains all dependencies, so pip need not look for them.
-        options = ["--no-deps", "--no-compile", *(["--require-hashes"] if lock.hashed else [])]
+        options = ["--no-deps", "--no-compile", *_formats(from_source), *(["--require-hashes"] if lock.hashed else [])]
         await run([*self._pip, "--python", python, "install", *options, "-r", lock_file, *self._args])
+
+    async def lacking_wheel(self, error: EnvironmentBuildError, tools: Tools) -> str | None:
+        # pip says the same of a package that does not exist. It lists versions without running any code.
+        match = _PIP_FOUND_NONE.search(error.log_tail)
+        try:
+            asked = Requirement(match[1]) if match is not None else None
+        except InvalidRequirement:
+            return None
+        if asked is None:
+            return None
+        with suppress(EnvironmentBuildError):
+            await tools.run([*self._pip, "index", "versions", asked.name, *self._args])
+            for line in tools.tail:
+                listed = line.removeprefix(_PIP_VERSIONS).split(",") if line.startswith(_PIP_VERSIONS) else []
+                if any(asked.specifier.contains(version.strip(), prereleases=True) for version in listed):
+                    return match[1] if match is not None else None
+        return None
 
 
 class Uv:
@@ -127,38 +160,48 @@ class Uv:
         self._args = tuple(pip_args)
 
     async def resolve(
-        self, lines: Sequence[str], *, no_deps: bool, sources: Sources, run: Run, scratch: Path
+        self, lines: Sequence[str], *, no_deps: bool, from_source: bool, sources: Sources, run: Run, room: Room
     ) -> list[Pin]:
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="resolve-") as folder:
-            asked, locked = _requirements_file(folder, lines), Path(folder, "lock.txt")
-            options: list[str | Path] = [
-                "--generate-hashes",
-                "--no-header",
-                "--no-annotate",
-                *(["--no-deps"] if no_deps else []),
-            ]
-            options += sources.options()
-            await run([*self._pip, "compile", "--python", self._python, *options, "-o", locked, asked, *self._args])
-            return await asyncio.to_thread(_read_pins, locked)
+        asked = room.hand_in(_ASKED, _requirements(lines))
+        options: list[str | Path] = [
+            "--generate-hashes",
+            "--no-header",
+            "--no-annotate",
+            *(["--no-deps"] if no_deps else []),
+            *_formats(from_source),
+        ]
+        options += [*sources.options(), "-o", room.made / _LOCKED]
+        await run([*self._pip, "compile", "--python", self._python, *options, asked, *self._args])
+        locked = await asyncio.to_thread(room.hand_back, _LOCKED)
+        try:
+            return parse_pins(locked)
+        except ValueError as error:
+            raise EnvironmentBuildError(f"what uv resolved is damaged: {error}") from error
 
-    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run) -> None:
+    async def install(self, lock: Lock, lock_file: Path, python: Path, run: Run, *, from_source: bool) -> None:
         checks = ["--require-hashes"] if lock.hashed else []
-        options = ["--no-deps", "--no-compile-bytecode", *checks]
+        options = ["--no-deps", "--no-compile-bytecode", *_formats(from_source), *checks]
         await run([*self._pip, "install", "--python", python, *options, "-r", lock_file, *self._args])
 
-
-def _requirements_file(folder: str, lines: Sequence[str]) -> Path:
-    file = Path(folder, "requirements.txt")
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return file
-
-
-def _read_pins(locked: Path) -> list[Pin]:
-    return parse_pins(locked.read_text(encoding="utf-8"))
+    async def lacking_wheel(self, error: EnvironmentBuildError, tools: Tools) -> str | None:
+        text = " ".join(error.log_tail.split())
+        match = _UV_FOUND_NONE.search(text)
+        return match[1] if match is not None else None
 
 
-def _read_report(report: Path) -> list[Pin]:
-    return [_reported(item) for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
+def _formats(from_source: bool) -> list[str]:
+    return [] if from_source else ["--only-binary", ":all:"]
+
+
+def _requirements(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _read_report(report: str) -> list[Pin]:
+    try:
+        return [_reported(item) for item in json.loads(report)["install"]]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise EnvironmentBuildError(f"pip's report of what it resolved is damaged: {error}") from error
 
 
 def _reported(item: Mapping[str, Any]) -> Pin:
@@ -183,48 +226,6 @@ def find_uv(installer: str) -> Path | None:
         if found is None:
             raise HostError("uv is not on PATH; install it, or set environments.installer to auto or pip")
         return Path(found)
-    if found is None or (_pip_has_sources() and not any(name in os.environ for name in _UV_SOURCES)):
+    if found is None or (pip_has_sources() and not any(name in os.environ for name in UV_SOURCES)):
         return None
     return Path(found)
-
-
-def _pip_has_sources() -> bool:
-    if any(_variable(key) in os.environ for key in _PIP_SOURCES):
-        return True
-    try:
-        config = _pip_configuration()
-    except (configparser.Error, UnicodeDecodeError):
-        return True  # pip is chosen, and reports the mistake in the file
-    return any(config.has_option(section, key) for section in config.sections() for key in _PIP_SOURCES)
-
-
-def pip_settings() -> dict[str, str]:
-    """Everything that this host configures for pip, in files and variables, as variables. Raises `HostError`."""
-    try:
-        config = _pip_configuration()
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise HostError(f"the configuration of pip cannot be read: {error}") from error
-    found: dict[str, str] = {}
-    for section in ("global", "install"):
-        if config.has_section(section):
-            found |= {_variable(key): " ".join(value.split()) for key, value in config.items(section)}
-    return found | {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-
-
-def _variable(key: str) -> str:
-    return f"PIP_{key.upper().replace('-', '_')}"
-
-
-def _pip_configuration() -> configparser.RawConfigParser:
-    config = configparser.RawConfigParser(strict=False)
-    config.read(_pip_configuration_files(), encoding="utf-8")
-    return config
-
-
-def _pip_configuration_files() -> list[Path]:
-    home, env = Path.home(), os.environ
-    shared = env.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep)
-    own = Path(env.get("XDG_CONFIG_HOME", home / ".config"))
-    files = [*(Path(folder, "pip/pip.conf") for folder in shared), Path("/etc/pip.conf")]
-    files += [home / ".pip/pip.conf", own / "pip/pip.conf"]
-    return [*files, Path(env["PIP_CONFIG_FILE"])] if "PIP_CONFIG_FILE" in env else files

@@ -19,6 +19,7 @@ print(json.dumps({
     "version": "%d.%d" % sys.version_info[:2],
     "tag": sysconfig.get_config_var("SOABI"),
     "platform": sysconfig.get_platform(),
+    "homes": [sys.base_prefix, sys.base_exec_prefix],
     "modules": [name for name in ("venv", "ensurepip") if importlib.util.find_spec(name)],
 }))
 """
@@ -38,6 +39,8 @@ class Interpreter:
     """The binary interface, C library included, that compiled packages must fit: ``cpython-311-x86_64-linux-gnu``."""
     platform: str
     modules: frozenset[str]
+    homes: tuple[Path, ...] = ()
+    """Where it is installed."""
     contents: str = ""
     """A digest of the image that it is in, for environments must fit that too. Empty if it is on this host."""
 
@@ -45,6 +48,15 @@ class Interpreter:
     def name(self) -> str:
         """A name for what can be kept for all environments of this interpreter."""
         return f"{self.tag}-{self.contents[:_DIGITS]}" if self.contents else self.tag
+
+    @property
+    def files(self) -> list[Path]:
+        """What a program that runs it has to read of this host: nothing if it is in an image.
+
+        Of a virtual environment this is not what is installed in it.
+        """
+        near = self.executable.parent
+        return [] if self.contents else [*self.homes, near, near.parent / "pyvenv.cfg"]
 
     def require(self, module: str) -> None:
         """Raise `HostError` if this Python lacks a module of the standard library that environments are made with."""
@@ -117,4 +129,5 @@ def probed(output: bytes | str) -> Interpreter | None:
         tag=said["tag"] or f"python-{said['version']}-{said['platform']}",
         platform=said["platform"],
         modules=frozenset(said["modules"]),
+        homes=tuple(map(Path, said.get("homes", ()))),
     )

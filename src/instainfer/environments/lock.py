@@ -65,11 +65,14 @@ class Lock:
         lines = [" \\\n    ".join((str(pin), *(f"--hash={h}" for h in pin.hashes if hashed))) for pin in self.pins]
         return "".join(f"{line}\n" for line in lines)
 
-    def digest(self, interpreter: Interpreter) -> str:
-        """The name of the environment that is built from this lock with that interpreter."""
-        names = [self.text, interpreter.version, interpreter.tag, interpreter.platform]
-        names += [interpreter.contents] if interpreter.contents else []
-        return f"env-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:_DIGEST_DIGITS]}"
+    def digest(self, interpreter: Interpreter, *, from_source: bool = False) -> str:
+        """The name of the environment that is built from this lock with that interpreter.
+
+        Where code of packages has run, any file may be its work, so one built of wheels alone has another name.
+        """
+        named: list[object] = [self.text, interpreter.version, interpreter.tag, interpreter.platform]
+        named += [*([interpreter.contents] if interpreter.contents else []), *_mark(from_source)]
+        return f"env-{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:_DIGEST_DIGITS]}"
 
 
 def lock_key(requirements: Requirements, interpreter: Interpreter, sources: str = "") -> str:
@@ -77,9 +80,13 @@ def lock_key(requirements: Requirements, interpreter: Interpreter, sources: str 
 
     `sources` is what the operator's configuration says of packages, which are resolved anew when it changes.
     """
-    asked = [requirements.lines, requirements.no_deps, interpreter.tag, interpreter.platform]
-    asked += [sources] if sources else []
+    asked: list[object] = [requirements.lines, requirements.no_deps, interpreter.tag, interpreter.platform]
+    asked += [*([sources] if sources else []), *_mark(requirements.from_source)]
     return f"lock-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:_DIGEST_DIGITS]}"
+
+
+def _mark(from_source: bool) -> list[str | bool]:
+    return [True] if from_source else []
 
 
 def parse_pins(text: str) -> list[Pin]:

@@ -7,6 +7,7 @@
     requirements = "requirements.txt"  # default: this file, if it exists
     no_deps = ["pytorchcv==0.0.74"]    # packages installed without their dependencies
     python = "3.11"                    # default: the platform's
+    build = "source"                   # packages without a wheel are built; default: "wheels"
     image = "my-image"                 # of the containers; default: the platform's
     memory = "2GB"                     # or "2048MB", or 2048; "auto", the default: as much as its runs are seen to need
     timeout = "60s"                    # or "500ms", or 60
@@ -270,7 +271,8 @@ class _Reader:
         if twice := sorted({package_name(line) for line in no_deps} & wanted):
             self._refuse("no_deps", f"{', '.join(twice)} is in requirements too", "each package in one of the two")
         image = self.text("image", "", _IMAGE.fullmatch, "the name of an image, such as tools/imaging:2")
-        return Requirements(text, no_deps, self._python(), image)
+        build = self.text("build", "wheels", lambda text: text in {"wheels", "source"}, '"wheels" or "source"')
+        return Requirements(text, no_deps, self._python(), image, from_source=build == "source")
 
     def _requirements_text(self) -> str:
         value = self._take("requirements")

@@ -37,6 +37,8 @@ class Requirements:
     """A version such as ``"3.11"``; None means the platform's own Python."""
     image: str = ""
     """The image that the function's containers are made from. Empty: the usual one."""
+    from_source: bool = False
+    """Whether packages without a wheel may be built, which runs their own code."""
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -7,13 +7,15 @@ import codecs
 import os
 import re
 import signal
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 from ..errors import HostError
+from .jailed import Cell
+from .usage import Usage
 
 TAIL_LINES = 30
 """Number of the last lines of output that an error carries."""
@@ -25,6 +27,8 @@ _MOST_CHARACTERS = 32 * 1024 * 1024
 """Most output that is kept. Output beyond that is read and thrown away."""
 _CLOSING_S = 5.0
 """Longest wait for the pipe to close after the tool's process group was killed, in seconds."""
+_LOOK_S = 1.0
+"""Time between two looks at what a tool uses, in seconds."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # The platform's values of these variables would make the tools see the platform's own packages.
 _NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV", "__PYVENV_LAUNCHER__")
@@ -38,37 +42,59 @@ class Finished:
     cause: str
     """The line of output that best explains a failure."""
     disk_full: bool
+    stopped: str = ""
+    """Which limit the tool exceeded, if it was ended for that."""
 
 
 async def run_tool(
-    argv: Sequence[str | Path], *, log: Path, on_line: Callable[[str], None], env: Mapping[str, str], cwd: Path
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    on_line: Callable[[str], None],
+    env: Mapping[str, str],
+    cwd: Path,
+    cell: Cell | None = None,
+    usage: Usage | None = None,
 ) -> Finished:
     """Run a tool in a process group of its own and wait for its end.
 
-    `env` is added to this process's variables, and the output is appended to `log`. A cancellation kills the whole
-    group before this function ends. Raises `HostError` when the tool cannot be started.
+    In a `cell` the tool has the variables of the cell; otherwise `env` is added to this process's. The output is
+    appended to `log`. A cancellation kills the whole group before this function ends, and so does an exceeded limit of
+    `usage`. Raises `HostError` when the tool cannot be started.
     """
     arguments = [os.fspath(argument) for argument in argv]
-    async with recorded(arguments, log, on_line) as output:
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *arguments,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-                cwd=cwd,
-                env={name: value for name, value in os.environ.items() if name not in _NOT_INHERITED} | dict(env),
-            )
-        except OSError as error:
-            raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
-        assert process.stdout is not None
-        try:
-            await output.read(_texts(process.stdout))
-            returncode = await process.wait()
-        finally:
-            await _end(process)
-    return output.finished(returncode)
+    with nullcontext() if cell is None else closing(cell):
+        async with recorded(arguments, log, on_line) as output:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(arguments if cell is None else cell.argv),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.STDOUT,
+                    start_new_session=True,
+                    cwd=cwd,
+                    env=_inherited() | dict(env) if cell is None else {},
+                    pass_fds=() if cell is None else (cell.fd,),
+                )
+            except OSError as error:
+                raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
+            assert process.stdout is not None
+
+            def look() -> str | None:
+                return usage.exceeded(process.pid) if usage is not None and process.returncode is None else None
+
+            async def stop() -> None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+            watch = Watch(look, stop)
+            try:
+                async with nullcontext() if cell is None else cell.opened(), watch:
+                    await output.read(_texts(process.stdout))
+                    returncode = await process.wait()
+            finally:
+                await _end(process)
+        return replace(output.finished(returncode), stopped=watch.exceeded)
 
 
 @asynccontextmanager
@@ -86,6 +112,37 @@ async def _texts(stream: asyncio.StreamReader) -> AsyncIterator[str]:
     while chunk := await stream.read(_READ_BYTES):
         yield decoder.decode(chunk)
     yield decoder.decode(b"", final=True)
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+
+
+class Watch:
+    """Ends a tool that uses too much, as long as this context lasts."""
+
+    def __init__(self, look: Callable[[], str | None], stop: Callable[[], Awaitable[None]]) -> None:
+        """`look` says which limit is exceeded, and is called in a thread; `stop` ends the tool."""
+        self.exceeded = ""
+        self._look = look
+        self._stop = stop
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._watch())
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    async def _watch(self) -> None:
+        while True:
+            if exceeded := await asyncio.to_thread(self._look):
+                self.exceeded = exceeded
+                await self._stop()
+                return
+            await asyncio.sleep(_LOOK_S)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

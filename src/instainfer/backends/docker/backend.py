@@ -19,8 +19,8 @@ from .engine import Engine
 from .images import Image, find
 from .manager import DockerManager
 from .networks import NO_NETWORK, Networks
+from .place import DockerPlace
 from .settings import BESIDE_BYTES, MOST_PIDS, Mount, manager_settings
-from .workshop import DockerWorkshop
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,9 @@ class DockerBackend(ManagedBackend):
         self._networks = networks
         self.system_isolation = ["own uid: for each function", "privileges: no new ones"]
 
-    def workshop(self, root: Path, reads: Sequence[Path] = (), allowed: Collection[str] = ()) -> DockerWorkshop:
-        """Where the environments for these containers are built; see `DockerWorkshop`."""
-        return DockerWorkshop(self._engine, self._image, root, reads, allowed)
+    def place(self, root: Path, allowed: Collection[str] = ()) -> DockerPlace:
+        """Where the environments for these containers are built; see `DockerPlace`."""
+        return DockerPlace(self._engine, self._image, root, allowed)
 
     async def start_manager(self, spec: ContainerSpec, folder: Path) -> DockerManager:
         network, fences = NO_NETWORK, list[str]()

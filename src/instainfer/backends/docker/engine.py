@@ -103,6 +103,15 @@ class Engine:
                 if error.status not in (_NOT_FOUND, _CONFLICT):  # conflict: its removal is in progress
                     raise
 
+    async def stop(self, container: str) -> None:
+        """Kill the processes of a container, which stays. They may have ended already. Raises `HostError`."""
+        async with _explained("a container cannot be ended"):
+            try:
+                await self._docker.containers.container(container).kill()
+            except aiodocker.DockerError as error:
+                if error.status not in (_NOT_FOUND, _CONFLICT):  # conflict: it does not run
+                    raise
+
     async def limit(self, container: str, limits: Mapping[str, int]) -> None:
         """Change the limits of a container. It may be gone already. Raises `HostError`."""
         async with _explained("a container's limits cannot be changed"):
@@ -122,6 +131,11 @@ class Engine:
         """Wait until a container has ended, and return its exit code. Raises `HostError`."""
         async with _explained("a container cannot be waited for"):
             return int((await self._docker.containers.container(container).wait())["StatusCode"])
+
+    async def lacked_memory(self, container: str) -> bool:
+        """Whether the kernel has ended a process of a container for want of memory. Raises `HostError`."""
+        async with _explained("a container cannot be looked at"):
+            return bool((await self._docker.containers.container(container).show())["State"]["OOMKilled"])
 
     async def remove_leftovers(self) -> int:
         """Remove all containers and networks that carry our label. Returns their number. Raises `HostError`."""

@@ -38,6 +38,10 @@ CAPABILITIES = (
 )
 """What the manager has. No process of a function keeps any of it."""
 _TMP_BYTES = 64 * MIB
+_TOOL_SHARES = 256
+"""Of the processors, for a tool that builds an environment: a quarter of what a function of 1 GB has."""
+_WORST_OOM_SCORE = 1000
+_MOST_TOOL_FILES = 4096
 _FEWEST_SHARES, _MOST_SHARES = 2, 262_144
 
 
@@ -87,6 +91,33 @@ def manager_settings(
     # Libraries compile code there and load it, so it is not noexec.
     host["Tmpfs"][SCRATCH] = f"rw,exec,nosuid,nodev,mode=711,size={limit_bytes}"
     host["SecurityOpt"].append(f"seccomp={files(__package__).joinpath('seccomp.json').read_text(encoding='utf-8')}")
+    return settings
+
+
+def tool_settings(
+    image: str,
+    argv: Sequence[str],
+    mounts: Sequence[Mount],
+    *,
+    user: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    memory_bytes: int,
+    file_bytes: int,
+) -> dict[str, Any]:
+    """A container without network in which a tool builds an environment. All of it together has `memory_bytes`."""
+    settings = sealed(image, mounts, network="none", user=user)
+    settings |= {"Entrypoint": list(argv), "WorkingDir": str(cwd)}
+    settings["Env"] = [f"{name}={value}" for name, value in env.items()]
+    most = {"core": 0, "fsize": file_bytes, "nofile": _MOST_TOOL_FILES}
+    settings["HostConfig"] |= {
+        "Memory": memory_bytes,
+        "MemorySwap": memory_bytes,
+        "CpuShares": _TOOL_SHARES,
+        "OomScoreAdj": _WORST_OOM_SCORE,
+        "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in most.items()],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m"}},
+    }
     return settings
 
 
