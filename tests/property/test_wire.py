@@ -66,6 +66,7 @@ functions = st.builds(
 
 sources = st.sampled_from(["nothing", "libraries", "function"])
 
+uids = st.integers(0, (1 << 32) - 2)
 SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
     (
         messages.COMMANDS,
@@ -97,8 +98,8 @@ SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
     (
         calls.TO_PROCESS,
         st.one_of(
-            st.builds(calls.Prepare, functions, native, env, st.booleans(), st.booleans()),
-            st.builds(calls.Mapped, st.integers(0, (1 << 32) - 2)),
+            st.builds(calls.Prepare, functions, native, env, st.booleans(), st.booleans(), uid=uids),
+            st.builds(calls.Mapped, uids),
             st.builds(calls.Ask, env, bodies),
             st.just(calls.Warm()),
         ),
@@ -121,7 +122,10 @@ SAYABLE: list[tuple[Vocabulary, st.SearchStrategy[Any]]] = [
             ),
         ),
     ),
-    (forks.TO_TEMPLATE, st.one_of(st.builds(forks.Make, modules, folders, native, native), st.just(forks.Fork()))),
+    (
+        forks.TO_TEMPLATE,
+        st.one_of(st.builds(forks.Make, modules, folders, native, native, uids), st.just(forks.Fork())),
+    ),
     (
         forks.FROM_TEMPLATE,
         st.one_of(st.builds(calls.Jailed, words), st.builds(forks.Made, reasons), st.builds(forks.Unfit, names, names)),
