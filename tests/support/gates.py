@@ -39,7 +39,7 @@ class Visitor:
             assert piece, "the function's process ended on its way to the gate"
             line += piece
         self.words: dict[str, Any] = json.loads(line)
-        outside = _outside(self.words["among"])
+        outside = ids_outside(self.words["among"])
         self.pid = outside[self.words["pid"]]
         self.manager = outside[self.words["manager"]]
         if "children" in self.words:
@@ -57,7 +57,7 @@ class Visitor:
         self._connection.close()
 
 
-def _outside(among: str) -> dict[int, int]:
+def ids_outside(among: str) -> dict[int, int]:
     """The ids that the processes of a namespace have here, by those that they have there."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/status"):
