@@ -422,6 +422,7 @@ def main(arguments: list[str]) -> int:
     if not die_with(invoker, signal.SIGTERM):
         return 1
     os.set_inheritable(fd, False)
+    jail.prefer_to_end(jail.OOM_MANAGER)
     view = View()
     if namespace == "own":
         view.look_back()
