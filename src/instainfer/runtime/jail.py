@@ -253,7 +253,12 @@ def _become(uid: int) -> None:
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_PROCESSES, _MOST_PROCESSES))
-    prctl(PR_SET_DUMPABLE, 1)  # otherwise its own /proc/self would belong to root
+    be_readable()
+
+
+def be_readable() -> None:
+    """After a change of its user id, let this process's ``/proc/self`` be its own. It would be root's otherwise."""
+    prctl(PR_SET_DUMPABLE, 1)
 
 
 def _first_closed(readable: list[str], scratch: str) -> str | None:
