@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from live import HELLO, Json, Platform, all_ended, annotation, held, left_behind, running, started_by
-from support.gates import WAIT, Gate
+from support.gates import WAIT, Gate, ids_outside
 
 pytestmark = pytest.mark.acceptance
 
@@ -208,12 +208,24 @@ def test_a_killed_function_costs_its_call_and_nothing_else(
     assert len(platform.records()) == 2
 
 
-WHERE = "import os\ndef main(args): return {'pid': os.getpid(), 'manager': os.getppid()}\n"
+WHERE = """
+import os
+
+def main(args):
+    return {"pid": os.getpid(), "manager": os.getppid(), "among": os.readlink("/proc/self/ns/pid")}
+"""
+
+
+def where(answer: Json) -> dict[str, int]:
+    """The processes that `WHERE` has told of, by the ids that they have here."""
+    told = answer["response"]["result"]
+    ids = ids_outside(told["among"])
+    return {"pid": ids[told["pid"]], "manager": ids[told["manager"]]}
 
 
 def test_an_idle_function_that_is_killed_is_noticed_and_loaded_anew(platform: Platform) -> None:
     platform.put("where", WHERE)
-    pid = platform.call("where").json()["response"]["result"]["pid"]
+    pid = where(platform.call("where").json())["pid"]
     os.kill(pid, signal.SIGKILL)
     # Pre-loading may have brought it back before anybody could see that it was gone.
     platform.watch(
@@ -225,14 +237,14 @@ def test_an_idle_function_that_is_killed_is_noticed_and_loaded_anew(platform: Pl
     )
     again = platform.call("where")
     assert again.status_code == 200
-    assert again.json()["response"]["result"]["pid"] != pid
+    assert where(again.json())["pid"] != pid
 
 
 def test_a_function_that_is_killed_before_its_call_arrives_is_loaded_anew(
     platform: Platform, elsewhere: ThreadPoolExecutor
 ) -> None:
     platform.put("where", WHERE)
-    before = platform.call("where").json()["response"]["result"]
+    before = where(platform.call("where").json())
     with held([before["pid"]]) as handles:
         os.kill(before["manager"], signal.SIGSTOP)
         os.kill(before["pid"], signal.SIGKILL)
@@ -243,5 +255,5 @@ def test_a_function_that_is_killed_before_its_call_arrives_is_loaded_anew(
     finally:
         os.kill(before["manager"], signal.SIGCONT)
     assert again.result().status_code == 200, again.result().text
-    after = again.result().json()["response"]["result"]
+    after = where(again.result().json())
     assert (after["manager"], after["pid"] != before["pid"]) == (before["manager"], True)

@@ -16,7 +16,7 @@ from template_world import Environment, Family, loaded
 from instainfer.backends.base import Call
 from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import LoadFailed, LoadFinished, ResidentGone
-from instainfer.core.model import FROM_LIBRARIES, FailureKind
+from instainfer.core.model import FROM_LIBRARIES, FROM_NOTHING, FailureKind
 from instainfer.wire.bounds import WINDOW_BYTES, cost_bytes
 
 MIB = 1024 * 1024
@@ -257,14 +257,15 @@ def test_what_code_says_of_its_jail_is_not_believed(tmp_path: Path, said: str) -
     asyncio.run(scenario())
 
 
-def test_what_an_environment_says_of_a_forks_jail_is_not_believed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asks", [True, False])
+def test_what_an_environment_says_of_a_forks_jail_is_not_believed(tmp_path: Path, asks: bool) -> None:
     environment = Environment(tmp_path / "environment", Path(sys.executable))
     environment.install(
-        liar="""
+        liar=f"""
             from instainfer.runtime import jail
             narrow = jail.narrow
-            def lie(*args):
-                narrow(*args)
+            def lie(folder, scratch, environment, ask_uid, cache):
+                narrow(folder, scratch, environment, ask_uid if {asks} else None, cache)
                 return ["own uid: given, honestly", "privileges: all gone", "files: none at all"]
             jail.narrow = lie
         """
@@ -275,9 +276,11 @@ def test_what_an_environment_says_of_a_forks_jail_is_not_believed(tmp_path: Path
             container = await w.container()
             (f,) = Family(w, environment, "liar").functions(f="def main(args): return {}\n")
             event = await loaded(w, container, f)
-            assert event.source is FROM_LIBRARIES
+            # As root, it is not let go on without the id that it says it has, but started from nothing.
+            is_root = os.geteuid() == 0
+            assert event.source is (FROM_LIBRARIES if asks or not is_root else FROM_NOTHING)
             words = " ".join(w.backend.isolation())
-            assert "own uid: not given (forked from a template" in words
+            assert ("own uid: given" if is_root else "own uid: not given (forked from a template") in words
             assert not any(lie in words for lie in ("honestly", "all gone", "none at all"))
 
     asyncio.run(scenario())

@@ -44,7 +44,7 @@ class Visitor:
             while not line.endswith(b"\n") and (piece := connection.recv(4096)):
                 line += piece
         self.words: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
-        self._outside = _outside(self.words["among"]) if self.words else {}
+        self._outside = ids_outside(self.words["among"]) if self.words else {}
         if "children" in self.words:
             self.words["children"] = [self._outside[child] for child in self.words["children"]]
 
@@ -74,7 +74,7 @@ class Visitor:
         self._connection.close()
 
 
-def _outside(among: str) -> dict[int, int]:
+def ids_outside(among: str) -> dict[int, int]:
     """The ids that the processes of a namespace have here, by those that they have there."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/status"):

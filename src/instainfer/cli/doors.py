@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -108,6 +108,12 @@ def _demo(options: Options, console: Console) -> dict[str, Any]:
     return run_demo(options, console)
 
 
+def _layers() -> Mapping[str, str]:
+    from ..backends.layers import layers
+
+    return layers()
+
+
 def _build_image(name: str, base: str | None, root: Path | None, tell: Callable[[str], None]) -> str:
     import asyncio
 
@@ -172,6 +178,8 @@ class Doors:
     """Calls `instainfer.experiments.profile.profile`."""
     clean_stopped: Callable[..., bool] = _clean_stopped
     """Calls `instainfer.controller.upkeep.clean_stopped`. Removes nothing and returns False if a platform runs."""
+    layers: Callable[[], Mapping[str, str]] = _layers
+    """Calls `instainfer.backends.layers.layers`."""
     build_image: Callable[[str, str | None, Path | None, Callable[[str], None]], str] = _build_image
     """Calls `instainfer.docker.build_image`."""
     live: Callable[..., Tally] = _live

@@ -21,6 +21,7 @@ from . import (
     demo,
     deploy,
     dev,
+    doctor,
     experiment,
     functions,
     image,
@@ -116,6 +117,7 @@ app.command()(logs.logs)
 app.command()(status.status)
 app.command()(why.why)
 app.command()(clean.clean)
+app.command()(doctor.doctor)
 app.command()(replay.replay)
 app.command()(demo.demo)
 app.command()(simulate.simulate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 
@@ -85,9 +86,9 @@ class FunctionProcess(Process):
         """Take its message that it is isolated now, and that no code of its function has run yet.
 
         The environment's packages have run in the template of a forked process. They may have left code behind that
-        sends messages in the place of ours. So of the words of a forked process only those about its user id are
-        used, and "given" is believed only if the manager has given it an id. The rest comes from its template, which
-        was isolated before it imported anything; a forked process cannot undo that.
+        sends messages in the place of ours. So of the words of a forked process only those about why it has no user id
+        of its own are used, and the kernel is asked whether it has one. The rest comes from its template, which was
+        isolated before it imported anything; a forked process cannot undo that.
         """
         if self.isolation or not message.isolation or self._imported_at is not None:
             raise ProtocolError("it says for a second time what it has given up, or nothing")
@@ -95,9 +96,17 @@ class FunctionProcess(Process):
             self.isolation = message.isolation
             return
         uid = message.isolation[0]
-        if jail.is_own_uid(uid) and self.uid is None:
+        if self._runs_as_its_own():
+            uid = jail.OWN_UID
+        elif jail.is_own_uid(uid):
             uid = jail.FORKED_UID
         self.isolation = [uid, *self.library_template.isolation[1:]]
+
+    def _runs_as_its_own(self) -> bool:
+        try:
+            return self.uid is not None and os.stat("/proc/{}".format(self.pid)).st_uid == self.uid
+        except OSError:
+            return False  # it has ended
 
     @property
     def own_uid(self) -> int | None:

@@ -12,6 +12,7 @@ import resource
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from . import caches, landlock, seccomp
 from .linux import (
@@ -28,6 +29,14 @@ _UID_BASE = 2_000_000_000
 """Own user ids are above this number. Systems and directory services assign only lower ids."""
 _MOST_PIDS = 1 << 22
 """The kernel's own limit on process ids."""
+
+_MOST_FILES = 8192
+"""Open files of one process."""
+_MOST_PROCESSES = 4096
+"""Processes and threads of one user id, which the processes of a function have in all containers. A fork bomb ends here
+long before the machine has no process ids left."""
+OOM_MANAGER, OOM_FUNCTION = 300, 600
+"""The kernel that needs memory ends functions first, then managers, and the platform last."""
 
 OWN_UID = "own uid: given"
 FILTERED = "calls: only those that functions need, by seccomp"
@@ -65,7 +74,7 @@ def enter(folder: str, scratch: str, environment: str, cache: str = "", uid: int
     what libraries keep for the next process of this function (written; see `runtime.caches`). `uid` is the user id that
     the process takes, 0 for none.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit()
     readable = _needed([folder], environment)
     bound_capabilities()  # this is not possible any more with another user id
     words = _take_own_uid(readable, scratch, uid)
@@ -80,7 +89,7 @@ def enter_template(
     `folders` are theirs (read), `scratch` takes each one's own (`own` is the template's), and the folder `cached` holds
     the caches of their namespace (written). Its user id is that of no function.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit()
     readable = _needed(folders, environment)
     bound_capabilities()
     words = _take_own_uid(readable, own, uid)
@@ -118,6 +127,19 @@ def uid_of_pid(host_pid: int) -> int:
 def function_uids() -> range:
     """The user ids for the caches of functions. They differ from those that are made of process ids."""
     return range(_UID_BASE + _MOST_PIDS + 1, 1 << 31)
+
+
+def prefer_to_end(score: int) -> None:
+    """Say how soon this process, and all that it will start, should be ended where the whole machine lacks memory."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as adjustment:
+        adjustment.write(str(score))
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most_files = min(_MOST_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    prefer_to_end(OOM_FUNCTION)
 
 
 def _needed(folders: list[str], environment: str) -> list[str]:
@@ -230,7 +252,13 @@ def _become(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    prctl(PR_SET_DUMPABLE, 1)  # otherwise its own /proc/self would belong to root
+    resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_PROCESSES, _MOST_PROCESSES))
+    be_readable()
+
+
+def be_readable() -> None:
+    """After a change of its user id, let this process's ``/proc/self`` be its own. It would be root's otherwise."""
+    prctl(PR_SET_DUMPABLE, 1)
 
 
 def _first_closed(readable: list[str], scratch: str) -> str | None:

@@ -438,6 +438,7 @@ def serve(sock: socket.socket, limit_bytes: int, scratch: str, view: View, *, ma
 
     `may_share_uid`: as root, functions without a user id of their own are allowed.
     """
+    jail.prefer_to_end(jail.OOM_MANAGER)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     Manager(sock, limit_bytes, scratch, view, may_share_uid=may_share_uid).serve()
     return 0
