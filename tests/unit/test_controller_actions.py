@@ -26,6 +26,7 @@ from support.controllers import (
 from support.records import ended, on_disk, opened
 
 from instainfer.config import Config
+from instainfer.controller.paths import EntityPath
 from instainfer.core.model import MIB, Profile, Verdict
 from instainfer.environments.content import digest_of_file
 from instainfer.environments.package import WEIGHTS_FILE
@@ -596,12 +597,12 @@ def test_a_version_that_came_while_a_delete_read_the_old_one_is_not_deleted(tmp_
         async with standing(tmp_path) as stand:
             await stand.put("f")
             actions = stand.controller._actions
-            old = stand.controller._catalog.get("guest", "f")
+            old = stand.controller._catalog.get(EntityPath("guest", None, "f"))
             assert old is not None
             await stand.put("f", overwrite=True)
             with pytest.raises(Conflict):
                 await actions.delete(old.action)
-            left = stand.controller._catalog.get("guest", "f")
+            left = stand.controller._catalog.get(EntityPath("guest", None, "f"))
             assert left is not None
             assert left.action.version == "0.0.2"
 

@@ -300,15 +300,17 @@ def test_a_bug_is_500_without_its_secrets(
 @pytest.mark.parametrize(
     ("path", "target"),
     [
-        (b"/api/v1/namespaces/_/actions/f", ("_", "f")),
-        (b"/api/v1/namespaces/guest/actions/a%20b", ("guest", "a%20b")),
+        (b"/api/v1/namespaces/_/actions/f", ("_", None, "f")),
+        (b"/api/v1/namespaces/guest/actions/a%20b", ("guest", None, "a%20b")),
         (b"/api/v1/namespaces/_/actions/", None),
-        (b"/api/v1/namespaces/_/actions/p/f", None),
+        (b"/api/v1/namespaces/_/actions/p/f", ("_", "p", "f")),
+        (b"/api/v1/namespaces/_/actions/p/f/g", None),
+        (b"/api/v1/namespaces/_/actions/p/", None),
         (b"/api/v1/namespaces//actions/f", None),
         (b"/api/v1/namespaces/_/triggers/f", None),
     ],
 )
-def test_the_short_way_is_for_calls_alone(path: bytes, target: tuple[str, str] | None) -> None:
+def test_the_short_way_is_for_calls_alone(path: bytes, target: tuple[str, str | None, str] | None) -> None:
     assert action_of(path) == target
 
 

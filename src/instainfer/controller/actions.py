@@ -27,6 +27,7 @@ from .deployment import Deployer
 from .driver import ClusterDriver, Registration
 from .function_secrets import SecretChange, Secrets, UnreadableSecrets
 from .keys import Keys
+from .paths import EntityPath
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
 from .records import MEMORY, Action, ActionLimits
 from .store import Store
@@ -76,7 +77,7 @@ class Actions:
         self._verdicts: dict[FunctionKey, KnownVerdict] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
         self._keys = Keys()
-        self._changing: dict[tuple[str, str], object] = {}
+        self._changing: dict[EntityPath, object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
     def shown(self, action: Action) -> Action:
@@ -114,9 +115,7 @@ class Actions:
             return decode(body)
         return await self._deployer.in_thread(decode, body)
 
-    async def put(
-        self, namespace: str, name: str, wanted: ActionPut, *, overwrite: bool, check: Check | None = None
-    ) -> Action:
+    async def put(self, path: EntityPath, wanted: ActionPut, *, overwrite: bool, check: Check | None = None) -> Action:
         """Create an action, or replace an existing one if `overwrite` is true.
 
         Returns when every node knows the new version. Until then, and also when the put fails, calls go to the previous
@@ -125,13 +124,13 @@ class Actions:
         Raises `Conflict` when the action exists and may not be replaced, or is being changed by another request,
         `BadInput` when a new action has no code, and the errors of `Deployer.prepare`.
         """
-        old = self._catalog.find(namespace, name)
+        old = self._catalog.find(path)
         if old is not None and not overwrite:
             raise Conflict("resource already exists")
         if wanted.code is None and old is None:
             raise BadInput("exec undefined: say the kind and the code of the action")
-        with self._changing_one(namespace, name), self._budget.lease() as lease:
-            return await self._put(namespace, name, wanted, old.action if old is not None else None, lease, check=check)
+        with self._changing_one(path), self._budget.lease() as lease:
+            return await self._put(path, wanted, old.action if old is not None else None, lease, check=check)
 
     async def change_secret(self, change: SecretChange) -> None:
         """Set or remove a secret of a function. There need not be a function of this name yet.
@@ -142,32 +141,32 @@ class Actions:
         Raises `Conflict` when another request is changing the function, and the errors of `Secrets.saving` and
         `Deployer.prepare`.
         """
-        namespace, name = change.namespace, change.name
-        with self._changing_one(namespace, name), self._budget.lease() as lease:
+        path = change.path
+        with self._changing_one(path), self._budget.lease() as lease:
             save = await self._secrets.saving(change)
-            deployed = self._catalog.find(namespace, name)
+            deployed = self._catalog.find(path)
             if deployed is None:
                 await self._store.write(save)
                 return
             old = deployed.action
             try:
-                await self._put(namespace, name, ActionPut(version=old.version), old, lease, secret=(change, save))
+                await self._put(path, ActionPut(version=old.version), old, lease, secret=(change, save))
             except UnreadableSecrets as others:
                 await self._store.write(save)
                 deployed.settle(str(others))
 
     @contextmanager
-    def _changing_one(self, namespace: str, name: str) -> Iterator[None]:
+    def _changing_one(self, path: EntityPath) -> Iterator[None]:
         """Keep all others from changing an action. Raises `Conflict` when another request is changing it."""
-        if (namespace, name) in self._changing:
+        if path in self._changing:
             raise Conflict("Concurrent modification to resource detected.")
-        self._changing[namespace, name] = object()
+        self._changing[path] = object()
         try:
             yield
         finally:
-            del self._changing[namespace, name]
-            if self._catalog.find(namespace, name) is None:
-                self._keys.deleted(namespace, name)
+            del self._changing[path]
+            if self._catalog.find(path) is None:
+                self._keys.deleted(path)
 
     async def delete(self, action: Action) -> Response:
         """Delete an action. The response describes the deleted action and contains its code.
@@ -180,15 +179,14 @@ class Actions:
             return await with_code(action, len(source), out_of(source))
 
     async def _delete(self, action: Action) -> None:
-        place = (action.namespace, action.name)
-        with self._changing_one(*place):
-            deployed = self._catalog.get(*place)
-            if deployed is None or deployed.action is not action:
+        with self._changing_one(action.path):
+            deployed = self._catalog.get(action.path)
+            if deployed.action is not action:
                 # Another request has replaced or deleted it since this one looked it up.
                 raise Conflict("Concurrent modification to resource detected.")
             await self._store.write(lambda connection: queries.delete_action(connection, action))
             self._catalog.remove(action)
-            self._wishes.removed(*place)
+            self._wishes.removed(action.path)
             self._withdraw(deployed)
 
     async def restore(self) -> None:
@@ -245,8 +243,7 @@ class Actions:
 
     async def _put(
         self,
-        namespace: str,
-        name: str,
+        path: EntityPath,
         wanted: ActionPut,
         old: Action | None,
         lease: Lease,
@@ -255,15 +252,14 @@ class Actions:
         secret: tuple[SecretChange, Callable[[Connection], None]] | None = None,
     ) -> Action:
         change, save_secret = secret or (None, None)
-        secrets = await self._secrets.opened(namespace, name, change)
+        secrets = await self._secrets.opened(path, change)
         code = await self._code_of(wanted, old, lease)
         version = next_version(wanted.version, old)
         asked = asked_limits(wanted.limits, old)
         draft = Action(
-            namespace=namespace,
-            name=name,
+            path=path,
             version=version,
-            key=self._keys.new(namespace, name, version),
+            key=self._keys.new(path, version),
             updated_ms=time.time_ns() // 1_000_000,
             publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
             kind=code.kind,
@@ -277,7 +273,7 @@ class Actions:
         )
         same_code = old is not None and old.code_digest == code.digest and old.kind == code.kind
         profile = self._profiles.get(old.key) if old and same_code else None
-        weights = await self._uploads.of(namespace)
+        weights = await self._uploads.of(path.namespace)
         prepared = await self._deployer.prepare(draft, code.source, profile, secrets, weights)
         action = msgspec.structs.replace(
             draft, limits=prepared.limits, annotations=_with_memory(draft.annotations, is_auto=prepared.is_auto)
@@ -288,7 +284,7 @@ class Actions:
             if verdict is not None and (verdict.fit or old.limits == action.limits):
                 prepared.registration.verdict = verdict
         if old is not None:
-            prepared.registration.called_ago_s = await self._called_ago_s(namespace, name)
+            prepared.registration.called_ago_s = await self._called_ago_s(path)
         deployed = Deployed(action, ready=True)
 
         def save(connection: Connection) -> None:
@@ -304,7 +300,7 @@ class Actions:
         except BaseException:
             self._withdraw(deployed)
             raise
-        before = self._catalog.find(namespace, name)
+        before = self._catalog.find(path)
         self._catalog.put(deployed)
         # What the nodes have found during the check could not be stored, because the version was not.
         if (profile := self._profiles.get(action.key, profile)) is not None:
@@ -315,9 +311,9 @@ class Actions:
             self._withdraw(before)
         return action
 
-    async def _called_ago_s(self, namespace: str, name: str) -> list[float]:
+    async def _called_ago_s(self, path: EntityPath) -> list[float]:
         """How many seconds ago the latest calls of an action began, any version of it, oldest first."""
-        starts = await self._store.read(lambda connection: queries.latest_starts(connection, namespace, name, HISTORY))
+        starts = await self._store.read(lambda connection: queries.latest_starts(connection, path, HISTORY))
         now_ms = time.time_ns() // 1_000_000
         return [max(0.0, (now_ms - start) / 1e3) for start in starts]
 
@@ -347,7 +343,7 @@ class Actions:
     def _register(self, action: Action, registration: Registration) -> None:
         self._driver.register(registration)
         self._registrations[registration.function.key] = registration
-        self._wishes.registered(action.namespace, action.name, registration)
+        self._wishes.registered(action.path, registration)
 
     def _withdraw(self, deployed: Deployed) -> None:
         """Make the nodes forget a version that was deleted or replaced, and fail the calls that wait for it."""
@@ -375,16 +371,16 @@ class Actions:
         action = deployed.action
         try:
             source, profile = await self._source(action), self._profiles.get(action.key)
-            secrets = await self._secrets.opened(action.namespace, action.name)
+            secrets = await self._secrets.opened(action.path)
             prepared = await self._deployer.prepare(action, source, profile, secrets)
         except Exception as error:  # one broken function must not prevent the return of the others
             log.error("%s cannot be made ready again: %s", action.path, error)
             if not deployed.problem:
                 deployed.settle(f"{action.path} could not be made ready after the platform's start: {error}")
             return
-        called_ago_s = await self._called_ago_s(action.namespace, action.name)
+        called_ago_s = await self._called_ago_s(action.path)
         # If the action was deleted or replaced while it was prepared, `_withdraw` has already told the waiting calls.
-        if self._catalog.find(action.namespace, action.name) is deployed:
+        if self._catalog.find(action.path) is deployed:
             prepared.registration.verdict = self._known(action.key, prepared.registration)
             prepared.registration.called_ago_s = called_ago_s
             self._register(action, prepared.registration)

@@ -19,7 +19,8 @@ from .bodies import Budget, check_content_type, read_body
 from .catalog import UNKNOWN, Catalog
 from .deployment import DEFAULT_KIND, MAX_LOGS_MB, kinds
 from .gateway import authenticated, own_namespace
-from .parameters import activation_filter, activation_id, entity_name, flag, page
+from .parameters import activation_filter, activation_id, flag, page
+from .paths import EntityPath, entity_path
 from .puts import MAX_PARAMETERS_BYTES
 from .queries import ActivationSummary
 from .records import ActivationRecord
@@ -188,13 +189,13 @@ class Collections:
         return json_response([action_summary(self._actions.shown(deployed.action)) for deployed in shown])
 
     async def get_action(self, request: Request, caller: Identity) -> Response:
-        action = self._catalog.get(caller.namespace, _name(request)).action
+        action = self._catalog.get(_path(request, caller)).action
         if not flag(request.query_params, "code", True):
             return json_response(action_json(self._actions.shown(action), None))
         return await self._actions.with_code(action)
 
     async def put_action(self, request: Request, caller: Identity) -> Response:
-        name = _name(request)
+        path = _path(request, caller)
         overwrite = flag(request.query_params, "overwrite", False)
         check_content_type(header(request, b"content-type"))
         # Base64 is a third larger than the code. The exact limits of the parts are checked after decoding.
@@ -204,9 +205,7 @@ class Collections:
             body = await read_body(request.receive, length, longest, lease, "server.max_code_bytes")
             wanted = await self._actions.decoded(body)
             del body  # its lease ends here, and `put` takes a lease for the decoded code
-        return await self._actions.with_code(
-            await self._actions.put(caller.namespace, name, wanted, overwrite=overwrite)
-        )
+        return await self._actions.with_code(await self._actions.put(path, wanted, overwrite=overwrite))
 
     async def put_packaged(self, request: Request, caller: Identity) -> Response:
         raise BadInput(NO_PACKAGES)
@@ -215,7 +214,7 @@ class Collections:
         raise NotFound(UNKNOWN)
 
     async def delete_action(self, request: Request, caller: Identity) -> Response:
-        action = self._catalog.get(caller.namespace, _name(request)).action
+        action = self._catalog.get(_path(request, caller)).action
         return await self._actions.delete(action)
 
     async def list_activations(self, request: Request, caller: Identity) -> Response:
@@ -267,8 +266,8 @@ def empty_list(collection: str) -> Handler:
     return handler
 
 
-def _name(request: Request) -> str:
-    return entity_name(request.path_params["name"])
+def _path(request: Request, caller: Identity) -> EntityPath:
+    return entity_path(caller.namespace, request.path_params["name"], request.path_params.get("package"))
 
 
 def header(request: Request, name: bytes) -> bytes | None:

@@ -36,7 +36,8 @@ from .auth import Identity, Keyring
 from .bodies import Budget, arguments, object_items, read_body
 from .catalog import UNKNOWN, Catalog
 from .invocations import Invocations
-from .parameters import entity_name, invoke_options
+from .parameters import invoke_options
+from .paths import entity_path
 from .records import Action
 from .responses import PIECE_BYTES, activation_pieces, encode, http_status, is_array, printable, story_headers
 from .streaming import stream, wanted_form
@@ -77,9 +78,10 @@ log = logging.getLogger(__name__)
 
 
 class Target(NamedTuple):
-    """The action that a path names. Both parts are still percent-encoded."""
+    """The action that a URL's path names. All parts are still percent-encoded."""
 
     namespace: str
+    package: str | None
     name: str
 
 
@@ -166,14 +168,13 @@ class Gateway:
     ) -> tuple[int, Pieces, Headers] | None:
         """The answer of a call. None if it was streamed, and so has been sent."""
         caller = authenticated(self._keyring, head.authorization)
-        namespace = own_namespace(caller, target.namespace)
-        name = entity_name(target.name)
-        self._catalog.get(namespace, name)
+        path = entity_path(own_namespace(caller, target.namespace), target.name, target.package)
+        self._catalog.get(path)
         options = invoke_options(scope["query_string"], self._blocking_timeout_s)
         with self._budget.lease() as lease:  # covers only reading; `Invocations` charges the arguments of the call
             body = await read_body(receive, head.content_length, self._max_body_bytes, lease, "server.max_body_bytes")
             given = await arguments(body, head.content_type)
-        deployed = self._catalog.get(namespace, name)  # again, as the action may have changed while the body came
+        deployed = self._catalog.get(path)  # again, as the action may have changed while the body came
         args = merged(deployed.action, given)
         if not options.blocking:
             activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
@@ -209,7 +210,10 @@ def _head(headers: Iterable[tuple[bytes, bytes]]) -> _Head:
 
 
 def action_of(raw_path: bytes) -> Target | None:
-    """The target of the path ``/api/v1/namespaces/{namespace}/actions/{name}``. None for any other path."""
+    """The target of the path ``/api/v1/namespaces/{namespace}/actions/{name}``, or of one with ``{package}/{name}``.
+
+    None for any other path.
+    """
     # Long paths are not cached, because callers are not authenticated yet and could fill the memory.
     return _remembered(raw_path) if len(raw_path) <= _REMEMBERED_LENGTH else _action_of(raw_path)
 
@@ -217,7 +221,9 @@ def action_of(raw_path: bytes) -> Target | None:
 def _action_of(raw_path: bytes) -> Target | None:
     match raw_path.decode("ascii").split("/"):
         case ["", "api", "v1", "namespaces", namespace, "actions", name] if namespace and name:
-            return Target(namespace, name)
+            return Target(namespace, None, name)
+        case ["", "api", "v1", "namespaces", namespace, "actions", package, name] if namespace and package and name:
+            return Target(namespace, package, name)
     return None
 
 

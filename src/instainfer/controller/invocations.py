@@ -298,7 +298,7 @@ class Invocations:
         is_kept = flight.kept or is_small
         self._store.finished(record if is_kept else without_large_result(record, self._max_recorded_bytes))
         if record.status_code is not None:
-            self._counts.ended(action.path, outcome.start_kind, record.status_code, phases)
+            self._counts.ended(str(action.path), outcome.start_kind, record.status_code, phases)
         return Ended(record, outcome, phases)
 
     @staticmethod

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.manifest import AUTO
+from .paths import EntityPath
 from .profiles import unsound
 from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
 from .schema import actions, activations, code, namespaces, profiles, secrets, uploads, verdicts
@@ -35,6 +36,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     namespace: str
+    package: str = ""
+    """That of the action in `name`. Empty: it is in none."""
     name: str | None = None
     since_ms: int | None = None
     upto_ms: int | None = None
@@ -43,7 +46,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def matches(self, record: ActivationRecord) -> bool:
         return (
             record.namespace == self.namespace
-            and (self.name is None or record.name == self.name)
+            and (self.name is None or (record.package, record.name) == (self.package, self.name))
             and (self.since_ms is None or record.start_ms >= self.since_ms)
             and (self.upto_ms is None or record.start_ms <= self.upto_ms)
             and (self.ended_since_ms is None or (record.end_ms or 0) >= self.ended_since_ms)
@@ -52,6 +55,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def clauses(self) -> Iterator[sa.ColumnElement[bool]]:
         yield activations.c.namespace == self.namespace
         if self.name is not None:
+            yield activations.c.package == self.package
             yield activations.c.name == self.name
         if self.since_ms is not None:
             yield activations.c.start_ms >= self.since_ms
@@ -144,9 +148,9 @@ def conclude_unfinished(connection: sa.Connection, result: bytes) -> int:
     return done.rowcount
 
 
-def latest_starts(connection: sa.Connection, namespace: str, name: str, count: int) -> list[int]:
+def latest_starts(connection: sa.Connection, path: EntityPath, count: int) -> list[int]:
     """When the latest `count` activations of an action began, in milliseconds since the epoch, oldest first."""
-    chosen = sa.select(activations.c.start_ms).where(activations.c.namespace == namespace, activations.c.name == name)
+    chosen = sa.select(activations.c.start_ms).where(*_at(activations, path))
     rows = connection.execute(chosen.order_by(activations.c.start_ms.desc()).limit(count))
     return sorted(row.start_ms for row in rows)
 
@@ -190,7 +194,7 @@ def delete_action(connection: sa.Connection, action: Action) -> None:
     """Delete an action and its secrets."""
     _remove_row(connection, action)
     _remove_unused_code(connection, action.code_digest)
-    connection.execute(sa.delete(secrets).where(secrets.c.namespace == action.namespace, secrets.c.name == action.name))
+    connection.execute(sa.delete(secrets).where(*_at(secrets, action.path)))
 
 
 class SealedSecret(NamedTuple):
@@ -201,30 +205,28 @@ class SealedSecret(NamedTuple):
     updated_ms: int
 
 
-def secrets_of(connection: sa.Connection, namespace: str, name: str) -> list[SealedSecret]:
-    """The secrets of the function with this name, whether there is one or not, in the order of their keys."""
+def secrets_of(connection: sa.Connection, path: EntityPath) -> list[SealedSecret]:
+    """The secrets of the function at this path, whether there is one or not, in the order of their keys."""
     chosen = sa.select(secrets.c.key, secrets.c.sealed, secrets.c.updated_ms)
-    rows = connection.execute(
-        chosen.where(secrets.c.namespace == namespace, secrets.c.name == name).order_by(secrets.c.key)
-    )
+    rows = connection.execute(chosen.where(*_at(secrets, path)).order_by(secrets.c.key))
     return [SealedSecret(*row) for row in rows]
 
 
-def all_secrets(connection: sa.Connection) -> list[tuple[str, str, SealedSecret]]:
-    """Every secret with the namespace and the name of its function."""
-    chosen = sa.select(secrets.c.namespace, secrets.c.name, secrets.c.key, secrets.c.sealed, secrets.c.updated_ms)
-    return [(namespace, name, SealedSecret(*rest)) for namespace, name, *rest in connection.execute(chosen)]
+def all_secrets(connection: sa.Connection) -> list[tuple[EntityPath, SealedSecret]]:
+    """Every secret with the path of its function."""
+    return [
+        (_path(row), SealedSecret(row.key, row.sealed, row.updated_ms))
+        for row in connection.execute(sa.select(secrets))
+    ]
 
 
-def save_secret(connection: sa.Connection, namespace: str, name: str, secret: SealedSecret) -> None:
-    delete_secret(connection, namespace, name, secret.key)
-    connection.execute(sa.insert(secrets), {"namespace": namespace, "name": name, **secret._asdict()})
+def save_secret(connection: sa.Connection, path: EntityPath, secret: SealedSecret) -> None:
+    delete_secret(connection, path, secret.key)
+    connection.execute(sa.insert(secrets), {**_columns(path), **secret._asdict()})
 
 
-def delete_secret(connection: sa.Connection, namespace: str, name: str, key: str) -> None:
-    connection.execute(
-        sa.delete(secrets).where(secrets.c.namespace == namespace, secrets.c.name == name, secrets.c.key == key)
-    )
+def delete_secret(connection: sa.Connection, path: EntityPath, key: str) -> None:
+    connection.execute(sa.delete(secrets).where(*_at(secrets, path), secrets.c.key == key))
 
 
 def uploads_of(connection: sa.Connection, namespace: str) -> frozenset[str]:
@@ -267,8 +269,22 @@ def save_namespace(connection: sa.Connection, name: str, uuid: str, key_hash: by
     connection.execute(sa.insert(namespaces), {"name": name, "uuid": uuid, "key_hash": key_hash})
 
 
+def _columns(path: EntityPath) -> dict[str, str]:
+    """A path in the columns of a row, where no package is an empty text."""
+    return {"namespace": path.namespace, "package": path.package or "", "name": path.name}
+
+
+def _at(table: sa.Table, path: EntityPath) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions that choose what a table has of a path."""
+    return (table.c[column] == value for column, value in _columns(path).items())
+
+
+def _path(row: sa.Row[Any]) -> EntityPath:
+    return EntityPath(row.namespace, row.package or None, row.name)
+
+
 def _remove_row(connection: sa.Connection, action: Action) -> None:
-    connection.execute(sa.delete(actions).where(actions.c.namespace == action.namespace, actions.c.name == action.name))
+    connection.execute(sa.delete(actions).where(*_at(actions, action.path)))
 
 
 def _remove_unused_code(connection: sa.Connection, digest: str) -> None:
@@ -278,8 +294,7 @@ def _remove_unused_code(connection: sa.Connection, digest: str) -> None:
 
 def _row(action: Action) -> dict[str, Any]:
     return {
-        "namespace": action.namespace,
-        "name": action.name,
+        **_columns(action.path),
         "version": action.version,
         "key": action.key,
         "updated_ms": action.updated_ms,
@@ -299,8 +314,7 @@ def _row(action: Action) -> dict[str, Any]:
 
 def _action(row: sa.Row[Any]) -> Action:
     return Action(
-        namespace=row.namespace,
-        name=row.name,
+        path=_path(row),
         version=row.version,
         key=row.key,
         updated_ms=row.updated_ms,

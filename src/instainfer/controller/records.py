@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ..environments.manifest import AUTO
+from .paths import EntityPath
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, WHISK_ERROR = range(4)
 """OpenWhisk's status codes of an activation."""
@@ -26,6 +27,8 @@ class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     namespace: str
+    package: str = ""
+    """The package of the action, as its caller named it. Empty: it is in none."""
     name: str
     version: str
     start_ms: int
@@ -65,8 +68,7 @@ class AskedLimits(msgspec.Struct, frozen=True, kw_only=True):
 class Action(msgspec.Struct, frozen=True, kw_only=True):
     """One version of an action. Its code is stored separately, under `code_digest`."""
 
-    namespace: str
-    name: str
+    path: EntityPath
     version: str
     key: str
     """The key that names this version in the core and on the nodes (see `instainfer.controller.keys`)."""
@@ -82,8 +84,12 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     limits: ActionLimits
 
     @property
-    def path(self) -> str:
-        return f"{self.namespace}/{self.name}"
+    def namespace(self) -> str:
+        return self.path.namespace
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     def annotation(self, key: str) -> Any:
         return next((pair["value"] for pair in self.annotations if pair["key"] == key), None)

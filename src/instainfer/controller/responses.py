@@ -169,6 +169,7 @@ def running_record(activation: str, action: Action, start_ms: int) -> Activation
     return ActivationRecord(
         id=activation,
         namespace=action.namespace,
+        package=action.path.package or "",
         name=action.name,
         version=action.version,
         start_ms=start_ms,
@@ -191,6 +192,7 @@ def final_record(
     return ActivationRecord(
         id=outcome.activation,
         namespace=action.namespace,
+        package=action.path.package or "",
         name=action.name,
         version=action.version,
         start_ms=end_ms - duration_ms,
@@ -250,7 +252,7 @@ def _option(option: Option) -> dict[str, Any]:
 
 def _annotations_at_start(action: Action, wait_ms: int = 0) -> list[dict[str, Any]]:
     return [
-        {"key": "path", "value": action.path},
+        {"key": "path", "value": str(action.path)},
         {"key": "kind", "value": action.kind},
         {"key": "waitTime", "value": wait_ms},
         {"key": "limits", "value": action.limits},
@@ -363,7 +365,7 @@ def action_summary(action: Action) -> dict[str, Any]:
 
 def _common(action: Action) -> dict[str, Any]:
     return {
-        "namespace": action.namespace,
+        "namespace": action.path.folder,
         "name": action.name,
         "version": action.version,
         "publish": action.publish,
