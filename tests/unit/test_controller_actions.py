@@ -391,19 +391,6 @@ def test_names(tmp_path: Path, name: str, status: int) -> None:
     asyncio.run(run())
 
 
-def test_packages_are_refused_politely(tmp_path: Path) -> None:
-    async def run() -> None:
-        async with standing(tmp_path) as stand:
-            response = await stand.put("pkg/f")
-            assert response.status_code == 400
-            assert response.json()["error"].startswith("Packages are not supported yet")
-            for path in ("pkg/f", "pkg/"):
-                assert (await stand.http.get(f"{ACTIONS}/{path}")).status_code == 404
-            assert (await stand.invoke("pkg/f")).status_code == 404
-
-    asyncio.run(run())
-
-
 def test_an_archive_brings_its_limits_and_environment_and_the_put_wins(tmp_path: Path) -> None:
     files = {"function.toml": TOML, "handler.py": HANDLER, "requirements.txt": "numpy\npillow\n"}
 

@@ -287,7 +287,7 @@ def test_a_bug_is_500_without_its_secrets(
             def broken(*_: object) -> None:
                 raise RuntimeError("the secret")
 
-            monkeypatch.setattr(stand.controller._catalog, "get", broken)
+            monkeypatch.setattr(stand.controller._packages, "resolve", broken)
             for response in (await stand.http.get(f"{ACTIONS}/f"), await stand.invoke("f")):
                 assert response.status_code == 500
                 assert response.json()["code"] == response.headers["x-request-id"]

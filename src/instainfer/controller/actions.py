@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,14 @@ from ..errors import BadInput, Conflict, InternalError
 from . import queries
 from .bodies import LARGE_BYTES, Budget, Lease
 from .catalog import Catalog, Deployed
+from .changes import CONCURRENT, Changes
 from .code_answers import out_of, with_code
 from .deployment import Deployer
 from .driver import ClusterDriver, Registration
 from .function_secrets import SecretChange, Secrets, UnreadableSecrets
 from .keys import Keys
+from .layers import Pairs, variables_of
+from .packages import Packages
 from .paths import EntityPath
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
 from .records import MEMORY, Action, ActionLimits
@@ -57,6 +60,8 @@ class Actions:
         driver: ClusterDriver,
         budget: Budget,
         *,
+        packages: Packages,
+        changes: Changes,
         wishes: Wishes,
         secrets: Secrets,
         uploads: Uploads,
@@ -67,6 +72,8 @@ class Actions:
         self._store = store
         self._deployer = deployer
         self._driver = driver
+        self._packages = packages
+        self._changes = changes
         self._wishes = wishes
         self._secrets = secrets
         self._uploads = uploads
@@ -77,7 +84,6 @@ class Actions:
         self._verdicts: dict[FunctionKey, KnownVerdict] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
         self._keys = Keys()
-        self._changing: dict[EntityPath, object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
     def shown(self, action: Action) -> Action:
@@ -122,8 +128,9 @@ class Actions:
         version. `check` tries the new version before that; what it raises fails the put.
 
         Raises `Conflict` when the action exists and may not be replaced, or is being changed by another request,
-        `BadInput` when a new action has no code, and the errors of `Deployer.prepare`.
+        `BadInput` when a new action has no code, and the errors of `Packages.check_home` and `Deployer.prepare`.
         """
+        self._packages.check_home(path)
         old = self._catalog.find(path)
         if old is not None and not overwrite:
             raise Conflict("resource already exists")
@@ -158,15 +165,17 @@ class Actions:
     @contextmanager
     def _changing_one(self, path: EntityPath) -> Iterator[None]:
         """Keep all others from changing an action. Raises `Conflict` when another request is changing it."""
-        if path in self._changing:
-            raise Conflict("Concurrent modification to resource detected.")
-        self._changing[path] = object()
-        try:
-            yield
-        finally:
-            del self._changing[path]
-            if self._catalog.find(path) is None:
-                self._keys.deleted(path)
+        with self._changes.one(path):
+            try:
+                yield
+            finally:
+                if self._catalog.find(path) is None:
+                    self._keys.deleted(path)
+
+    async def renew(self, action: Action) -> None:
+        """Register an action anew, because something that its processes have from their start has changed."""
+        with self._changing_one(action.path), self._budget.lease() as lease:
+            await self._put(action.path, ActionPut(version=action.version), action, lease)
 
     async def delete(self, action: Action) -> Response:
         """Delete an action. The response describes the deleted action and contains its code.
@@ -175,15 +184,16 @@ class Actions:
         """
         with self._budget.lease() as lease:
             source = await self._source(action, lease)
-            await self._delete(action)
+            await self.remove(action)
             return await with_code(action, len(source), out_of(source))
 
-    async def _delete(self, action: Action) -> None:
+    async def remove(self, action: Action) -> None:
+        """Delete an action. Raises `Conflict` when another request is changing the action."""
         with self._changing_one(action.path):
             deployed = self._catalog.get(action.path)
             if deployed.action is not action:
                 # Another request has replaced or deleted it since this one looked it up.
-                raise Conflict("Concurrent modification to resource detected.")
+                raise Conflict(CONCURRENT)
             await self._store.write(lambda connection: queries.delete_action(connection, action))
             self._catalog.remove(action)
             self._wishes.removed(action.path)
@@ -215,7 +225,7 @@ class Actions:
     @property
     def changes(self) -> frozenset[object]:
         """The puts and deletes that are under way, as one opaque object for each."""
-        return frozenset(self._changing.values())
+        return self._changes.under_way
 
     def remember(self, function: FunctionKey, profile: Profile) -> None:
         """Store the profile that a node measured, unless the function no longer exists."""
@@ -274,7 +284,9 @@ class Actions:
         same_code = old is not None and old.code_digest == code.digest and old.kind == code.kind
         profile = self._profiles.get(old.key) if old and same_code else None
         weights = await self._uploads.of(path.namespace)
-        prepared = await self._deployer.prepare(draft, code.source, profile, secrets, weights)
+        prepared = await self._deployer.prepare(
+            draft, code.source, profile, secrets, weights, given=self._variables(path, draft.parameters)
+        )
         action = msgspec.structs.replace(
             draft, limits=prepared.limits, annotations=_with_memory(draft.annotations, is_auto=prepared.is_auto)
         )
@@ -310,6 +322,10 @@ class Actions:
         if before is not None:
             self._withdraw(before)
         return action
+
+    def _variables(self, path: EntityPath, parameters: Pairs) -> Mapping[str, str]:
+        """The environment variables that the parameters of an action and of its package make."""
+        return variables_of(self._packages.inherited(path), parameters)
 
     async def _called_ago_s(self, path: EntityPath) -> list[float]:
         """How many seconds ago the latest calls of an action began, any version of it, oldest first."""
@@ -372,7 +388,8 @@ class Actions:
         try:
             source, profile = await self._source(action), self._profiles.get(action.key)
             secrets = await self._secrets.opened(action.path)
-            prepared = await self._deployer.prepare(action, source, profile, secrets)
+            given = self._variables(action.path, action.parameters)
+            prepared = await self._deployer.prepare(action, source, profile, secrets, given=given)
         except Exception as error:  # one broken function must not prevent the return of the others
             log.error("%s cannot be made ready again: %s", action.path, error)
             if not deployed.problem:

@@ -30,6 +30,7 @@ from .activations import Activations
 from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
 from .bodies import Budget
 from .catalog import Catalog
+from .changes import Changes
 from .checks import CheckedPuts
 from .collections import Collections
 from .connections import Bounds
@@ -43,6 +44,8 @@ from .housekeeping import Housekeeping, NotedEnvironments, sweep_home
 from .invocations import Invocations
 from .metrics import Metrics
 from .native import Native
+from .package_calls import PackageCalls
+from .packages import Packages
 from .responses import STOPPED, encode
 from .secret_calls import SecretCalls
 from .store import Store, open_store
@@ -92,6 +95,8 @@ class Controller:
         self._wishes = Wishes(self._driver)
         self._counts = CallCounts(config.server.metrics_functions)
         self._catalog = Catalog()
+        changes = Changes()
+        self._packages = Packages(store, self._catalog, changes)
         self._budget = Budget(config.server.max_pending_bytes)
         note = HomeNote(config.cache_dir, config.home)
         environments = NotedEnvironments(rooms.environments, note)
@@ -118,6 +123,8 @@ class Controller:
             self._deployer,
             self._driver,
             self._budget,
+            packages=self._packages,
+            changes=changes,
             wishes=self._wishes,
             secrets=self._secrets,
             uploads=self._uploads,
@@ -230,6 +237,7 @@ class Controller:
         if lost:
             log.warning("%d activations had not ended when the platform stopped; their records say so now", lost)
         self._wishes.start()
+        await self._packages.restore()
         await self._actions.restore()
         self._housekeeping.start(self._actions)
 
@@ -237,8 +245,15 @@ class Controller:
         activations = Activations(self._store)
         server = self.config.server
         collections = Collections(
-            self.config, self._keyring, self._catalog, self._actions, activations, budget=self._budget
+            self.config,
+            self._keyring,
+            self._catalog,
+            self._packages,
+            self._actions,
+            activations=activations,
+            budget=self._budget,
         )
+        packages = PackageCalls(self._keyring, self._packages, self._catalog, self._actions, self._budget)
         native = Native(
             self._keyring,
             self._catalog,
@@ -256,16 +271,17 @@ class Controller:
         )
         metrics = Metrics(self._counts, self._driver.measures, self._measures)
         checked = CheckedPuts(
-            self._keyring, self._actions, self._invocations, self._budget, server=server, now=self.now
+            self._keyring, self._packages, self._actions, self._invocations, self._budget, server=server, now=self.now
         )
         secrets = SecretCalls(self._keyring, self._catalog, self._actions, self._secrets, self._budget)
         return Gateway(
             self._keyring,
-            self._catalog,
+            self._packages,
             self._invocations,
             self._budget,
             [
                 *collections.routes(),
+                *packages.routes(),
                 *native.routes(),
                 *checked.routes(),
                 *secrets.routes(),

@@ -139,11 +139,14 @@ def _piece(message: Message, before: int, max_bytes: int, setting: str) -> bytes
     return piece
 
 
-def too_large(size: int, allowed: int, setting: str = "") -> HTTPException:
-    """The error for a request, or a part of one, of `size` bytes; `setting` is the configuration's key, if any."""
+def too_large(size: int, allowed: int, setting: str = "", what: str = "Request") -> HTTPException:
+    """The error for a request, or for `what` part of it, of `size` bytes.
+
+    `setting` is the configuration's key that is the bound, if any.
+    """
     headers = {"Connection": "close"} if size > _DISCARDABLE_BYTES else None
     bound = f" {setting} is the bound." if setting else ""
-    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.{bound}", headers)
+    return HTTPException(413, f"{what} larger than allowed: {size} > {allowed} bytes.{bound}", headers)
 
 
 def check_content_type(content_type: bytes | None) -> None:

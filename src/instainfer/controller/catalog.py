@@ -86,6 +86,10 @@ class Catalog:
         """Whether every action is ready, so that the environment of each is known."""
         return all(deployed.ready for deployed in self._deployed.values())
 
+    def of_package(self, namespace: str, package: str) -> list[Deployed]:
+        """The actions of a package, the one changed last first."""
+        return [each for each in self.of_namespace(namespace) if each.action.path.package == package]
+
     def of_namespace(self, namespace: str) -> list[Deployed]:
         """The actions of a namespace, the one changed last first."""
         own = (deployed for deployed in self._deployed.values() if deployed.action.namespace == namespace)

@@ -33,9 +33,11 @@ from .auth import Identity, Keyring
 from .bodies import Budget, check_content_type, read_body
 from .catalog import Deployed
 from .collections import header, one_route_per_path, private
-from .gateway import error_answer, merged
+from .gateway import error_answer
 from .invocations import Invocations
+from .layers import merged
 from .native import NATIVE
+from .packages import Packages, Resolved
 from .paths import EntityPath
 from .puts import ActionPut
 from .records import SUCCESS, ActivationRecord
@@ -61,6 +63,7 @@ class CheckedPuts:
     def __init__(
         self,
         keyring: Keyring,
+        packages: Packages,
         actions: Actions,
         invocations: Invocations,
         budget: Budget,
@@ -69,6 +72,7 @@ class CheckedPuts:
         now: Callable[[], float],
     ) -> None:
         self._keyring = keyring
+        self._packages = packages
         self._actions = actions
         self._invocations = invocations
         self._budget = budget
@@ -120,9 +124,11 @@ class CheckedPuts:
         if sample is not None and len(sample) > self._server.max_body_bytes:
             raise BadFunction(f"{SAMPLE} is larger than the {self._server.max_body_bytes} bytes that a call may have")
         lines.put_nowait(line(event="progress", text=_doing(deployed, with_sample=sample is not None)))
+        path = deployed.action.path
+        inherited = self._packages.inherited(path)
         ended = await self._invocations.blocking(
-            deployed,
-            merged(deployed.action, sample or b"{}"),
+            Resolved(deployed, path.package or "", None, inherited),
+            merged(deployed.action, inherited, sample or b"{}"),
             caller,
             transaction,
             arrived_s=self._now(),

@@ -19,8 +19,9 @@ from .bodies import Budget, check_content_type, read_body
 from .catalog import UNKNOWN, Catalog
 from .deployment import DEFAULT_KIND, MAX_LOGS_MB, kinds
 from .gateway import authenticated, own_namespace
+from .packages import Packages, with_inherited
 from .parameters import activation_filter, activation_id, flag, page
-from .paths import EntityPath, entity_path
+from .paths import EntityPath, entity_path, namespace_named
 from .puts import MAX_PARAMETERS_BYTES
 from .queries import ActivationSummary
 from .records import ActivationRecord
@@ -29,9 +30,7 @@ from .responses import action_json, action_summary, activation_json, encode, res
 API = "/api/v1"
 _NAMESPACE = f"{API}/namespaces/{{namespace}}"
 _DESCRIPTION = "InstaInfer: serverless inference that starts instantly, behind OpenWhisk's API"
-_OTHER_VERBS = ("GET", "POST", "DELETE")
 _MB = 1024 * 1024
-NO_PACKAGES = "Packages are not supported yet: give the action a name without '/'."
 
 Handler = Callable[[Request, Identity], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -43,12 +42,15 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(value if isinstance(value, bytes) else encode(value), status, media_type="application/json")
 
 
-def private(keyring: Keyring, handler: Handler) -> Endpoint:
-    """Wrap `handler` so that it serves only authenticated callers, and each caller only in the caller's namespace."""
+def private(keyring: Keyring, handler: Handler, *, shared: bool = False) -> Endpoint:
+    """Wrap `handler` so that it serves only authenticated callers, and each caller only in the caller's namespace.
+
+    `shared`: the handler itself decides what of other namespaces a caller may read.
+    """
 
     async def endpoint(request: Request) -> Response:
         caller = authenticated(keyring, header(request, b"authorization"))
-        if "namespace" in request.path_params:
+        if not shared and "namespace" in request.path_params:
             own_namespace(caller, request.path_params["namespace"])
         return await handler(request, caller)
 
@@ -63,14 +65,16 @@ class Collections:
         config: Config,
         keyring: Keyring,
         catalog: Catalog,
+        packages: Packages,
         actions: Actions,
-        activations: Activations,
         *,
+        activations: Activations,
         budget: Budget,
     ) -> None:
         self._config = config
         self._keyring = keyring
         self._catalog = catalog
+        self._packages = packages
         self._actions = actions
         self._activations = activations
         self._budget = budget
@@ -84,21 +88,24 @@ class Collections:
             ("GET", "/ping", self.ping),
             own(f"{API}/namespaces", self.namespaces),
             own(f"{_NAMESPACE}/limits", self.limits),
-            own(f"{_NAMESPACE}/actions/{{name}}", self.get_action),
-            own(f"{_NAMESPACE}/actions/{{name}}", self.put_action, "PUT"),
-            own(f"{_NAMESPACE}/actions/{{name}}", self.delete_action, "DELETE"),
-            own(f"{_NAMESPACE}/actions/{{package}}/{{name}}", self.put_packaged, "PUT"),
-            *(own(f"{_NAMESPACE}/actions/{{package}}/{{name}}", self.no_package, verb) for verb in _OTHER_VERBS),
             own(f"{_NAMESPACE}/activations/{{id}}", self.get_activation),
             own(f"{_NAMESPACE}/activations/{{id}}/result", self.get_result),
             own(f"{_NAMESPACE}/activations/{{id}}/logs", self.get_logs),
         ]
+        for one in (f"{_NAMESPACE}/actions/{{name}}", f"{_NAMESPACE}/actions/{{package}}/{{name}}"):
+            entries += [
+                ("GET", one, private(self._keyring, self.get_action, shared=True)),
+                own(one, self.put_action, "PUT"),
+                own(one, self.delete_action, "DELETE"),
+                # For the header `Allow` alone: `Gateway` answers calls itself.
+                own(one, self.not_here, "POST"),
+            ]
         for slash in ("", "/"):
             entries += [
                 ("GET", f"{API}{slash}", self.describe_api),
                 own(f"{_NAMESPACE}/actions{slash}", self.list_actions),
                 own(f"{_NAMESPACE}/activations{slash}", self.list_activations),
-                *(own(f"{_NAMESPACE}/{name}{slash}", empty_list(name)) for name in ("packages", "triggers", "rules")),
+                *(own(f"{_NAMESPACE}/{name}{slash}", empty_list(name)) for name in ("triggers", "rules")),
             ]
         return one_route_per_path(entries)
 
@@ -189,7 +196,7 @@ class Collections:
         return json_response([action_summary(self._actions.shown(deployed.action)) for deployed in shown])
 
     async def get_action(self, request: Request, caller: Identity) -> Response:
-        action = self._catalog.get(_path(request, caller)).action
+        action = with_inherited(self._packages.resolve(caller.namespace, _path(request, caller)))
         if not flag(request.query_params, "code", True):
             return json_response(action_json(self._actions.shown(action), None))
         return await self._actions.with_code(action)
@@ -207,15 +214,13 @@ class Collections:
             del body  # its lease ends here, and `put` takes a lease for the decoded code
         return await self._actions.with_code(await self._actions.put(path, wanted, overwrite=overwrite))
 
-    async def put_packaged(self, request: Request, caller: Identity) -> Response:
-        raise BadInput(NO_PACKAGES)
-
-    async def no_package(self, request: Request, caller: Identity) -> Response:
+    async def not_here(self, request: Request, caller: Identity) -> Response:
         raise NotFound(UNKNOWN)
 
     async def delete_action(self, request: Request, caller: Identity) -> Response:
-        action = self._catalog.get(_path(request, caller)).action
-        return await self._actions.delete(action)
+        path = _path(request, caller)
+        self._packages.check_home(path)
+        return await self._actions.delete(self._catalog.get(path).action)
 
     async def list_activations(self, request: Request, caller: Identity) -> Response:
         given = request.query_params
@@ -267,7 +272,12 @@ def empty_list(collection: str) -> Handler:
 
 
 def _path(request: Request, caller: Identity) -> EntityPath:
-    return entity_path(caller.namespace, request.path_params["name"], request.path_params.get("package"))
+    return entity_path(namespace_of(request, caller), request.path_params["name"], request.path_params.get("package"))
+
+
+def namespace_of(request: Request, caller: Identity) -> str:
+    """The namespace in a request's path, where ``_`` is the caller's own."""
+    return namespace_named(request.path_params["namespace"], caller.namespace)
 
 
 def header(request: Request, name: bytes) -> bytes | None:

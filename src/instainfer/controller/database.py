@@ -147,7 +147,8 @@ def _add_uploads(connection: sa.Connection) -> None:
 
 
 def _add_packages(connection: sa.Connection) -> None:
-    """Convert layout 7 to 8, where an action may be in a package. What there was is in none."""
+    """Convert layout 7 to 8, which has packages, and where an action may be in one. What there was is in none."""
+    schema.packages.create(connection)
     known = {column["name"] for column in sa.inspect(connection).get_columns("secrets")}
     if "package" not in known:  # a table that `_add_secrets` has just made has it
         _made_anew(connection, schema.secrets, package="''")

@@ -24,10 +24,10 @@ from ..core.model import NO_TIME, Failure, FailureKind, Phases
 from ..links.base import Link, Outcome
 from .auth import Identity
 from .bodies import LARGE_BYTES, Budget
-from .catalog import Deployed
 from .counts import CallCounts
 from .driver import ClusterDriver
-from .records import Action, ActivationRecord
+from .packages import Resolved
+from .records import Action, ActivationRecord, Origin
 from .responses import STOPPED, Said, final_record, running_record, said_of, without_large_result
 from .store import Store
 from .streams import Stream
@@ -53,13 +53,21 @@ class Ended(NamedTuple):
 class _Flight:
     """One admitted call."""
 
-    __slots__ = ("arrived_s", "call", "deployed", "kept", "link", "values")
+    __slots__ = ("arrived_s", "call", "deployed", "kept", "link", "origin", "values")
 
     def __init__(
-        self, call: Call, deployed: Deployed, link: Link, arrived_s: float, values: Stream | None = None
+        self,
+        call: Call,
+        resolved: Resolved,
+        link: Link,
+        arrived_s: float,
+        *,
+        namespace: str,
+        values: Stream | None = None,
     ) -> None:
         self.call = call
-        self.deployed = deployed
+        self.deployed = resolved.deployed
+        self.origin = Origin(namespace, resolved.package, resolved.binding)
         self.link = link
         self.arrived_s = arrived_s
         self.kept = False
@@ -122,7 +130,7 @@ class Invocations:
 
     async def blocking(
         self,
-        deployed: Deployed,
+        resolved: Resolved,
         args: bytes,
         caller: Identity,
         transaction: str,
@@ -136,7 +144,7 @@ class Invocations:
         `only_warms`: load the function and warm it up, but do not run it. Raises `HTTPException` 429 or 503 when the
         call is refused, and 503 when the platform stops meanwhile.
         """
-        flight = self._admit(deployed, args, caller, transaction, arrived_s, only_warms=only_warms)
+        flight = self._admit(resolved, args, caller, transaction, arrived_s, only_warms=only_warms)
         task = self._start(flight)
         await asyncio.wait((task,), timeout=timeout_s)
         if not task.done():
@@ -148,14 +156,14 @@ class Invocations:
         return task.result()
 
     def streaming(
-        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
+        self, resolved: Resolved, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
     ) -> Streaming:
         """Start a call whose caller takes the values of a generator as they come.
 
         Raises `HTTPException` 429 or 503 when the call is refused.
         """
         values = Stream(self._budget.lease(), min(self._max_recorded_bytes, self._max_result_bytes))
-        flight = self._admit(deployed, args, caller, transaction, arrived_s, values=values)
+        flight = self._admit(resolved, args, caller, transaction, arrived_s, values=values)
         activation, link = flight.call.activation, flight.link
         values.on_taken = partial(link.taken, activation)
         task = self._start(flight)
@@ -163,14 +171,14 @@ class Invocations:
         return Streaming(activation, values, task, partial(link.enough, activation))
 
     async def non_blocking(
-        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
+        self, resolved: Resolved, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
     ) -> str:
         """Start a call, and return its id when the call is on disk.
 
         Raises `HTTPException` 429 or 503 when the call is refused, and `HostError` when the disk refuses. In both cases
         nothing runs.
         """
-        flight = self._admit(deployed, args, caller, transaction, arrived_s)
+        flight = self._admit(resolved, args, caller, transaction, arrived_s)
         flight.kept = True
         activation = flight.call.activation
         try:
@@ -196,7 +204,7 @@ class Invocations:
 
     def _admit(
         self,
-        deployed: Deployed,
+        resolved: Resolved,
         args: bytes,
         caller: Identity,
         transaction: str,
@@ -205,18 +213,18 @@ class Invocations:
         only_warms: bool = False,
         values: Stream | None = None,
     ) -> _Flight:
-        action = deployed.action
+        action = resolved.deployed.action
         activation = uuid4().hex
         self._budget.take(len(args))
-        admitted = self._driver.admit(activation, action.namespace, action.key)
+        admitted = self._driver.admit(activation, caller.namespace, action.key, owner=action.namespace)
         if isinstance(admitted, Refuse):
             self._budget.give(len(args))
             self._counts.refused(admitted.kind.value)
             raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message, _COME_AGAIN)
         env = self._environment(action, activation, caller, transaction)
         call = Call(activation, action.key, args, env, only_warms, None if values is None else values.put)
-        deployed.enter()
-        return _Flight(call, deployed, admitted, arrived_s, values)
+        resolved.deployed.enter()
+        return _Flight(call, resolved, admitted, arrived_s, namespace=caller.namespace, values=values)
 
     def _left(self, flight: _Flight) -> None:
         self._budget.give(len(flight.call.args))
@@ -229,12 +237,12 @@ class Invocations:
             "__OW_ACTIVATION_ID": activation,
             "__OW_TRANSACTION_ID": transaction,
         }
-        if action.wants_api_key:
+        if action.wants_api_key and action.namespace == caller.namespace:  # a key is nothing to give to others
             env["__OW_API_KEY"] = caller.auth
         return env
 
     def _running(self, flight: _Flight) -> ActivationRecord:
-        return running_record(flight.call.activation, flight.deployed.action, _wall_ms())
+        return running_record(flight.call.activation, flight.deployed.action, flight.origin, _wall_ms())
 
     def _start(self, flight: _Flight) -> asyncio.Task[Ended]:
         activation = flight.call.activation
@@ -293,7 +301,7 @@ class Invocations:
         phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
         action = flight.deployed.action
         said = said or said_of(outcome, action.limits, self._max_result_bytes)
-        record = final_record(outcome, action, phases, _wall_ms(), said)
+        record = final_record(outcome, action, flight.origin, phases, end_ms=_wall_ms(), said=said)
         is_small = flight.values is not None and flight.values.is_answer  # `Stream.answer` has seen to that
         is_kept = flight.kept or is_small
         self._store.finished(record if is_kept else without_large_result(record, self._max_recorded_bytes))

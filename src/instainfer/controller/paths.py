@@ -90,6 +90,11 @@ def entity_path(namespace: str, name: str, package: str | None = None) -> Entity
     return EntityPath(namespace, None if package is None else entity_name(package), entity_name(name))
 
 
+def namespace_named(encoded: str, own: str) -> str:
+    """The namespace in a percent-encoded segment of a URL, where ``_`` stands for `own`. It need not exist."""
+    return own if encoded == OWN else unquote(encoded)
+
+
 def is_relative(text: str) -> bool:
     """Whether a text is ``name`` or ``package/name``."""
     parts = text.split("/")

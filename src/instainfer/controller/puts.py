@@ -16,7 +16,7 @@ import msgspec
 from ..errors import BadInput, shown
 from .bodies import MALFORMED, decoded, part, too_large
 from .deployment import concrete_kind
-from .records import Action, AskedLimits
+from .records import Action, AskedLimits, Package
 from .responses import encode
 
 FIRST_VERSION = "0.0.1"
@@ -97,28 +97,22 @@ def decode_put(body: bytes | bytearray, *, max_code_bytes: int) -> ActionPut:
     Raises `BadInput` for a malformed body, and `HTTPException` 413 when a part is larger than allowed.
     """
     found = decoded(_decode_body, body)
-    parameters = None
-    if found.parameters != _NOTHING:
-        _bound(found.parameters, MAX_PARAMETERS_BYTES)
-        parameters = _pairs(part(found.parameters, list[_Pair], "$.parameters"))
-        _bound(encode(parameters), MAX_PARAMETERS_BYTES)
-    for text in (found.annotations, found.delAnnotations):
-        _bound(text, MAX_ANNOTATIONS_BYTES)
-    for text in (found.limits, found.version):
-        _bound(text, _SMALL_BYTES)
+    _bound(found.delAnnotations, "annotations", MAX_ANNOTATIONS_BYTES)
+    for what, text in (("limits", found.limits), ("version", found.version)):
+        _bound(text, what, _SMALL_BYTES)
     return ActionPut(
         code=_code(found.exec, max_code_bytes),
-        parameters=parameters,
-        annotations=_pairs(part(found.annotations, list[_Pair] | None, "$.annotations") or []),
+        parameters=bound_pairs(found.parameters, "parameters", MAX_PARAMETERS_BYTES),
+        annotations=bound_pairs(found.annotations, "annotations", MAX_ANNOTATIONS_BYTES) or [],
         limits=part(found.limits, _Limits | None, "$.limits"),
-        version=_version(part(found.version, str | None, "$.version")),
+        version=checked_version(part(found.version, str | None, "$.version")),
         publish=found.publish,
         deleted_annotations=part(found.delAnnotations, list[str] | None, "$.delAnnotations") or [],
     )
 
 
-def next_version(wanted: str | None, old: Action | None) -> str:
-    """The version of the new action: the wanted one, else the old one with its last number increased by one."""
+def next_version(wanted: str | None, old: Action | Package | None) -> str:
+    """The version of a new action or package: the wanted one, else the old one with its last number increased."""
     if wanted is not None:
         return wanted
     if old is None:
@@ -158,14 +152,14 @@ def merged_annotations(wanted: ActionPut, kind: str, old: Action | None) -> list
         merged.pop(key, None)
     merged["exec"] = {"key": "exec", "value": kind}
     all_of_them = list(merged.values())
-    _bound(encode(all_of_them), MAX_ANNOTATIONS_BYTES)
+    _bound(encode(all_of_them), "annotations", MAX_ANNOTATIONS_BYTES)
     return all_of_them
 
 
-def _bound(text: msgspec.Raw | bytes, most_bytes: int) -> None:
+def _bound(text: msgspec.Raw | bytes, what: str, most_bytes: int) -> None:
     size = len(memoryview(text))
     if size > most_bytes:
-        raise too_large(size, most_bytes)
+        raise too_large(size, most_bytes, what=what)
 
 
 def _code(text: msgspec.Raw, max_code_bytes: int) -> Code | None:
@@ -218,7 +212,8 @@ def _from_base64(text: memoryview) -> bytes | None:
     return bytes(found)
 
 
-def _version(wanted: str | None) -> str | None:
+def checked_version(wanted: str | None) -> str | None:
+    """The version in a body. Raises `BadInput` when it is none."""
     if wanted is not None and _VERSION.fullmatch(wanted) is None:
         raise BadInput(
             f"{MALFORMED}{shown(wanted)} is not a version like {FIRST_VERSION}, three numbers of at most nine digits"
@@ -226,10 +221,19 @@ def _version(wanted: str | None) -> str | None:
     return wanted
 
 
-def _pairs(pairs: list[_Pair]) -> list[dict[str, Any]]:
-    """The pairs as JSON values. If two pairs have the same key, the later one counts."""
+def bound_pairs(text: msgspec.Raw, what: str, most_bytes: int) -> list[dict[str, Any]] | None:
+    """The parameters or annotations in a body, `what` is the word for them. None if they are null or not there.
+
+    If two pairs have the same key, the later one counts. Raises `BadInput` for what are no pairs, and `HTTPException`
+    413 for more than `most_bytes`.
+    """
+    if text == _NOTHING:
+        return None
+    _bound(text, what, most_bytes)
     by_key: dict[str, dict[str, Any]] = {}
-    for pair in pairs:
+    for pair in part(text, list[_Pair], f"$.{what}"):
         value = {"key": pair.key, "value": pair.value}
         by_key[pair.key] = {**value, "init": True} if pair.init else value
-    return list(by_key.values())
+    found = list(by_key.values())
+    _bound(encode(found), what, most_bytes)
+    return found

@@ -13,8 +13,8 @@ from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.manifest import AUTO
 from .paths import EntityPath
 from .profiles import unsound
-from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
-from .schema import actions, activations, code, namespaces, profiles, secrets, uploads, verdicts
+from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits, Package
+from .schema import actions, activations, code, namespaces, packages, profiles, secrets, uploads, verdicts
 from .verdicts import KnownVerdict
 
 CHUNK = 500
@@ -197,6 +197,33 @@ def delete_action(connection: sa.Connection, action: Action) -> None:
     connection.execute(sa.delete(secrets).where(*_at(secrets, action.path)))
 
 
+def all_packages(connection: sa.Connection) -> list[Package]:
+    return [_package(row) for row in connection.execute(sa.select(packages))]
+
+
+def save_package(connection: sa.Connection, package: Package) -> None:
+    """Store a package in place of one at the same path."""
+    delete_package(connection, package.path)
+    binding = package.binding
+    row = {
+        "namespace": package.path.namespace,
+        "name": package.path.name,
+        "version": package.version,
+        "updated_ms": package.updated_ms,
+        "publish": package.publish,
+        "parameters": _encode(package.parameters),
+        "annotations": _encode(package.annotations),
+        "binding_namespace": binding.namespace if binding is not None else None,
+        "binding_name": binding.name if binding is not None else None,
+    }
+    connection.execute(sa.insert(packages), row)
+
+
+def delete_package(connection: sa.Connection, path: EntityPath) -> None:
+    own = (packages.c.namespace == path.namespace, packages.c.name == path.name)
+    connection.execute(sa.delete(packages).where(*own))
+
+
 class SealedSecret(NamedTuple):
     """A secret as it is stored: the name of its variable, its encrypted value, and when it was set."""
 
@@ -329,4 +356,17 @@ def _action(row: sa.Row[Any]) -> Action:
             timeout=row.timeout_ms, memory=AUTO if row.memory_mb == _AUTO_MB else row.memory_mb, logs=row.logs_mb
         ),
         limits=msgspec.json.decode(row.limits, type=ActionLimits),
+    )
+
+
+def _package(row: sa.Row[Any]) -> Package:
+    is_binding = row.binding_name is not None
+    return Package(
+        path=EntityPath(row.namespace, None, row.name),
+        version=row.version,
+        updated_ms=row.updated_ms,
+        publish=row.publish,
+        parameters=msgspec.json.decode(row.parameters),
+        annotations=msgspec.json.decode(row.annotations),
+        binding=EntityPath(row.binding_namespace, None, row.binding_name) if is_binding else None,
     )

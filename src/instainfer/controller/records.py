@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,17 @@ STATUS_TEXTS = ("success", "application error", "action developer error", "whisk
 
 MEMORY: Final = "memory"
 """The annotation of an action whose memory is learned; its value is ``auto``."""
+
+
+class Origin(NamedTuple):
+    """Who calls an action, and by which name."""
+
+    namespace: str
+    """That of the caller, whose activation it is."""
+    package: str
+    """The package by the name that the caller gave. Empty: the action is in none."""
+    binding: EntityPath | None
+    """The binding by which the action was found, if it was one."""
 
 
 class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,3 +123,18 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     def wants_api_key(self) -> bool:
         """Whether runs receive the key of their caller. The annotation ``provide-api-key`` asks for this."""
         return self.annotation("provide-api-key") is True
+
+
+class Package(msgspec.Struct, frozen=True, kw_only=True):
+    """A package, or a binding of one."""
+
+    path: EntityPath
+    """It is in no package itself."""
+    version: str
+    updated_ms: int
+    publish: bool
+    """Whether other namespaces may read it, bind it and call its actions."""
+    parameters: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    binding: EntityPath | None
+    """The package that this one stands for. None: it is a package itself."""

@@ -20,6 +20,7 @@ from .records import (
     Action,
     ActionLimits,
     ActivationRecord,
+    Origin,
 )
 
 encode = msgspec.json.Encoder().encode
@@ -164,23 +165,25 @@ def failure_text(outcome: Outcome, failure: Failure, limits: ActionLimits) -> st
             return failure.message
 
 
-def running_record(activation: str, action: Action, start_ms: int) -> ActivationRecord:
+def running_record(activation: str, action: Action, origin: Origin, start_ms: int) -> ActivationRecord:
     """The record of an activation that was accepted and has not ended."""
     return ActivationRecord(
         id=activation,
-        namespace=action.namespace,
-        package=action.path.package or "",
+        namespace=origin.namespace,
+        package=origin.package,
         name=action.name,
         version=action.version,
         start_ms=start_ms,
-        annotations=encode(_annotations_at_start(action)),
+        annotations=encode(_annotations_at_start(action, origin)),
     )
 
 
 def final_record(
     outcome: Outcome,
     action: Action,
+    origin: Origin,
     phases: Phases,
+    *,
     end_ms: int,
     said: Said,
 ) -> ActivationRecord:
@@ -191,15 +194,15 @@ def final_record(
     duration_ms = round((phases.libraries + phases.model + phases.compute) * 1000)
     return ActivationRecord(
         id=outcome.activation,
-        namespace=action.namespace,
-        package=action.path.package or "",
+        namespace=origin.namespace,
+        package=origin.package,
         name=action.name,
         version=action.version,
         start_ms=end_ms - duration_ms,
         end_ms=end_ms,
         duration_ms=duration_ms,
         status_code=said.status_code,
-        annotations=encode(_annotations(outcome, action, phases)),
+        annotations=encode(_annotations(outcome, action, origin, phases)),
         result=said.result,
         logs=said.logs,
     )
@@ -216,10 +219,10 @@ def without_large_result(record: ActivationRecord, most_bytes: int) -> Activatio
     return msgspec.structs.replace(record, result=encode({"omitted": text}))
 
 
-def _annotations(outcome: Outcome, action: Action, phases: Phases) -> list[dict[str, Any]]:
+def _annotations(outcome: Outcome, action: Action, origin: Origin, phases: Phases) -> list[dict[str, Any]]:
     failure = outcome.failure
     annotations = [
-        *_annotations_at_start(action, round((phases.queue + phases.container + phases.handoff) * 1000)),
+        *_annotations_at_start(action, origin, round((phases.queue + phases.container + phases.handoff) * 1000)),
         {"key": "timeout", "value": failure is not None and failure.kind is FailureKind.TIMED_OUT},
         {"key": "phases", "value": msgspec.Raw(phases_json(phases))},
     ]
@@ -250,13 +253,16 @@ def _option(option: Option) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value not in (None, ())}
 
 
-def _annotations_at_start(action: Action, wait_ms: int = 0) -> list[dict[str, Any]]:
-    return [
+def _annotations_at_start(action: Action, origin: Origin, wait_ms: int = 0) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
         {"key": "path", "value": str(action.path)},
         {"key": "kind", "value": action.kind},
         {"key": "waitTime", "value": wait_ms},
         {"key": "limits", "value": action.limits},
     ]
+    if origin.binding is not None:
+        found.append({"key": "binding", "value": str(origin.binding)})
+    return found
 
 
 def phases_json(phases: Phases) -> bytes:

@@ -72,6 +72,22 @@ actions = Table(
     PrimaryKeyConstraint("namespace", "package", "name"),
 )
 
+packages = Table(
+    "packages",
+    metadata,
+    Column("namespace", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("parameters", LargeBinary, nullable=False),
+    Column("annotations", LargeBinary, nullable=False),
+    # The package that a binding stands for. Null: it is a package itself.
+    Column("binding_namespace", String(256)),
+    Column("binding_name", String(256)),
+    PrimaryKeyConstraint("namespace", "name"),
+)
+
 secrets = Table(
     "secrets",
     metadata,

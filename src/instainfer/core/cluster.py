@@ -54,10 +54,14 @@ class NodeLost:
 
 @value(frozen=True, slots=True)
 class RequestArrived:
+    """`namespace` is that of the caller, whose limits count."""
+
     at: float
     activation: ActivationId
     namespace: str
     function: FunctionKey
+    owner: str = ""
+    """The namespace of the function, if it is another one. All calls of a function are routed alike."""
 
 
 @value(frozen=True, slots=True)
@@ -262,7 +266,7 @@ class ClusterState:
         in_minute = usage.in_minute + 1 if usage.minute == minute else 1
         route: Route | None = None
         if in_minute <= self._limits.per_minute and usage.in_flight < self._limits.concurrent:
-            route = self._route(namespace, event.function)
+            route = self._route(event.owner or namespace, event.function)
 
         self._usage[namespace] = usage
         usage.minute, usage.in_minute = minute, in_minute
