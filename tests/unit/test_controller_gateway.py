@@ -72,13 +72,15 @@ def test_anything_else_is_nobody(authorization: bytes | None) -> None:
 def test_without_a_key_it_is_401(tmp_path: Path, method: str, url: str) -> None:
     async def run() -> None:
         async with standing(tmp_path) as stand:
-            for auth in (None, (key_of(tmp_path)[0], "wrong")):
+            missing = "The resource requires authentication, which was not supplied with the request"
+            wrong = "The supplied authentication is invalid"
+            for auth, text in ((None, missing), ((key_of(tmp_path)[0], "wrong"), wrong)):
                 stand.http.auth = auth  # type: ignore[assignment]
                 response = await stand.http.request(method, url)
                 assert response.status_code == 401
                 assert response.headers["www-authenticate"] == 'Basic realm="OpenWhisk secure realm"'
                 assert response.json() == {
-                    "error": "The supplied authentication is invalid.",
+                    "error": text,
                     "code": response.headers["x-request-id"],
                 }
 

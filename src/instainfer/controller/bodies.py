@@ -114,8 +114,7 @@ async def read_body(
     names `setting`, the key of the configuration that is the bound, if there is one. A body that comes in one piece is
     not charged to `lease`, because the connection holds that piece in any case.
     """
-    if length is not None and int(length) > max_bytes:
-        raise too_large(int(length), max_bytes, setting)
+    check_length(length, max_bytes, setting)
     message = await receive()
     first = _piece(message, 0, max_bytes, setting)
     if not message.get("more_body"):
@@ -128,6 +127,12 @@ async def read_body(
         lease.grow(len(piece))
         body += piece
     return body
+
+
+def check_length(length: bytes | None, max_bytes: int, setting: str = "") -> None:
+    """Raise `HTTPException` 413 when the header ``Content-Length`` says that a body is longer than `max_bytes`."""
+    if length is not None and int(length) > max_bytes:
+        raise too_large(int(length), max_bytes, setting)
 
 
 def _piece(message: Message, before: int, max_bytes: int, setting: str) -> bytes:

@@ -186,9 +186,12 @@ def concrete_kind(kind: str) -> str:
         return DEFAULT_KIND
     if kind not in _KINDS:
         valid = ", ".join(f"'{known}'" for known in _KINDS)
+        # OpenWhisk's client for Node.js names this kind when its user has named none.
+        told = f" Only Python runs here: say the kind, such as '{DEFAULT_KIND}'."
+        advice = told if kind == "nodejs:default" else ""
         raise BadInput(
             "The request content was malformed:\n"
-            f"The specified runtime {shown(kind)} is not supported by this platform. Valid values are: {valid}."
+            f"The specified runtime {shown(kind)} is not supported by this platform. Valid values are: {valid}.{advice}"
         )
     return kind
 
@@ -216,9 +219,9 @@ def effective_limits(
         memory=memory,
         logs=_first(asked.logs, manifest.logs_mb, MAX_LOGS_MB),
     )
-    _bound("memory", limits.memory, allowed.min_memory_mb, allowed.max_memory_mb, "MB")
+    _bound("memory size", limits.memory, allowed.min_memory_mb, allowed.max_memory_mb, "MB")
     _bound("duration", limits.timeout, allowed.min_timeout_ms, allowed.max_timeout_ms, "milliseconds")
-    _bound("logs", limits.logs, 0, MAX_LOGS_MB, "MB")
+    _bound("log size", limits.logs, 0, MAX_LOGS_MB, "MB")
     return limits
 
 

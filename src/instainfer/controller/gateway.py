@@ -33,7 +33,7 @@ from ..errors import (
     UserError,
 )
 from .auth import Identity, Keyring
-from .bodies import Budget, arguments, read_body
+from .bodies import Budget, arguments, check_length, read_body
 from .catalog import UNKNOWN
 from .invocations import Invocations
 from .layers import merged
@@ -47,7 +47,8 @@ Headers = list[tuple[bytes, bytes]]
 Pieces = tuple[bytes, ...]
 """The body of an answer, in pieces that follow each other."""
 
-NOT_AUTHENTICATED = "The supplied authentication is invalid."
+NOT_AUTHENTICATED = "The supplied authentication is invalid"
+NO_AUTHENTICATION = "The resource requires authentication, which was not supplied with the request"
 NO_TIMEOUT = (
     "The parameter timeout is for calls with one answer. A streamed one may take as long as its function may; "
     "close the connection to end it."
@@ -169,6 +170,7 @@ class Gateway:
         caller = authenticated(self._keyring, head.authorization)
         namespace = namespace_named(target.namespace, caller.namespace)
         path = entity_path(namespace, target.name, target.package)
+        check_length(head.content_length, self._max_body_bytes, "server.max_body_bytes")
         self._packages.resolve(caller.namespace, path)
         options = invoke_options(scope["query_string"], self._blocking_timeout_s)
         with self._budget.lease() as lease:  # covers only reading; `Invocations` charges the arguments of the call
@@ -235,7 +237,8 @@ _remembered = lru_cache(maxsize=4096)(_action_of)
 def authenticated(keyring: Keyring, authorization: bytes | None) -> Identity:
     caller = keyring.identify(authorization)
     if caller is None:
-        raise HTTPException(401, NOT_AUTHENTICATED, headers=_UNAUTHENTICATED_HEADERS)
+        text = NO_AUTHENTICATION if authorization is None else NOT_AUTHENTICATED
+        raise HTTPException(401, text, headers=_UNAUTHENTICATED_HEADERS)
     return caller
 
 

@@ -24,6 +24,7 @@ MAX_PARAMETERS_BYTES = 1024 * 1024
 """Limit on the parameters that are bound to a function, which is OpenWhisk's. They stay in memory."""
 MAX_ANNOTATIONS_BYTES = 64 * 1024
 MAX_VERSION_LENGTH = 64
+WEB_EXPORT = "web-export"
 _MAX_MAIN_LENGTH = 256
 _SMALL_BYTES = 16 * 1024
 _CODE_SETTING = "server.max_code_bytes"
@@ -124,14 +125,15 @@ def next_version(wanted: str | None, old: Action | Package | None) -> str:
 def asked_limits(wanted: _Limits | None, old: Action | None) -> AskedLimits:
     """The limits in the PUT, completed by those asked for in earlier PUTs.
 
-    Raises `BadInput` for a concurrency above 1: a container runs one activation at a time.
+    Raises `BadInput` for any concurrency but 1: a container runs one activation at a time.
     """
     before = old.asked if old else AskedLimits()
     if wanted is None:
         return before
     if wanted.concurrency not in (None, 1):
+        how = "below" if wanted.concurrency < 1 else "exceeds"
         raise BadInput(
-            f"{MALFORMED}requirement failed: concurrency {shown(wanted.concurrency)} exceeds allowed threshold of 1"
+            f"{MALFORMED}requirement failed: concurrency {shown(wanted.concurrency)} {how} allowed threshold of 1"
         )
     return AskedLimits(
         timeout=before.timeout if wanted.timeout is None else wanted.timeout,
@@ -143,8 +145,13 @@ def asked_limits(wanted: _Limits | None, old: Action | None) -> AskedLimits:
 def merged_annotations(wanted: ActionPut, kind: str, old: Action | None) -> list[dict[str, Any]]:
     """The old annotations, overridden by the wanted ones, and the two annotations that every action has.
 
-    Raises `HTTPException` 413 when they are too large together.
+    Raises `BadInput` for one that asks for what is not there, and `HTTPException` 413 when they are too large together.
     """
+    if any(pair["key"] == WEB_EXPORT and pair["value"] not in (False, None) for pair in wanted.annotations):
+        raise BadInput(
+            f"The annotation '{WEB_EXPORT}' is refused: there are no web actions here, and its URL would answer 404. "
+            "Leave it out, or give it the value false, and call the action with a key."
+        )
     merged = {"provide-api-key": {"key": "provide-api-key", "value": False}}
     for pair in (*(old.annotations if old else ()), *wanted.annotations):
         merged[pair["key"]] = pair
@@ -185,8 +192,8 @@ def _source(execution: _Exec, max_code_bytes: int) -> tuple[bytes, bool]:
         source = _from_base64(raw[1:-1])  # base64 in JSON almost never has escapes, so no copy as text is needed
     if source is None:
         text = part(execution.code, str | None, "$.exec.code")
-        if not text:
-            raise BadInput(f"{MALFORMED}'code' must be a non-empty string of code or base64")
+        if text is None:
+            raise BadInput(f"{MALFORMED}'code' must be a string of code or base64")
         source = _from_base64(memoryview(text.encode())) if binary else None
         if source is None:
             if execution.binary:
