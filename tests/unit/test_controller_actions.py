@@ -294,11 +294,6 @@ def test_delete_of_an_unknown_action_is_404(tmp_path: Path) -> None:
             "'python:3', 'python:3.9', 'python:3.10', 'python:3.11', 'python:3.12', 'python:3.13', 'python:3.14'.",
             id="put should reject request with unknown kind",
         ),
-        pytest.param(
-            {"exec": {"kind": "sequence", "components": ["/_/a"]}},
-            "Valid values are",
-            id="put should reject a sequence",
-        ),
         pytest.param({"exec": {"kind": "python:3"}}, "'code' must be", id="put should reject missing code"),
         pytest.param(
             {"exec": {"kind": "python:3", "code": 5}}, "$.exec.code", id="put should reject code of a wrong type"

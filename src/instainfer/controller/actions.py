@@ -32,7 +32,9 @@ from .layers import Pairs, variables_of
 from .packages import Packages
 from .paths import EntityPath
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
-from .records import MEMORY, Action, ActionLimits
+from .records import MEMORY, SEQUENCE, Action, ActionLimits
+from .responses import action_json, encode
+from .sequences import checked_components
 from .store import Store
 from .uploads import Uploads
 from .verdicts import KnownVerdict, known
@@ -100,6 +102,8 @@ class Actions:
 
         Raises `InternalError` when the code is missing in the records.
         """
+        if action.components is not None:
+            return Response(encode(action_json(action, None)), media_type="application/json")
         action = self.shown(action)
         digest = action.code_digest
         size = await self._store.read(lambda connection: queries.code_size(connection, digest))
@@ -134,8 +138,10 @@ class Actions:
         old = self._catalog.find(path)
         if old is not None and not overwrite:
             raise Conflict("resource already exists")
-        if wanted.code is None and old is None:
+        if wanted.code is None and wanted.components is None and old is None:
             raise BadInput("exec undefined: say the kind and the code of the action")
+        if wanted.components is not None and check is not None:
+            raise BadInput("a sequence has nothing to try: put it with PUT actions/NAME of OpenWhisk's API")
         with self._changing_one(path), self._budget.lease() as lease:
             return await self._put(path, wanted, old.action if old is not None else None, lease, check=check)
 
@@ -156,6 +162,8 @@ class Actions:
                 await self._store.write(save)
                 return
             old = deployed.action
+            if old.components is not None:
+                raise BadInput(f"{path} is a sequence, which has no processes: set the secrets of its parts")
             try:
                 await self._put(path, ActionPut(version=old.version), old, lease, secret=(change, save))
             except UnreadableSecrets as others:
@@ -174,6 +182,8 @@ class Actions:
 
     async def renew(self, action: Action) -> None:
         """Register an action anew, because something that its processes have from their start has changed."""
+        if action.components is not None:
+            return
         with self._changing_one(action.path), self._budget.lease() as lease:
             await self._put(action.path, ActionPut(version=action.version), action, lease)
 
@@ -182,6 +192,9 @@ class Actions:
 
         Raises `Conflict` when another request is changing the action.
         """
+        if action.components is not None:
+            await self.remove(action)
+            return await self.with_code(action)
         with self._budget.lease() as lease:
             source = await self._source(action, lease)
             await self.remove(action)
@@ -205,10 +218,12 @@ class Actions:
         self._verdicts = await self._store.read(queries.all_verdicts)
         waiting = []
         for action in await self._store.read(queries.all_actions):
-            deployed = Deployed(action, ready=False)
+            is_sequence = action.components is not None
+            deployed = Deployed(action, ready=is_sequence)
             self._keys.restored(action)
             self._catalog.put(deployed)
-            waiting.append(deployed)
+            if not is_sequence:
+                waiting.append(deployed)
         self._restoring = asyncio.create_task(self._restore_all(waiting))
 
     async def restored(self) -> None:
@@ -261,6 +276,8 @@ class Actions:
         check: Check | None = None,
         secret: tuple[SecretChange, Callable[[Connection], None]] | None = None,
     ) -> Action:
+        if wanted.components is not None or (wanted.code is None and old is not None and old.components is not None):
+            return await self._put_sequence(path, wanted, old)
         change, save_secret = secret or (None, None)
         secrets = await self._secrets.opened(path, change)
         code = await self._code_of(wanted, old, lease)
@@ -276,7 +293,7 @@ class Actions:
             main=code.main,
             binary=code.binary,
             code_digest=code.digest,
-            parameters=wanted.parameters if wanted.parameters is not None else (old.parameters if old else []),
+            parameters=wanted.parameters if wanted.parameters is not None else _parameters(old),
             annotations=merged_annotations(wanted, code.kind, old),
             asked=asked,
             limits=ActionLimits(timeout=0, memory=0, logs=0),
@@ -320,6 +337,36 @@ class Actions:
         if (verdict := self.verdict(action.key) or prepared.registration.verdict) is not None:
             self.judged(action.key, verdict)
         if before is not None:
+            self._withdraw(before)
+        return action
+
+    async def _put_sequence(self, path: EntityPath, wanted: ActionPut, old: Action | None) -> Action:
+        """Create a sequence, or replace an action by one. It has no parameters of its own, as in OpenWhisk."""
+        components = old.components if old is not None and wanted.components is None else wanted.components
+        checked = checked_components(self._packages, path, components or ())
+        version = next_version(wanted.version, old)
+        asked = asked_limits(wanted.limits, old)
+        action = Action(
+            path=path,
+            version=version,
+            key=self._keys.new(path, version),
+            updated_ms=time.time_ns() // 1_000_000,
+            publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
+            kind=SEQUENCE,
+            main=None,
+            binary=False,
+            code_digest="",
+            components=checked,
+            parameters=[{"key": "_actions", "value": checked}],
+            annotations=_with_memory(merged_annotations(wanted, SEQUENCE, old), is_auto=False),
+            asked=asked,
+            limits=self._deployer.limits_of(asked),
+        )
+        await self._store.write(lambda connection: queries.save_action(connection, action, None, old))
+        before = self._catalog.find(path)
+        self._catalog.put(Deployed(action, ready=True))
+        if before is not None:
+            self._wishes.removed(path)
             self._withdraw(before)
         return action
 
@@ -402,6 +449,11 @@ class Actions:
             prepared.registration.called_ago_s = called_ago_s
             self._register(action, prepared.registration)
             deployed.settle()
+
+
+def _parameters(old: Action | None) -> list[dict[str, Any]]:
+    """The parameters that a new version has if its PUT gives none. Those of a sequence are for sequences alone."""
+    return old.parameters if old is not None and old.components is None else []
 
 
 def _with_memory(annotations: list[dict[str, Any]], *, is_auto: bool) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ from .package_calls import PackageCalls
 from .packages import Packages
 from .responses import STOPPED, encode
 from .secret_calls import SecretCalls
+from .sequences import Sequences
 from .store import Store, open_store
 from .uploads import Uploads
 from .verdicts import this_host
@@ -141,6 +142,13 @@ class Controller:
             max_recorded_bytes=config.retention.records_max_result_bytes,
             api_host=host,
         )
+        self._sequences = Sequences(
+            self._packages,
+            self._invocations,
+            store,
+            self.now,
+            max_recorded_bytes=config.retention.records_max_result_bytes,
+        )
 
     def join(self, link: Link) -> None:
         """Add a node. It gets calls from now on."""
@@ -184,12 +192,13 @@ class Controller:
 
     async def idle(self) -> None:
         """Return when no call is in flight."""
+        await self._sequences.idle()  # first, since they begin calls
         await self._invocations.idle()
 
     async def cut_short(self) -> None:
         """Refuse new calls, and end those in flight. Each ends with a record that says so, and its caller gets 503."""
         self.drain()
-        if running := await self._invocations.stop():
+        if running := await self._sequences.stop() + await self._invocations.stop():
             log.warning("%d activations were still running; their records say so", running)
 
     async def close(self) -> None:
@@ -288,6 +297,7 @@ class Controller:
                 *self._housekeeping.routes(self._keyring),
                 *metrics.routes(self._keyring, need_key=server.metrics == "key"),
             ],
+            sequences=self._sequences,
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,
             now=self.now,

@@ -26,6 +26,7 @@ from .puts import MAX_PARAMETERS_BYTES
 from .queries import ActivationSummary
 from .records import ActivationRecord
 from .responses import action_json, action_summary, activation_json, encode, result_json, summary_json
+from .sequences import MOST_PARTS
 
 API = "/api/v1"
 _NAMESPACE = f"{API}/namespaces/{{namespace}}"
@@ -120,7 +121,7 @@ class Collections:
                     "actions_per_minute": limits.invocations_per_minute,
                     "triggers_per_minute": 0,
                     "concurrent_actions": limits.concurrent_invocations,
-                    "sequence_length": 0,
+                    "sequence_length": MOST_PARTS,
                     "default_action_duration": limits.default_timeout_ms,
                     "min_action_duration": limits.min_timeout_ms,
                     "max_action_duration": limits.max_timeout_ms,

@@ -147,12 +147,13 @@ def _add_uploads(connection: sa.Connection) -> None:
 
 
 def _add_packages(connection: sa.Connection) -> None:
-    """Convert layout 7 to 8, which has packages, and where an action may be in one. What there was is in none."""
+    """Convert layout 7 to 8, which has packages, in which actions may be, and sequences. What there was is in none."""
     schema.packages.create(connection)
     known = {column["name"] for column in sa.inspect(connection).get_columns("secrets")}
     if "package" not in known:  # a table that `_add_secrets` has just made has it
         _made_anew(connection, schema.secrets, package="''")
     connection.exec_driver_sql("ALTER TABLE activations ADD COLUMN package VARCHAR(256) NOT NULL DEFAULT ''")
+    connection.exec_driver_sql("ALTER TABLE activations ADD COLUMN cause VARCHAR(32)")
     connection.exec_driver_sql("DROP INDEX activations_by_name")
     next(index for index in schema.activations.indexes if index.name == "activations_by_name").create(connection)
     # A deleted row of `actions` takes those that refer to it along. So these tables refer to the new one first.

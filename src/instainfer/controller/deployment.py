@@ -134,6 +134,10 @@ class Deployer:
         registration.warm = manifest.warm
         return Prepared(registration, limits)
 
+    def limits_of(self, asked: AskedLimits) -> ActionLimits:
+        """The limits of an action without code. Raises `BadInput` when one is not within the allowed range."""
+        return effective_limits(asked, Manifest(), self._limits)
+
     def _spec(
         self,
         action: Action,

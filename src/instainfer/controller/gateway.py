@@ -41,6 +41,7 @@ from .packages import NOT_AUTHORIZED, Packages
 from .parameters import invoke_options
 from .paths import entity_path, namespace_named
 from .responses import PIECE_BYTES, activation_pieces, encode, http_status, is_array, printable, story_headers
+from .sequences import Sequences
 from .streaming import stream, wanted_form
 
 Headers = list[tuple[bytes, bytes]]
@@ -109,6 +110,7 @@ class Gateway:
         budget: Budget,
         routes: Iterable[BaseRoute],
         *,
+        sequences: Sequences,
         max_body_bytes: int,
         blocking_timeout_s: float,
         now: Callable[[], float],
@@ -116,6 +118,7 @@ class Gateway:
         self._keyring = keyring
         self._packages = packages
         self._invocations = invocations
+        self._sequences = sequences
         self._budget = budget
         self._max_body_bytes = max_body_bytes
         self._blocking_timeout_s = blocking_timeout_s
@@ -179,11 +182,14 @@ class Gateway:
         resolved = self._packages.resolve(
             caller.namespace, path
         )  # again, as the action may have changed while the body came
-        args = merged(resolved.deployed.action, resolved.inherited, given)
+        action = resolved.deployed.action
+        calls: Invocations | Sequences = self._invocations if action.components is None else self._sequences
+        # The parts of a sequence have their own parameters.
+        args = given if action.components is not None else merged(action, resolved.inherited, given)
         if not options.blocking:
-            activation = await self._invocations.non_blocking(resolved, args, caller, transaction, arrived_s=arrived_s)
+            activation = await calls.non_blocking(resolved, args, caller, transaction, arrived_s=arrived_s)
             return _in_pieces(_accepted(activation))
-        if (form := wanted_form(head.accept)) is not None:
+        if action.components is None and (form := wanted_form(head.accept)) is not None:
             if options.timeout_s is not None:
                 raise BadInput(NO_TIMEOUT)
             streaming = self._invocations.streaming(resolved, args, caller, transaction, arrived_s=arrived_s)
@@ -191,9 +197,7 @@ class Gateway:
             await stream(streaming, form, receive, send, headers=headers, explain=partial(_told, transaction))
             return None
         timeout_s = self._blocking_timeout_s if options.timeout_s is None else options.timeout_s
-        ended = await self._invocations.blocking(
-            resolved, args, caller, transaction, arrived_s=arrived_s, timeout_s=timeout_s
-        )
+        ended = await calls.blocking(resolved, args, caller, transaction, arrived_s=arrived_s, timeout_s=timeout_s)
         if isinstance(ended, str):
             return _in_pieces(_accepted(ended))
         result = ended.record.result or b"{}"

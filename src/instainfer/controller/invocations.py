@@ -63,11 +63,12 @@ class _Flight:
         arrived_s: float,
         *,
         namespace: str,
+        cause: str | None = None,
         values: Stream | None = None,
     ) -> None:
         self.call = call
         self.deployed = resolved.deployed
-        self.origin = Origin(namespace, resolved.package, resolved.binding)
+        self.origin = Origin(namespace, resolved.package, resolved.binding, cause)
         self.link = link
         self.arrived_s = arrived_s
         self.kept = False
@@ -136,15 +137,17 @@ class Invocations:
         transaction: str,
         *,
         arrived_s: float,
-        timeout_s: float,
+        timeout_s: float | None,
         only_warms: bool = False,
+        cause: str | None = None,
     ) -> Ended | str:
         """Run a call and wait for its end. If it takes longer than `timeout_s`, it goes on, and its id is returned.
 
+        `timeout_s` None is no limit. `cause` is the activation of the sequence that the call is a part of.
         `only_warms`: load the function and warm it up, but do not run it. Raises `HTTPException` 429 or 503 when the
         call is refused, and 503 when the platform stops meanwhile.
         """
-        flight = self._admit(resolved, args, caller, transaction, arrived_s, only_warms=only_warms)
+        flight = self._admit(resolved, args, caller, transaction, arrived_s, only_warms=only_warms, cause=cause)
         task = self._start(flight)
         await asyncio.wait((task,), timeout=timeout_s)
         if not task.done():
@@ -211,6 +214,7 @@ class Invocations:
         arrived_s: float,
         *,
         only_warms: bool = False,
+        cause: str | None = None,
         values: Stream | None = None,
     ) -> _Flight:
         action = resolved.deployed.action
@@ -224,7 +228,7 @@ class Invocations:
         env = self._environment(action, activation, caller, transaction)
         call = Call(activation, action.key, args, env, only_warms, None if values is None else values.put)
         resolved.deployed.enter()
-        return _Flight(call, resolved, admitted, arrived_s, namespace=caller.namespace, values=values)
+        return _Flight(call, resolved, admitted, arrived_s, namespace=caller.namespace, cause=cause, values=values)
 
     def _left(self, flight: _Flight) -> None:
         self._budget.give(len(flight.call.args))
@@ -298,7 +302,7 @@ class Invocations:
         if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
             self._counts.refused(failure.kind.value)
             raise HTTPException(503, failure.message, _COME_AGAIN)
-        phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
+        phases = self.with_own_share(outcome.phases, self._now() - flight.arrived_s)
         action = flight.deployed.action
         said = said or said_of(outcome, action.limits, self._max_result_bytes)
         record = final_record(outcome, action, flight.origin, phases, end_ms=_wall_ms(), said=said)
@@ -310,7 +314,7 @@ class Invocations:
         return Ended(record, outcome, phases)
 
     @staticmethod
-    def _with_own_share(phases: Phases, end_to_end_s: float) -> Phases:
+    def with_own_share(phases: Phases, end_to_end_s: float) -> Phases:
         """Phases that add up to `end_to_end_s`. Time that the node has not measured counts as hand-off."""
         handoff_s = end_to_end_s - phases.queue - phases.container - phases.libraries - phases.model - phases.compute
         return Phases(

@@ -154,7 +154,8 @@ class Native:
         return json_response(self._status())
 
     async def list_functions(self, request: Request, caller: Identity) -> Response:
-        return json_response(list(map(self._described, self._catalog.of_namespace(caller.namespace))))
+        own = self._catalog.of_namespace(caller.namespace)
+        return json_response([self._described(each) for each in own if each.action.components is None])
 
     async def show_function(self, request: Request, caller: Identity) -> Response:
         deployed = self._named(request, caller)
@@ -210,7 +211,10 @@ class Native:
     def _named(self, request: Request, caller: Identity) -> Deployed:
         """The function that the path names. Raises `NotFound` if the caller has none of this name."""
         package, _, name = unquote(request.path_params["name"]).rpartition("/")
-        return self._catalog.get(EntityPath(caller.namespace, package or None, name))
+        deployed = self._catalog.get(EntityPath(caller.namespace, package or None, name))
+        if deployed.action.components is not None:
+            raise NotFound(f"{deployed.action.path} is a sequence, which has no processes; ask for its parts.")
+        return deployed
 
     def _cache_bytes(self, registration: Registration | None) -> int | None:
         """The size of its libraries' cache when that was last measured. None if it has none."""

@@ -16,7 +16,7 @@ import msgspec
 from ..errors import BadInput, shown
 from .bodies import MALFORMED, decoded, part, too_large
 from .deployment import concrete_kind
-from .records import Action, AskedLimits, Package
+from .records import SEQUENCE, Action, AskedLimits, Package
 from .responses import encode
 
 FIRST_VERSION = "0.0.1"
@@ -27,6 +27,8 @@ MAX_VERSION_LENGTH = 64
 WEB_EXPORT = "web-export"
 _MAX_MAIN_LENGTH = 256
 _SMALL_BYTES = 16 * 1024
+_MAX_COMPONENTS_BYTES = 64 * 1024
+"""Enough for as many long names as a sequence may have."""
 _CODE_SETTING = "server.max_code_bytes"
 _STEP = 1024 * 1024
 """Characters of base64 that are decoded at a time, a multiple of four. No other Python thread runs during one step."""
@@ -37,6 +39,7 @@ _NOTHING = msgspec.Raw(b"null")
 class _Exec(msgspec.Struct):
     kind: str
     code: msgspec.Raw = _NOTHING
+    components: msgspec.Raw = _NOTHING
     binary: bool | None = None
     main: str | None = None
 
@@ -81,6 +84,8 @@ class ActionPut(msgspec.Struct, frozen=True, kw_only=True):
     """The decoded body of a PUT. A field that is None keeps its previous value, or gets the default."""
 
     code: Code | None = None
+    components: list[str] | None = None
+    """The parts of a sequence, as they were given."""
     parameters: list[dict[str, Any]] | None = None
     annotations: list[dict[str, Any]] = []
     limits: _Limits | None = None
@@ -101,8 +106,10 @@ def decode_put(body: bytes | bytearray, *, max_code_bytes: int) -> ActionPut:
     _bound(found.delAnnotations, "annotations", MAX_ANNOTATIONS_BYTES)
     for what, text in (("limits", found.limits), ("version", found.version)):
         _bound(text, what, _SMALL_BYTES)
+    code, components = _code(found.exec, max_code_bytes)
     return ActionPut(
-        code=_code(found.exec, max_code_bytes),
+        code=code,
+        components=components,
         parameters=bound_pairs(found.parameters, "parameters", MAX_PARAMETERS_BYTES),
         annotations=bound_pairs(found.annotations, "annotations", MAX_ANNOTATIONS_BYTES) or [],
         limits=part(found.limits, _Limits | None, "$.limits"),
@@ -169,17 +176,21 @@ def _bound(text: msgspec.Raw | bytes, what: str, most_bytes: int) -> None:
         raise too_large(size, most_bytes, what=what)
 
 
-def _code(text: msgspec.Raw, max_code_bytes: int) -> Code | None:
+def _code(text: msgspec.Raw, max_code_bytes: int) -> tuple[Code | None, list[str] | None]:
+    """The code of a function, or the parts of a sequence. Neither if the body has none."""
     # In `_Exec` the code stays JSON text (`msgspec.Raw`), so that it is not copied here.
     execution = part(text, _Exec | None, "$.exec")
     if execution is None:
-        return None
+        return None, None
+    if execution.kind == SEQUENCE:
+        _bound(execution.components, "components", _MAX_COMPONENTS_BYTES)
+        return None, part(execution.components, list[str] | None, "$.exec.components") or []
     kind = concrete_kind(execution.kind)
     main = execution.main
     if main is not None and (len(main) > _MAX_MAIN_LENGTH or not main.isidentifier()):
         raise BadInput(f"{MALFORMED}'main' must be the name of a function, at most {_MAX_MAIN_LENGTH} characters long")
     source, binary = _source(execution, max_code_bytes)
-    return Code(source, hashlib.sha256(source).hexdigest(), kind, binary, main)
+    return Code(source, hashlib.sha256(source).hexdigest(), kind, binary, main), None
 
 
 def _source(execution: _Exec, max_code_bytes: int) -> tuple[bytes, bool]:

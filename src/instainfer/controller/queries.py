@@ -13,7 +13,7 @@ from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.manifest import AUTO
 from .paths import EntityPath
 from .profiles import unsound
-from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits, Package
+from .records import SEQUENCE, WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits, Package
 from .schema import actions, activations, code, namespaces, packages, profiles, secrets, uploads, verdicts
 from .verdicts import KnownVerdict
 
@@ -72,6 +72,7 @@ class ActivationSummary(NamedTuple):
     namespace: str
     name: str
     version: str
+    cause: str | None
     start_ms: int
     end_ms: int | None
     duration_ms: int | None
@@ -161,7 +162,7 @@ def all_actions(connection: sa.Connection) -> list[Action]:
 
 def all_code(connection: sa.Connection) -> list[tuple[str, bool]]:
     """The digest of each stored function's code, and whether that code is an archive."""
-    chosen = sa.select(actions.c.code_digest, actions.c.binary).distinct()
+    chosen = sa.select(actions.c.code_digest, actions.c.binary).where(actions.c.kind != SEQUENCE).distinct()
     return [(row.code_digest, row.binary) for row in connection.execute(chosen)]
 
 
@@ -336,6 +337,7 @@ def _row(action: Action) -> dict[str, Any]:
         "memory_mb": _AUTO_MB if action.asked.memory == AUTO else action.asked.memory,
         "logs_mb": action.asked.logs,
         "limits": _encode(action.limits),
+        "components": None if action.components is None else _encode(action.components),
     }
 
 
@@ -356,6 +358,7 @@ def _action(row: sa.Row[Any]) -> Action:
             timeout=row.timeout_ms, memory=AUTO if row.memory_mb == _AUTO_MB else row.memory_mb, logs=row.logs_mb
         ),
         limits=msgspec.json.decode(row.limits, type=ActionLimits),
+        components=None if row.components is None else msgspec.json.decode(row.components),
     )
 
 

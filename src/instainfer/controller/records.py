@@ -15,6 +15,9 @@ SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, WHISK_ERROR = range(4)
 STATUS_TEXTS = ("success", "application error", "action developer error", "whisk internal error")
 
 
+SEQUENCE: Final = "sequence"
+"""The kind of an action that has no code and calls other actions."""
+
 MEMORY: Final = "memory"
 """The annotation of an action whose memory is learned; its value is ``auto``."""
 
@@ -28,6 +31,17 @@ class Origin(NamedTuple):
     """The package by the name that the caller gave. Empty: the action is in none."""
     binding: EntityPath | None
     """The binding by which the action was found, if it was one."""
+    cause: str | None
+    """The activation of the sequence whose part this call is."""
+
+    def annotations(self) -> list[dict[str, Any]]:
+        """What the record of the call says of this."""
+        found: list[dict[str, Any]] = []
+        if self.binding is not None:
+            found.append({"key": "binding", "value": str(self.binding)})
+        if self.cause is not None:
+            found.append({"key": "causedBy", "value": SEQUENCE})
+        return found
 
 
 class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +56,8 @@ class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The package of the action, as its caller named it. Empty: it is in none."""
     name: str
     version: str
+    cause: str | None = None
+    """The activation of the sequence that this is a part of."""
     start_ms: int
     end_ms: int | None = None
     duration_ms: int | None = None
@@ -77,7 +93,7 @@ class AskedLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of an action. Its code is stored separately, under `code_digest`."""
+    """One version of an action. Its code is stored separately, under `code_digest`; a sequence has none."""
 
     path: EntityPath
     version: str
@@ -89,6 +105,8 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     main: str | None
     binary: bool
     code_digest: str
+    components: list[str] | None = None
+    """The parts of a sequence, as fully qualified names. None: it is a function."""
     parameters: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     asked: AskedLimits

@@ -71,6 +71,7 @@ class _Activation(msgspec.Struct, rename="camel"):
     logs: msgspec.Raw
     annotations: msgspec.Raw
     publish: bool
+    cause: str | msgspec.UnsetType = msgspec.UNSET
     end: int | msgspec.UnsetType = msgspec.UNSET
     duration: int | msgspec.UnsetType = msgspec.UNSET
     response: _Response | msgspec.UnsetType = msgspec.UNSET
@@ -84,6 +85,7 @@ class _Summary(msgspec.Struct, rename="camel"):
     annotations: msgspec.Raw
     activation_id: str
     start: int
+    cause: str | msgspec.UnsetType = msgspec.UNSET
     end: int | msgspec.UnsetType = msgspec.UNSET
     duration: int | msgspec.UnsetType = msgspec.UNSET
     status_code: int | msgspec.UnsetType = msgspec.UNSET
@@ -173,6 +175,7 @@ def running_record(activation: str, action: Action, origin: Origin, start_ms: in
         package=origin.package,
         name=action.name,
         version=action.version,
+        cause=origin.cause,
         start_ms=start_ms,
         annotations=encode(_annotations_at_start(action, origin)),
     )
@@ -198,6 +201,7 @@ def final_record(
         package=origin.package,
         name=action.name,
         version=action.version,
+        cause=origin.cause,
         start_ms=end_ms - duration_ms,
         end_ms=end_ms,
         duration_ms=duration_ms,
@@ -254,15 +258,13 @@ def _option(option: Option) -> dict[str, Any]:
 
 
 def _annotations_at_start(action: Action, origin: Origin, wait_ms: int = 0) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
+    return [
         {"key": "path", "value": str(action.path)},
         {"key": "kind", "value": action.kind},
         {"key": "waitTime", "value": wait_ms},
         {"key": "limits", "value": action.limits},
+        *origin.annotations(),
     ]
-    if origin.binding is not None:
-        found.append({"key": "binding", "value": str(origin.binding)})
-    return found
 
 
 def phases_json(phases: Phases) -> bytes:
@@ -310,6 +312,7 @@ def _full(record: ActivationRecord, shown: bytes) -> _Activation:
         logs=msgspec.Raw(record.logs),
         annotations=msgspec.Raw(record.annotations),
         publish=False,
+        cause=record.cause or msgspec.UNSET,
     )
     if record.status_code is not None and record.end_ms is not None and record.duration_ms is not None:
         size = len(record.result or b"{}")
@@ -339,6 +342,7 @@ def summary_json(record: ActivationSummary) -> msgspec.Raw:
         annotations=msgspec.Raw(record.annotations),
         activation_id=record.id,
         start=record.start_ms,
+        cause=record.cause or msgspec.UNSET,
     )
     if record.status_code is not None and record.end_ms is not None and record.duration_ms is not None:
         summary.end, summary.duration, summary.status_code = record.end_ms, record.duration_ms, record.status_code
@@ -356,6 +360,9 @@ def result_json(record: ActivationRecord) -> bytes:
 
 def action_json(action: Action, code: str | None) -> dict[str, Any]:
     """The JSON of one action, with its code unless `code` is None."""
+    if action.components is not None:
+        parts = {"kind": action.kind, "components": action.components}
+        return {**_common(action), "exec": parts, "parameters": action.parameters}
     execution: dict[str, Any] = {"kind": action.kind, "binary": action.binary}
     if action.main is not None:
         execution["main"] = action.main

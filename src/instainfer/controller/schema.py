@@ -69,6 +69,8 @@ actions = Table(
     Column("logs_mb", Integer),
     # The limits in force, completed by the manifest and the platform's defaults.
     Column("limits", LargeBinary, nullable=False),
+    # The parts of a sequence, a JSON array of texts. Null: it is a function.
+    Column("components", LargeBinary),
     PrimaryKeyConstraint("namespace", "package", "name"),
 )
 
@@ -125,6 +127,8 @@ activations = Table(
     Column("annotations", LargeBinary, nullable=False),
     Column("result", LargeBinary),
     Column("logs", LargeBinary, nullable=False),
+    # The activation of the sequence that this one is a part of.
+    Column("cause", String(32)),
     Index("activations_by_start", "namespace", "start_ms"),
     Index("activations_by_name", "namespace", "package", "name", "start_ms"),
     # With this index the activations that a crash interrupted are found without reading every record.
