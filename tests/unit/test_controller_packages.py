@@ -142,6 +142,7 @@ def test_list_packages(tmp_path: Path) -> None:
         ("p", {"parameters": pairs(x="y" * (1 << 20))}, 413, "parameters larger than allowed: "),
         ("p", {"annotations": pairs(x="y" * (1 << 20))}, 413, "annotations larger than allowed: "),
         ("p", {"parameters": {"x": 1}}, 400, "The request content was malformed:"),
+        ("tools", {"parameters": [{"key": "a-b", "value": 1, "init": True}]}, 400, "environment variable"),
         ("p", {"version": "one"}, 400, "is not a version like"),
         (
             "p",

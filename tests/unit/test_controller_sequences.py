@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.controllers import ACTIONS, ACTIVATIONS, NATIVE, FakeLink, Stand, annotation, outcome, standing
+from support.controllers import ACTIONS, ACTIVATIONS, NATIVE, Clock, FakeLink, Stand, annotation, outcome, standing
 
 from instainfer.backends.base import Call
 from instainfer.controller.sequences import CYCLIC, EMPTY, MOST_PARTS, NO_COMPONENT, TOO_LONG
@@ -337,18 +337,42 @@ def test_a_first_part_that_is_refused_is_a_refused_call(tmp_path: Path) -> None:
         half = await stand.invoke("s", result="true")
         assert half.status_code == 500, "its first part has run"
         assert "Too many requests" in half.json()["error"]
-        refused = await stand.invoke("s")
-        assert refused.status_code == 429
-        assert refused.headers["Retry-After"] == "1"
+        for blocking in ("true", "false"):
+            refused = await stand.invoke("s", blocking=blocking)
+            assert refused.status_code == 429
+            assert refused.headers["Retry-After"] == "1"
         assert len((await stand.http.get(ACTIVATIONS)).json()) == 3, "the two sequences and the part of the first call"
+        clock.now_s += 60.0  # a new minute, in which the sequence is admitted and its first part is not
+        assert (await stand.invoke("a")).status_code == 200
+        assert (await stand.invoke("s")).status_code == 429
+        assert len((await stand.http.get(ACTIVATIONS)).json()) == 4
+        clock.now_s += 60.0
+        assert (await stand.invoke("a")).status_code == 200
         accepted = await stand.invoke("s", blocking="false")
         await stand.controller.idle()
         record = await stand.record(accepted.json()["activationId"])
         assert record["response"]["status"] == "whisk internal error"
         assert "Too many requests" in record["response"]["result"]["error"]
 
-    clock = iter(range(600, 10_000))
-    run(tmp_path, test, now=lambda: 600.0 + next(clock) / 1e6, limits={"invocations_per_minute": 1})
+    clock = Clock()
+    run(tmp_path, test, now=clock, limits={"invocations_per_minute": 2})
+
+
+def test_a_sequence_goes_on_while_the_platform_drains(tmp_path: Path) -> None:
+    async def test(stand: Stand) -> None:
+        stand.link.script = adding
+        await functions(stand, "a")
+        await put_sequence(stand, "s", "/_/a", "/_/a", "/_/a")
+        stand.link.holding = True
+        running = asyncio.ensure_future(stand.invoke("s"))
+        await stand.link.arrived()
+        stand.controller.drain()
+        assert (await stand.invoke("s")).status_code == 503
+        stand.link.holding = False
+        stand.link.release()
+        assert (await running).json()["response"]["result"] == {"way": ["a", "a", "a"]}
+
+    run(tmp_path, test)
 
 
 def test_a_platform_that_stops_says_so_in_every_record(tmp_path: Path) -> None:

@@ -220,15 +220,31 @@ class Invocations:
         action = resolved.deployed.action
         activation = uuid4().hex
         self._budget.take(len(args))
-        admitted = self._driver.admit(activation, caller.namespace, action.key, owner=action.namespace)
+        admitted = self._driver.admit(
+            activation, caller.namespace, action.key, owner=action.namespace, goes_on=cause is not None
+        )
         if isinstance(admitted, Refuse):
             self._budget.give(len(args))
-            self._counts.refused(admitted.kind.value)
-            raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message, _COME_AGAIN)
+            raise self._refused(admitted)
         env = self._environment(action, activation, caller, transaction)
         call = Call(activation, action.key, args, env, only_warms, None if values is None else values.put)
         resolved.deployed.enter()
         return _Flight(call, resolved, admitted, arrived_s, namespace=caller.namespace, cause=cause, values=values)
+
+    def admit_empty(self, action: Action, caller: Identity) -> None:
+        """Count a call that runs nothing itself, as that of a sequence.
+
+        Raises `HTTPException` 429 or 503 when the call is refused.
+        """
+        activation = uuid4().hex
+        admitted = self._driver.admit(activation, caller.namespace, action.key, owner=action.namespace)
+        if isinstance(admitted, Refuse):
+            raise self._refused(admitted)
+        self._driver.finish(activation)
+
+    def _refused(self, refusal: Refuse) -> HTTPException:
+        self._counts.refused(refusal.kind.value)
+        return HTTPException(429 if refusal.kind.is_throttle else 503, refusal.message, _COME_AGAIN)
 
     def _left(self, flight: _Flight) -> None:
         self._budget.give(len(flight.call.args))

@@ -16,7 +16,7 @@ from ..errors import BadInput, Conflict, NotAllowed, NotFound
 from . import queries
 from .catalog import UNKNOWN, Catalog, Deployed
 from .changes import CONCURRENT, Changes
-from .layers import Pairs, merged_pairs
+from .layers import Pairs, merged_pairs, variables_of
 from .package_puts import PackagePut
 from .paths import EntityPath
 from .puts import next_version
@@ -170,6 +170,7 @@ class Packages:
                 "Parameters of a binding cannot be for initialization alone: its callers share loaded functions with "
                 "others. Leave 'init' out, or give such parameters to the package or the action."
             )
+        variables_of(parameters)  # refuses those that its functions could not have
         annotations = wanted.annotations if wanted.annotations is not None else (old.annotations if old else [])
         annotations = [pair for pair in annotations if pair["key"] != BINDING]
         if binding is not None:

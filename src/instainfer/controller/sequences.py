@@ -146,8 +146,8 @@ class Sequences:
     ) -> Ended | str:
         """Run a sequence and wait for its end. If it takes longer than `timeout_s`, it goes on, and its id is returned.
 
-        Raises `NotAllowed` when the caller may not call one of its parts, `HTTPException` 429 or 503 when its first
-        part is refused, and 503 when the platform stops meanwhile.
+        Raises `NotAllowed` when the caller may not call one of its parts, `HTTPException` 429 or 503 when the call or
+        its first part is refused, and 503 when the platform stops meanwhile.
         """
         flight = self._flight(resolved, args, caller, transaction, arrived_s)
         task = self._start(flight)
@@ -165,8 +165,8 @@ class Sequences:
     ) -> str:
         """Start a sequence, and return its id when the call is on disk.
 
-        Raises `NotAllowed` when the caller may not call one of its parts, and `HostError` when the disk refuses. Then
-        nothing runs.
+        Raises `NotAllowed` when the caller may not call one of its parts, `HTTPException` 429 or 503 when the call is
+        refused, and `HostError` when the disk refuses. Then nothing runs.
         """
         flight = self._flight(resolved, args, caller, transaction, arrived_s)
         flight.kept = True
@@ -193,6 +193,7 @@ class Sequences:
                 self._packages.resolve(caller.namespace, EntityPath.parsed(component, caller.namespace))
             except (NotFound, Conflict):
                 continue  # the record of the call will tell, since what runs before that has its effect
+        self._invocations.admit_empty(resolved.deployed.action, caller)
         origin = Origin(caller.namespace, resolved.package, resolved.binding, None)
         return _Flight(uuid4().hex, resolved, origin, args, caller, transaction, arrived_s, _wall_ms(), spent=_Spent())
 

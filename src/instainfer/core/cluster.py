@@ -62,6 +62,8 @@ class RequestArrived:
     function: FunctionKey
     owner: str = ""
     """The namespace of the function, if it is another one. All calls of a function are routed alike."""
+    goes_on: bool = False
+    """Whether it is a part of a call that was admitted before, so that it runs although nothing new is admitted."""
 
 
 @value(frozen=True, slots=True)
@@ -258,7 +260,7 @@ class ClusterState:
         activation, namespace = event.activation, event.namespace
         if activation in self._in_flight:
             raise self._illegal(event, f"activation {activation} is in flight already")
-        if self._draining:
+        if self._draining and not event.goes_on:
             return Refuse(activation, RefusalKind.DRAINING, "The platform is shutting down and takes no new work.")
 
         usage = self._usage.get(namespace) or _Usage()
