@@ -38,6 +38,7 @@ from .counts import CallCounts
 from .database import RECORDS
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
+from .firing import Firing
 from .function_secrets import Secrets
 from .gateway import Gateway
 from .housekeeping import Housekeeping, NotedEnvironments, sweep_home
@@ -50,6 +51,8 @@ from .responses import STOPPED, encode
 from .secret_calls import SecretCalls
 from .sequences import Sequences
 from .store import Store, open_store
+from .trigger_calls import TriggerCalls
+from .triggers import Triggers
 from .uploads import Uploads
 from .verdicts import this_host
 from .wishes import Wishes
@@ -98,6 +101,7 @@ class Controller:
         self._catalog = Catalog()
         changes = Changes()
         self._packages = Packages(store, self._catalog, changes)
+        self._triggers = Triggers(store, self._packages, changes)
         self._budget = Budget(config.server.max_pending_bytes)
         note = HomeNote(config.cache_dir, config.home)
         environments = NotedEnvironments(rooms.environments, note)
@@ -247,6 +251,7 @@ class Controller:
             log.warning("%d activations had not ended when the platform stopped; their records say so now", lost)
         self._wishes.start()
         await self._packages.restore()
+        await self._triggers.restore()
         await self._actions.restore()
         self._housekeeping.start(self._actions)
 
@@ -261,6 +266,15 @@ class Controller:
             self._actions,
             activations=activations,
             budget=self._budget,
+        )
+        firing = Firing(self._packages, self._invocations, self._sequences, self._store)
+        triggers = TriggerCalls(
+            self._keyring,
+            self._triggers,
+            firing,
+            self._budget,
+            now=self.now,
+            max_body_bytes=server.max_body_bytes,
         )
         packages = PackageCalls(self._keyring, self._packages, self._catalog, self._actions, self._budget)
         native = Native(
@@ -291,6 +305,7 @@ class Controller:
             [
                 *collections.routes(),
                 *packages.routes(),
+                *triggers.routes(),
                 *native.routes(),
                 *checked.routes(),
                 *secrets.routes(),

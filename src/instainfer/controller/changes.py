@@ -1,21 +1,35 @@
-"""Keeps two requests from changing the same entity at the same time. The second one is refused, as in OpenWhisk."""
+"""Keeps two requests from changing the same entity at the same time, and two collections from having the same name.
+
+Actions in no package, packages, triggers and rules share their names, as in OpenWhisk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..errors import Conflict
 from .paths import EntityPath
 
+OTHER_COLLECTION = "Resource by this name exists but is not in this collection."
 CONCURRENT = "Concurrent modification to resource detected."
 
 
 class Changes:
-    """The entities that are being changed. Actions and packages share their names, so they share one of these."""
+    """The entities that are being changed, and who has which names. All collections share one of these."""
 
     def __init__(self) -> None:
         self._changing: dict[EntityPath, object] = {}
+        self._collections: dict[str, Callable[[EntityPath], bool]] = {}
+
+    def has(self, collection: str, has: Callable[[EntityPath], bool]) -> None:
+        """Tell how to find out whether a collection has a name."""
+        self._collections[collection] = has
+
+    def check_name(self, path: EntityPath, collection: str) -> None:
+        """Raise `Conflict` when another collection than this one has a name."""
+        if any(has(path) for name, has in self._collections.items() if name != collection):
+            raise Conflict(OTHER_COLLECTION)
 
     @contextmanager
     def one(self, path: EntityPath) -> Iterator[None]:

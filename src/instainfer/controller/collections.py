@@ -106,7 +106,6 @@ class Collections:
                 ("GET", f"{API}{slash}", self.describe_api),
                 own(f"{_NAMESPACE}/actions{slash}", self.list_actions),
                 own(f"{_NAMESPACE}/activations{slash}", self.list_activations),
-                *(own(f"{_NAMESPACE}/{name}{slash}", empty_list(name)) for name in ("triggers", "rules")),
             ]
         return one_route_per_path(entries)
 
@@ -119,7 +118,7 @@ class Collections:
                 "api_paths": [API],
                 "limits": {
                     "actions_per_minute": limits.invocations_per_minute,
-                    "triggers_per_minute": 0,
+                    "triggers_per_minute": limits.invocations_per_minute,
                     "concurrent_actions": limits.concurrent_invocations,
                     "sequence_length": MOST_PARTS,
                     "default_action_duration": limits.default_timeout_ms,
@@ -172,7 +171,7 @@ class Collections:
             {
                 "invocationsPerMinute": limits.invocations_per_minute,
                 "concurrentInvocations": limits.concurrent_invocations,
-                "firesPerMinute": 0,
+                "firesPerMinute": limits.invocations_per_minute,
                 "allowedKinds": list(kinds()),
                 "storeActivations": True,
                 "minActionMemory": limits.min_memory_mb,
@@ -261,15 +260,6 @@ class Collections:
 
     async def _ended(self, request: Request, caller: Identity) -> ActivationRecord:
         return await self._activations.get_ended(caller.namespace, activation_id(request.path_params["id"]))
-
-
-def empty_list(collection: str) -> Handler:
-    """A handler that lists no entities. Clients that list everything also ask for kinds that do not exist here."""
-
-    async def handler(request: Request, caller: Identity) -> Response:
-        return json_response({collection: 0} if page(request.query_params, collection).only_count else [])
-
-    return handler
 
 
 def _path(request: Request, caller: Identity) -> EntityPath:

@@ -147,8 +147,9 @@ def _add_uploads(connection: sa.Connection) -> None:
 
 
 def _add_packages(connection: sa.Connection) -> None:
-    """Convert layout 7 to 8, which has packages, in which actions may be, and sequences. What there was is in none."""
-    schema.packages.create(connection)
+    """Convert layout 7 to 8, which has packages, sequences, triggers and rules. What there was is in no package."""
+    for added in (schema.packages, schema.triggers, schema.rules):
+        added.create(connection)
     known = {column["name"] for column in sa.inspect(connection).get_columns("secrets")}
     if "package" not in known:  # a table that `_add_secrets` has just made has it
         _made_anew(connection, schema.secrets, package="''")

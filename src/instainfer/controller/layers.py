@@ -49,6 +49,11 @@ def merged(action: Action, inherited: Pairs, args: bytes) -> bytes:
     return encode(both)
 
 
+def merged_onto(bound: Pairs, args: bytes) -> bytes:
+    """A JSON object, completed by parameters that it does not have."""
+    return encode({pair["key"]: pair["value"] for pair in bound} | object_items(args)) if bound else args
+
+
 def variables_of(*layers: Pairs) -> dict[str, str]:
     """The environment variables that the parameters with ``init`` of several layers make. Null makes none.
 

@@ -24,7 +24,8 @@ from .records import Action, Package
 from .store import Store
 
 NOT_AUTHORIZED = "The supplied authentication is not authorized to access this resource."
-OTHER_COLLECTION = "Resource by this name exists but is not in this collection."
+PACKAGES, ACTIONS = "packages", "actions"
+"""The names of the two collections."""
 EXISTS = "resource already exists"
 RESERVED = frozenset({"default"})
 """In OpenWhisk this word means in some paths that an action is in no package."""
@@ -53,6 +54,8 @@ class Packages:
         self._catalog = catalog
         self._changes = changes
         self._packages: dict[EntityPath, Package] = {}
+        changes.has(PACKAGES, lambda path: path in self._packages)
+        changes.has(ACTIONS, lambda path: catalog.find(path) is not None)
 
     async def restore(self) -> None:
         """Read the stored packages."""
@@ -71,8 +74,7 @@ class Packages:
         if path.namespace != caller and (package is None or not package.publish):
             raise NotAllowed(NOT_AUTHORIZED)
         if package is None:
-            if self._catalog.find(path) is not None:
-                raise Conflict(OTHER_COLLECTION)
+            self._changes.check_name(path, PACKAGES)
             raise NotFound(f"{UNKNOWN} There is no package {path.name} in the namespace {path.namespace}.")
         return package
 
@@ -95,8 +97,8 @@ class Packages:
             if path.namespace != caller:
                 raise NotAllowed(NOT_AUTHORIZED)
             deployed = self._catalog.find(path)
-            if deployed is None and path in self._packages:
-                raise Conflict(OTHER_COLLECTION)
+            if deployed is None:
+                self._changes.check_name(path, ACTIONS)
             return Resolved(deployed or self._catalog.get(path), "", None, ())
         package = self.get(caller, EntityPath(path.namespace, None, path.package))
         provider = self.provider(caller, package)
@@ -116,8 +118,7 @@ class Packages:
         when that is a binding.
         """
         if path.package is None:
-            if path in self._packages:
-                raise Conflict(OTHER_COLLECTION)
+            self._changes.check_name(path, ACTIONS)
         elif self.get(path.namespace, EntityPath(path.namespace, None, path.package)).binding is not None:
             raise BadInput(NOT_ON_BINDING)
 
@@ -135,9 +136,8 @@ class Packages:
         if path.name in RESERVED:
             raise BadInput(f"Package name '{path.name}' is reserved.")
         with self._changes.one(path):
+            self._changes.check_name(path, PACKAGES)
             old = self._packages.get(path)
-            if old is None and self._catalog.find(path) is not None:
-                raise Conflict(OTHER_COLLECTION)
             if old is not None and not overwrite:
                 raise Conflict(EXISTS)
             package = self._renewed(path, wanted, old)

@@ -16,7 +16,7 @@ import msgspec
 from ..errors import BadInput, shown
 from .bodies import MALFORMED, decoded, part, too_large
 from .deployment import concrete_kind
-from .records import SEQUENCE, Action, AskedLimits, Package
+from .records import SEQUENCE, Action, AskedLimits, Package, Rule, Trigger
 from .responses import encode
 
 FIRST_VERSION = "0.0.1"
@@ -119,8 +119,8 @@ def decode_put(body: bytes | bytearray, *, max_code_bytes: int) -> ActionPut:
     )
 
 
-def next_version(wanted: str | None, old: Action | Package | None) -> str:
-    """The version of a new action or package: the wanted one, else the old one with its last number increased."""
+def next_version(wanted: str | None, old: Action | Package | Trigger | Rule | None) -> str:
+    """The version of a new entity: the wanted one, else the old one with its last number increased."""
     if wanted is not None:
         return wanted
     if old is None:

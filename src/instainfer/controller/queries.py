@@ -13,7 +13,15 @@ from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.manifest import AUTO
 from .paths import EntityPath
 from .profiles import unsound
-from .records import SEQUENCE, WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits, Package
+from .records import (
+    SEQUENCE,
+    WHISK_ERROR,
+    Action,
+    ActionLimits,
+    ActivationRecord,
+    AskedLimits,
+    Package,
+)
 from .schema import actions, activations, code, namespaces, packages, profiles, secrets, uploads, verdicts
 from .verdicts import KnownVerdict
 

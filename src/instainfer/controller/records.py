@@ -143,6 +143,30 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
         return self.annotation("provide-api-key") is True
 
 
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """A trigger. Its rules are in `Rule`."""
+
+    path: EntityPath
+    version: str
+    updated_ms: int
+    publish: bool
+    parameters: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What is called when a trigger is fired."""
+
+    path: EntityPath
+    version: str
+    updated_ms: int
+    publish: bool
+    annotations: list[dict[str, Any]]
+    trigger: EntityPath
+    action: EntityPath
+    is_active: bool
+
+
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """A package, or a binding of one."""
 

@@ -90,6 +90,35 @@ packages = Table(
     PrimaryKeyConstraint("namespace", "name"),
 )
 
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("namespace", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("parameters", LargeBinary, nullable=False),
+    Column("annotations", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("namespace", "name"),
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    Column("namespace", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("annotations", LargeBinary, nullable=False),
+    # The two paths as texts. Neither needs to exist: a rule outlives both.
+    Column("trigger", String(800), nullable=False),
+    Column("action", String(800), nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    PrimaryKeyConstraint("namespace", "name"),
+)
+
 secrets = Table(
     "secrets",
     metadata,
