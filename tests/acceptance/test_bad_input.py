@@ -107,7 +107,7 @@ def test_an_oversized_body(platform: Platform) -> None:
 def test_a_wrong_key(platform: Platform) -> None:
     answer = platform.http.post(f"{ACTIONS}/good", auth=("nobody", "nothing"))
     assert answer.status_code == 401
-    assert answer.json()["error"] == "The supplied authentication is invalid."
+    assert answer.json()["error"] == "The supplied authentication is invalid"
     assert "authentication is invalid" in platform.cli("invoke", "good", "--auth", "nobody:nothing", code=4).err
     assert "uuid:secret" in platform.cli("invoke", "good", "--auth", "nothing", code=4).err
 

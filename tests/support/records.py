@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from instainfer.controller.paths import EntityPath
 from instainfer.controller.records import SUCCESS, Action, ActionLimits, ActivationRecord, AskedLimits
 from instainfer.controller.store import Store, open_store
 
@@ -60,8 +61,7 @@ def on_disk(folder: Path) -> dict[int, int | None]:
 
 def action(name: str = "f", version: str = "0.0.1", updated_ms: int = 1, code_digest: str = "d") -> Action:
     return Action(
-        namespace="guest",
-        name=name,
+        path=EntityPath("guest", None, name),
         version=version,
         key=f"guest/{name}@{version}",
         updated_ms=updated_ms,

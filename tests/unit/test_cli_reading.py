@@ -110,6 +110,14 @@ def test_functions(run: Run, platform: Platform) -> None:
     assert row.split()[:10] == ["resnet50", "0.0.1", "python:3", "2.0", "GB", "60", "s", "1", "of", "2"]
 
 
+def test_functions_of_a_package_have_its_name_before_theirs(run: Run, platform: Platform) -> None:
+    action, details = ACTION | {"namespace": "guest/vision"}, DETAILS | {"name": "vision/resnet50", "places": PLACES}
+    platform.answers |= {"GET actions": (200, [action]), "GET functions": (200, [details]), "GET status": (200, STATUS)}
+    row = run("functions", *AT).stdout.splitlines()[2]
+    assert row.split()[0] == "vision/resnet50"
+    assert row.split()[7:10] == ["1", "of", "2"], "the places are found by the whole name"
+
+
 def test_no_functions_is_said_on_standard_error(run: Run, platform: Platform) -> None:
     platform.answers["GET actions"] = (200, [])
     result = run("functions", *AT)

@@ -90,11 +90,15 @@ def test_requests_carry_the_key_and_percent_encoded_names() -> None:
 
     def note(request: httpx2.Request) -> httpx2.Response:
         seen.append(request)
-        return httpx2.Response(200, json={"name": "a b"})
+        return httpx2.Response(200, json={"name": "a b", "wanted": 1})
 
     with client(note) as it:
-        assert it.delete_action("a b") == {"name": "a b"}
-    (request,) = seen
+        assert it.delete_action("a b")["name"] == "a b"
+        it.delete_action("tools/a b")
+        it.preload("tools/a b", places=1, for_s=1.0)
+    request, packaged, own = seen
+    assert packaged.url.raw_path == b"/api/v1/namespaces/_/actions/tools/a%20b"
+    assert own.url.raw_path == b"/instainfer/v1/functions/tools%2Fa%20b/preload"
     assert request.headers["Authorization"] == "Basic " + base64.b64encode(b"user:secret").decode()
     assert str(request.url) == "http://127.0.0.1:3233/api/v1/namespaces/_/actions/a%20b"
 

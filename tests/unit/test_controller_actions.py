@@ -26,6 +26,7 @@ from support.controllers import (
 from support.records import ended, on_disk, opened
 
 from instainfer.config import Config
+from instainfer.controller.paths import EntityPath
 from instainfer.core.model import MIB, Profile, Verdict
 from instainfer.environments.content import digest_of_file
 from instainfer.environments.package import WEIGHTS_FILE
@@ -293,11 +294,6 @@ def test_delete_of_an_unknown_action_is_404(tmp_path: Path) -> None:
             "'python:3', 'python:3.9', 'python:3.10', 'python:3.11', 'python:3.12', 'python:3.13', 'python:3.14'.",
             id="put should reject request with unknown kind",
         ),
-        pytest.param(
-            {"exec": {"kind": "sequence", "components": ["/_/a"]}},
-            "Valid values are",
-            id="put should reject a sequence",
-        ),
         pytest.param({"exec": {"kind": "python:3"}}, "'code' must be", id="put should reject missing code"),
         pytest.param(
             {"exec": {"kind": "python:3", "code": 5}}, "$.exec.code", id="put should reject code of a wrong type"
@@ -309,7 +305,7 @@ def test_delete_of_an_unknown_action_is_404(tmp_path: Path) -> None:
         ),
         pytest.param(
             {"exec": {"kind": "python:3", "code": HELLO}, "limits": {"memory": 1}},
-            f"{MALFORMED}requirement failed: memory 1 MB below allowed threshold of 64 MB",
+            f"{MALFORMED}requirement failed: memory size 1 MB below allowed threshold of 64 MB",
             id="put should reject memory below the minimum",
         ),
         pytest.param(
@@ -320,13 +316,38 @@ def test_delete_of_an_unknown_action_is_404(tmp_path: Path) -> None:
         ),
         pytest.param(
             {"exec": {"kind": "python:3", "code": HELLO}, "limits": {"logs": 11}},
-            "logs 11 MB exceeds allowed threshold of 10 MB",
+            "log size 11 MB exceeds allowed threshold of 10 MB",
             id="put should reject logs above the maximum",
         ),
         pytest.param(
             {"exec": {"kind": "python:3", "code": HELLO}, "limits": {"concurrency": 2}},
             "concurrency 2 exceeds allowed threshold of 1",
             id="put should reject intra-container concurrency",
+        ),
+        pytest.param(
+            {"exec": {"kind": "python:3", "code": HELLO}, "limits": {"concurrency": 0}},
+            "concurrency 0 below allowed threshold of 1",
+            id="put should reject no concurrency",
+        ),
+        pytest.param(
+            {"exec": {"kind": "nodejs:default", "code": HELLO}},
+            "'python:3.14'. Only Python runs here: say the kind, such as 'python:3'.",
+            id="put should say what is missing when a client has filled in another language",
+        ),
+        pytest.param(
+            {"exec": {"kind": "blackbox", "image": "python:3"}},
+            "The specified runtime 'blackbox' is not supported",
+            id="put should reject an image",
+        ),
+        pytest.param(
+            {"exec": {"kind": "python:3", "code": HELLO}, "annotations": [{"key": "web-export", "value": True}]},
+            "there are no web actions here",
+            id="put should reject what would not be served",
+        ),
+        pytest.param(
+            {"exec": {"kind": "python:3", "code": HELLO}, "annotations": [{"key": "web-export", "value": "yes"}]},
+            "there are no web actions here",
+            id="put should reject what would not be served, however it is asked for",
         ),
         pytest.param(
             {"exec": {"kind": "python:3", "code": HELLO}, "parameters": {"a": 1}},
@@ -386,19 +407,6 @@ def test_names(tmp_path: Path, name: str, status: int) -> None:
         async with standing(tmp_path) as stand:
             response = await stand.put(name)
             assert response.status_code == status, response.text
-
-    asyncio.run(run())
-
-
-def test_packages_are_refused_politely(tmp_path: Path) -> None:
-    async def run() -> None:
-        async with standing(tmp_path) as stand:
-            response = await stand.put("pkg/f")
-            assert response.status_code == 400
-            assert response.json()["error"].startswith("Packages are not supported yet")
-            for path in ("pkg/f", "pkg/"):
-                assert (await stand.http.get(f"{ACTIONS}/{path}")).status_code == 404
-            assert (await stand.invoke("pkg/f")).status_code == 404
 
     asyncio.run(run())
 
@@ -596,12 +604,12 @@ def test_a_version_that_came_while_a_delete_read_the_old_one_is_not_deleted(tmp_
         async with standing(tmp_path) as stand:
             await stand.put("f")
             actions = stand.controller._actions
-            old = stand.controller._catalog.get("guest", "f")
+            old = stand.controller._catalog.get(EntityPath("guest", None, "f"))
             assert old is not None
             await stand.put("f", overwrite=True)
             with pytest.raises(Conflict):
                 await actions.delete(old.action)
-            left = stand.controller._catalog.get("guest", "f")
+            left = stand.controller._catalog.get(EntityPath("guest", None, "f"))
             assert left is not None
             assert left.action.version == "0.0.2"
 
@@ -906,5 +914,76 @@ def test_a_node_that_joins_late_learns_every_function(tmp_path: Path) -> None:
             stand.controller.leave("node-1")
             assert (await stand.invoke("f")).status_code == 200
             assert len(late.calls) == 1
+
+    asyncio.run(run())
+
+
+def test_what_openwhisk_accepts(tmp_path: Path) -> None:
+    """Code may be empty, and clients that are asked for no web action say so in an annotation."""
+
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            made = await stand.put("f", "", annotations=[{"key": "web-export", "value": False}])
+            assert made.status_code == 200, made.text
+            assert made.json()["exec"] == {"kind": "python:3", "binary": False, "code": ""}
+            assert (await stand.http.get(f"{ACTIONS}/f")).json()["exec"]["code"] == ""
+            assert (await stand.invoke("f")).status_code == 200
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("what", ["parameters", "annotations"])
+def test_reject_create_with_what_is_too_big(tmp_path: Path, what: str) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            refused = await stand.put("f", **{what: [{"key": "a", "value": "x" * (MIB + 1)}]})
+            assert refused.status_code == 413
+            assert f"{what} larger than allowed: " in refused.json()["error"]
+            assert (await stand.http.get(ACTIONS)).json() == []
+
+    asyncio.run(run())
+
+
+def test_reject_activation_with_entity_which_is_too_big(tmp_path: Path) -> None:
+    """The size is told before anything else, also where there is no such action."""
+
+    async def run() -> None:
+        async with standing(tmp_path, server={"max_body_bytes": 1000}) as stand:
+            refused = await stand.invoke("nowhere", {"x": "y" * 1000})
+            assert refused.status_code == 413
+            assert (await stand.invoke("nowhere", {"x": "y"})).status_code == 404
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("url", "verbs"),
+    [
+        (f"{ACTIONS}/f", {"GET", "HEAD", "PUT", "DELETE", "POST"}),
+        (f"{ACTIONS}/tools/f", {"GET", "HEAD", "PUT", "DELETE", "POST"}),
+        (ACTIONS, {"GET", "HEAD"}),
+    ],
+)
+def test_a_verb_that_is_not_there_is_told_all_that_are(tmp_path: Path, url: str, verbs: set[str]) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            refused = await stand.http.patch(url, json={})
+            assert refused.status_code == 405
+            assert set(refused.headers["Allow"].split(", ")) == verbs
+
+    asyncio.run(run())
+
+
+def test_long_names_are_refused_in_openwhisks_words(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with standing(tmp_path) as stand:
+            for name in ("x" * 257, f"tools/{'x' * 257}", f"{'x' * 257}/f"):
+                for response in (
+                    await stand.put(name),
+                    await stand.http.get(f"{ACTIONS}/{name}"),
+                    await stand.invoke(name),
+                ):
+                    assert response.status_code == 400
+                    assert response.json()["error"] == "Name longer than allowed: 257 > 256."
 
     asyncio.run(run())

@@ -211,7 +211,7 @@ def test_paths_of_strangers_are_not_remembered_when_they_are_long() -> None:
     before = gateway._remembered.cache_info().currsize
     for number in range(10):
         path = f"/api/v1/namespaces/_/actions/{number}{'x' * 2000}".encode()
-        assert gateway.action_of(path) == ("_", f"{number}{'x' * 2000}")
+        assert gateway.action_of(path) == ("_", None, f"{number}{'x' * 2000}")
     assert gateway._remembered.cache_info().currsize == before
 
 

@@ -72,13 +72,15 @@ def test_anything_else_is_nobody(authorization: bytes | None) -> None:
 def test_without_a_key_it_is_401(tmp_path: Path, method: str, url: str) -> None:
     async def run() -> None:
         async with standing(tmp_path) as stand:
-            for auth in (None, (key_of(tmp_path)[0], "wrong")):
+            missing = "The resource requires authentication, which was not supplied with the request"
+            wrong = "The supplied authentication is invalid"
+            for auth, text in ((None, missing), ((key_of(tmp_path)[0], "wrong"), wrong)):
                 stand.http.auth = auth  # type: ignore[assignment]
                 response = await stand.http.request(method, url)
                 assert response.status_code == 401
                 assert response.headers["www-authenticate"] == 'Basic realm="OpenWhisk secure realm"'
                 assert response.json() == {
-                    "error": "The supplied authentication is invalid.",
+                    "error": text,
                     "code": response.headers["x-request-id"],
                 }
 
@@ -287,7 +289,7 @@ def test_a_bug_is_500_without_its_secrets(
             def broken(*_: object) -> None:
                 raise RuntimeError("the secret")
 
-            monkeypatch.setattr(stand.controller._catalog, "get", broken)
+            monkeypatch.setattr(stand.controller._packages, "resolve", broken)
             for response in (await stand.http.get(f"{ACTIONS}/f"), await stand.invoke("f")):
                 assert response.status_code == 500
                 assert response.json()["code"] == response.headers["x-request-id"]
@@ -300,15 +302,17 @@ def test_a_bug_is_500_without_its_secrets(
 @pytest.mark.parametrize(
     ("path", "target"),
     [
-        (b"/api/v1/namespaces/_/actions/f", ("_", "f")),
-        (b"/api/v1/namespaces/guest/actions/a%20b", ("guest", "a%20b")),
+        (b"/api/v1/namespaces/_/actions/f", ("_", None, "f")),
+        (b"/api/v1/namespaces/guest/actions/a%20b", ("guest", None, "a%20b")),
         (b"/api/v1/namespaces/_/actions/", None),
-        (b"/api/v1/namespaces/_/actions/p/f", None),
+        (b"/api/v1/namespaces/_/actions/p/f", ("_", "p", "f")),
+        (b"/api/v1/namespaces/_/actions/p/f/g", None),
+        (b"/api/v1/namespaces/_/actions/p/", None),
         (b"/api/v1/namespaces//actions/f", None),
         (b"/api/v1/namespaces/_/triggers/f", None),
     ],
 )
-def test_the_short_way_is_for_calls_alone(path: bytes, target: tuple[str, str] | None) -> None:
+def test_the_short_way_is_for_calls_alone(path: bytes, target: tuple[str, str | None, str] | None) -> None:
     assert action_of(path) == target
 
 

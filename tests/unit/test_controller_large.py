@@ -133,7 +133,7 @@ def test_more_memory_than_the_node_has_is_refused_when_it_is_deployed(tmp_path: 
         async with standing(tmp_path, node={"memory_mb": 300}) as stand:
             refused = await stand.put("f", limits={"memory": 301})
             assert refused.status_code == 400
-            assert "memory 301 MB exceeds allowed threshold of 300 MB" in refused.json()["error"]
+            assert "memory size 301 MB exceeds allowed threshold of 300 MB" in refused.json()["error"]
             assert (await stand.put("f", limits={"memory": 300})).status_code == 200
             assert (await stand.http.get("/")).json()["limits"]["max_action_memory"] == 300 * MIB
             assert (await stand.http.get("/api/v1/namespaces/_/limits")).json()["maxActionMemory"] == 300

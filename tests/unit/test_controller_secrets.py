@@ -20,6 +20,7 @@ from support.controllers import ACTIONS, NATIVE, Stand, standing
 
 from instainfer.controller import function_secrets
 from instainfer.controller.function_secrets import KEY_FILE, MOST_SECRETS, MOST_VALUE_BYTES, SecretChange
+from instainfer.controller.paths import EntityPath
 from instainfer.core.model import MIB, Profile, Verdict
 
 VALUE = "hunter2-ünd-more"
@@ -147,7 +148,7 @@ def test_nobody_is_told_a_value_and_no_file_has_it(tmp_path: Path, caplog: pytes
             assert VALUE not in repr(stand.link.functions)
 
     asyncio.run(run())
-    assert VALUE not in repr(SecretChange("guest", "f", "TOKEN", VALUE))
+    assert VALUE not in repr(SecretChange(EntityPath("guest", None, "f"), "TOKEN", VALUE))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if VALUE.encode() in path.read_bytes()]

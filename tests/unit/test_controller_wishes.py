@@ -11,6 +11,7 @@ from support.controllers import NATIVE, Clock, FakeLink, archive, standing
 
 from instainfer.backends.base import FunctionSpec
 from instainfer.controller.driver import ClusterDriver, Registration
+from instainfer.controller.paths import EntityPath
 from instainfer.controller.wishes import LOOK_AGAIN_S, Wishes
 from instainfer.core.cluster import ClusterState, Limits
 from instainfer.core.model import MIB, Function
@@ -18,6 +19,7 @@ from instainfer.environments.windows import window
 from instainfer.policy.routing.home import HomeRouting
 
 F, G = "guest/f@0.0.1", "guest/f@0.0.2"
+PATH = EntityPath("guest", None, "f")
 MONDAY_7 = 1793602800.0
 """2026-11-02 07:00 UTC."""
 
@@ -43,7 +45,7 @@ class Stand:
 
     def register(self, made: Registration) -> None:
         self.driver.register(made)
-        self.wishes.registered("guest", "f", made)
+        self.wishes.registered(PATH, made)
 
     @property
     def history(self) -> list[str]:
@@ -51,7 +53,7 @@ class Stand:
         return [each for each in link.history if each[0] != "+"]
 
     def of(self) -> dict[str, Any]:
-        return self.wishes.of("guest", "f")
+        return self.wishes.of(PATH)
 
 
 def test_what_is_always_wanted_is_told_with_the_registration() -> None:
@@ -88,7 +90,7 @@ def test_windows_open_and_close(min_resident: int, places: int) -> None:
 def test_a_request_counts_while_it_is_more() -> None:
     stand = Stand()
     stand.register(registration(F, 1))
-    stand.wishes.ask("guest", "f", 3, 60.0)
+    stand.wishes.ask(PATH, 3, 60.0)
     assert stand.of() == {"wanted": 3, "ready": 3, "until_ms": (MONDAY_7 + 60.0) * 1000, "unmet": None}
     assert stand.wishes.renew() == 60.0
     stand.clock.now_s += 60.0
@@ -100,22 +102,22 @@ def test_asking_again_is_told_again_since_a_load_may_have_failed() -> None:
     stand = Stand()
     stand.register(registration(F))
     for _ in range(2):
-        stand.wishes.ask("guest", "f", 1, 60.0)
-    stand.wishes.ask("guest", "f", 0, 60.0)
+        stand.wishes.ask(PATH, 1, 60.0)
+    stand.wishes.ask(PATH, 0, 60.0)
     assert stand.history == [f"1x{F}", f"1x{F}", f"0x{F}"]
 
 
 def test_a_new_version_inherits_what_was_asked_for() -> None:
     stand = Stand()
     stand.register(registration(F))
-    stand.wishes.ask("guest", "f", 2, 60.0)
+    stand.wishes.ask(PATH, 2, 60.0)
     stand.register(registration(G))
     assert stand.history == [f"2x{F}", f"0x{F}", f"2x{G}"]
 
 
 def test_what_is_asked_for_before_the_function_is_ready_counts_once_it_is() -> None:
     stand = Stand()
-    stand.wishes.ask("guest", "f", 2, 60.0)
+    stand.wishes.ask(PATH, 2, 60.0)
     assert stand.of()["wanted"] == 2
     stand.register(registration(F))
     assert stand.history == [f"2x{F}"]
@@ -124,15 +126,15 @@ def test_what_is_asked_for_before_the_function_is_ready_counts_once_it_is() -> N
 def test_off_loading_takes_back_what_was_asked_for() -> None:
     stand = Stand()
     stand.register(registration(F))
-    stand.wishes.ask("guest", "f", 2, 60.0)
-    stand.wishes.put_away("guest", "f")
+    stand.wishes.ask(PATH, 2, 60.0)
+    stand.wishes.put_away(PATH)
     assert stand.history == [f"2x{F}", f"0x{F}", f"offload {F}"]
 
 
 def test_a_deleted_function_wants_nothing() -> None:
     stand = Stand()
     stand.register(registration(F, 2))
-    stand.wishes.removed("guest", "f")
+    stand.wishes.removed(PATH)
     stand.driver.unregister(F)
     assert stand.history == [f"2x{F}", f"0x{F}", f"-{F}"]
     assert stand.wishes.all() == []

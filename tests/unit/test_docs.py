@@ -13,6 +13,8 @@ import pytest
 from instainfer.controller.checks import CheckedPuts
 from instainfer.controller.collections import Collections
 from instainfer.controller.native import Native
+from instainfer.controller.package_calls import PackageCalls
+from instainfer.controller.trigger_calls import TriggerCalls
 from instainfer.core.lifecycle import CONTAINER_TRANSITIONS, RESIDENT_TRANSITIONS
 from instainfer.core.model import FailureKind, Phases, StartKind
 from instainfer.environments.manifest import read_manifest
@@ -108,9 +110,11 @@ def test_every_route_is_in_the_api_reference() -> None:
     rest = {"content": nothing, "environments": nothing, "status": nothing, "explain": nothing, "wishes": nothing}
     rest |= {"caches": nothing, "uploads": nothing, "forks": True, "max_body_bytes": 0}
     native = Native(nothing, nothing, nothing, nothing, **rest)
-    collections = Collections(nothing, nothing, nothing, nothing, nothing, budget=nothing)
-    checked = CheckedPuts(nothing, nothing, nothing, nothing, server=nothing, now=nothing)
-    routes = [*collections.routes(), *native.routes(), *checked.routes()]
+    collections = Collections(nothing, nothing, nothing, nothing, nothing, activations=nothing, budget=nothing)
+    packages = PackageCalls(nothing, nothing, nothing, nothing, nothing)
+    triggers = TriggerCalls(nothing, nothing, nothing, nothing, now=nothing, max_body_bytes=0)
+    checked = CheckedPuts(nothing, nothing, nothing, nothing, nothing, server=nothing, now=nothing)
+    routes = [*collections.routes(), *packages.routes(), *triggers.routes(), *native.routes(), *checked.routes()]
     text = text_of("reference", "api.md")
     paths = {route.path.removesuffix("/") or "/" for route in routes}
     assert len(paths) > 10

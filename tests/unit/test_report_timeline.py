@@ -10,7 +10,7 @@ import pytest
 
 from instainfer.errors import BadInput, NotFound
 from instainfer.report import timeline
-from instainfer.report.timeline import CallMark, ContainerSpan, ResidentSpan, Stage
+from instainfer.report.timeline import CallMark, ContainerSpan, ResidentSpan, Stage, short_name
 
 F, G = "ns/f@0.0.1", "ns/g@0.0.2"
 
@@ -140,3 +140,17 @@ def test_reading_a_file_and_what_is_wrong_with_it(tmp_path: Path) -> None:
         timeline.read(path)
     with pytest.raises(NotFound, match="no story"):
         timeline.read(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("guest/f@0.0.1", "f"),
+        ("guest/tools/f@0.0.1+2", "tools/f"),
+        ("guest/a@b@0.0.1", "a@b"),
+        ("loaded:guest/tools/f@0.0.1", "tools/f"),
+        ("template:guest/env-1", "env-1"),
+    ],
+)
+def test_a_short_name_keeps_the_package(key: str, name: str) -> None:
+    assert short_name(key) == name

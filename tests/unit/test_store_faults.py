@@ -350,16 +350,14 @@ def test_after_an_outage_new_calls_do_not_wait_for_all_that_is_old(
 OLD = Path(__file__).parent
 
 
-@pytest.mark.parametrize(("layout", "profiles"), [(2, 2), (3, 1), (4, 1), (5, 1), (6, 1)])
+@pytest.mark.parametrize(("layout", "profiles"), [(2, 2), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1)])
 def test_records_of_older_layouts_are_taken_over(tmp_path: Path, layout: int, profiles: int) -> None:
     """The file was written by the platform of that layout, and dumped."""
     path = tmp_path / "records.sqlite"
     old = sqlite3.connect(path)
     old.executescript((OLD / f"records_layout_{layout}.sql").read_text(encoding="utf-8"))
-    rows = {
-        table: old.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
-        for table in ("namespaces", "code", "actions", "activations")
-    }
+    tables = ("namespaces", "code", "actions", "activations", *(("secrets",) if layout >= 6 else ()))
+    rows = {table: _rows(old, table) for table in tables}
     profile = old.execute("SELECT * FROM profiles WHERE function = 'guest/kept@0.0.2'").fetchall()
     assert old.execute("SELECT count(*) FROM profiles").fetchone() == (profiles,)
     old.close()
@@ -372,11 +370,15 @@ def test_records_of_older_layouts_are_taken_over(tmp_path: Path, layout: int, pr
     assert new.execute("SELECT schema_version FROM meta").fetchall() == [(schema.SCHEMA_VERSION,)]
     for table, expected in rows.items():
         assert expected
-        assert new.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() == expected
+        # What there was before layout 8 is in no package, and no sequence or part of one.
+        none = {"actions": {"components": None}, "activations": {"cause": None}}.get(table, {})
+        added = {"package": "", **none} if table in ("actions", "activations", "secrets") else {}
+        assert _rows(new, table) == [{**row, **added} for row in expected]
     # The orphan must be gone, the other not. Before layout 5 nothing is known of its peak.
     peak = () if layout >= 5 else (0,)
     assert new.execute("SELECT * FROM profiles").fetchall() == [(*row, *peak) for row in profile]
-    assert new.execute("SELECT * FROM verdicts").fetchall() == []
+    verdict = [("guest/kept@0.0.2", "host 6.1", "env-1", 1, "")]
+    assert new.execute("SELECT * FROM verdicts").fetchall() == (verdict if layout >= 7 else [])
     assert new.execute("SELECT count(*) FROM secrets").fetchone() == (1 if layout >= 6 else 0,)
     # Only the function of layout 6 has weights. Its namespace may go on using them.
     weights = [("guest", "sha256:" + "ab" * 32)] if layout >= 6 else []
@@ -389,6 +391,13 @@ def test_records_of_older_layouts_are_taken_over(tmp_path: Path, layout: int, pr
     assert _structure(new) == _structure(fresh)
     new.close()
     fresh.close()
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
+    """The rows of a table, each with its columns by name."""
+    found = connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def _made_anew(path: Path) -> list[str]:

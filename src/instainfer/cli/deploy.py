@@ -11,6 +11,7 @@ from .doors import Doors, platform
 from .forking import sample_of, tried
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, note
+from .records import full_name
 from .values import duration_s, memory_mb
 
 
@@ -63,7 +64,8 @@ def deploy(
             )
         record = action.pop("check", None)
         if not as_json:
-            note(f"{action['name']} {action['version']} is deployed; call it with `instainfer invoke {action['name']}`")
+            name = full_name(action)
+            note(f"{name} {action['version']} is deployed; call it with `instainfer invoke {name}`")
         if record is not None:
             check = tried(client, action, record, doors.tick, with_sample=sample is not None)
     if as_json:

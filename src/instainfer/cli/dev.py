@@ -15,7 +15,7 @@ from .forking import sample_of
 from .logs import Tail
 from .options import ApiHost, Auth, Home
 from .output import complain, emit_result, note
-from .records import error_text, how_it_went, succeeded
+from .records import error_text, full_name, how_it_went, succeeded
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -81,7 +81,7 @@ class _Loop:
                 timeout_ms=None,
                 check=False,
             )
-        name = action["name"]
+        name = full_name(action)
         note(f"{name} {action['version']} is deployed")
         if name != self._deployed:
             self._deployed, self._tail = name, Tail(self._client, name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..core.model import function_template_key
 from ..errors import BadFunction, NotFound, one_line
 from .output import note
-from .records import Record, compute_s, how_it_went, start_kind, startup_s
+from .records import Record, compute_s, full_name, how_it_went, start_kind, startup_s
 
 if TYPE_CHECKING:
     from ..client import Client, Json
@@ -77,7 +77,7 @@ def tried(client: Client, action: Json, record: Record, tick: Callable[[float], 
     }
     if with_sample:
         check["forked"] = _awaited(client, action, tick)
-        note(in_words(check["forked"], action["name"]))
+        note(in_words(check["forked"], full_name(action)))
     return check
 
 
@@ -85,7 +85,7 @@ def _awaited(client: Client, action: Json, tick: Callable[[float], None]) -> For
     """Whether a function can be forked, once that is known. It is not, if no function template of it is being made."""
     waited_s = 0.0
     while True:
-        found = details(client, action["name"])
+        found = details(client, full_name(action))
         if found.get("version") != action["version"]:
             return _UNKNOWN  # it has been replaced or deleted meanwhile
         known = forked(found)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..core.model import MIB
 from ..errors import one_line, several_lines
 from .forking import in_words
-from .records import START_COLOURS, Record, annotation, compute_s, running, start_kind, succeeded
+from .records import START_COLOURS, Record, annotation, compute_s, full_name, running, start_kind, succeeded
 from .values import moment, seconds, size
 from .views import places_in_words
 
@@ -39,7 +39,7 @@ def page(
     from rich.table import Table
 
     rows = Table.grid(padding=(0, 2))
-    rows.title = f"[bold]{escape(action['name'])}[/bold] {action['version']}"
+    rows.title = f"[bold]{escape(full_name(action))}[/bold] {action['version']}"
     rows.title_justify = "left"
     rows.title_style = ""
     rows.add_column(style="bright_black", no_wrap=True)
@@ -72,7 +72,7 @@ def _rows(
     fit, reason = detail["forked"]["fit"], detail["forked"]["reason"]
     known = fit is not None or reason
     forked = {"fit": fit, "reason": reason and reason.partition("\n")[0]}  # the lines below may be a traceback
-    yield "forking", in_words(forked, action["name"]) if known else "not known yet", ""
+    yield "forking", in_words(forked, full_name(action)) if known else "not known yet", ""
     stands = [f"{each['what']} in {each['container']} ({each['state']})" for node in nodes for each in node["stands"]]
     yield "in memory", ", ".join(stands) or "nothing", ""
     if detail["places"] and detail["places"]["wanted"]:

@@ -12,7 +12,7 @@ from .doors import platform
 from .function_page import LATELY, page, problem_lines, problems
 from .options import ApiHost, Auth, Home, Json
 from .output import emit_json, note, show, table
-from .records import annotation
+from .records import annotation, full_name
 from .values import moment, seconds, size
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def list_functions(
         details = client.details() if found else []
         failing = {} if as_json or not found else problems(client.status(), details)
     places = {each["name"]: each.get("places") for each in details}
-    found = [{**each, "places": places.get(each["name"])} for each in found]
+    found = [{**each, "places": places.get(full_name(each))} for each in found]
     if as_json:
         emit_json(found)
     elif not found:
@@ -50,7 +50,7 @@ def _cells(function: Mapping[str, Any]) -> tuple[str, ...]:
     from rich.markup import escape
 
     return (
-        escape(function["name"]),
+        escape(full_name(function)),
         function["version"],
         str(annotation(function, "exec")),
         _memory(function),
@@ -108,4 +108,4 @@ def delete_function(
     if as_json:
         emit_json(deleted)
     else:
-        note(f"deleted {deleted['name']}")
+        note(f"deleted {full_name(deleted)}")

@@ -81,6 +81,12 @@ def function(record: Record) -> str:
     return str(path).partition("/")[2] if path else str(record["name"])
 
 
+def full_name(action: Mapping[str, Any]) -> str:
+    """The name by which a function is called: with its package, if it is in one. `action` is the API's JSON of it."""
+    package = str(action.get("namespace", "")).partition("/")[2]
+    return f"{package}/{action['name']}" if package else str(action["name"])
+
+
 def started(record: Record) -> datetime:
     """When the activation began, in this machine's time zone."""
     return datetime.fromtimestamp(record["start"] / 1000).astimezone()

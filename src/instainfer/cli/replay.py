@@ -12,6 +12,7 @@ from ..errors import NotFound
 from .doors import Doors, address_of, platform
 from .options import ApiHost, Auth, Home, Json
 from .output import compact, emit_json, note, show, try_writing
+from .records import full_name
 from .values import data, seconds
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def replay(
     if log is not None:
         try_writing(log)
     with platform(ctx, api_host, auth, home) as client:
-        names = function or sorted(each["name"] for each in client.functions())
+        names = function or sorted(map(full_name, client.functions()))
         if not names:
             raise NotFound("no function is deployed; deploy one with `instainfer deploy DIR`")
         calls = plan(trace, seed, names, _requests(names, data_source, samples))

@@ -199,7 +199,10 @@ def _doing(container: Shape) -> str:
 
 
 def short_name(key: str) -> str:
-    """The name of a function without namespace and version: ``resnet50`` for ``guest/resnet50@0.0.1``."""
+    """The name of a function without namespace and version: ``resnet50`` for ``guest/resnet50@0.0.1``.
+
+    A function in a package keeps it, as in ``vision/resnet50``.
+    """
     return key.partition("/")[2].rpartition("@")[0] or key
 
 

@@ -109,10 +109,10 @@ def timeout(read_s: float | None) -> httpx2.Timeout:
     return httpx2.Timeout(None, connect=_CONNECT_TIMEOUT_S, read=read_s)
 
 
-def quoted(name: str) -> str:
-    """A name as a part of a path."""
+def quoted(name: str, *, slash: str = "/") -> str:
+    """A name as a part of a path. Its slashes become `slash`."""
     try:
-        return quote(name)
+        return quote(name, safe="").replace("%2F", slash)
     except UnicodeEncodeError:
         raise BadInput(f"{shown(name)} is not the name of anything: it is not UTF-8; correct it") from None
 

@@ -167,7 +167,7 @@ def _action(name: str) -> str:
 
 
 def _own(name: str) -> str:
-    return f"{NATIVE}/functions/{quoted(name)}"
+    return f"{NATIVE}/functions/{quoted(name, slash='%2F')}"
 
 
 def _send(request: Request) -> Steps[Answer]:

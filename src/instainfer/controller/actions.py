@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,19 @@ from ..errors import BadInput, Conflict, InternalError
 from . import queries
 from .bodies import LARGE_BYTES, Budget, Lease
 from .catalog import Catalog, Deployed
+from .changes import CONCURRENT, Changes
 from .code_answers import out_of, with_code
 from .deployment import Deployer
 from .driver import ClusterDriver, Registration
 from .function_secrets import SecretChange, Secrets, UnreadableSecrets
 from .keys import Keys
+from .layers import Pairs, variables_of
+from .packages import Packages
+from .paths import EntityPath
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
-from .records import MEMORY, Action, ActionLimits
+from .records import MEMORY, SEQUENCE, Action, ActionLimits
+from .responses import action_json, encode
+from .sequences import checked_components
 from .store import Store
 from .uploads import Uploads
 from .verdicts import KnownVerdict, known
@@ -56,6 +62,8 @@ class Actions:
         driver: ClusterDriver,
         budget: Budget,
         *,
+        packages: Packages,
+        changes: Changes,
         wishes: Wishes,
         secrets: Secrets,
         uploads: Uploads,
@@ -66,6 +74,8 @@ class Actions:
         self._store = store
         self._deployer = deployer
         self._driver = driver
+        self._packages = packages
+        self._changes = changes
         self._wishes = wishes
         self._secrets = secrets
         self._uploads = uploads
@@ -76,7 +86,6 @@ class Actions:
         self._verdicts: dict[FunctionKey, KnownVerdict] = {}
         self._registrations: dict[FunctionKey, Registration] = {}
         self._keys = Keys()
-        self._changing: dict[tuple[str, str], object] = {}
         self._restoring: asyncio.Task[None] | None = None
 
     def shown(self, action: Action) -> Action:
@@ -93,6 +102,8 @@ class Actions:
 
         Raises `InternalError` when the code is missing in the records.
         """
+        if action.components is not None:
+            return Response(encode(action_json(action, None)), media_type="application/json")
         action = self.shown(action)
         digest = action.code_digest
         size = await self._store.read(lambda connection: queries.code_size(connection, digest))
@@ -114,24 +125,25 @@ class Actions:
             return decode(body)
         return await self._deployer.in_thread(decode, body)
 
-    async def put(
-        self, namespace: str, name: str, wanted: ActionPut, *, overwrite: bool, check: Check | None = None
-    ) -> Action:
+    async def put(self, path: EntityPath, wanted: ActionPut, *, overwrite: bool, check: Check | None = None) -> Action:
         """Create an action, or replace an existing one if `overwrite` is true.
 
         Returns when every node knows the new version. Until then, and also when the put fails, calls go to the previous
         version. `check` tries the new version before that; what it raises fails the put.
 
         Raises `Conflict` when the action exists and may not be replaced, or is being changed by another request,
-        `BadInput` when a new action has no code, and the errors of `Deployer.prepare`.
+        `BadInput` when a new action has no code, and the errors of `Packages.check_home` and `Deployer.prepare`.
         """
-        old = self._catalog.find(namespace, name)
+        self._packages.check_home(path)
+        old = self._catalog.find(path)
         if old is not None and not overwrite:
             raise Conflict("resource already exists")
-        if wanted.code is None and old is None:
+        if wanted.code is None and wanted.components is None and old is None:
             raise BadInput("exec undefined: say the kind and the code of the action")
-        with self._changing_one(namespace, name), self._budget.lease() as lease:
-            return await self._put(namespace, name, wanted, old.action if old is not None else None, lease, check=check)
+        if wanted.components is not None and check is not None:
+            raise BadInput("a sequence has nothing to try: put it with PUT actions/NAME of OpenWhisk's API")
+        with self._changing_one(path), self._budget.lease() as lease:
+            return await self._put(path, wanted, old.action if old is not None else None, lease, check=check)
 
     async def change_secret(self, change: SecretChange) -> None:
         """Set or remove a secret of a function. There need not be a function of this name yet.
@@ -142,53 +154,62 @@ class Actions:
         Raises `Conflict` when another request is changing the function, and the errors of `Secrets.saving` and
         `Deployer.prepare`.
         """
-        namespace, name = change.namespace, change.name
-        with self._changing_one(namespace, name), self._budget.lease() as lease:
+        path = change.path
+        with self._changing_one(path), self._budget.lease() as lease:
             save = await self._secrets.saving(change)
-            deployed = self._catalog.find(namespace, name)
+            deployed = self._catalog.find(path)
             if deployed is None:
                 await self._store.write(save)
                 return
             old = deployed.action
+            if old.components is not None:
+                raise BadInput(f"{path} is a sequence, which has no processes: set the secrets of its parts")
             try:
-                await self._put(namespace, name, ActionPut(version=old.version), old, lease, secret=(change, save))
+                await self._put(path, ActionPut(version=old.version), old, lease, secret=(change, save))
             except UnreadableSecrets as others:
                 await self._store.write(save)
                 deployed.settle(str(others))
 
     @contextmanager
-    def _changing_one(self, namespace: str, name: str) -> Iterator[None]:
+    def _changing_one(self, path: EntityPath) -> Iterator[None]:
         """Keep all others from changing an action. Raises `Conflict` when another request is changing it."""
-        if (namespace, name) in self._changing:
-            raise Conflict("Concurrent modification to resource detected.")
-        self._changing[namespace, name] = object()
-        try:
-            yield
-        finally:
-            del self._changing[namespace, name]
-            if self._catalog.find(namespace, name) is None:
-                self._keys.deleted(namespace, name)
+        with self._changes.one(path):
+            try:
+                yield
+            finally:
+                if self._catalog.find(path) is None:
+                    self._keys.deleted(path)
+
+    async def renew(self, action: Action) -> None:
+        """Register an action anew, because something that its processes have from their start has changed."""
+        if action.components is not None:
+            return
+        with self._changing_one(action.path), self._budget.lease() as lease:
+            await self._put(action.path, ActionPut(version=action.version), action, lease)
 
     async def delete(self, action: Action) -> Response:
         """Delete an action. The response describes the deleted action and contains its code.
 
         Raises `Conflict` when another request is changing the action.
         """
+        if action.components is not None:
+            await self.remove(action)
+            return await self.with_code(action)
         with self._budget.lease() as lease:
             source = await self._source(action, lease)
-            await self._delete(action)
+            await self.remove(action)
             return await with_code(action, len(source), out_of(source))
 
-    async def _delete(self, action: Action) -> None:
-        place = (action.namespace, action.name)
-        with self._changing_one(*place):
-            deployed = self._catalog.get(*place)
-            if deployed is None or deployed.action is not action:
+    async def remove(self, action: Action) -> None:
+        """Delete an action. Raises `Conflict` when another request is changing the action."""
+        with self._changing_one(action.path):
+            deployed = self._catalog.get(action.path)
+            if deployed.action is not action:
                 # Another request has replaced or deleted it since this one looked it up.
-                raise Conflict("Concurrent modification to resource detected.")
+                raise Conflict(CONCURRENT)
             await self._store.write(lambda connection: queries.delete_action(connection, action))
             self._catalog.remove(action)
-            self._wishes.removed(*place)
+            self._wishes.removed(action.path)
             self._withdraw(deployed)
 
     async def restore(self) -> None:
@@ -197,10 +218,12 @@ class Actions:
         self._verdicts = await self._store.read(queries.all_verdicts)
         waiting = []
         for action in await self._store.read(queries.all_actions):
-            deployed = Deployed(action, ready=False)
+            is_sequence = action.components is not None
+            deployed = Deployed(action, ready=is_sequence)
             self._keys.restored(action)
             self._catalog.put(deployed)
-            waiting.append(deployed)
+            if not is_sequence:
+                waiting.append(deployed)
         self._restoring = asyncio.create_task(self._restore_all(waiting))
 
     async def restored(self) -> None:
@@ -217,7 +240,7 @@ class Actions:
     @property
     def changes(self) -> frozenset[object]:
         """The puts and deletes that are under way, as one opaque object for each."""
-        return frozenset(self._changing.values())
+        return self._changes.under_way
 
     def remember(self, function: FunctionKey, profile: Profile) -> None:
         """Store the profile that a node measured, unless the function no longer exists."""
@@ -245,8 +268,7 @@ class Actions:
 
     async def _put(
         self,
-        namespace: str,
-        name: str,
+        path: EntityPath,
         wanted: ActionPut,
         old: Action | None,
         lease: Lease,
@@ -254,31 +276,34 @@ class Actions:
         check: Check | None = None,
         secret: tuple[SecretChange, Callable[[Connection], None]] | None = None,
     ) -> Action:
+        if wanted.components is not None or (wanted.code is None and old is not None and old.components is not None):
+            return await self._put_sequence(path, wanted, old)
         change, save_secret = secret or (None, None)
-        secrets = await self._secrets.opened(namespace, name, change)
+        secrets = await self._secrets.opened(path, change)
         code = await self._code_of(wanted, old, lease)
         version = next_version(wanted.version, old)
         asked = asked_limits(wanted.limits, old)
         draft = Action(
-            namespace=namespace,
-            name=name,
+            path=path,
             version=version,
-            key=self._keys.new(namespace, name, version),
+            key=self._keys.new(path, version),
             updated_ms=time.time_ns() // 1_000_000,
             publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
             kind=code.kind,
             main=code.main,
             binary=code.binary,
             code_digest=code.digest,
-            parameters=wanted.parameters if wanted.parameters is not None else (old.parameters if old else []),
+            parameters=wanted.parameters if wanted.parameters is not None else _parameters(old),
             annotations=merged_annotations(wanted, code.kind, old),
             asked=asked,
             limits=ActionLimits(timeout=0, memory=0, logs=0),
         )
         same_code = old is not None and old.code_digest == code.digest and old.kind == code.kind
         profile = self._profiles.get(old.key) if old and same_code else None
-        weights = await self._uploads.of(namespace)
-        prepared = await self._deployer.prepare(draft, code.source, profile, secrets, weights)
+        weights = await self._uploads.of(path.namespace)
+        prepared = await self._deployer.prepare(
+            draft, code.source, profile, secrets, weights, given=self._variables(path, draft.parameters)
+        )
         action = msgspec.structs.replace(
             draft, limits=prepared.limits, annotations=_with_memory(draft.annotations, is_auto=prepared.is_auto)
         )
@@ -288,7 +313,7 @@ class Actions:
             if verdict is not None and (verdict.fit or old.limits == action.limits):
                 prepared.registration.verdict = verdict
         if old is not None:
-            prepared.registration.called_ago_s = await self._called_ago_s(namespace, name)
+            prepared.registration.called_ago_s = await self._called_ago_s(path)
         deployed = Deployed(action, ready=True)
 
         def save(connection: Connection) -> None:
@@ -304,7 +329,7 @@ class Actions:
         except BaseException:
             self._withdraw(deployed)
             raise
-        before = self._catalog.find(namespace, name)
+        before = self._catalog.find(path)
         self._catalog.put(deployed)
         # What the nodes have found during the check could not be stored, because the version was not.
         if (profile := self._profiles.get(action.key, profile)) is not None:
@@ -315,9 +340,43 @@ class Actions:
             self._withdraw(before)
         return action
 
-    async def _called_ago_s(self, namespace: str, name: str) -> list[float]:
+    async def _put_sequence(self, path: EntityPath, wanted: ActionPut, old: Action | None) -> Action:
+        """Create a sequence, or replace an action by one. It has no parameters of its own, as in OpenWhisk."""
+        components = old.components if old is not None and wanted.components is None else wanted.components
+        checked = checked_components(self._packages, path, components or ())
+        version = next_version(wanted.version, old)
+        asked = asked_limits(wanted.limits, old)
+        action = Action(
+            path=path,
+            version=version,
+            key=self._keys.new(path, version),
+            updated_ms=time.time_ns() // 1_000_000,
+            publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
+            kind=SEQUENCE,
+            main=None,
+            binary=False,
+            code_digest="",
+            components=checked,
+            parameters=[{"key": "_actions", "value": checked}],
+            annotations=_with_memory(merged_annotations(wanted, SEQUENCE, old), is_auto=False),
+            asked=asked,
+            limits=self._deployer.limits_of(asked),
+        )
+        await self._store.write(lambda connection: queries.save_action(connection, action, None, old))
+        before = self._catalog.find(path)
+        self._catalog.put(Deployed(action, ready=True))
+        if before is not None:
+            self._wishes.removed(path)
+            self._withdraw(before)
+        return action
+
+    def _variables(self, path: EntityPath, parameters: Pairs) -> Mapping[str, str]:
+        """The environment variables that the parameters of an action and of its package make."""
+        return variables_of(self._packages.inherited(path), parameters)
+
+    async def _called_ago_s(self, path: EntityPath) -> list[float]:
         """How many seconds ago the latest calls of an action began, any version of it, oldest first."""
-        starts = await self._store.read(lambda connection: queries.latest_starts(connection, namespace, name, HISTORY))
+        starts = await self._store.read(lambda connection: queries.latest_starts(connection, path, HISTORY))
         now_ms = time.time_ns() // 1_000_000
         return [max(0.0, (now_ms - start) / 1e3) for start in starts]
 
@@ -347,7 +406,7 @@ class Actions:
     def _register(self, action: Action, registration: Registration) -> None:
         self._driver.register(registration)
         self._registrations[registration.function.key] = registration
-        self._wishes.registered(action.namespace, action.name, registration)
+        self._wishes.registered(action.path, registration)
 
     def _withdraw(self, deployed: Deployed) -> None:
         """Make the nodes forget a version that was deleted or replaced, and fail the calls that wait for it."""
@@ -375,20 +434,26 @@ class Actions:
         action = deployed.action
         try:
             source, profile = await self._source(action), self._profiles.get(action.key)
-            secrets = await self._secrets.opened(action.namespace, action.name)
-            prepared = await self._deployer.prepare(action, source, profile, secrets)
+            secrets = await self._secrets.opened(action.path)
+            given = self._variables(action.path, action.parameters)
+            prepared = await self._deployer.prepare(action, source, profile, secrets, given=given)
         except Exception as error:  # one broken function must not prevent the return of the others
             log.error("%s cannot be made ready again: %s", action.path, error)
             if not deployed.problem:
                 deployed.settle(f"{action.path} could not be made ready after the platform's start: {error}")
             return
-        called_ago_s = await self._called_ago_s(action.namespace, action.name)
+        called_ago_s = await self._called_ago_s(action.path)
         # If the action was deleted or replaced while it was prepared, `_withdraw` has already told the waiting calls.
-        if self._catalog.find(action.namespace, action.name) is deployed:
+        if self._catalog.find(action.path) is deployed:
             prepared.registration.verdict = self._known(action.key, prepared.registration)
             prepared.registration.called_ago_s = called_ago_s
             self._register(action, prepared.registration)
             deployed.settle()
+
+
+def _parameters(old: Action | None) -> list[dict[str, Any]]:
+    """The parameters that a new version has if its PUT gives none. Those of a sequence are for sequences alone."""
+    return old.parameters if old is not None and old.components is None else []
 
 
 def _with_memory(annotations: list[dict[str, Any]], *, is_auto: bool) -> list[dict[str, Any]]:

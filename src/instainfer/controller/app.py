@@ -30,6 +30,7 @@ from .activations import Activations
 from .auth import CREDENTIALS, Keyring, open_keyring, read_credentials, write_credentials
 from .bodies import Budget
 from .catalog import Catalog
+from .changes import Changes
 from .checks import CheckedPuts
 from .collections import Collections
 from .connections import Bounds
@@ -37,15 +38,21 @@ from .counts import CallCounts
 from .database import RECORDS
 from .deployment import Deployer, EnvironmentMaker
 from .driver import ClusterDriver
+from .firing import Firing
 from .function_secrets import Secrets
 from .gateway import Gateway
 from .housekeeping import Housekeeping, NotedEnvironments, sweep_home
 from .invocations import Invocations
 from .metrics import Metrics
 from .native import Native
+from .package_calls import PackageCalls
+from .packages import Packages
 from .responses import STOPPED, encode
 from .secret_calls import SecretCalls
+from .sequences import Sequences
 from .store import Store, open_store
+from .trigger_calls import TriggerCalls
+from .triggers import Triggers
 from .uploads import Uploads
 from .verdicts import this_host
 from .wishes import Wishes
@@ -92,6 +99,9 @@ class Controller:
         self._wishes = Wishes(self._driver)
         self._counts = CallCounts(config.server.metrics_functions)
         self._catalog = Catalog()
+        changes = Changes()
+        self._packages = Packages(store, self._catalog, changes)
+        self._triggers = Triggers(store, self._packages, changes)
         self._budget = Budget(config.server.max_pending_bytes)
         note = HomeNote(config.cache_dir, config.home)
         environments = NotedEnvironments(rooms.environments, note)
@@ -118,6 +128,8 @@ class Controller:
             self._deployer,
             self._driver,
             self._budget,
+            packages=self._packages,
+            changes=changes,
             wishes=self._wishes,
             secrets=self._secrets,
             uploads=self._uploads,
@@ -133,6 +145,13 @@ class Controller:
             max_result_bytes=config.server.max_result_bytes,
             max_recorded_bytes=config.retention.records_max_result_bytes,
             api_host=host,
+        )
+        self._sequences = Sequences(
+            self._packages,
+            self._invocations,
+            store,
+            self.now,
+            max_recorded_bytes=config.retention.records_max_result_bytes,
         )
 
     def join(self, link: Link) -> None:
@@ -177,12 +196,13 @@ class Controller:
 
     async def idle(self) -> None:
         """Return when no call is in flight."""
+        await self._sequences.idle()  # first, since they begin calls
         await self._invocations.idle()
 
     async def cut_short(self) -> None:
         """Refuse new calls, and end those in flight. Each ends with a record that says so, and its caller gets 503."""
         self.drain()
-        if running := await self._invocations.stop():
+        if running := await self._sequences.stop() + await self._invocations.stop():
             log.warning("%d activations were still running; their records say so", running)
 
     async def close(self) -> None:
@@ -230,6 +250,8 @@ class Controller:
         if lost:
             log.warning("%d activations had not ended when the platform stopped; their records say so now", lost)
         self._wishes.start()
+        await self._packages.restore()
+        await self._triggers.restore()
         await self._actions.restore()
         self._housekeeping.start(self._actions)
 
@@ -237,8 +259,24 @@ class Controller:
         activations = Activations(self._store)
         server = self.config.server
         collections = Collections(
-            self.config, self._keyring, self._catalog, self._actions, activations, budget=self._budget
+            self.config,
+            self._keyring,
+            self._catalog,
+            self._packages,
+            self._actions,
+            activations=activations,
+            budget=self._budget,
         )
+        firing = Firing(self._packages, self._invocations, self._sequences, self._store)
+        triggers = TriggerCalls(
+            self._keyring,
+            self._triggers,
+            firing,
+            self._budget,
+            now=self.now,
+            max_body_bytes=server.max_body_bytes,
+        )
+        packages = PackageCalls(self._keyring, self._packages, self._catalog, self._actions, self._budget)
         native = Native(
             self._keyring,
             self._catalog,
@@ -256,22 +294,25 @@ class Controller:
         )
         metrics = Metrics(self._counts, self._driver.measures, self._measures)
         checked = CheckedPuts(
-            self._keyring, self._actions, self._invocations, self._budget, server=server, now=self.now
+            self._keyring, self._packages, self._actions, self._invocations, self._budget, server=server, now=self.now
         )
         secrets = SecretCalls(self._keyring, self._catalog, self._actions, self._secrets, self._budget)
         return Gateway(
             self._keyring,
-            self._catalog,
+            self._packages,
             self._invocations,
             self._budget,
             [
                 *collections.routes(),
+                *packages.routes(),
+                *triggers.routes(),
                 *native.routes(),
                 *checked.routes(),
                 *secrets.routes(),
                 *self._housekeeping.routes(self._keyring),
                 *metrics.routes(self._keyring, need_key=server.metrics == "key"),
             ],
+            sequences=self._sequences,
             max_body_bytes=server.max_body_bytes,
             blocking_timeout_s=server.blocking_timeout_s,
             now=self.now,

@@ -114,8 +114,7 @@ async def read_body(
     names `setting`, the key of the configuration that is the bound, if there is one. A body that comes in one piece is
     not charged to `lease`, because the connection holds that piece in any case.
     """
-    if length is not None and int(length) > max_bytes:
-        raise too_large(int(length), max_bytes, setting)
+    check_length(length, max_bytes, setting)
     message = await receive()
     first = _piece(message, 0, max_bytes, setting)
     if not message.get("more_body"):
@@ -130,6 +129,12 @@ async def read_body(
     return body
 
 
+def check_length(length: bytes | None, max_bytes: int, setting: str = "") -> None:
+    """Raise `HTTPException` 413 when the header ``Content-Length`` says that a body is longer than `max_bytes`."""
+    if length is not None and int(length) > max_bytes:
+        raise too_large(int(length), max_bytes, setting)
+
+
 def _piece(message: Message, before: int, max_bytes: int, setting: str) -> bytes:
     if message["type"] == "http.disconnect":
         raise BadInput("The connection was closed before the request was complete.")
@@ -139,11 +144,14 @@ def _piece(message: Message, before: int, max_bytes: int, setting: str) -> bytes
     return piece
 
 
-def too_large(size: int, allowed: int, setting: str = "") -> HTTPException:
-    """The error for a request, or a part of one, of `size` bytes; `setting` is the configuration's key, if any."""
+def too_large(size: int, allowed: int, setting: str = "", what: str = "Request") -> HTTPException:
+    """The error for a request, or for `what` part of it, of `size` bytes.
+
+    `setting` is the configuration's key that is the bound, if any.
+    """
     headers = {"Connection": "close"} if size > _DISCARDABLE_BYTES else None
     bound = f" {setting} is the bound." if setting else ""
-    return HTTPException(413, f"Request larger than allowed: {size} > {allowed} bytes.{bound}", headers)
+    return HTTPException(413, f"{what} larger than allowed: {size} > {allowed} bytes.{bound}", headers)
 
 
 def check_content_type(content_type: bytes | None) -> None:

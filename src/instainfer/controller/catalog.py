@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..errors import NotFound
+from .paths import EntityPath
 from .records import Action
 
 UNKNOWN = "The requested resource does not exist."
@@ -62,28 +63,32 @@ class Deployed:
 
 class Catalog:
     def __init__(self) -> None:
-        self._deployed: dict[tuple[str, str], Deployed] = {}
+        self._deployed: dict[EntityPath, Deployed] = {}
 
-    def find(self, namespace: str, name: str) -> Deployed | None:
-        return self._deployed.get((namespace, name))
+    def find(self, path: EntityPath) -> Deployed | None:
+        return self._deployed.get(path)
 
-    def get(self, namespace: str, name: str) -> Deployed:
+    def get(self, path: EntityPath) -> Deployed:
         """The current version of an action. Raises `NotFound`."""
-        deployed = self._deployed.get((namespace, name))
+        deployed = self._deployed.get(path)
         if deployed is None:
-            raise NotFound(f"{UNKNOWN} There is no action {name} in the namespace {namespace}.")
+            raise NotFound(f"{UNKNOWN} There is no action {path.relative} in the namespace {path.namespace}.")
         return deployed
 
     def put(self, deployed: Deployed) -> None:
-        self._deployed[deployed.action.namespace, deployed.action.name] = deployed
+        self._deployed[deployed.action.path] = deployed
 
     def remove(self, action: Action) -> None:
-        del self._deployed[action.namespace, action.name]
+        del self._deployed[action.path]
 
     @property
     def all_ready(self) -> bool:
         """Whether every action is ready, so that the environment of each is known."""
         return all(deployed.ready for deployed in self._deployed.values())
+
+    def of_package(self, namespace: str, package: str) -> list[Deployed]:
+        """The actions of a package, the one changed last first."""
+        return [each for each in self.of_namespace(namespace) if each.action.path.package == package]
 
     def of_namespace(self, namespace: str) -> list[Deployed]:
         """The actions of a namespace, the one changed last first."""

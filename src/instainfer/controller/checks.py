@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -32,10 +33,12 @@ from .auth import Identity, Keyring
 from .bodies import Budget, check_content_type, read_body
 from .catalog import Deployed
 from .collections import header, one_route_per_path, private
-from .gateway import error_answer, merged
+from .gateway import error_answer
 from .invocations import Invocations
+from .layers import merged
 from .native import NATIVE
-from .parameters import entity_name
+from .packages import Packages, Resolved
+from .paths import EntityPath
 from .puts import ActionPut
 from .records import SUCCESS, ActivationRecord
 from .responses import action_json, activation_json
@@ -60,6 +63,7 @@ class CheckedPuts:
     def __init__(
         self,
         keyring: Keyring,
+        packages: Packages,
         actions: Actions,
         invocations: Invocations,
         budget: Budget,
@@ -68,6 +72,7 @@ class CheckedPuts:
         now: Callable[[], float],
     ) -> None:
         self._keyring = keyring
+        self._packages = packages
         self._actions = actions
         self._invocations = invocations
         self._budget = budget
@@ -78,23 +83,25 @@ class CheckedPuts:
         return one_route_per_path([("PUT", f"{NATIVE}/functions/{{name}}", private(self._keyring, self._put))])
 
     async def _put(self, request: Request, caller: Identity) -> Response:
-        name = entity_name(request.path_params["name"])
+        path = EntityPath.within(caller.namespace, unquote(request.path_params["name"]))
         check_content_type(header(request, b"content-type"))
         longest = self._server.max_code_bytes * 4 // 3 + 2 * self._server.max_body_bytes
         with self._budget.lease() as lease:
             body = await read_body(request.receive, header(request, b"content-length"), longest, lease)
             wanted = await self._actions.decoded(body)
-        work = partial(self._deploy, caller, name, wanted, request.scope["transaction"])
+        work = partial(self._deploy, caller, path, wanted, request.scope["transaction"])
         return StreamingResponse(told(work), media_type="application/x-ndjson")
 
-    async def _deploy(self, caller: Identity, name: str, wanted: ActionPut, transaction: str, lines: Lines) -> None:
+    async def _deploy(
+        self, caller: Identity, path: EntityPath, wanted: ActionPut, transaction: str, lines: Lines
+    ) -> None:
         records: list[ActivationRecord] = []
 
         async def check(deployed: Deployed, folder: Path) -> None:
             records.append(await self._tried(deployed, folder, caller, transaction, lines))
 
         try:
-            action = await self._actions.put(caller.namespace, name, wanted, overwrite=True, check=check)
+            action = await self._actions.put(path, wanted, overwrite=True, check=check)
             record = msgspec.structs.replace(records[0], result=b"{}", logs=b"[]")
             event = line(event="deployed", action=action_json(action, None), record=activation_json(record))
         except _CheckFailed as failed:
@@ -117,9 +124,11 @@ class CheckedPuts:
         if sample is not None and len(sample) > self._server.max_body_bytes:
             raise BadFunction(f"{SAMPLE} is larger than the {self._server.max_body_bytes} bytes that a call may have")
         lines.put_nowait(line(event="progress", text=_doing(deployed, with_sample=sample is not None)))
+        path = deployed.action.path
+        inherited = self._packages.inherited(path)
         ended = await self._invocations.blocking(
-            deployed,
-            merged(deployed.action, sample or b"{}"),
+            Resolved(deployed, path.package or "", None, inherited),
+            merged(deployed.action, inherited, sample or b"{}"),
             caller,
             transaction,
             arrived_s=self._now(),
@@ -135,7 +144,9 @@ class CheckedPuts:
 
 def _doing(deployed: Deployed, *, with_sample: bool) -> str:
     action = deployed.action
-    return f"loading {action.name} {action.version}" + (f" and calling it with {SAMPLE}" if with_sample else "")
+    return f"loading {action.path.relative} {action.version}" + (
+        f" and calling it with {SAMPLE}" if with_sample else ""
+    )
 
 
 def _error_of(record: ActivationRecord) -> str:

@@ -19,18 +19,19 @@ from .bodies import Budget, check_content_type, read_body
 from .catalog import UNKNOWN, Catalog
 from .deployment import DEFAULT_KIND, MAX_LOGS_MB, kinds
 from .gateway import authenticated, own_namespace
-from .parameters import activation_filter, activation_id, entity_name, flag, page
+from .packages import Packages, with_inherited
+from .parameters import activation_filter, activation_id, flag, page
+from .paths import EntityPath, entity_path, namespace_named
 from .puts import MAX_PARAMETERS_BYTES
 from .queries import ActivationSummary
 from .records import ActivationRecord
 from .responses import action_json, action_summary, activation_json, encode, result_json, summary_json
+from .sequences import MOST_PARTS
 
 API = "/api/v1"
 _NAMESPACE = f"{API}/namespaces/{{namespace}}"
 _DESCRIPTION = "InstaInfer: serverless inference that starts instantly, behind OpenWhisk's API"
-_OTHER_VERBS = ("GET", "POST", "DELETE")
 _MB = 1024 * 1024
-NO_PACKAGES = "Packages are not supported yet: give the action a name without '/'."
 
 Handler = Callable[[Request, Identity], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -42,12 +43,15 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(value if isinstance(value, bytes) else encode(value), status, media_type="application/json")
 
 
-def private(keyring: Keyring, handler: Handler) -> Endpoint:
-    """Wrap `handler` so that it serves only authenticated callers, and each caller only in the caller's namespace."""
+def private(keyring: Keyring, handler: Handler, *, shared: bool = False) -> Endpoint:
+    """Wrap `handler` so that it serves only authenticated callers, and each caller only in the caller's namespace.
+
+    `shared`: the handler itself decides what of other namespaces a caller may read.
+    """
 
     async def endpoint(request: Request) -> Response:
         caller = authenticated(keyring, header(request, b"authorization"))
-        if "namespace" in request.path_params:
+        if not shared and "namespace" in request.path_params:
             own_namespace(caller, request.path_params["namespace"])
         return await handler(request, caller)
 
@@ -62,14 +66,16 @@ class Collections:
         config: Config,
         keyring: Keyring,
         catalog: Catalog,
+        packages: Packages,
         actions: Actions,
-        activations: Activations,
         *,
+        activations: Activations,
         budget: Budget,
     ) -> None:
         self._config = config
         self._keyring = keyring
         self._catalog = catalog
+        self._packages = packages
         self._actions = actions
         self._activations = activations
         self._budget = budget
@@ -83,21 +89,23 @@ class Collections:
             ("GET", "/ping", self.ping),
             own(f"{API}/namespaces", self.namespaces),
             own(f"{_NAMESPACE}/limits", self.limits),
-            own(f"{_NAMESPACE}/actions/{{name}}", self.get_action),
-            own(f"{_NAMESPACE}/actions/{{name}}", self.put_action, "PUT"),
-            own(f"{_NAMESPACE}/actions/{{name}}", self.delete_action, "DELETE"),
-            own(f"{_NAMESPACE}/actions/{{package}}/{{name}}", self.put_packaged, "PUT"),
-            *(own(f"{_NAMESPACE}/actions/{{package}}/{{name}}", self.no_package, verb) for verb in _OTHER_VERBS),
             own(f"{_NAMESPACE}/activations/{{id}}", self.get_activation),
             own(f"{_NAMESPACE}/activations/{{id}}/result", self.get_result),
             own(f"{_NAMESPACE}/activations/{{id}}/logs", self.get_logs),
         ]
+        for one in (f"{_NAMESPACE}/actions/{{name}}", f"{_NAMESPACE}/actions/{{package}}/{{name}}"):
+            entries += [
+                ("GET", one, private(self._keyring, self.get_action, shared=True)),
+                own(one, self.put_action, "PUT"),
+                own(one, self.delete_action, "DELETE"),
+                # For the header `Allow` alone: `Gateway` answers calls itself.
+                own(one, self.not_here, "POST"),
+            ]
         for slash in ("", "/"):
             entries += [
                 ("GET", f"{API}{slash}", self.describe_api),
                 own(f"{_NAMESPACE}/actions{slash}", self.list_actions),
                 own(f"{_NAMESPACE}/activations{slash}", self.list_activations),
-                *(own(f"{_NAMESPACE}/{name}{slash}", empty_list(name)) for name in ("packages", "triggers", "rules")),
             ]
         return one_route_per_path(entries)
 
@@ -110,9 +118,9 @@ class Collections:
                 "api_paths": [API],
                 "limits": {
                     "actions_per_minute": limits.invocations_per_minute,
-                    "triggers_per_minute": 0,
+                    "triggers_per_minute": limits.invocations_per_minute,
                     "concurrent_actions": limits.concurrent_invocations,
-                    "sequence_length": 0,
+                    "sequence_length": MOST_PARTS,
                     "default_action_duration": limits.default_timeout_ms,
                     "min_action_duration": limits.min_timeout_ms,
                     "max_action_duration": limits.max_timeout_ms,
@@ -163,7 +171,7 @@ class Collections:
             {
                 "invocationsPerMinute": limits.invocations_per_minute,
                 "concurrentInvocations": limits.concurrent_invocations,
-                "firesPerMinute": 0,
+                "firesPerMinute": limits.invocations_per_minute,
                 "allowedKinds": list(kinds()),
                 "storeActivations": True,
                 "minActionMemory": limits.min_memory_mb,
@@ -188,13 +196,13 @@ class Collections:
         return json_response([action_summary(self._actions.shown(deployed.action)) for deployed in shown])
 
     async def get_action(self, request: Request, caller: Identity) -> Response:
-        action = self._catalog.get(caller.namespace, _name(request)).action
+        action = with_inherited(self._packages.resolve(caller.namespace, _path(request, caller)))
         if not flag(request.query_params, "code", True):
             return json_response(action_json(self._actions.shown(action), None))
         return await self._actions.with_code(action)
 
     async def put_action(self, request: Request, caller: Identity) -> Response:
-        name = _name(request)
+        path = _path(request, caller)
         overwrite = flag(request.query_params, "overwrite", False)
         check_content_type(header(request, b"content-type"))
         # Base64 is a third larger than the code. The exact limits of the parts are checked after decoding.
@@ -204,19 +212,15 @@ class Collections:
             body = await read_body(request.receive, length, longest, lease, "server.max_code_bytes")
             wanted = await self._actions.decoded(body)
             del body  # its lease ends here, and `put` takes a lease for the decoded code
-        return await self._actions.with_code(
-            await self._actions.put(caller.namespace, name, wanted, overwrite=overwrite)
-        )
+        return await self._actions.with_code(await self._actions.put(path, wanted, overwrite=overwrite))
 
-    async def put_packaged(self, request: Request, caller: Identity) -> Response:
-        raise BadInput(NO_PACKAGES)
-
-    async def no_package(self, request: Request, caller: Identity) -> Response:
+    async def not_here(self, request: Request, caller: Identity) -> Response:
         raise NotFound(UNKNOWN)
 
     async def delete_action(self, request: Request, caller: Identity) -> Response:
-        action = self._catalog.get(caller.namespace, _name(request)).action
-        return await self._actions.delete(action)
+        path = _path(request, caller)
+        self._packages.check_home(path)
+        return await self._actions.delete(self._catalog.get(path).action)
 
     async def list_activations(self, request: Request, caller: Identity) -> Response:
         given = request.query_params
@@ -258,17 +262,13 @@ class Collections:
         return await self._activations.get_ended(caller.namespace, activation_id(request.path_params["id"]))
 
 
-def empty_list(collection: str) -> Handler:
-    """A handler that lists no entities. Clients that list everything also ask for kinds that do not exist here."""
-
-    async def handler(request: Request, caller: Identity) -> Response:
-        return json_response({collection: 0} if page(request.query_params, collection).only_count else [])
-
-    return handler
+def _path(request: Request, caller: Identity) -> EntityPath:
+    return entity_path(namespace_of(request, caller), request.path_params["name"], request.path_params.get("package"))
 
 
-def _name(request: Request) -> str:
-    return entity_name(request.path_params["name"])
+def namespace_of(request: Request, caller: Identity) -> str:
+    """The namespace in a request's path, where ``_`` is the caller's own."""
+    return namespace_named(request.path_params["namespace"], caller.namespace)
 
 
 def header(request: Request, name: bytes) -> bytes | None:

@@ -146,11 +146,54 @@ def _add_uploads(connection: sa.Connection) -> None:
         connection.execute(sa.insert(schema.uploads), {"namespace": namespace, "digest": weights})
 
 
+def _add_packages(connection: sa.Connection) -> None:
+    """Convert layout 7 to 8, which has packages, sequences, triggers and rules. What there was is in no package."""
+    for added in (schema.packages, schema.triggers, schema.rules):
+        added.create(connection)
+    known = {column["name"] for column in sa.inspect(connection).get_columns("secrets")}
+    if "package" not in known:  # a table that `_add_secrets` has just made has it
+        _made_anew(connection, schema.secrets, package="''")
+    connection.exec_driver_sql("ALTER TABLE activations ADD COLUMN package VARCHAR(256) NOT NULL DEFAULT ''")
+    connection.exec_driver_sql("ALTER TABLE activations ADD COLUMN cause VARCHAR(32)")
+    connection.exec_driver_sql("DROP INDEX activations_by_name")
+    next(index for index in schema.activations.indexes if index.name == "activations_by_name").create(connection)
+    # A deleted row of `actions` takes those that refer to it along. So these tables refer to the new one first.
+    old = _set_aside(connection, schema.actions)
+    _filled(connection, schema.actions, old, package="''")
+    for table in (schema.profiles, schema.verdicts):
+        _made_anew(connection, table)
+    connection.exec_driver_sql(f"DROP TABLE {old}")
+
+
+def _made_anew(connection: sa.Connection, table: sa.Table, **added: str) -> None:
+    """Make a table again as the schema has it now, with its rows. `added` are SQL values of new columns."""
+    old = _set_aside(connection, table)
+    _filled(connection, table, old, **added)
+    connection.exec_driver_sql(f"DROP TABLE {old}")
+
+
+def _set_aside(connection: sa.Connection, table: sa.Table) -> str:
+    """Rename a table, and free the names of its indexes. Returns its new name."""
+    for index in table.indexes:
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index.name}")
+    old = f"{table.name}_old"
+    connection.exec_driver_sql(f"ALTER TABLE {table.name} RENAME TO {old}")
+    return old
+
+
+def _filled(connection: sa.Connection, table: sa.Table, old: str, **added: str) -> None:
+    table.create(connection)
+    kept = ", ".join(f'"{column["name"]}"' for column in sa.inspect(connection).get_columns(old))
+    into, values = ", ".join([kept, *added]), ", ".join([kept, *added.values()])
+    connection.exec_driver_sql(f"INSERT INTO {table.name} ({into}) SELECT {values} FROM {old}")
+
+
 _RENEWALS: Mapping[int, Callable[[sa.Connection], None]] = {
     2: _bind_profiles,
     3: _add_verdicts,
     4: _add_peaks,
     5: _add_secrets,
     6: _add_uploads,
+    7: _add_packages,
 }
 """By layout, the function that converts it to the next one. It is kept as long as files of that layout may exist."""

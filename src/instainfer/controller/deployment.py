@@ -86,11 +86,13 @@ class Deployer:
         profile: Profile | None,
         secrets: Mapping[str, str] = _NONE,
         weights: Container[str] | None = None,
+        *,
+        given: Mapping[str, str] = _NONE,
     ) -> Prepared:
         """Unpack the code and build its environment. This is quick when both exist already.
 
-        `secrets` are environment variables by their names, `weights` the digests of those that the code may use (None:
-        all that it names).
+        `secrets` are environment variables by their names, and so are those `given` by parameters. `weights` are the
+        digests of those that the code may use (None: all that it names).
         Raises `BadInput`, `BadFunction` or `EnvironmentBuildError` when the author has to change the function, and
         `HostError` when the host has failed.
         """
@@ -103,8 +105,10 @@ class Deployer:
         requirements = _on_python(materialised.manifest.requirements, action.kind)
         environment = await self._environments.ensure(requirements)
         # A template would import libraries without the secrets, as without the variables of `[env]`.
-        templated = not secrets and await loop.run_in_executor(
-            self._threads, _is_templated, action, materialised, environment
+        templated = (
+            not secrets
+            and not given
+            and await loop.run_in_executor(self._threads, _is_templated, action, materialised, environment)
         )
         cache = None
         if self._limits.cache_mb and not manifest.fresh:
@@ -114,13 +118,25 @@ class Deployer:
             replace(function, most_bytes=most_bytes, least_bytes=self._limits.min_memory_mb * MIB if is_auto else 0),
             # What it may take is the container's business if its memory is learned.
             self._spec(
-                action, limits, materialised, environment, secrets, templated=templated, is_auto=is_auto, cache=cache
+                action,
+                limits,
+                materialised,
+                environment,
+                secrets,
+                given=given,
+                templated=templated,
+                is_auto=is_auto,
+                cache=cache,
             ),
             profile,
         )
         registration.min_resident = manifest.min_resident
         registration.warm = manifest.warm
         return Prepared(registration, limits)
+
+    def limits_of(self, asked: AskedLimits) -> ActionLimits:
+        """The limits of an action without code. Raises `BadInput` when one is not within the allowed range."""
+        return effective_limits(asked, Manifest(), self._limits)
 
     def _spec(
         self,
@@ -130,6 +146,7 @@ class Deployer:
         environment: Environment,
         secrets: Mapping[str, str],
         *,
+        given: Mapping[str, str],
         templated: bool,
         is_auto: bool,
         cache: Path | None,
@@ -149,7 +166,7 @@ class Deployer:
             memory_bytes=0 if is_auto else limits.memory * MIB,
             timeout_s=limits.timeout / 1000,
             logs_bytes=limits.logs * MIB,
-            env={**_env(code), **action.variables(self.api_host)},
+            env={**_env(code), **given, **action.variables(self.api_host)},
             secrets=secrets,
             fast_init=manifest.fast_init,
             template=template,
@@ -173,9 +190,12 @@ def concrete_kind(kind: str) -> str:
         return DEFAULT_KIND
     if kind not in _KINDS:
         valid = ", ".join(f"'{known}'" for known in _KINDS)
+        # OpenWhisk's client for Node.js names this kind when its user has named none.
+        told = f" Only Python runs here: say the kind, such as '{DEFAULT_KIND}'."
+        advice = told if kind == "nodejs:default" else ""
         raise BadInput(
             "The request content was malformed:\n"
-            f"The specified runtime {shown(kind)} is not supported by this platform. Valid values are: {valid}."
+            f"The specified runtime {shown(kind)} is not supported by this platform. Valid values are: {valid}.{advice}"
         )
     return kind
 
@@ -203,9 +223,9 @@ def effective_limits(
         memory=memory,
         logs=_first(asked.logs, manifest.logs_mb, MAX_LOGS_MB),
     )
-    _bound("memory", limits.memory, allowed.min_memory_mb, allowed.max_memory_mb, "MB")
+    _bound("memory size", limits.memory, allowed.min_memory_mb, allowed.max_memory_mb, "MB")
     _bound("duration", limits.timeout, allowed.min_timeout_ms, allowed.max_timeout_ms, "milliseconds")
-    _bound("logs", limits.logs, 0, MAX_LOGS_MB, "MB")
+    _bound("log size", limits.logs, 0, MAX_LOGS_MB, "MB")
     return limits
 
 

@@ -152,12 +152,17 @@ class ClusterDriver:
                 self._links[home].want(function, places)
             self._homes[function] = home
 
-    def admit(self, activation: str, namespace: str, function: FunctionKey) -> Link | Refuse:
-        """The link to the node that is to serve a call, or the reason of a refusal.
+    def admit(
+        self, activation: str, namespace: str, function: FunctionKey, *, owner: str = "", goes_on: bool = False
+    ) -> Link | Refuse:
+        """The link to the node that is to serve a call of a namespace, or the reason of a refusal.
+
+        `owner` is the namespace of the function, if it is another one. `goes_on`: the call is a part of one that was
+        admitted before.
 
         `finish` must be called exactly once for each call that was admitted.
         """
-        (decision,) = self._state.handle(RequestArrived(self._now(), activation, namespace, function))
+        (decision,) = self._state.handle(RequestArrived(self._now(), activation, namespace, function, owner, goes_on))
         return decision if isinstance(decision, Refuse) else self._links[decision.node]
 
     def finish(self, activation: str) -> None:

@@ -1,7 +1,7 @@
 """Keeps the secrets of functions: values for environment variables of their processes, encrypted in the records.
 
 Each value is sealed with AES-256-GCM under the key in ``HOME/secrets.key``, which only its owner can read. The seal
-also covers the place of the value: the namespace, the name of the function and the name of the variable. So a value
+also covers the place of the value: the path of the function and the name of the variable. So a value
 that somebody copies to another place of the records cannot be opened there.
 
 The file may hold several keys, one a line: values are sealed with the first, and opened with whichever fits. So a new
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ..errors import BadInput, HostError, NotFound, one_line, shown
 from . import queries
 from .auth import write_private
+from .paths import EntityPath
 from .queries import SealedSecret
 from .store import Store
 
@@ -51,8 +52,8 @@ class UnreadableSecrets(HostError):
 class SecretChange:
     """A secret that is set, or removed if its value is None."""
 
-    namespace: str
-    name: str
+    path: EntityPath
+    """The function that has it."""
     key: str
     value: str | None = field(repr=False)
 
@@ -89,19 +90,19 @@ class Secrets:
         self._path = home / KEY_FILE
         self._rotating = asyncio.Lock()
 
-    async def listed(self, namespace: str, name: str) -> list[SealedSecret]:
+    async def listed(self, path: EntityPath) -> list[SealedSecret]:
         """The secrets of a function, in the order of their keys."""
-        return await self._store.read(lambda connection: queries.secrets_of(connection, namespace, name))
+        return await self._store.read(lambda connection: queries.secrets_of(connection, path))
 
-    async def opened(self, namespace: str, name: str, change: SecretChange | None = None) -> dict[str, str]:
+    async def opened(self, path: EntityPath, change: SecretChange | None = None) -> dict[str, str]:
         """The values of a function's secrets by their keys, as they are after a change.
 
         Raises `UnreadableSecrets` when one that the change leaves as it is cannot be opened.
         """
         changed = None if change is None else change.key
         async with self._rotating:  # otherwise the keys could be later ones than the values
-            kept = [secret for secret in await self.listed(namespace, name) if secret.key != changed]
-            values = self._values(namespace, name, kept) if kept else {}
+            kept = [secret for secret in await self.listed(path) if secret.key != changed]
+            values = self._values(path, kept) if kept else {}
         if change is not None and change.value is not None:
             values[change.key] = change.value
         return values
@@ -112,23 +113,21 @@ class Secrets:
         Raises `NotFound` when there is no such secret to remove, `BadInput` when there are too many, and `HostError`
         when the key cannot be read or made.
         """
-        namespace, name, key = change.namespace, change.name, change.key
-        known = {secret.key for secret in await self.listed(namespace, name)}
+        path, key = change.path, change.key
+        known = {secret.key for secret in await self.listed(path)}
         if change.value is None:
             if key not in known:
-                raise NotFound(f"{namespace}/{name} has no secret {key}; `instainfer secret list {name}` lists them")
-            return lambda connection: queries.delete_secret(connection, namespace, name, key)
+                raise NotFound(f"{path} has no secret {key}; `instainfer secret list {path.relative}` lists them")
+            return lambda connection: queries.delete_secret(connection, path, key)
         if len(known | {key}) > MOST_SECRETS:
-            raise BadInput(
-                f"{namespace}/{name} has {len(known)} secrets, and may have {MOST_SECRETS}; remove some first"
-            )
+            raise BadInput(f"{path} has {len(known)} secrets, and may have {MOST_SECRETS}; remove some first")
         self._ciphers(make=True)  # tells now that the key cannot be used
-        value, place, now_ms = change.value.encode(), _place(namespace, name, key), time.time_ns() // 1_000_000
+        value, place, now_ms = change.value.encode(), _place(path, key), time.time_ns() // 1_000_000
 
         def save(connection: sa.Connection) -> None:
             # Sealed here, in the thread that also seals all values anew, so that this one is before or after that.
             sealed = _seal(self._ciphers()[0], value, place)
-            queries.save_secret(connection, namespace, name, SealedSecret(key, sealed, now_ms))
+            queries.save_secret(connection, path, SealedSecret(key, sealed, now_ms))
 
         return save
 
@@ -147,30 +146,30 @@ class Secrets:
     def _seal_anew(self, connection: sa.Connection) -> Rotation:
         resealed = unreadable = 0
         ciphers = self._ciphers()
-        for namespace, name, secret in queries.all_secrets(connection):
-            place = _place(namespace, name, secret.key)
+        for path, secret in queries.all_secrets(connection):
+            place = _place(path, secret.key)
             try:
                 sealed = _seal(ciphers[0], _open(ciphers, secret.sealed, place), place)
             except InvalidTag:
                 unreadable += 1
             else:
-                queries.save_secret(connection, namespace, name, secret._replace(sealed=sealed))
+                queries.save_secret(connection, path, secret._replace(sealed=sealed))
                 resealed += 1
         return Rotation(resealed, unreadable)
 
-    def _values(self, namespace: str, name: str, secrets: Sequence[SealedSecret]) -> dict[str, str]:
+    def _values(self, path: EntityPath, secrets: Sequence[SealedSecret]) -> dict[str, str]:
         values, why = {}, f"{self._path} is not the key that they were encrypted with; put that one back from a backup"
         try:
             ciphers = self._ciphers()
             for key, sealed, _ in secrets:
                 with suppress(InvalidTag):
-                    values[key] = _open(ciphers, sealed, _place(namespace, name, key)).decode()
+                    values[key] = _open(ciphers, sealed, _place(path, key)).decode()
         except HostError as error:
             why = str(error)
         if lost := [secret.key for secret in secrets if secret.key not in values]:
             raise UnreadableSecrets(
-                f"the secrets {one_line(', '.join(lost), 300)} of {namespace}/{name} cannot be read: {why} and start "
-                f"the platform again, or set each of them anew with `instainfer secret set {name} KEY`"
+                f"the secrets {one_line(', '.join(lost), 300)} of {path} cannot be read: {why} and start "
+                f"the platform again, or set each of them anew with `instainfer secret set {path.relative} KEY`"
             )
         return values
 
@@ -212,6 +211,6 @@ def _open(ciphers: Sequence[AESGCM], sealed: bytes, place: bytes) -> bytes:
     raise InvalidTag
 
 
-def _place(namespace: str, name: str, key: str) -> bytes:
+def _place(path: EntityPath, key: str) -> bytes:
     """What the seal of a value covers beside the value."""
-    return "\0".join((namespace, name, key)).encode()
+    return "\0".join((path.namespace, path.relative, key)).encode()

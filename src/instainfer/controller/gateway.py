@@ -33,25 +33,27 @@ from ..errors import (
     UserError,
 )
 from .auth import Identity, Keyring
-from .bodies import Budget, arguments, object_items, read_body
-from .catalog import UNKNOWN, Catalog
+from .bodies import Budget, arguments, check_length, read_body
+from .catalog import UNKNOWN
 from .invocations import Invocations
-from .parameters import entity_name, invoke_options
-from .records import Action
+from .layers import merged
+from .packages import NOT_AUTHORIZED, Packages
+from .parameters import invoke_options
+from .paths import entity_path, namespace_named
 from .responses import PIECE_BYTES, activation_pieces, encode, http_status, is_array, printable, story_headers
+from .sequences import Sequences
 from .streaming import stream, wanted_form
 
 Headers = list[tuple[bytes, bytes]]
 Pieces = tuple[bytes, ...]
 """The body of an answer, in pieces that follow each other."""
 
-NOT_AUTHORIZED = "The supplied authentication is not authorized to access this resource."
-NOT_AUTHENTICATED = "The supplied authentication is invalid."
+NOT_AUTHENTICATED = "The supplied authentication is invalid"
+NO_AUTHENTICATION = "The resource requires authentication, which was not supplied with the request"
 NO_TIMEOUT = (
     "The parameter timeout is for calls with one answer. A streamed one may take as long as its function may; "
     "close the connection to end it."
 )
-FINAL_PARAMETERS = "Request defines parameters that are not allowed (e.g., reserved properties)."
 _UNAUTHENTICATED_HEADERS = {"WWW-Authenticate": 'Basic realm="OpenWhisk secure realm"'}
 _MAX_ERROR_LENGTH = 16 * 1024
 _REMEMBERED_LENGTH = 1024
@@ -77,9 +79,10 @@ log = logging.getLogger(__name__)
 
 
 class Target(NamedTuple):
-    """The action that a path names. Both parts are still percent-encoded."""
+    """The action that a URL's path names. All parts are still percent-encoded."""
 
     namespace: str
+    package: str | None
     name: str
 
 
@@ -102,18 +105,20 @@ class Gateway:
     def __init__(
         self,
         keyring: Keyring,
-        catalog: Catalog,
+        packages: Packages,
         invocations: Invocations,
         budget: Budget,
         routes: Iterable[BaseRoute],
         *,
+        sequences: Sequences,
         max_body_bytes: int,
         blocking_timeout_s: float,
         now: Callable[[], float],
     ) -> None:
         self._keyring = keyring
-        self._catalog = catalog
+        self._packages = packages
         self._invocations = invocations
+        self._sequences = sequences
         self._budget = budget
         self._max_body_bytes = max_body_bytes
         self._blocking_timeout_s = blocking_timeout_s
@@ -166,29 +171,33 @@ class Gateway:
     ) -> tuple[int, Pieces, Headers] | None:
         """The answer of a call. None if it was streamed, and so has been sent."""
         caller = authenticated(self._keyring, head.authorization)
-        namespace = own_namespace(caller, target.namespace)
-        name = entity_name(target.name)
-        self._catalog.get(namespace, name)
+        namespace = namespace_named(target.namespace, caller.namespace)
+        path = entity_path(namespace, target.name, target.package)
+        check_length(head.content_length, self._max_body_bytes, "server.max_body_bytes")
+        self._packages.resolve(caller.namespace, path)
         options = invoke_options(scope["query_string"], self._blocking_timeout_s)
         with self._budget.lease() as lease:  # covers only reading; `Invocations` charges the arguments of the call
             body = await read_body(receive, head.content_length, self._max_body_bytes, lease, "server.max_body_bytes")
             given = await arguments(body, head.content_type)
-        deployed = self._catalog.get(namespace, name)  # again, as the action may have changed while the body came
-        args = merged(deployed.action, given)
+        resolved = self._packages.resolve(
+            caller.namespace, path
+        )  # again, as the action may have changed while the body came
+        action = resolved.deployed.action
+        calls: Invocations | Sequences = self._invocations if action.components is None else self._sequences
+        # The parts of a sequence have their own parameters.
+        args = given if action.components is not None else merged(action, resolved.inherited, given)
         if not options.blocking:
-            activation = await self._invocations.non_blocking(deployed, args, caller, transaction, arrived_s=arrived_s)
+            activation = await calls.non_blocking(resolved, args, caller, transaction, arrived_s=arrived_s)
             return _in_pieces(_accepted(activation))
-        if (form := wanted_form(head.accept)) is not None:
+        if action.components is None and (form := wanted_form(head.accept)) is not None:
             if options.timeout_s is not None:
                 raise BadInput(NO_TIMEOUT)
-            streaming = self._invocations.streaming(deployed, args, caller, transaction, arrived_s=arrived_s)
+            streaming = self._invocations.streaming(resolved, args, caller, transaction, arrived_s=arrived_s)
             headers = [(b"x-request-id", transaction.encode()), *_CORS]
             await stream(streaming, form, receive, send, headers=headers, explain=partial(_told, transaction))
             return None
         timeout_s = self._blocking_timeout_s if options.timeout_s is None else options.timeout_s
-        ended = await self._invocations.blocking(
-            deployed, args, caller, transaction, arrived_s=arrived_s, timeout_s=timeout_s
-        )
+        ended = await calls.blocking(resolved, args, caller, transaction, arrived_s=arrived_s, timeout_s=timeout_s)
         if isinstance(ended, str):
             return _in_pieces(_accepted(ended))
         result = ended.record.result or b"{}"
@@ -209,7 +218,10 @@ def _head(headers: Iterable[tuple[bytes, bytes]]) -> _Head:
 
 
 def action_of(raw_path: bytes) -> Target | None:
-    """The target of the path ``/api/v1/namespaces/{namespace}/actions/{name}``. None for any other path."""
+    """The target of the path ``/api/v1/namespaces/{namespace}/actions/{name}``, or of one with ``{package}/{name}``.
+
+    None for any other path.
+    """
     # Long paths are not cached, because callers are not authenticated yet and could fill the memory.
     return _remembered(raw_path) if len(raw_path) <= _REMEMBERED_LENGTH else _action_of(raw_path)
 
@@ -217,7 +229,9 @@ def action_of(raw_path: bytes) -> Target | None:
 def _action_of(raw_path: bytes) -> Target | None:
     match raw_path.decode("ascii").split("/"):
         case ["", "api", "v1", "namespaces", namespace, "actions", name] if namespace and name:
-            return Target(namespace, name)
+            return Target(namespace, None, name)
+        case ["", "api", "v1", "namespaces", namespace, "actions", package, name] if namespace and package and name:
+            return Target(namespace, package, name)
     return None
 
 
@@ -227,30 +241,16 @@ _remembered = lru_cache(maxsize=4096)(_action_of)
 def authenticated(keyring: Keyring, authorization: bytes | None) -> Identity:
     caller = keyring.identify(authorization)
     if caller is None:
-        raise HTTPException(401, NOT_AUTHENTICATED, headers=_UNAUTHENTICATED_HEADERS)
+        text = NO_AUTHENTICATION if authorization is None else NOT_AUTHENTICATED
+        raise HTTPException(401, text, headers=_UNAUTHENTICATED_HEADERS)
     return caller
 
 
 def own_namespace(caller: Identity, namespace: str) -> str:
-    """The caller's namespace. Raises `NotAllowed` if `namespace` is neither that name nor ``_``."""
-    if namespace not in ("_", caller.namespace):
+    """The caller's namespace. Raises `NotAllowed` if `namespace`, percent-encoded, is neither that name nor ``_``."""
+    if namespace_named(namespace, caller.namespace) != caller.namespace:
         raise NotAllowed(NOT_AUTHORIZED)
     return caller.namespace
-
-
-def merged(action: Action, args: bytes) -> bytes:
-    """The arguments of a call as JSON, merged with the action's own parameters. The arguments of the call win.
-
-    Raises `BadInput` when an argument would replace a parameter and the action's annotation ``final`` forbids this. As
-    in OpenWhisk, a parameter that is bound to null has no value yet, so it may be given.
-    """
-    if not action.parameters:
-        return args
-    given = object_items(args)
-    bound = {pair["key"]: pair["value"] for pair in action.parameters}
-    if action.annotation("final") is True and any(bound.get(key) is not None for key in given):
-        raise BadInput(FINAL_PARAMETERS)
-    return encode(bound | given)
 
 
 def error_answer(error: Exception, transaction: str) -> tuple[int, bytes, Headers]:

@@ -24,10 +24,10 @@ from ..core.model import NO_TIME, Failure, FailureKind, Phases
 from ..links.base import Link, Outcome
 from .auth import Identity
 from .bodies import LARGE_BYTES, Budget
-from .catalog import Deployed
 from .counts import CallCounts
 from .driver import ClusterDriver
-from .records import Action, ActivationRecord
+from .packages import Resolved
+from .records import Action, ActivationRecord, Origin
 from .responses import STOPPED, Said, final_record, running_record, said_of, without_large_result
 from .store import Store
 from .streams import Stream
@@ -53,13 +53,22 @@ class Ended(NamedTuple):
 class _Flight:
     """One admitted call."""
 
-    __slots__ = ("arrived_s", "call", "deployed", "kept", "link", "values")
+    __slots__ = ("arrived_s", "call", "deployed", "kept", "link", "origin", "values")
 
     def __init__(
-        self, call: Call, deployed: Deployed, link: Link, arrived_s: float, values: Stream | None = None
+        self,
+        call: Call,
+        resolved: Resolved,
+        link: Link,
+        arrived_s: float,
+        *,
+        namespace: str,
+        cause: str | None = None,
+        values: Stream | None = None,
     ) -> None:
         self.call = call
-        self.deployed = deployed
+        self.deployed = resolved.deployed
+        self.origin = Origin(namespace, resolved.package, resolved.binding, cause)
         self.link = link
         self.arrived_s = arrived_s
         self.kept = False
@@ -122,21 +131,23 @@ class Invocations:
 
     async def blocking(
         self,
-        deployed: Deployed,
+        resolved: Resolved,
         args: bytes,
         caller: Identity,
         transaction: str,
         *,
         arrived_s: float,
-        timeout_s: float,
+        timeout_s: float | None,
         only_warms: bool = False,
+        cause: str | None = None,
     ) -> Ended | str:
         """Run a call and wait for its end. If it takes longer than `timeout_s`, it goes on, and its id is returned.
 
+        `timeout_s` None is no limit. `cause` is the activation of the sequence that the call is a part of.
         `only_warms`: load the function and warm it up, but do not run it. Raises `HTTPException` 429 or 503 when the
         call is refused, and 503 when the platform stops meanwhile.
         """
-        flight = self._admit(deployed, args, caller, transaction, arrived_s, only_warms=only_warms)
+        flight = self._admit(resolved, args, caller, transaction, arrived_s, only_warms=only_warms, cause=cause)
         task = self._start(flight)
         await asyncio.wait((task,), timeout=timeout_s)
         if not task.done():
@@ -148,14 +159,14 @@ class Invocations:
         return task.result()
 
     def streaming(
-        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
+        self, resolved: Resolved, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
     ) -> Streaming:
         """Start a call whose caller takes the values of a generator as they come.
 
         Raises `HTTPException` 429 or 503 when the call is refused.
         """
         values = Stream(self._budget.lease(), min(self._max_recorded_bytes, self._max_result_bytes))
-        flight = self._admit(deployed, args, caller, transaction, arrived_s, values=values)
+        flight = self._admit(resolved, args, caller, transaction, arrived_s, values=values)
         activation, link = flight.call.activation, flight.link
         values.on_taken = partial(link.taken, activation)
         task = self._start(flight)
@@ -163,14 +174,14 @@ class Invocations:
         return Streaming(activation, values, task, partial(link.enough, activation))
 
     async def non_blocking(
-        self, deployed: Deployed, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
+        self, resolved: Resolved, args: bytes, caller: Identity, transaction: str, *, arrived_s: float
     ) -> str:
         """Start a call, and return its id when the call is on disk.
 
         Raises `HTTPException` 429 or 503 when the call is refused, and `HostError` when the disk refuses. In both cases
         nothing runs.
         """
-        flight = self._admit(deployed, args, caller, transaction, arrived_s)
+        flight = self._admit(resolved, args, caller, transaction, arrived_s)
         flight.kept = True
         activation = flight.call.activation
         try:
@@ -196,27 +207,44 @@ class Invocations:
 
     def _admit(
         self,
-        deployed: Deployed,
+        resolved: Resolved,
         args: bytes,
         caller: Identity,
         transaction: str,
         arrived_s: float,
         *,
         only_warms: bool = False,
+        cause: str | None = None,
         values: Stream | None = None,
     ) -> _Flight:
-        action = deployed.action
+        action = resolved.deployed.action
         activation = uuid4().hex
         self._budget.take(len(args))
-        admitted = self._driver.admit(activation, action.namespace, action.key)
+        admitted = self._driver.admit(
+            activation, caller.namespace, action.key, owner=action.namespace, goes_on=cause is not None
+        )
         if isinstance(admitted, Refuse):
             self._budget.give(len(args))
-            self._counts.refused(admitted.kind.value)
-            raise HTTPException(429 if admitted.kind.is_throttle else 503, admitted.message, _COME_AGAIN)
+            raise self._refused(admitted)
         env = self._environment(action, activation, caller, transaction)
         call = Call(activation, action.key, args, env, only_warms, None if values is None else values.put)
-        deployed.enter()
-        return _Flight(call, deployed, admitted, arrived_s, values)
+        resolved.deployed.enter()
+        return _Flight(call, resolved, admitted, arrived_s, namespace=caller.namespace, cause=cause, values=values)
+
+    def admit_empty(self, action: Action, caller: Identity) -> None:
+        """Count a call that runs nothing itself, as that of a sequence.
+
+        Raises `HTTPException` 429 or 503 when the call is refused.
+        """
+        activation = uuid4().hex
+        admitted = self._driver.admit(activation, caller.namespace, action.key, owner=action.namespace)
+        if isinstance(admitted, Refuse):
+            raise self._refused(admitted)
+        self._driver.finish(activation)
+
+    def _refused(self, refusal: Refuse) -> HTTPException:
+        self._counts.refused(refusal.kind.value)
+        return HTTPException(429 if refusal.kind.is_throttle else 503, refusal.message, _COME_AGAIN)
 
     def _left(self, flight: _Flight) -> None:
         self._budget.give(len(flight.call.args))
@@ -229,12 +257,12 @@ class Invocations:
             "__OW_ACTIVATION_ID": activation,
             "__OW_TRANSACTION_ID": transaction,
         }
-        if action.wants_api_key:
+        if action.wants_api_key and action.namespace == caller.namespace:  # a key is nothing to give to others
             env["__OW_API_KEY"] = caller.auth
         return env
 
     def _running(self, flight: _Flight) -> ActivationRecord:
-        return running_record(flight.call.activation, flight.deployed.action, _wall_ms())
+        return running_record(flight.call.activation, flight.deployed.action, flight.origin, _wall_ms())
 
     def _start(self, flight: _Flight) -> asyncio.Task[Ended]:
         activation = flight.call.activation
@@ -290,19 +318,19 @@ class Invocations:
         if failure is not None and failure.kind in _NOT_ACCEPTED and not flight.kept:
             self._counts.refused(failure.kind.value)
             raise HTTPException(503, failure.message, _COME_AGAIN)
-        phases = self._with_own_share(outcome.phases, self._now() - flight.arrived_s)
+        phases = self.with_own_share(outcome.phases, self._now() - flight.arrived_s)
         action = flight.deployed.action
         said = said or said_of(outcome, action.limits, self._max_result_bytes)
-        record = final_record(outcome, action, phases, _wall_ms(), said)
+        record = final_record(outcome, action, flight.origin, phases, end_ms=_wall_ms(), said=said)
         is_small = flight.values is not None and flight.values.is_answer  # `Stream.answer` has seen to that
         is_kept = flight.kept or is_small
         self._store.finished(record if is_kept else without_large_result(record, self._max_recorded_bytes))
         if record.status_code is not None:
-            self._counts.ended(action.path, outcome.start_kind, record.status_code, phases)
+            self._counts.ended(str(action.path), outcome.start_kind, record.status_code, phases)
         return Ended(record, outcome, phases)
 
     @staticmethod
-    def _with_own_share(phases: Phases, end_to_end_s: float) -> Phases:
+    def with_own_share(phases: Phases, end_to_end_s: float) -> Phases:
         """Phases that add up to `end_to_end_s`. Time that the node has not measured counts as hand-off."""
         handoff_s = end_to_end_s - phases.queue - phases.container - phases.libraries - phases.model - phases.compute
         return Phases(

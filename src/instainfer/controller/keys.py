@@ -8,15 +8,14 @@ the highest version and the last number of each function are remembered, also of
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ..core.model import FunctionKey
+from .paths import EntityPath
 from .records import Action
 
 MOST_GONE = 10_000
 """Number of deleted functions that are remembered. Nodes have long ended the residents of one that is forgotten."""
-
-Place: TypeAlias = tuple[str, str]
 
 
 class _Used(NamedTuple):
@@ -26,33 +25,31 @@ class _Used(NamedTuple):
 
 class Keys:
     def __init__(self) -> None:
-        self._used: dict[Place, _Used] = {}
-        self._gone: dict[Place, _Used] = {}
+        self._used: dict[EntityPath, _Used] = {}
+        self._gone: dict[EntityPath, _Used] = {}
 
     def restored(self, action: Action) -> None:
         """Remember the key of a stored action, which an earlier run of the platform made."""
         _, _, number = action.key.rpartition("@")[2].partition("+")
-        self._used[action.namespace, action.name] = _Used(_parts(action.version), int(number or 1))
+        self._used[action.path] = _Used(_parts(action.version), int(number or 1))
 
-    def new(self, namespace: str, name: str, version: str) -> FunctionKey:
+    def new(self, path: EntityPath, version: str) -> FunctionKey:
         """A new key for a version that is about to be deployed."""
-        place = (namespace, name)
-        key = f"{namespace}/{name}@{version}"
+        key = f"{path}@{version}"
         parts = _parts(version)
-        used = self._used.get(place) or self._gone.pop(place, None)
+        used = self._used.get(path) or self._gone.pop(path, None)
         if used is None or parts > used.highest:
-            self._used[place] = _Used(parts, used.number if used is not None else 1)
+            self._used[path] = _Used(parts, used.number if used is not None else 1)
             return key
         number = used.number + 1
-        self._used[place] = _Used(used.highest, number)
+        self._used[path] = _Used(used.highest, number)
         return f"{key}+{number}"
 
-    def deleted(self, namespace: str, name: str) -> None:
+    def deleted(self, path: EntityPath) -> None:
         """Record that a function does not exist: it was deleted, or its first put failed."""
-        place = (namespace, name)
-        used = self._used.pop(place, None)
+        used = self._used.pop(path, None)
         if used is not None:
-            self._gone[place] = used
+            self._gone[path] = used
             if len(self._gone) > MOST_GONE:
                 del self._gone[next(iter(self._gone))]
 

@@ -8,6 +8,9 @@
 ``GET functions/{name}/why``   why a function is loaded or not: what each node expects, holds and decided lately
 ``POST functions/{name}/preload``  keep places of a function ready for some time
 ``POST functions/{name}/offload``  end what is idle of a function
+
+The name of a function in a package is ``package/name``, with its slash percent-encoded (``%2F``): the path has no other
+room for it, because a function may be named ``why``.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from .catalog import Catalog, Deployed
 from .collections import Handler, header, json_response, one_route_per_path, private
 from .deployment import EnvironmentMaker
 from .driver import Registration
+from .paths import EntityPath
 from .told import Lines, line, told
 from .uploads import Uploads
 from .wishes import Wishes
@@ -152,7 +156,8 @@ class Native:
         return json_response(self._status())
 
     async def list_functions(self, request: Request, caller: Identity) -> Response:
-        return json_response(list(map(self._described, self._catalog.of_namespace(caller.namespace))))
+        own = self._catalog.of_namespace(caller.namespace)
+        return json_response([self._described(each) for each in own if each.action.components is None])
 
     async def show_function(self, request: Request, caller: Identity) -> Response:
         deployed = self._named(request, caller)
@@ -167,7 +172,7 @@ class Native:
         action = self._actions.shown(deployed.action)
         registration = self._actions.registration(action.key)
         return {
-            "name": action.name,
+            "name": action.path.relative,
             "version": action.version,
             "key": action.key,
             "environment": registration.function.environment if registration else None,
@@ -177,13 +182,15 @@ class Native:
             "profile": self._actions.profile(action.key),
             "cache_bytes": self._cache_bytes(registration),
             "forked": self._forked(action.key, registration),
-            "places": self._wishes.of(action.namespace, action.name),
+            "places": self._wishes.of(action.path),
             "problem": deployed.problem or None,
         }
 
     async def explain_function(self, request: Request, caller: Identity) -> Response:
         action = self._named(request, caller).action
-        return json_response({"name": action.name, "version": action.version, "nodes": self._explain(action.key)})
+        return json_response(
+            {"name": action.path.relative, "version": action.version, "nodes": self._explain(action.key)}
+        )
 
     async def preload(self, request: Request, caller: Identity) -> Response:
         """Ask for places of a function. The answer tells what is wanted and what is ready, and does not wait for it."""
@@ -194,18 +201,22 @@ class Native:
         deployed = self._named(request, caller)
         if deployed.problem:
             raise Conflict(deployed.problem)
-        name = deployed.action.name
-        self._wishes.ask(caller.namespace, name, asked.places, asked.for_s)
-        return json_response(self._wishes.of(caller.namespace, name))
+        path = deployed.action.path
+        self._wishes.ask(path, asked.places, asked.for_s)
+        return json_response(self._wishes.of(path))
 
     async def offload(self, request: Request, caller: Identity) -> Response:
-        name = self._named(request, caller).action.name
-        self._wishes.put_away(caller.namespace, name)
-        return json_response(self._wishes.of(caller.namespace, name))
+        path = self._named(request, caller).action.path
+        self._wishes.put_away(path)
+        return json_response(self._wishes.of(path))
 
     def _named(self, request: Request, caller: Identity) -> Deployed:
         """The function that the path names. Raises `NotFound` if the caller has none of this name."""
-        return self._catalog.get(caller.namespace, unquote(request.path_params["name"]))
+        package, _, name = unquote(request.path_params["name"]).rpartition("/")
+        deployed = self._catalog.get(EntityPath(caller.namespace, package or None, name))
+        if deployed.action.components is not None:
+            raise NotFound(f"{deployed.action.path} is a sequence, which has no processes; ask for its parts.")
+        return deployed
 
     def _cache_bytes(self, registration: Registration | None) -> int | None:
         """The size of its libraries' cache when that was last measured. None if it has none."""

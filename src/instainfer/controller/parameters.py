@@ -6,16 +6,15 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from ..errors import BadInput, shown
+from .paths import is_relative
 from .queries import Filter
 
-MAX_NAME_LENGTH = 256
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 30
 ACTIVATION_ID_LENGTH = 32
-_NAME = re.compile(r"\w|\w[\w@ .-]*[\w@.-]", re.ASCII)
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _REMEMBERED_LENGTH = 256
@@ -35,16 +34,6 @@ class Page(NamedTuple):
     limit: int
     skip: int
     only_count: bool
-
-
-def entity_name(encoded: str) -> str:
-    """Decode the name of an action, given as one percent-encoded segment of a path. Raises `BadInput`."""
-    name = unquote(encoded)
-    if len(name) > MAX_NAME_LENGTH:
-        raise BadInput(f"The name of the entity is longer than allowed: {len(name)} > {MAX_NAME_LENGTH} characters.")
-    if _NAME.fullmatch(name) is None:
-        raise BadInput("The name of the entity contains illegal characters.")
-    return name
 
 
 def activation_id(encoded: str) -> str:
@@ -105,9 +94,12 @@ def page(given: Mapping[str, str], collection: str) -> Page:
 
 def activation_filter(given: Mapping[str, str], namespace: str) -> Filter:
     """The filter that the parameters of a list of activations describe. Raises `BadInput`."""
+    name = _filter_name(given.get("name", ""))
+    package, _, simple = (name or "").rpartition("/")
     return Filter(
         namespace=namespace,
-        name=_filter_name(given.get("name", "")),
+        package=package,
+        name=None if name is None else simple,
         since_ms=_instant(given, "since"),
         upto_ms=_instant(given, "upto"),
         ended_since_ms=_instant(given, "endedSince"),
@@ -115,11 +107,10 @@ def activation_filter(given: Mapping[str, str], namespace: str) -> Filter:
 
 
 def _filter_name(name: str) -> str | None:
-    """The name to filter by, ``name`` or ``package/name``. No record matches the latter, as there are no packages."""
+    """The name to filter by, ``name`` or ``package/name``."""
     if not name:
         return None
-    parts = name.split("/")
-    if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
+    if not is_relative(name):
         raise BadInput(f"Parameter may be a 'simple' name or 'package-name/simple' name: {name[:100]}")
     return name
 

@@ -11,9 +11,18 @@ import sqlalchemy as sa
 
 from ..core.model import FunctionKey, Profile, Verdict
 from ..environments.manifest import AUTO
+from .paths import EntityPath
 from .profiles import unsound
-from .records import WHISK_ERROR, Action, ActionLimits, ActivationRecord, AskedLimits
-from .schema import actions, activations, code, namespaces, profiles, secrets, uploads, verdicts
+from .records import (
+    SEQUENCE,
+    WHISK_ERROR,
+    Action,
+    ActionLimits,
+    ActivationRecord,
+    AskedLimits,
+    Package,
+)
+from .schema import actions, activations, code, namespaces, packages, profiles, secrets, uploads, verdicts
 from .verdicts import KnownVerdict
 
 CHUNK = 500
@@ -35,6 +44,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     namespace: str
+    package: str = ""
+    """That of the action in `name`. Empty: it is in none."""
     name: str | None = None
     since_ms: int | None = None
     upto_ms: int | None = None
@@ -43,7 +54,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def matches(self, record: ActivationRecord) -> bool:
         return (
             record.namespace == self.namespace
-            and (self.name is None or record.name == self.name)
+            and (self.name is None or (record.package, record.name) == (self.package, self.name))
             and (self.since_ms is None or record.start_ms >= self.since_ms)
             and (self.upto_ms is None or record.start_ms <= self.upto_ms)
             and (self.ended_since_ms is None or (record.end_ms or 0) >= self.ended_since_ms)
@@ -52,6 +63,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     def clauses(self) -> Iterator[sa.ColumnElement[bool]]:
         yield activations.c.namespace == self.namespace
         if self.name is not None:
+            yield activations.c.package == self.package
             yield activations.c.name == self.name
         if self.since_ms is not None:
             yield activations.c.start_ms >= self.since_ms
@@ -68,6 +80,7 @@ class ActivationSummary(NamedTuple):
     namespace: str
     name: str
     version: str
+    cause: str | None
     start_ms: int
     end_ms: int | None
     duration_ms: int | None
@@ -144,9 +157,9 @@ def conclude_unfinished(connection: sa.Connection, result: bytes) -> int:
     return done.rowcount
 
 
-def latest_starts(connection: sa.Connection, namespace: str, name: str, count: int) -> list[int]:
+def latest_starts(connection: sa.Connection, path: EntityPath, count: int) -> list[int]:
     """When the latest `count` activations of an action began, in milliseconds since the epoch, oldest first."""
-    chosen = sa.select(activations.c.start_ms).where(activations.c.namespace == namespace, activations.c.name == name)
+    chosen = sa.select(activations.c.start_ms).where(*_at(activations, path))
     rows = connection.execute(chosen.order_by(activations.c.start_ms.desc()).limit(count))
     return sorted(row.start_ms for row in rows)
 
@@ -157,7 +170,7 @@ def all_actions(connection: sa.Connection) -> list[Action]:
 
 def all_code(connection: sa.Connection) -> list[tuple[str, bool]]:
     """The digest of each stored function's code, and whether that code is an archive."""
-    chosen = sa.select(actions.c.code_digest, actions.c.binary).distinct()
+    chosen = sa.select(actions.c.code_digest, actions.c.binary).where(actions.c.kind != SEQUENCE).distinct()
     return [(row.code_digest, row.binary) for row in connection.execute(chosen)]
 
 
@@ -190,7 +203,34 @@ def delete_action(connection: sa.Connection, action: Action) -> None:
     """Delete an action and its secrets."""
     _remove_row(connection, action)
     _remove_unused_code(connection, action.code_digest)
-    connection.execute(sa.delete(secrets).where(secrets.c.namespace == action.namespace, secrets.c.name == action.name))
+    connection.execute(sa.delete(secrets).where(*_at(secrets, action.path)))
+
+
+def all_packages(connection: sa.Connection) -> list[Package]:
+    return [_package(row) for row in connection.execute(sa.select(packages))]
+
+
+def save_package(connection: sa.Connection, package: Package) -> None:
+    """Store a package in place of one at the same path."""
+    delete_package(connection, package.path)
+    binding = package.binding
+    row = {
+        "namespace": package.path.namespace,
+        "name": package.path.name,
+        "version": package.version,
+        "updated_ms": package.updated_ms,
+        "publish": package.publish,
+        "parameters": _encode(package.parameters),
+        "annotations": _encode(package.annotations),
+        "binding_namespace": binding.namespace if binding is not None else None,
+        "binding_name": binding.name if binding is not None else None,
+    }
+    connection.execute(sa.insert(packages), row)
+
+
+def delete_package(connection: sa.Connection, path: EntityPath) -> None:
+    own = (packages.c.namespace == path.namespace, packages.c.name == path.name)
+    connection.execute(sa.delete(packages).where(*own))
 
 
 class SealedSecret(NamedTuple):
@@ -201,30 +241,28 @@ class SealedSecret(NamedTuple):
     updated_ms: int
 
 
-def secrets_of(connection: sa.Connection, namespace: str, name: str) -> list[SealedSecret]:
-    """The secrets of the function with this name, whether there is one or not, in the order of their keys."""
+def secrets_of(connection: sa.Connection, path: EntityPath) -> list[SealedSecret]:
+    """The secrets of the function at this path, whether there is one or not, in the order of their keys."""
     chosen = sa.select(secrets.c.key, secrets.c.sealed, secrets.c.updated_ms)
-    rows = connection.execute(
-        chosen.where(secrets.c.namespace == namespace, secrets.c.name == name).order_by(secrets.c.key)
-    )
+    rows = connection.execute(chosen.where(*_at(secrets, path)).order_by(secrets.c.key))
     return [SealedSecret(*row) for row in rows]
 
 
-def all_secrets(connection: sa.Connection) -> list[tuple[str, str, SealedSecret]]:
-    """Every secret with the namespace and the name of its function."""
-    chosen = sa.select(secrets.c.namespace, secrets.c.name, secrets.c.key, secrets.c.sealed, secrets.c.updated_ms)
-    return [(namespace, name, SealedSecret(*rest)) for namespace, name, *rest in connection.execute(chosen)]
+def all_secrets(connection: sa.Connection) -> list[tuple[EntityPath, SealedSecret]]:
+    """Every secret with the path of its function."""
+    return [
+        (_path(row), SealedSecret(row.key, row.sealed, row.updated_ms))
+        for row in connection.execute(sa.select(secrets))
+    ]
 
 
-def save_secret(connection: sa.Connection, namespace: str, name: str, secret: SealedSecret) -> None:
-    delete_secret(connection, namespace, name, secret.key)
-    connection.execute(sa.insert(secrets), {"namespace": namespace, "name": name, **secret._asdict()})
+def save_secret(connection: sa.Connection, path: EntityPath, secret: SealedSecret) -> None:
+    delete_secret(connection, path, secret.key)
+    connection.execute(sa.insert(secrets), {**_columns(path), **secret._asdict()})
 
 
-def delete_secret(connection: sa.Connection, namespace: str, name: str, key: str) -> None:
-    connection.execute(
-        sa.delete(secrets).where(secrets.c.namespace == namespace, secrets.c.name == name, secrets.c.key == key)
-    )
+def delete_secret(connection: sa.Connection, path: EntityPath, key: str) -> None:
+    connection.execute(sa.delete(secrets).where(*_at(secrets, path), secrets.c.key == key))
 
 
 def uploads_of(connection: sa.Connection, namespace: str) -> frozenset[str]:
@@ -267,8 +305,22 @@ def save_namespace(connection: sa.Connection, name: str, uuid: str, key_hash: by
     connection.execute(sa.insert(namespaces), {"name": name, "uuid": uuid, "key_hash": key_hash})
 
 
+def _columns(path: EntityPath) -> dict[str, str]:
+    """A path in the columns of a row, where no package is an empty text."""
+    return {"namespace": path.namespace, "package": path.package or "", "name": path.name}
+
+
+def _at(table: sa.Table, path: EntityPath) -> Iterator[sa.ColumnElement[bool]]:
+    """The conditions that choose what a table has of a path."""
+    return (table.c[column] == value for column, value in _columns(path).items())
+
+
+def _path(row: sa.Row[Any]) -> EntityPath:
+    return EntityPath(row.namespace, row.package or None, row.name)
+
+
 def _remove_row(connection: sa.Connection, action: Action) -> None:
-    connection.execute(sa.delete(actions).where(actions.c.namespace == action.namespace, actions.c.name == action.name))
+    connection.execute(sa.delete(actions).where(*_at(actions, action.path)))
 
 
 def _remove_unused_code(connection: sa.Connection, digest: str) -> None:
@@ -278,8 +330,7 @@ def _remove_unused_code(connection: sa.Connection, digest: str) -> None:
 
 def _row(action: Action) -> dict[str, Any]:
     return {
-        "namespace": action.namespace,
-        "name": action.name,
+        **_columns(action.path),
         "version": action.version,
         "key": action.key,
         "updated_ms": action.updated_ms,
@@ -294,13 +345,13 @@ def _row(action: Action) -> dict[str, Any]:
         "memory_mb": _AUTO_MB if action.asked.memory == AUTO else action.asked.memory,
         "logs_mb": action.asked.logs,
         "limits": _encode(action.limits),
+        "components": None if action.components is None else _encode(action.components),
     }
 
 
 def _action(row: sa.Row[Any]) -> Action:
     return Action(
-        namespace=row.namespace,
-        name=row.name,
+        path=_path(row),
         version=row.version,
         key=row.key,
         updated_ms=row.updated_ms,
@@ -315,4 +366,18 @@ def _action(row: sa.Row[Any]) -> Action:
             timeout=row.timeout_ms, memory=AUTO if row.memory_mb == _AUTO_MB else row.memory_mb, logs=row.logs_mb
         ),
         limits=msgspec.json.decode(row.limits, type=ActionLimits),
+        components=None if row.components is None else msgspec.json.decode(row.components),
+    )
+
+
+def _package(row: sa.Row[Any]) -> Package:
+    is_binding = row.binding_name is not None
+    return Package(
+        path=EntityPath(row.namespace, None, row.name),
+        version=row.version,
+        updated_ms=row.updated_ms,
+        publish=row.publish,
+        parameters=msgspec.json.decode(row.parameters),
+        annotations=msgspec.json.decode(row.annotations),
+        binding=EntityPath(row.binding_namespace, None, row.binding_name) if is_binding else None,
     )

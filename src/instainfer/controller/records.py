@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from ..environments.manifest import AUTO
+from .paths import EntityPath
 
 SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, WHISK_ERROR = range(4)
 """OpenWhisk's status codes of an activation."""
@@ -14,8 +15,33 @@ SUCCESS, APPLICATION_ERROR, DEVELOPER_ERROR, WHISK_ERROR = range(4)
 STATUS_TEXTS = ("success", "application error", "action developer error", "whisk internal error")
 
 
+SEQUENCE: Final = "sequence"
+"""The kind of an action that has no code and calls other actions."""
+
 MEMORY: Final = "memory"
 """The annotation of an action whose memory is learned; its value is ``auto``."""
+
+
+class Origin(NamedTuple):
+    """Who calls an action, and by which name."""
+
+    namespace: str
+    """That of the caller, whose activation it is."""
+    package: str
+    """The package by the name that the caller gave. Empty: the action is in none."""
+    binding: EntityPath | None
+    """The binding by which the action was found, if it was one."""
+    cause: str | None
+    """The activation of the sequence whose part this call is."""
+
+    def annotations(self) -> list[dict[str, Any]]:
+        """What the record of the call says of this."""
+        found: list[dict[str, Any]] = []
+        if self.binding is not None:
+            found.append({"key": "binding", "value": str(self.binding)})
+        if self.cause is not None:
+            found.append({"key": "causedBy", "value": SEQUENCE})
+        return found
 
 
 class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,8 +52,12 @@ class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     namespace: str
+    package: str = ""
+    """The package of the action, as its caller named it. Empty: it is in none."""
     name: str
     version: str
+    cause: str | None = None
+    """The activation of the sequence that this is a part of."""
     start_ms: int
     end_ms: int | None = None
     duration_ms: int | None = None
@@ -63,10 +93,9 @@ class AskedLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of an action. Its code is stored separately, under `code_digest`."""
+    """One version of an action. Its code is stored separately, under `code_digest`; a sequence has none."""
 
-    namespace: str
-    name: str
+    path: EntityPath
     version: str
     key: str
     """The key that names this version in the core and on the nodes (see `instainfer.controller.keys`)."""
@@ -76,14 +105,20 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     main: str | None
     binary: bool
     code_digest: str
+    components: list[str] | None = None
+    """The parts of a sequence, as fully qualified names. None: it is a function."""
     parameters: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     asked: AskedLimits
     limits: ActionLimits
 
     @property
-    def path(self) -> str:
-        return f"{self.namespace}/{self.name}"
+    def namespace(self) -> str:
+        return self.path.namespace
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     def annotation(self, key: str) -> Any:
         return next((pair["value"] for pair in self.annotations if pair["key"] == key), None)
@@ -106,3 +141,42 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     def wants_api_key(self) -> bool:
         """Whether runs receive the key of their caller. The annotation ``provide-api-key`` asks for this."""
         return self.annotation("provide-api-key") is True
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """A trigger. Its rules are in `Rule`."""
+
+    path: EntityPath
+    version: str
+    updated_ms: int
+    publish: bool
+    parameters: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What is called when a trigger is fired."""
+
+    path: EntityPath
+    version: str
+    updated_ms: int
+    publish: bool
+    annotations: list[dict[str, Any]]
+    trigger: EntityPath
+    action: EntityPath
+    is_active: bool
+
+
+class Package(msgspec.Struct, frozen=True, kw_only=True):
+    """A package, or a binding of one."""
+
+    path: EntityPath
+    """It is in no package itself."""
+    version: str
+    updated_ms: int
+    publish: bool
+    """Whether other namespaces may read it, bind it and call its actions."""
+    parameters: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    binding: EntityPath | None
+    """The package that this one stands for. None: it is a package itself."""

@@ -20,6 +20,7 @@ from .records import (
     Action,
     ActionLimits,
     ActivationRecord,
+    Origin,
 )
 
 encode = msgspec.json.Encoder().encode
@@ -70,6 +71,7 @@ class _Activation(msgspec.Struct, rename="camel"):
     logs: msgspec.Raw
     annotations: msgspec.Raw
     publish: bool
+    cause: str | msgspec.UnsetType = msgspec.UNSET
     end: int | msgspec.UnsetType = msgspec.UNSET
     duration: int | msgspec.UnsetType = msgspec.UNSET
     response: _Response | msgspec.UnsetType = msgspec.UNSET
@@ -83,6 +85,7 @@ class _Summary(msgspec.Struct, rename="camel"):
     annotations: msgspec.Raw
     activation_id: str
     start: int
+    cause: str | msgspec.UnsetType = msgspec.UNSET
     end: int | msgspec.UnsetType = msgspec.UNSET
     duration: int | msgspec.UnsetType = msgspec.UNSET
     status_code: int | msgspec.UnsetType = msgspec.UNSET
@@ -164,22 +167,26 @@ def failure_text(outcome: Outcome, failure: Failure, limits: ActionLimits) -> st
             return failure.message
 
 
-def running_record(activation: str, action: Action, start_ms: int) -> ActivationRecord:
+def running_record(activation: str, action: Action, origin: Origin, start_ms: int) -> ActivationRecord:
     """The record of an activation that was accepted and has not ended."""
     return ActivationRecord(
         id=activation,
-        namespace=action.namespace,
+        namespace=origin.namespace,
+        package=origin.package,
         name=action.name,
         version=action.version,
+        cause=origin.cause,
         start_ms=start_ms,
-        annotations=encode(_annotations_at_start(action)),
+        annotations=encode(_annotations_at_start(action, origin)),
     )
 
 
 def final_record(
     outcome: Outcome,
     action: Action,
+    origin: Origin,
     phases: Phases,
+    *,
     end_ms: int,
     said: Said,
 ) -> ActivationRecord:
@@ -190,14 +197,16 @@ def final_record(
     duration_ms = round((phases.libraries + phases.model + phases.compute) * 1000)
     return ActivationRecord(
         id=outcome.activation,
-        namespace=action.namespace,
+        namespace=origin.namespace,
+        package=origin.package,
         name=action.name,
         version=action.version,
+        cause=origin.cause,
         start_ms=end_ms - duration_ms,
         end_ms=end_ms,
         duration_ms=duration_ms,
         status_code=said.status_code,
-        annotations=encode(_annotations(outcome, action, phases)),
+        annotations=encode(_annotations(outcome, action, origin, phases)),
         result=said.result,
         logs=said.logs,
     )
@@ -214,10 +223,10 @@ def without_large_result(record: ActivationRecord, most_bytes: int) -> Activatio
     return msgspec.structs.replace(record, result=encode({"omitted": text}))
 
 
-def _annotations(outcome: Outcome, action: Action, phases: Phases) -> list[dict[str, Any]]:
+def _annotations(outcome: Outcome, action: Action, origin: Origin, phases: Phases) -> list[dict[str, Any]]:
     failure = outcome.failure
     annotations = [
-        *_annotations_at_start(action, round((phases.queue + phases.container + phases.handoff) * 1000)),
+        *_annotations_at_start(action, origin, round((phases.queue + phases.container + phases.handoff) * 1000)),
         {"key": "timeout", "value": failure is not None and failure.kind is FailureKind.TIMED_OUT},
         {"key": "phases", "value": msgspec.Raw(phases_json(phases))},
     ]
@@ -248,12 +257,13 @@ def _option(option: Option) -> dict[str, Any]:
     return {key: value for key, value in told.items() if value not in (None, ())}
 
 
-def _annotations_at_start(action: Action, wait_ms: int = 0) -> list[dict[str, Any]]:
+def _annotations_at_start(action: Action, origin: Origin, wait_ms: int = 0) -> list[dict[str, Any]]:
     return [
-        {"key": "path", "value": action.path},
+        {"key": "path", "value": str(action.path)},
         {"key": "kind", "value": action.kind},
         {"key": "waitTime", "value": wait_ms},
         {"key": "limits", "value": action.limits},
+        *origin.annotations(),
     ]
 
 
@@ -302,6 +312,7 @@ def _full(record: ActivationRecord, shown: bytes) -> _Activation:
         logs=msgspec.Raw(record.logs),
         annotations=msgspec.Raw(record.annotations),
         publish=False,
+        cause=record.cause or msgspec.UNSET,
     )
     if record.status_code is not None and record.end_ms is not None and record.duration_ms is not None:
         size = len(record.result or b"{}")
@@ -331,6 +342,7 @@ def summary_json(record: ActivationSummary) -> msgspec.Raw:
         annotations=msgspec.Raw(record.annotations),
         activation_id=record.id,
         start=record.start_ms,
+        cause=record.cause or msgspec.UNSET,
     )
     if record.status_code is not None and record.end_ms is not None and record.duration_ms is not None:
         summary.end, summary.duration, summary.status_code = record.end_ms, record.duration_ms, record.status_code
@@ -348,6 +360,9 @@ def result_json(record: ActivationRecord) -> bytes:
 
 def action_json(action: Action, code: str | None) -> dict[str, Any]:
     """The JSON of one action, with its code unless `code` is None."""
+    if action.components is not None:
+        parts = {"kind": action.kind, "components": action.components}
+        return {**_common(action), "exec": parts, "parameters": action.parameters}
     execution: dict[str, Any] = {"kind": action.kind, "binary": action.binary}
     if action.main is not None:
         execution["main"] = action.main
@@ -363,7 +378,7 @@ def action_summary(action: Action) -> dict[str, Any]:
 
 def _common(action: Action) -> dict[str, Any]:
     return {
-        "namespace": action.namespace,
+        "namespace": action.path.folder,
         "name": action.name,
         "version": action.version,
         "publish": action.publish,

@@ -1,7 +1,7 @@
 """The database tables of the records, with plain SQL types that not only SQLite has.
 
 Times are integers in milliseconds since the epoch, as in the API. JSON is stored as UTF-8 bytes, exactly as the API
-sends it.
+sends it. An entity in no package has an empty text for its package, since a primary key has no nulls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 metadata = MetaData()
 
@@ -51,9 +51,10 @@ actions = Table(
     "actions",
     metadata,
     Column("namespace", String(256), nullable=False),
+    Column("package", String(256), nullable=False),
     Column("name", String(256), nullable=False),
     Column("version", String(64), nullable=False),
-    Column("key", String(600), nullable=False, unique=True),
+    Column("key", String(900), nullable=False, unique=True),
     Column("updated_ms", BigInteger, nullable=False),
     Column("publish", Boolean, nullable=False),
     Column("kind", String(64), nullable=False),
@@ -68,6 +69,53 @@ actions = Table(
     Column("logs_mb", Integer),
     # The limits in force, completed by the manifest and the platform's defaults.
     Column("limits", LargeBinary, nullable=False),
+    # The parts of a sequence, a JSON array of texts. Null: it is a function.
+    Column("components", LargeBinary),
+    PrimaryKeyConstraint("namespace", "package", "name"),
+)
+
+packages = Table(
+    "packages",
+    metadata,
+    Column("namespace", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("parameters", LargeBinary, nullable=False),
+    Column("annotations", LargeBinary, nullable=False),
+    # The package that a binding stands for. Null: it is a package itself.
+    Column("binding_namespace", String(256)),
+    Column("binding_name", String(256)),
+    PrimaryKeyConstraint("namespace", "name"),
+)
+
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("namespace", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("parameters", LargeBinary, nullable=False),
+    Column("annotations", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("namespace", "name"),
+)
+
+rules = Table(
+    "rules",
+    metadata,
+    Column("namespace", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("publish", Boolean, nullable=False),
+    Column("annotations", LargeBinary, nullable=False),
+    # The two paths as texts. Neither needs to exist: a rule outlives both.
+    Column("trigger", String(800), nullable=False),
+    Column("action", String(800), nullable=False),
+    Column("is_active", Boolean, nullable=False),
     PrimaryKeyConstraint("namespace", "name"),
 )
 
@@ -76,11 +124,12 @@ secrets = Table(
     metadata,
     # Secrets belong to a name, which may have no function yet. So replacing a function leaves them as they are.
     Column("namespace", String(256), nullable=False),
+    Column("package", String(256), nullable=False),
     Column("name", String(256), nullable=False),
     Column("key", String(128), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
-    PrimaryKeyConstraint("namespace", "name", "key"),
+    PrimaryKeyConstraint("namespace", "package", "name", "key"),
 )
 
 uploads = Table(
@@ -97,6 +146,7 @@ activations = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("namespace", String(256), nullable=False),
+    Column("package", String(256), nullable=False, server_default=text("''")),
     Column("name", String(256), nullable=False),
     Column("version", String(64), nullable=False),
     Column("start_ms", BigInteger, nullable=False),
@@ -106,8 +156,10 @@ activations = Table(
     Column("annotations", LargeBinary, nullable=False),
     Column("result", LargeBinary),
     Column("logs", LargeBinary, nullable=False),
+    # The activation of the sequence that this one is a part of.
+    Column("cause", String(32)),
     Index("activations_by_start", "namespace", "start_ms"),
-    Index("activations_by_name", "namespace", "name", "start_ms"),
+    Index("activations_by_name", "namespace", "package", "name", "start_ms"),
     # With this index the activations that a crash interrupted are found without reading every record.
     Index("activations_unfinished", "id", sqlite_where=text("end_ms IS NULL"), postgresql_where=text("end_ms IS NULL")),
 )
@@ -116,7 +168,7 @@ profiles = Table(
     "profiles",
     metadata,
     # A profile is deleted with its function, so that a later function with the same key does not inherit the profile.
-    Column("function", String(600), ForeignKey("actions.key", ondelete="CASCADE"), primary_key=True),
+    Column("function", String(900), ForeignKey("actions.key", ondelete="CASCADE"), primary_key=True),
     Column("loads", Integer, nullable=False),
     Column("library_s", Float, nullable=False),
     Column("resident_bytes", BigInteger, nullable=False),
@@ -134,7 +186,7 @@ verdicts = Table(
     "verdicts",
     metadata,
     # Like a profile, a verdict on forking is deleted with its function.
-    Column("function", String(600), ForeignKey("actions.key", ondelete="CASCADE"), primary_key=True),
+    Column("function", String(900), ForeignKey("actions.key", ondelete="CASCADE"), primary_key=True),
     # What the verdict is true for.
     Column("host", String(300), nullable=False),
     Column("environment", String(256), nullable=False),

@@ -23,7 +23,7 @@ from .catalog import Catalog
 from .collections import header, json_response, one_route_per_path, private
 from .function_secrets import MOST_VALUE_BYTES, SecretChange, Secrets
 from .native import NATIVE
-from .parameters import entity_name
+from .paths import EntityPath
 
 _ESCAPED = 6
 """Most bytes that JSON needs for one byte of text: its escape."""
@@ -59,10 +59,10 @@ class SecretCalls:
         )
 
     async def _list(self, request: Request, caller: Identity) -> Response:
-        name = entity_name(request.path_params["name"])
-        secrets = await self._secrets.listed(caller.namespace, name)
+        path = _path(request, caller)
+        secrets = await self._secrets.listed(path)
         if not secrets:
-            self._catalog.get(caller.namespace, name)  # says so if there is no such function
+            self._catalog.get(path)  # says so if there is no such function
         return json_response([{"key": each.key, "updated_ms": each.updated_ms} for each in secrets])
 
     async def _set(self, request: Request, caller: Identity) -> Response:
@@ -80,13 +80,17 @@ class SecretCalls:
         return json_response({"resealed": rotation.resealed, "unreadable": rotation.unreadable})
 
     async def _change(self, request: Request, caller: Identity, value: str | None) -> Response:
-        name, key = entity_name(request.path_params["name"]), unquote(request.path_params["key"])
-        change = SecretChange(caller.namespace, name, key, value)
+        path, key = _path(request, caller), unquote(request.path_params["key"])
+        change = SecretChange(path, key, value)
         change.check()
         await self._actions.change_secret(change)
-        function = self._catalog.find(caller.namespace, name)
+        function = self._catalog.find(path)
         problem = function.problem if function is not None else ""
         return json_response({"key": key, "deployed": function is not None, "problem": problem or None})
+
+
+def _path(request: Request, caller: Identity) -> EntityPath:
+    return EntityPath.within(caller.namespace, unquote(request.path_params["name"]))
 
 
 def _value(body: bytes | bytearray) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from ..core.model import FunctionKey
 from ..environments.windows import Window, is_open, next_change
 from .driver import ClusterDriver, Registration
+from .paths import EntityPath
 
 LOOK_AGAIN_S: Final = 600.0
 """Longest time until the clock is looked at again. It may have been set, or the host may have slept."""
@@ -66,7 +67,7 @@ class Wishes:
     def __init__(self, driver: ClusterDriver, wall: Callable[[], float] = time.time) -> None:
         self._driver = driver
         self._wall = wall
-        self._wishes: dict[tuple[str, str], _Wish] = {}
+        self._wishes: dict[EntityPath, _Wish] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -78,40 +79,40 @@ class Wishes:
             self._task.cancel()
             await asyncio.wait((self._task,))
 
-    def registered(self, namespace: str, name: str, registration: Registration) -> None:
+    def registered(self, path: EntityPath, registration: Registration) -> None:
         """A version of a function is known to the nodes now. It inherits what was asked for the version before."""
-        wish = self._wishes.setdefault((namespace, name), _Wish())
+        wish = self._wishes.setdefault(path, _Wish())
         if wish.key is not None and wish.told:
             self._driver.want(wish.key, 0)
         wish.key, wish.told = registration.function.key, 0
         wish.min_resident, wish.warm = registration.min_resident, registration.warm
         self._tell(wish)
 
-    def removed(self, namespace: str, name: str) -> None:
+    def removed(self, path: EntityPath) -> None:
         """A function was deleted."""
-        wish = self._wishes.pop((namespace, name), None)
+        wish = self._wishes.pop(path, None)
         if wish is not None and wish.key is not None and wish.told:
             self._driver.want(wish.key, 0)
 
-    def ask(self, namespace: str, name: str, places: int, for_s: float) -> None:
+    def ask(self, path: EntityPath, places: int, for_s: float) -> None:
         """Keep this many places ready for some seconds, whatever was asked for before. 0 takes that back."""
-        wish = self._wishes.setdefault((namespace, name), _Wish())
+        wish = self._wishes.setdefault(path, _Wish())
         wish.asked, wish.asked_until = places, self._wall() + for_s
         wish.told = -1  # the node is told even if the number stays: it may try again what has failed before
         self._tell(wish)
 
-    def put_away(self, namespace: str, name: str) -> None:
+    def put_away(self, path: EntityPath) -> None:
         """End what is idle of a function, and take back what was asked for by a request."""
-        wish = self._wishes.setdefault((namespace, name), _Wish())
+        wish = self._wishes.setdefault(path, _Wish())
         wish.asked = 0
         self._tell(wish)
         if wish.key is not None:
             self._driver.offload(wish.key)
 
-    def of(self, namespace: str, name: str) -> dict[str, Any]:
+    def of(self, path: EntityPath) -> dict[str, Any]:
         """``{wanted, ready, until_ms, unmet}``: places of a function, how long they are wanted, and why not all can be
         ready. `until_ms` is in milliseconds since the epoch; null: no end is known."""
-        wish = self._wishes.get((namespace, name), _Wish())
+        wish = self._wishes.get(path, _Wish())
         at = self._wall()
         wanted, until = wish.places(at), wish.until(at)
         there = self._driver.places(wish.key) if wish.key is not None else {"ready": 0, "unmet": None}
@@ -125,8 +126,8 @@ class Wishes:
     def all(self) -> list[dict[str, Any]]:
         """The same for each function of which places are wanted, with its `namespace` and its `name`."""
         at = self._wall()
-        wanted = [place for place, wish in self._wishes.items() if wish.places(at)]
-        return [{"namespace": namespace, "name": name, **self.of(namespace, name)} for namespace, name in wanted]
+        wanted = [path for path, wish in self._wishes.items() if wish.places(at)]
+        return [{"namespace": path.namespace, "name": path.relative, **self.of(path)} for path in wanted]
 
     def renew(self) -> float:
         """Tell the nodes what has changed with time. Returns the seconds until the next look."""

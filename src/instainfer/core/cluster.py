@@ -54,10 +54,16 @@ class NodeLost:
 
 @value(frozen=True, slots=True)
 class RequestArrived:
+    """`namespace` is that of the caller, whose limits count."""
+
     at: float
     activation: ActivationId
     namespace: str
     function: FunctionKey
+    owner: str = ""
+    """The namespace of the function, if it is another one. All calls of a function are routed alike."""
+    goes_on: bool = False
+    """Whether it is a part of a call that was admitted before, so that it runs although nothing new is admitted."""
 
 
 @value(frozen=True, slots=True)
@@ -254,7 +260,7 @@ class ClusterState:
         activation, namespace = event.activation, event.namespace
         if activation in self._in_flight:
             raise self._illegal(event, f"activation {activation} is in flight already")
-        if self._draining:
+        if self._draining and not event.goes_on:
             return Refuse(activation, RefusalKind.DRAINING, "The platform is shutting down and takes no new work.")
 
         usage = self._usage.get(namespace) or _Usage()
@@ -262,7 +268,7 @@ class ClusterState:
         in_minute = usage.in_minute + 1 if usage.minute == minute else 1
         route: Route | None = None
         if in_minute <= self._limits.per_minute and usage.in_flight < self._limits.concurrent:
-            route = self._route(namespace, event.function)
+            route = self._route(event.owner or namespace, event.function)
 
         self._usage[namespace] = usage
         usage.minute, usage.in_minute = minute, in_minute

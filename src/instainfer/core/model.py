@@ -1,7 +1,8 @@
 """The basic terms of the core: functions, their measured profiles, start kinds, failures and phases.
 
 Sizes are integers in bytes, and times are floats in seconds. Ids are strings. The key of a function names one version
-of it, ``namespace/name@version``, so that a new version is never served by a resident of an old one.
+of it, ``namespace/name@version`` or ``namespace/package/name@version``, so that a new version is never served by a
+resident of an old one.
 """
 
 from __future__ import annotations

@@ -127,9 +127,11 @@ def _parse(path: Path, number: int, line: str) -> Mapping[str, Any]:
 def short_name(key: str) -> str:
     """Shorten ``namespace/name@version`` to ``name``, and ``template:namespace/environment`` to ``environment``.
 
-    A function template, ``loaded:namespace/name@version``, has the name of its function.
+    A function in a package keeps it, as in ``package/name``. A function template, ``loaded:namespace/name@version``,
+    has the name of its function.
     """
-    return key.rpartition("/")[2].partition("@")[0]
+    rest = key.partition("/")[2]
+    return rest.rpartition("@")[0] or rest or key
 
 
 class _Follower:
