@@ -342,6 +342,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         template = None if own is None else self.templates[own]
         own_copies = 0 if own is None else pool.copies.get(own, 0)
         begun_at = -math.inf if template is None else template.begun_at
+        library = None if record.template is None else self.templates[record.template]
+        library_bytes = library.profile.resident_bytes if library is not None and library.can_be_made else 0
         wanted = places = 0
         if key in self.asked:
             there = pool.places(key, own)
@@ -358,6 +360,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             record.missed[-1] if record.missed else None,
             own_copies,
             copies,
+            library_bytes,
             wanted,
             places,
         )
@@ -376,6 +379,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             needs=record.concurrency.found(copies - 1) if copies > 1 else 1.0,
             lacks=record.concurrency.found(copies) if copies > 0 else 1.0,
             library=record.template,
+            library_bytes=library_bytes,
             memory_bytes=record.function.memory_bytes,
             own_template=own if self.may_have_template(record, pool) else None,
             own_copies=own_copies,

@@ -8,7 +8,6 @@ from typing import Any
 from .model import FunctionKey, ResidentKey
 from .pool import Container, Pool
 from .ports import ContainerView, FunctionView, Known, ResidentView, TemplateView
-from .records import TemplateRecord
 from .registry import Registry
 
 
@@ -53,7 +52,7 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
 
     def get(self, key: ResidentKey, default: Any = None) -> Any:
         record = self._registry.libraries.get(key)
-        if record is None or not _can_be_made(record):
+        if record is None or not record.can_be_made:
             return default
         profile, copies = record.profile, self._pool.copies.get(key, 0)
         rate = record.misses_per_s(self._at)
@@ -62,16 +61,10 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
         )
 
     def __iter__(self) -> Iterator[ResidentKey]:
-        return (key for key, record in self._registry.libraries.items() if _can_be_made(record))
+        return (key for key, record in self._registry.libraries.items() if record.can_be_made)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-
-def _can_be_made(template: TemplateRecord) -> bool:
-    """Whether a library template has been made before, its last load did not fail, and some function can be forked from
-    it."""
-    return bool(template.profile.loads and template.users and template.load_failure is None)
 
 
 def known(registry: Registry, pool: Pool, at: float) -> Known:

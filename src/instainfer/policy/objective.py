@@ -91,9 +91,9 @@ def template_rate(function: FunctionView, at: float) -> float:
     return rate
 
 
-def template_gain(function: FunctionView, at: float, copies: int) -> float:
-    """Gain of one of `copies` function templates."""
-    return template_rate(function, at) * function.own_saves_s / copies
+def template_gain(function: FunctionView, rate: float, copies: int) -> float:
+    """Gain of one of `copies` function templates that serve calls at this rate."""
+    return rate * function.own_saves_s / copies
 
 
 def template_most_s(function: FunctionView, at: float) -> float:
@@ -127,7 +127,7 @@ class Valued:
         found = []
         if function.own_template is not None:
             rate, saves_s = template_rate(function, at), function.own_saves_s
-            in_all_s = min(template_gain(function, at, 1) * TERM_S, template_most_s(function, at))
+            in_all_s = min(template_gain(function, rate, 1) * TERM_S, template_most_s(function, at))
             found.append(Weighed(function.own_template, rate, saves_s, in_all_s, price_s))
         if function.own_copies > 0:
             return found  # beside its template, a resident would gain nothing
@@ -166,8 +166,10 @@ class Valued:
                 function = functions.get(templated_function(key))
                 if function is not None:
                     libraries.add(function.library)
-                    gain = HELD if function.is_held else template_gain(function, at, max(1, function.own_copies))
                     if resident.state is LOADED:
+                        calls_per_s = template_rate(function, at)
+                        shared = template_gain(function, calls_per_s, max(1, function.own_copies))
+                        gain = HELD if function.is_held else shared
                         stands.append(self._template(key, size_bytes, gain, function.own_saves_s))
         g = until_first_call_s(rate, HORIZON_S) / HORIZON_S
         stands += [

@@ -107,7 +107,7 @@ class Opportunistic(Valued):
                 if candidate.function.key not in waiting:
                     look_again_at = view.at + LOOK_AGAIN_S  # it has not been tried anywhere
             else:
-                load = self._best(candidate, changed if candidate.function.key in waiting else places, view.known)
+                load = self._best(candidate, changed if candidate.function.key in waiting else places)
             if load is not None and self._is_better_off_alone(load, view):
                 load = None
             if load is None:
@@ -152,11 +152,12 @@ class Opportunistic(Valued):
         """What may be loaded for a function. None if nothing is worth its processor time, whatever the neighbours."""
         at = view.at
         if function.lacks_places:
-            return wanted_candidate(function, view.known)
+            return wanted_candidate(function)
         if function.own_copies > 0:
             return None
-        if function.own_template is not None and not (self.residents and is_too_large(function, view.known)):
-            rate, gain = template_rate(function, at), template_gain(function, at, 1)
+        if function.own_template is not None and not (self.residents and is_too_large(function)):
+            rate = template_rate(function, at)
+            gain = template_gain(function, rate, 1)
             most_s = template_most_s(function, at)
             if min(gain * TERM_S, most_s) <= self.processor_price_s * function.load_s:
                 return None
@@ -173,11 +174,11 @@ class Opportunistic(Valued):
 
     # -- where ---------------------------------------------------------------------------------------------------------
 
-    def _best(self, candidate: Candidate, places: Iterable[Place], known: Known) -> Load | None:
+    def _best(self, candidate: Candidate, places: Iterable[Place]) -> Load | None:
         best: Load | None = None
         tries = LOOKED_AT
         for place in places:
-            load = self._load(candidate, place, known)
+            load = self._load(candidate, place)
             if load is None:
                 continue
             if best is None or load.adds > best.adds:
@@ -187,7 +188,7 @@ class Opportunistic(Valued):
                 break
         return best
 
-    def _load(self, candidate: Candidate, place: Place, known: Known) -> Load | None:
+    def _load(self, candidate: Candidate, place: Place) -> Load | None:
         """The candidate in this place. None if it does not fit, or does not pay."""
         function, container = candidate.function, place.view
         if container.housing != function.housing or (candidate.key in place.holds and not candidate.is_wanted):
@@ -197,10 +198,10 @@ class Opportunistic(Valued):
         if place.is_held and function.key not in place.holds:
             return None  # a call of this function there would end what is held
         if candidate.is_wanted:
-            return load_wanted(candidate, place, known)
+            return load_wanted(candidate, place)
         if 0 < self.max_residents <= place.functions and not candidate.is_template:
             return None
-        size_bytes = bytes_in(candidate, place.ready, known)
+        size_bytes = bytes_in(candidate, place.ready)
         ends: list[Stand] = []
         lost = ended_rate = ended_weight = 0.0
         processor_s = function.load_s
@@ -267,8 +268,7 @@ class Opportunistic(Valued):
     def _new_container(self, left: Iterable[Candidate], view: NodeView) -> SuggestCreate | None:
         """A new container for the first candidate that found no place, and that fits in the spare memory."""
         for candidate in left:
-            fits = bytes_in(candidate, (), view.known) <= candidate.function.memory_bytes
-            if candidate.is_wanted and fits:
+            if candidate.is_wanted and bytes_in(candidate, ()) <= candidate.function.memory_bytes:
                 return SuggestCreate(candidate.function.key, "somebody asked for it to be ready")
             pays = candidate.gain * TERM_S > self.processor_price_s * candidate.function.load_s
             if pays and _fits_in_spare(candidate, view):
@@ -279,9 +279,9 @@ class Opportunistic(Valued):
 def _fits_in_spare(candidate: Candidate, view: NodeView) -> bool:
     """Whether a container may be created for a candidate, and has room for it."""
     function = candidate.function
-    if bytes_in(candidate, (), view.known) > function.memory_bytes:
+    if function.memory_bytes > view.spare_bytes or bytes_in(candidate, ()) > function.memory_bytes:
         return False
-    return function.memory_bytes <= view.spare_bytes and view.spends(function.namespace)
+    return view.spends(function.namespace)
 
 
 def _suggest(load: Load) -> SuggestLoad:
