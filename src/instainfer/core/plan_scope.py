@@ -50,9 +50,11 @@ class PlanScope:
     """When the next thorough view is due. None: not before a policy asks for one."""
     waiting: tuple[FunctionKey, ...] = ()
     """Candidates that the last plans found no place for, the most wanted first."""
+    _tried: int = MAX_WAITING
+    """How many of them the latest view showed."""
 
-    def next(self, registry: Registry, pool: Pool, at: float) -> Scope:
-        """What the plan that is made now looks at. It no longer counts as new."""
+    def next(self, registry: Registry, pool: Pool, at: float, *, may_create: bool = False) -> Scope:
+        """What the plan that is made now looks at. It no longer counts as new. `may_create`: containers, too."""
         small = len(pool.idle) <= SMALL_NODE[0] and len(registry) <= SMALL_NODE[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
@@ -67,7 +69,9 @@ class PlanScope:
         for container in changed:
             del pool.changed[container.id]
         fresh = self._fresh(registry, pool)
-        waiting = [registry.candidate_view(key, pool) for key in self.waiting[:MAX_WAITING] if key not in fresh]
+        # Where nothing has changed, and none can be created, there is no place for those that found none before.
+        self._tried = MAX_WAITING if changed or may_create else 0
+        waiting = [registry.candidate_view(key, pool) for key in self.waiting[: self._tried] if key not in fresh]
         others: list[Container] = []
         if fresh:
             seen = {container.id for container in changed}
@@ -94,7 +98,7 @@ class PlanScope:
             self.thorough_at, self.waiting = plan.wake_at, waiting
             return
         tried = set(waiting)
-        untried = [key for key in self.waiting[MAX_WAITING:] if key not in tried]
+        untried = [key for key in self.waiting[self._tried :] if key not in tried]
         self.waiting = (*waiting, *untried)[: 4 * MAX_WAITING]
         if plan.wake_at is not None and (self.thorough_at is None or plan.wake_at < self.thorough_at):
             self.thorough_at = plan.wake_at

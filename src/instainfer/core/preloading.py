@@ -46,7 +46,7 @@ def preload(books: Books) -> None:
         return
     for key in books.functions.lacking(books.pool):
         books.pool.new_candidates[key] = None  # each plan tries them anew
-    scope = books.plan_scope.next(books.functions, books.pool, books.at)
+    scope = books.plan_scope.next(books.functions, books.pool, books.at, may_create=spare_bytes > 0)
     if not scope.containers and not scope.candidates:
         return
     plan = books.guard.plan(_view(books, scope, slots, spare_bytes))

@@ -364,7 +364,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             wanted,
             places,
         )
-        if record.cached_view is not None and _is_same(record.cached_view[0], basis):
+        if record.cached_view is not None and record.cached_view[0] == basis:
             return record.cached_view[1]
         view = FunctionView(
             key,
@@ -406,18 +406,6 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         if record.wanted_at > template.begun_at:
             return True
         return bool(record.arrivals) and record.arrivals[-1] > template.begun_at
-
-
-def _is_same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
-    """Whether a view made from `before` may be used for `now`. Its first values are compared by identity."""
-    return (
-        before[0] is now[0]
-        and before[1] is now[1]
-        and before[2] is now[2]
-        and before[3] is now[3]
-        and before[4] is now[4]
-        and before[5:] == now[5:]
-    )
 
 
 def _unfitness(verdict: Verdict | None) -> Failure | None:

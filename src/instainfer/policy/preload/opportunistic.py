@@ -32,6 +32,7 @@ from typing import Final
 
 from ...core.model import FunctionKey, ResidentKey
 from ...core.ports import (
+    ContainerView,
     Contents,
     FunctionView,
     Known,
@@ -94,8 +95,9 @@ class Opportunistic(Valued):
     def plan(self, view: NodeView) -> PreloadPlan:
         candidates, later = self._candidates((*view.candidates, *view.waiting), view)
         waiting = {function.key for function in view.waiting}
-        changed = [place_of(container, view) for container in view.containers]
-        others = [place_of(container, view) for container in view.others] if view.candidates else []
+        is_new = any(candidate.function.key not in waiting for candidate in candidates)
+        changed = [place_of(container, view) for container in view.containers] if candidates else []
+        others = [place_of(container, view) for container in view.others] if is_new else []
         places = sorted([*changed, *others], key=_QUIETEST_FIRST)
         loads: list[SuggestLoad | SuggestCreate] = []
         offloads: list[SuggestOffload] = []
@@ -120,7 +122,7 @@ class Opportunistic(Valued):
                     loads.append(_suggest(load))
                 offloads += clear(load)
         if not loads and self.residents:
-            loads = list(self._library_loads(changed, view.known))[: view.load_slots]
+            loads = list(self._library_loads(view.containers, view.known))[: view.load_slots]
         new = self._new_container(left, view) if len(loads) < view.load_slots else None
         suggestions = [*offloads, *loads] if new is None else [*offloads, *loads, new]
         return PreloadPlan(tuple(suggestions), look_again_at, tuple([each.function.key for each in left]), tuple(later))
@@ -241,23 +243,24 @@ class Opportunistic(Valued):
         weight += candidate.rate * candidate.saves_s
         return (weight * until_first_call_s(rate, HORIZON_S) - now) / HORIZON_S
 
-    def _library_loads(self, places: Iterable[Place], known: Known) -> Iterable[SuggestLoad | SuggestCreate]:
-        """Library templates for places with room, each place's most useful one."""
+    def _library_loads(self, places: Iterable[ContainerView], known: Known) -> Iterable[SuggestLoad | SuggestCreate]:
+        """Library templates for containers with room, each one's most useful one."""
         libraries = list(known.templates.values())
         begun: set[ResidentKey] = set()
         for place in places:
             best, gain = None, 0.0
+            holds = {each.function for each in place.residents}
             for library in libraries:
-                if library.housing != place.view.housing or library.key in place.holds or library.key in begun:
+                if library.housing != place.housing or library.key in holds or library.key in begun:
                     continue
                 adds = library_gain(library, library.copies + 1)
                 pays = adds * TERM_S > self.processor_price_s * library.library_s
-                if pays and adds > gain and library.resident_bytes <= place.view.free_bytes:
+                if pays and adds > gain and library.resident_bytes <= place.free_bytes:
                     best, gain = library, adds
             if best is not None:
                 begun.add(best.key)
                 reason = f"a miss here would import for {best.library_s:.2f} s"
-                yield SuggestLoad(place.view.id, best.key, best.resident_bytes, gain * TERM_S, (), reason)
+                yield SuggestLoad(place.id, best.key, best.resident_bytes, gain * TERM_S, (), reason)
 
     def _is_better_off_alone(self, load: Load, view: NodeView) -> bool:
         """Whether a new container is worth its making: there the candidate displaces nothing and has no neighbours."""
