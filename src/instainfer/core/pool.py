@@ -271,9 +271,8 @@ class Pool:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
             elif resident.state is LOADED:
                 _remove(self.forkable, resident.function, container)
-        if state is UNLOADING or state is RESIDENT_GONE:
-            if resident.state is not UNLOADING:
-                self._uncount(resident.function)
+        if (state is UNLOADING or state is RESIDENT_GONE) and resident.state is not UNLOADING:
+            self._uncount(resident.function)
             if not resident.is_template:
                 self.new_candidates[resident.function] = None
             elif resident.is_function_template:
