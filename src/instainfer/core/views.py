@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .model import FunctionKey, ResidentKey
@@ -39,10 +39,10 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
     Function templates are left out: what is known of them is in the views of their functions.
     """
 
-    def __init__(self, registry: Registry, pool: Pool, at: float) -> None:
+    def __init__(self, registry: Registry, pool: Pool, now: Callable[[], float]) -> None:
         self._registry = registry
         self._pool = pool
-        self._at = at
+        self._now = now
 
     def __getitem__(self, key: ResidentKey) -> TemplateView:
         view: TemplateView | None = self.get(key)
@@ -55,7 +55,7 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
         if record is None or not record.can_be_made:
             return default
         profile, copies = record.profile, self._pool.copies.get(key, 0)
-        rate = record.misses_per_s(self._at)
+        rate = record.misses_per_s(self._now())
         return TemplateView(
             key, record.namespace, profile.library_s, profile.resident_bytes, rate, copies, record.image
         )
@@ -67,8 +67,9 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
         return sum(1 for _ in self)
 
 
-def known(registry: Registry, pool: Pool, at: float) -> Known:
-    return Known(Views(registry, pool), TemplateViews(registry, pool, at))
+def known(registry: Registry, pool: Pool, now: Callable[[], float]) -> Known:
+    """All views. They are made when they are asked for, so this stays true; `now` is the time of the latest event."""
+    return Known(Views(registry, pool), TemplateViews(registry, pool, now))
 
 
 def container_view(container: Container, pool: Pool) -> ContainerView:
