@@ -52,12 +52,20 @@ class PlanScope:
     """Candidates that the last plans found no place for, the most wanted first."""
     _tried: int = MAX_WAITING
     """How many of them the latest view showed."""
+    _plan: int = 0
+    """Number of the latest plan."""
+    _renewed: int = 1
+    """Number of the latest plan that found no place for a new candidate. Containers that a plan has looked at since,
+    and that have not changed, have no place for any that waits."""
 
     def next(self, registry: Registry, pool: Pool, at: float, *, may_create: bool = False) -> Scope:
         """What the plan that is made now looks at. It no longer counts as new. `may_create`: containers, too."""
+        self._plan += 1
         small = len(pool.idle) <= SMALL_NODE[0] and len(registry) <= SMALL_NODE[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
+            for container in pool.idle.values():
+                container.looked_at = self._plan
             # `candidates` yields only the functions called last. One whose forecast fell due may not be among them.
             fresh = self._fresh(registry, pool)
             for key in registry.candidates(pool):
@@ -69,6 +77,10 @@ class PlanScope:
         for container in changed:
             del pool.changed[container.id]
         fresh = self._fresh(registry, pool)
+        if not fresh:
+            changed = [container for container in changed if container.looked_at < self._renewed]
+        for container in changed:
+            container.looked_at = self._plan
         # Where nothing has changed, and none can be created, there is no place for those that found none before.
         self._tried = MAX_WAITING if changed or may_create else 0
         waiting = [registry.candidate_view(key, pool) for key in self.waiting[: self._tried] if key not in fresh]
@@ -94,6 +106,8 @@ class PlanScope:
         still take it), or the suggestion was rejected.
         """
         waiting = (*put_off, *plan.waiting)
+        if any(view.key in waiting for view in scope.candidates):
+            self._renewed = self._plan
         if scope.thorough:
             self.thorough_at, self.waiting = plan.wake_at, waiting
             return
