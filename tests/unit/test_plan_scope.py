@@ -283,3 +283,14 @@ def test_where_no_container_has_changed_nothing_that_waits_is_tried() -> None:
     node.call(20.0, "c1", MANY[2])
     node.gone(20.1, "node-c1", MANY[0])
     assert policy.seen == [([], [MANY[0]], [])], "it has lost its resident, in a container that is busy"
+
+
+def test_a_thorough_look_leaves_out_a_function_whose_template_stands() -> None:
+    """A resident beside its template would gain nothing, and the number of candidates is limited."""
+    node = large(MANY[:2], function_templates=True)
+    functions, pool = node.node.books.functions, node.node.books.pool
+    for key in MANY[:2]:
+        functions.called(key, 1.0)
+    assert list(functions.candidates(pool)) == [MANY[1], MANY[0]]
+    pool.copies[function_template_key(MANY[1])] = 1
+    assert list(functions.candidates(pool)) == [MANY[0]]

@@ -243,7 +243,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         self.templates[key].begun_at = -math.inf
 
     def candidates(self, pool: Pool) -> Iterator[FunctionKey]:
-        """Candidates for a load: functions without a resident, or that need one more, or a function template.
+        """Candidates for a load: functions of which nothing is there, or that need one more resident, or a template.
 
         First come those that were called, the latest call first, then some that never were. The number is limited, so
         that a plan costs the same for a hundred functions and for ten thousand. This loses little: the longer a
@@ -252,23 +252,20 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         called = (
             key
             for key in reversed(self._called)
-            if self.is_absent(key, pool) or self._needs_more_residents(key, pool) or self._needs_template(key, pool)
+            if self._is_absent(key, pool) or self._needs_more_residents(key, pool) or self._needs_template(key, pool)
         )
         yield from islice(called, CANDIDATES)
-        yield from islice((key for key in self._uncalled if self.is_absent(key, pool)), UNCALLED_CANDIDATES)
+        yield from islice((key for key in self._uncalled if self._is_absent(key, pool)), UNCALLED_CANDIDATES)
 
-    def is_absent(self, key: FunctionKey, pool: Pool) -> bool:
-        """Whether a function has no resident and could be loaded."""
-        return self._absent(key, pool) is not None
+    def _is_absent(self, key: FunctionKey, pool: Pool) -> bool:
+        """Whether a function has neither a resident nor a function template, and could be loaded."""
+        record = self[key]
+        return key not in pool.copies and record.own_template not in pool.copies and record.loads_ahead
 
     def candidate_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
         """The view of a function that could be loaded, or whose function template could be made, otherwise None."""
         record = self.get(key)
         return self.view_of(record, key, pool) if record is not None and record.loads_ahead else None
-
-    def _absent(self, key: FunctionKey, pool: Pool) -> FunctionRecord | None:
-        record = None if key in pool.copies else self.get(key)
-        return record if record is not None and record.loads_ahead else None
 
     def _needs_more_residents(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a function with residents often find all of them in use."""
