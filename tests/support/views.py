@@ -97,6 +97,8 @@ def node(
     policy = Valued() if preloader is None else preloader
     views = {each.key: _counted(each, stands) for each in functions}
     templates = {each.key: replace(each, copies=stands.count(each.key)) for each in libraries}
+    sizes = {each.key: each.resident_bytes for each in libraries}
+    views = {key: replace(each, library_bytes=sizes.get(each.library or "", 0)) for key, each in views.items()}
     known = Known(views, templates)
     fields: dict[str, Any] = {"candidates": tuple(views.values()), "first_rate": 1 / 1800} | more
     return NodeView(

@@ -477,7 +477,7 @@ class Everywhere(Valued):
         return PreloadPlan(
             tuple(
                 SuggestLoad(place.id, each.own_template, 100 * MIB, 1.0, (), "a test")
-                for each in view.candidates
+                for each in view.known.functions.values()
                 for place in view.containers
                 if each.own_template is not None and each.own_template not in [r.function for r in place.residents]
             )
@@ -496,9 +496,8 @@ def test_the_first_one_is_alone_until_it_is_known_whether_the_function_can_be_fo
     none(node.ran(2.5, "node-c2", "a2"), d.Load)
     node.call(2.6, "a3", A)
     none(node.ran(2.7, "node-c1", "a3"), d.Load)
-    node.tell(e.LoadFinished(4.0, "node-c1", OWN, 1.0, 0.5, 100 * MIB))
-    node.call(5.0, "a4", A)
-    assert loads(node.ran(5.1, "node-c1", "a4")) == [("node-c2", OWN)]
+    known = node.tell(e.LoadFinished(4.0, "node-c1", OWN, 1.0, 0.5, 100 * MIB))
+    assert loads(known) == [("node-c2", OWN)]
 
 
 # -- making room at a call -----------------------------------------------------------------------------------------

@@ -170,8 +170,8 @@ def test_without_a_resident_the_next_call_finds_none_so_a_template_counts_for_it
 def test_the_copies_of_a_template_share_what_it_gains() -> None:
     missed = function("a", exactly(0.1), 2.0, own=True)
     rate = template_rate(missed, AT)
-    assert template_gain(missed, AT, 1) == pytest.approx(2.0 * rate)
-    assert template_gain(missed, AT, 4) == pytest.approx(0.5 * rate)
+    assert template_gain(missed, rate, 1) == pytest.approx(2.0 * rate)
+    assert template_gain(missed, rate, 4) == pytest.approx(0.5 * rate)
     place = container("c", 0, [resident(OWN["a"], 100)])
     alone = contents(place, missed)
     shared = contents(place, missed, others=(container("d", 0, [resident(OWN["a"], 100)]),))

@@ -10,9 +10,10 @@ from instainfer.core import decisions as d
 from instainfer.core import events as e
 from instainfer.core.model import MIB, Profile, function_template_key
 from instainfer.core.plan_scope import MAX_CHANGED, MAX_NEW, MAX_OTHERS, MAX_WAITING, SMALL_NODE, PlanScope, Scope
-from instainfer.core.ports import Preloader, PreloadPlan
+from instainfer.core.ports import NodeView, Preloader, PreloadPlan
 from instainfer.core.registry import CANDIDATES
 from instainfer.core.views import container_view
+from instainfer.policy.objective import Valued
 from instainfer.policy.preload.opportunistic import Opportunistic
 from instainfer.policy.preload.published import Published
 
@@ -230,3 +231,66 @@ def test_who_has_just_been_called_is_looked_at_again_since_its_function_template
     seen = look(node)
     assert not seen.thorough
     assert MANY[0] in {each.key for each in seen.candidates}
+
+
+class FindsNoPlace(Valued):
+    """Lets every candidate wait, and remembers what it was asked for since `seen` was emptied."""
+
+    active = True
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[list[str], list[str], list[str]]] = []
+
+    def plan(self, view: NodeView) -> PreloadPlan:
+        candidates, waiting = [each.key for each in view.candidates], [each.key for each in view.waiting]
+        self.seen.append(([each.id for each in view.containers], candidates, waiting))
+        return PreloadPlan(waiting=(*candidates, *waiting))
+
+
+def test_what_waits_is_tried_in_a_container_only_if_it_has_changed_or_something_new_waits() -> None:
+    policy = FindsNoPlace()
+    node = large(budget_mib=1024, preloader=policy)
+    node.serve(0.0, "node-c1", "a1", MANY[0])
+    node.serve(10.0, "node-c2", "b1", MANY[1])
+    plan_scope = node.node.books.plan_scope
+    assert plan_scope.waiting, "functions that were never called"
+    policy.seen.clear()
+    for n in range(3):
+        node.call(20.0 + n, f"a2{n}", MANY[0])
+        node.ran(20.5 + n, "node-c1", f"a2{n}")
+    assert policy.seen == [], "these warm calls have changed nothing that a plan looks at"
+    node.call(30.0, "c1", MANY[2])
+    node.gone(30.1, "node-c2", MANY[1])
+    node.loaded(31.5, "node-c2", MANY[2])
+    node.ran(31.6, "node-c2", "c1")
+    containers, candidates, waiting = policy.seen[-1]
+    assert containers == ["node-c2"], "another function is there now"
+    assert MANY[1] in (*candidates, *waiting)
+    policy.seen.clear()
+    node.call(40.0, "a3", MANY[0])
+    node.ran(40.1, "node-c1", "a3")
+    ((containers, candidates, waiting),) = policy.seen
+    assert (containers, candidates) == (["node-c1"], []), "it was looked at before that function lost its place"
+    assert MANY[1] in waiting
+
+
+def test_where_no_container_has_changed_nothing_that_waits_is_tried() -> None:
+    policy = FindsNoPlace()
+    node = large(budget_mib=1024, preloader=policy)
+    node.serve(0.0, "node-c1", "a1", MANY[0])
+    node.serve(10.0, "node-c2", "b1", MANY[1])
+    policy.seen.clear()
+    node.call(20.0, "c1", MANY[2])
+    node.gone(20.1, "node-c1", MANY[0])
+    assert policy.seen == [([], [MANY[0]], [])], "it has lost its resident, in a container that is busy"
+
+
+def test_a_thorough_look_leaves_out_a_function_whose_template_stands() -> None:
+    """A resident beside its template would gain nothing, and the number of candidates is limited."""
+    node = large(MANY[:2], function_templates=True)
+    functions, pool = node.node.books.functions, node.node.books.pool
+    for key in MANY[:2]:
+        functions.called(key, 1.0)
+    assert list(functions.candidates(pool)) == [MANY[1], MANY[0]]
+    pool.copies[function_template_key(MANY[1])] = 1
+    assert list(functions.candidates(pool)) == [MANY[0]]

@@ -35,6 +35,7 @@ from .model import (
 )
 from .pool import Container, Resident
 from .ports import Idle, Use
+from .records import FunctionRecord
 from .requests import CREATING, QUEUED, RUNNING, Request
 from .residents import Residents
 
@@ -174,17 +175,18 @@ class Books(Residents):
         for resident in container.residents.values():
             if resident.state is LOADING:  # a template whose load waited for the call to end
                 self._expect_load(resident)
+        owner = self.functions.get(container.owner) if container.owner is not None else None
         self.right_size(container)
-        self._keep(container, after_call)
+        self._keep(container, owner, after_call)
         self.shrink(container)
-        if after_call and container.owner is not None and self.settings.function_templates:
-            self.pool.new_candidates[container.owner] = None  # its function template may be made now
+        may_make = after_call and self.settings.function_templates
+        if may_make and owner is not None and owner.own_template not in self.pool.copies:
+            self.pool.new_candidates[owner.function.key] = None  # its function template may be made now
         self.retry_queue = True
         self.opportunity = True
 
-    def _keep(self, container: Container, after_call: bool) -> None:
+    def _keep(self, container: Container, owner: FunctionRecord | None, after_call: bool) -> None:
         """Ask the keep-alive policy how long to keep an idle container, and arm the timers for it."""
-        owner = self.functions.get(container.owner) if container.owner is not None else None
         cost_s = self.container_start_s
         if owner is not None:
             cost_s += self.functions.load_s(owner.function.key)

@@ -50,12 +50,22 @@ class PlanScope:
     """When the next thorough view is due. None: not before a policy asks for one."""
     waiting: tuple[FunctionKey, ...] = ()
     """Candidates that the last plans found no place for, the most wanted first."""
+    _tried: int = MAX_WAITING
+    """How many of them the latest view showed."""
+    _plan: int = 0
+    """Number of the latest plan."""
+    _renewed: int = 1
+    """Number of the latest plan that found no place for a new candidate. Containers that a plan has looked at since,
+    and that have not changed, have no place for any that waits."""
 
-    def next(self, registry: Registry, pool: Pool, at: float) -> Scope:
-        """What the plan that is made now looks at. It no longer counts as new."""
+    def next(self, registry: Registry, pool: Pool, at: float, *, may_create: bool = False) -> Scope:
+        """What the plan that is made now looks at. It no longer counts as new. `may_create`: containers, too."""
+        self._plan += 1
         small = len(pool.idle) <= SMALL_NODE[0] and len(registry) <= SMALL_NODE[1]
         if small or (self.thorough_at is not None and self.thorough_at <= at):
             pool.changed.clear()
+            for container in pool.idle.values():
+                container.looked_at = self._plan
             # `candidates` yields only the functions called last. One whose forecast fell due may not be among them.
             fresh = self._fresh(registry, pool)
             for key in registry.candidates(pool):
@@ -67,7 +77,13 @@ class PlanScope:
         for container in changed:
             del pool.changed[container.id]
         fresh = self._fresh(registry, pool)
-        waiting = [registry.candidate_view(key, pool) for key in self.waiting[:MAX_WAITING] if key not in fresh]
+        if not fresh:
+            changed = [container for container in changed if container.looked_at < self._renewed]
+        for container in changed:
+            container.looked_at = self._plan
+        # Where nothing has changed, and none can be created, there is no place for those that found none before.
+        self._tried = MAX_WAITING if changed or may_create else 0
+        waiting = [registry.candidate_view(key, pool) for key in self.waiting[: self._tried] if key not in fresh]
         others: list[Container] = []
         if fresh:
             seen = {container.id for container in changed}
@@ -90,11 +106,13 @@ class PlanScope:
         still take it), or the suggestion was rejected.
         """
         waiting = (*put_off, *plan.waiting)
+        if any(view.key in waiting for view in scope.candidates):
+            self._renewed = self._plan
         if scope.thorough:
             self.thorough_at, self.waiting = plan.wake_at, waiting
             return
         tried = set(waiting)
-        untried = [key for key in self.waiting[MAX_WAITING:] if key not in tried]
+        untried = [key for key in self.waiting[self._tried :] if key not in tried]
         self.waiting = (*waiting, *untried)[: 4 * MAX_WAITING]
         if plan.wake_at is not None and (self.thorough_at is None or plan.wake_at < self.thorough_at):
             self.thorough_at = plan.wake_at

@@ -17,6 +17,7 @@ from .lifecycle import (
     CONTAINER_GONE,
     CONTAINER_TRANSITIONS,
     IDLE,
+    IN_USE,
     LOADED,
     LOADING,
     RESIDENT_GONE,
@@ -109,6 +110,8 @@ class Container:
     """Latest result of `Books.contents`. None when its contents have changed since."""
     contents_until: float = 0.0
     """Until when that is valid, if nothing changes."""
+    looked_at: int = 0
+    """Number of the pre-load plan that looked at it last. 0 when its contents have changed since."""
     image: str = ""
     housing: str = field(init=False)
     """Only functions and templates of the same housing can be in it."""
@@ -271,15 +274,18 @@ class Pool:
                 self.forkable.setdefault(resident.function, {})[container.id] = container
             elif resident.state is LOADED:
                 _remove(self.forkable, resident.function, container)
-        if state is UNLOADING or state is RESIDENT_GONE:
-            if resident.state is not UNLOADING:
-                self._uncount(resident.function)
+        if (state is UNLOADING or state is RESIDENT_GONE) and resident.state is not UNLOADING:
+            self._uncount(resident.function)
             if not resident.is_template:
                 self.new_candidates[resident.function] = None
             elif resident.is_function_template:
                 self.new_candidates[templated_function(resident.function)] = None
+        used_or_left = state is IN_USE or resident.state is IN_USE
         resident.state = state
-        self._note_change(container)
+        if used_or_left and state is not UNLOADING and state is not RESIDENT_GONE:
+            container.view = container.contents = None  # nothing that is there has come or gone
+        else:
+            self._note_change(container)
         if state is RESIDENT_GONE:
             del container.residents[resident.function]
             places = self.by_function[resident.function]
@@ -307,6 +313,7 @@ class Pool:
 
     def _note_change(self, container: Container) -> None:
         container.view = container.contents = None
+        container.looked_at = 0
         self.changed[container.id] = None
 
     def residents_of(self, function: ResidentKey) -> Iterator[tuple[Container, Resident]]:

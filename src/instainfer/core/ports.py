@@ -166,6 +166,8 @@ class FunctionView:
     """Share of its calls that would use one more resident. 1 if it has no resident."""
     library: ResidentKey | None = None
     """Key of the library template of its environment. None if it never uses one."""
+    library_bytes: int = 0
+    """Size of that library template. 0 if it cannot be made."""
     memory_bytes: int = 0
     """Memory limit of its calls. A container with less is of no use to it."""
     own_template: ResidentKey | None = None

@@ -22,7 +22,7 @@ from .plan_scope import Scope
 from .pool import Container
 from .ports import NodeView, SuggestCreate, SuggestLoad, SuggestOffload
 from .state import Promise
-from .views import container_view, known
+from .views import container_view
 
 RETRY_S: Final = 10.0
 """Seconds until the policy is asked again at the latest, after it gave no plan."""
@@ -46,7 +46,7 @@ def preload(books: Books) -> None:
         return
     for key in books.functions.lacking(books.pool):
         books.pool.new_candidates[key] = None  # each plan tries them anew
-    scope = books.plan_scope.next(books.functions, books.pool, books.at)
+    scope = books.plan_scope.next(books.functions, books.pool, books.at, may_create=spare_bytes > 0)
     if not scope.containers and not scope.candidates:
         return
     plan = books.guard.plan(_view(books, scope, slots, spare_bytes))
@@ -80,7 +80,7 @@ def _view(books: Books, scope: Scope, slots: int, spare_bytes: int) -> NodeView:
         books.at,
         tuple([container_view(container, pool) for container in scope.containers]),
         scope.candidates,
-        known(books.functions, pool, books.at),
+        books.known,
         slots,
         lambda container: books.contents(pool.containers[container.id]),
         books.functions.first_calls.rate(books.at),

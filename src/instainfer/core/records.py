@@ -80,6 +80,11 @@ class TemplateRecord:
         """Which containers may hold it: those of the same housing."""
         return housing(self.namespace, self.image)
 
+    @property
+    def can_be_made(self) -> bool:
+        """Whether it has been made before, its last load did not fail, and some function can be forked from it."""
+        return bool(self.profile.loads and self.users and self.load_failure is None)
+
     def misses_per_s(self, at: float) -> float:
         """How many of these calls come per second, over those that are remembered."""
         return mean_rate(len(self.missed), self.missed[0] if self.missed else at, at)

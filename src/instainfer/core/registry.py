@@ -243,7 +243,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         self.templates[key].begun_at = -math.inf
 
     def candidates(self, pool: Pool) -> Iterator[FunctionKey]:
-        """Candidates for a load: functions without a resident, or that need one more, or a function template.
+        """Candidates for a load: functions of which nothing is there, or that need one more resident, or a template.
 
         First come those that were called, the latest call first, then some that never were. The number is limited, so
         that a plan costs the same for a hundred functions and for ten thousand. This loses little: the longer a
@@ -252,23 +252,20 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         called = (
             key
             for key in reversed(self._called)
-            if self.is_absent(key, pool) or self._needs_more_residents(key, pool) or self._needs_template(key, pool)
+            if self._is_absent(key, pool) or self._needs_more_residents(key, pool) or self._needs_template(key, pool)
         )
         yield from islice(called, CANDIDATES)
-        yield from islice((key for key in self._uncalled if self.is_absent(key, pool)), UNCALLED_CANDIDATES)
+        yield from islice((key for key in self._uncalled if self._is_absent(key, pool)), UNCALLED_CANDIDATES)
 
-    def is_absent(self, key: FunctionKey, pool: Pool) -> bool:
-        """Whether a function has no resident and could be loaded."""
-        return self._absent(key, pool) is not None
+    def _is_absent(self, key: FunctionKey, pool: Pool) -> bool:
+        """Whether a function has neither a resident nor a function template, and could be loaded."""
+        record = self[key]
+        return key not in pool.copies and record.own_template not in pool.copies and record.loads_ahead
 
     def candidate_view(self, key: FunctionKey, pool: Pool) -> FunctionView | None:
         """The view of a function that could be loaded, or whose function template could be made, otherwise None."""
         record = self.get(key)
         return self.view_of(record, key, pool) if record is not None and record.loads_ahead else None
-
-    def _absent(self, key: FunctionKey, pool: Pool) -> FunctionRecord | None:
-        record = None if key in pool.copies else self.get(key)
-        return record if record is not None and record.loads_ahead else None
 
     def _needs_more_residents(self, key: FunctionKey, pool: Pool) -> bool:
         """Whether calls of a function with residents often find all of them in use."""
@@ -342,6 +339,8 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         template = None if own is None else self.templates[own]
         own_copies = 0 if own is None else pool.copies.get(own, 0)
         begun_at = -math.inf if template is None else template.begun_at
+        library = None if record.template is None else self.templates[record.template]
+        library_bytes = library.profile.resident_bytes if library is not None and library.can_be_made else 0
         wanted = places = 0
         if key in self.asked:
             there = pool.places(key, own)
@@ -358,10 +357,11 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             record.missed[-1] if record.missed else None,
             own_copies,
             copies,
+            library_bytes,
             wanted,
             places,
         )
-        if record.cached_view is not None and _is_same(record.cached_view[0], basis):
+        if record.cached_view is not None and record.cached_view[0] == basis:
             return record.cached_view[1]
         view = FunctionView(
             key,
@@ -376,6 +376,7 @@ class Registry(dict[FunctionKey, FunctionRecord]):
             needs=record.concurrency.found(copies - 1) if copies > 1 else 1.0,
             lacks=record.concurrency.found(copies) if copies > 0 else 1.0,
             library=record.template,
+            library_bytes=library_bytes,
             memory_bytes=record.function.memory_bytes,
             own_template=own if self.may_have_template(record, pool) else None,
             own_copies=own_copies,
@@ -402,18 +403,6 @@ class Registry(dict[FunctionKey, FunctionRecord]):
         if record.wanted_at > template.begun_at:
             return True
         return bool(record.arrivals) and record.arrivals[-1] > template.begun_at
-
-
-def _is_same(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
-    """Whether a view made from `before` may be used for `now`. Its first values are compared by identity."""
-    return (
-        before[0] is now[0]
-        and before[1] is now[1]
-        and before[2] is now[2]
-        and before[3] is now[3]
-        and before[4] is now[4]
-        and before[5:] == now[5:]
-    )
 
 
 def _unfitness(verdict: Verdict | None) -> Failure | None:

@@ -17,6 +17,7 @@ from .requests import Request
 from .settings import NodeSettings
 from .timers import Timers
 from .values import value
+from .views import known
 
 
 @dataclass(slots=True)
@@ -69,6 +70,8 @@ class State:
             budget_bytes=settings.budget_bytes,
             function_templates=settings.function_templates,
         )
+        self.known = known(self.functions, self.pool, lambda: self.at)
+        """What policies may know of functions and library templates."""
         self.queue = RequestQueue()
         self.requests: dict[ActivationId, Request] = {}
         """Every accepted request that has not been answered."""

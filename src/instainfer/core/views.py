@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .model import FunctionKey, ResidentKey
 from .pool import Container, Pool
 from .ports import ContainerView, FunctionView, Known, ResidentView, TemplateView
-from .records import TemplateRecord
 from .registry import Registry
 
 
@@ -40,10 +39,10 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
     Function templates are left out: what is known of them is in the views of their functions.
     """
 
-    def __init__(self, registry: Registry, pool: Pool, at: float) -> None:
+    def __init__(self, registry: Registry, pool: Pool, now: Callable[[], float]) -> None:
         self._registry = registry
         self._pool = pool
-        self._at = at
+        self._now = now
 
     def __getitem__(self, key: ResidentKey) -> TemplateView:
         view: TemplateView | None = self.get(key)
@@ -53,29 +52,24 @@ class TemplateViews(Mapping[ResidentKey, TemplateView]):
 
     def get(self, key: ResidentKey, default: Any = None) -> Any:
         record = self._registry.libraries.get(key)
-        if record is None or not _can_be_made(record):
+        if record is None or not record.can_be_made:
             return default
         profile, copies = record.profile, self._pool.copies.get(key, 0)
-        rate = record.misses_per_s(self._at)
+        rate = record.misses_per_s(self._now())
         return TemplateView(
             key, record.namespace, profile.library_s, profile.resident_bytes, rate, copies, record.image
         )
 
     def __iter__(self) -> Iterator[ResidentKey]:
-        return (key for key, record in self._registry.libraries.items() if _can_be_made(record))
+        return (key for key, record in self._registry.libraries.items() if record.can_be_made)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
-def _can_be_made(template: TemplateRecord) -> bool:
-    """Whether a library template has been made before, its last load did not fail, and some function can be forked from
-    it."""
-    return bool(template.profile.loads and template.users and template.load_failure is None)
-
-
-def known(registry: Registry, pool: Pool, at: float) -> Known:
-    return Known(Views(registry, pool), TemplateViews(registry, pool, at))
+def known(registry: Registry, pool: Pool, now: Callable[[], float]) -> Known:
+    """All views. They are made when they are asked for, so this stays true; `now` is the time of the latest event."""
+    return Known(Views(registry, pool), TemplateViews(registry, pool, now))
 
 
 def container_view(container: Container, pool: Pool) -> ContainerView:

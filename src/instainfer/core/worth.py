@@ -24,7 +24,7 @@ from .pool import Container, Resident
 from .ports import Contents, KeptContainer, Stand
 from .records import FunctionRecord
 from .state import State
-from .views import container_view, known
+from .views import container_view
 
 #: What is known of an idle container's contents is used until nothing has happened there for this much longer, as a
 #: share of the time since it was found out: rates fall while nobody calls, ever more slowly.
@@ -63,7 +63,7 @@ class Worth(State):
         asked = self.functions.asked and self._is_asked_for(container)
         if container.contents is None or self.at >= container.contents_until or asked:
             view = container_view(container, self.pool)
-            container.contents = self.guard.contents(view, known(self.functions, self.pool, self.at), self.at)
+            container.contents = self.guard.contents(view, self.known, self.at)
             container.contents_until = self.at + max(AGEING_S, AGEING * (self.at - container.idle_since))
         return container.contents
 

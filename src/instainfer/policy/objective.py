@@ -37,7 +37,7 @@ from typing import Final
 
 from ..core.lifecycle import LOADED, UNLOADING
 from ..core.model import ResidentKey, function_template_key, is_function_template, templated_function
-from ..core.ports import ContainerView, Contents, FunctionView, Known, Stand, TemplateView, Weighed
+from ..core.ports import ContainerView, Contents, FunctionView, Known, ResidentView, Stand, TemplateView, Weighed
 from ..core.rates import mean_rate
 
 HORIZON_S: Final = 10.0
@@ -91,9 +91,9 @@ def template_rate(function: FunctionView, at: float) -> float:
     return rate
 
 
-def template_gain(function: FunctionView, at: float, copies: int) -> float:
-    """Gain of one of `copies` function templates."""
-    return template_rate(function, at) * function.own_saves_s / copies
+def template_gain(function: FunctionView, rate: float, copies: int) -> float:
+    """Gain of one of `copies` function templates that serve calls at this rate."""
+    return rate * function.own_saves_s / copies
 
 
 def template_most_s(function: FunctionView, at: float) -> float:
@@ -127,7 +127,7 @@ class Valued:
         found = []
         if function.own_template is not None:
             rate, saves_s = template_rate(function, at), function.own_saves_s
-            in_all_s = min(template_gain(function, at, 1) * TERM_S, template_most_s(function, at))
+            in_all_s = min(template_gain(function, rate, 1) * TERM_S, template_most_s(function, at))
             found.append(Weighed(function.own_template, rate, saves_s, in_all_s, price_s))
         if function.own_copies > 0:
             return found  # beside its template, a resident would gain nothing
@@ -141,7 +141,8 @@ class Valued:
         stands: list[Stand] = []
         residents: list[tuple[ResidentKey, int, float, float, bool]] = []
         rate = weight = loss_s = 0.0
-        libraries: set[ResidentKey | None] = set()
+        libraries: list[ResidentView] = []
+        needed: set[ResidentKey | None] = set()
         """Library templates that function templates there share their memory with, or that a load needs. They stay."""
         for resident in container.residents:
             key, size_bytes = resident.function, resident.charged_bytes
@@ -161,20 +162,24 @@ class Valued:
                 if resident.state is LOADED:
                     residents.append((key, size_bytes, each, saves_s, held))
                 elif function is not None:
-                    libraries.add(function.library)
+                    needed.add(function.library)
             elif is_function_template(key):
                 function = functions.get(templated_function(key))
                 if function is not None:
-                    libraries.add(function.library)
-                    gain = HELD if function.is_held else template_gain(function, at, max(1, function.own_copies))
+                    needed.add(function.library)
                     if resident.state is LOADED:
+                        calls_per_s = template_rate(function, at)
+                        shared = template_gain(function, calls_per_s, max(1, function.own_copies))
+                        gain = HELD if function.is_held else shared
                         stands.append(self._template(key, size_bytes, gain, function.own_saves_s))
+            elif resident.state is LOADED:
+                libraries.append(resident)
         g = until_first_call_s(rate, HORIZON_S) / HORIZON_S
         stands += [
             Stand(key, size, HELD if held else each * saves_s * g, False, 0.0, each, saves_s)
             for key, size, each, saves_s, held in residents
         ]
-        stands += self._libraries(container, known.templates, libraries)
+        stands += [self._library(each, known.templates) for each in libraries if each.function not in needed]
         stands.sort(key=_by_density)
         return Contents(tuple(stands), rate, weight, loss_s)
 
@@ -187,22 +192,12 @@ class Valued:
             key, size_bytes, gain, True, gain * LOSS_HORIZON_S + self.processor_price_s * saves_s, 0.0, saves_s
         )
 
-    def _libraries(
-        self, container: ContainerView, templates: Mapping[ResidentKey, TemplateView], needed: set[ResidentKey | None]
-    ) -> list[Stand]:
-        """The library templates in a container that no function template there needs."""
-        stands = []
-        for resident in container.residents:
-            key = resident.function
-            if not resident.is_template or is_function_template(key) or resident.state is not LOADED:
-                continue
-            if key in needed:
-                continue
-            template = templates.get(key)
-            gain = 0.0 if template is None else library_gain(template, max(1, template.copies))
-            saves_s = 0.0 if template is None else template.library_s
-            stands.append(self._template(key, resident.charged_bytes, gain, saves_s))
-        return stands
+    def _library(self, resident: ResidentView, templates: Mapping[ResidentKey, TemplateView]) -> Stand:
+        """A library template in a container where no function template needs it."""
+        template = templates.get(resident.function)
+        gain = 0.0 if template is None else library_gain(template, max(1, template.copies))
+        saves_s = 0.0 if template is None else template.library_s
+        return self._template(resident.function, resident.charged_bytes, gain, saves_s)
 
 
 def _is_its_place(key: ResidentKey, container: ContainerView) -> bool:

@@ -32,6 +32,7 @@ from typing import Final
 
 from ...core.model import FunctionKey, ResidentKey
 from ...core.ports import (
+    ContainerView,
     Contents,
     FunctionView,
     Known,
@@ -94,8 +95,9 @@ class Opportunistic(Valued):
     def plan(self, view: NodeView) -> PreloadPlan:
         candidates, later = self._candidates((*view.candidates, *view.waiting), view)
         waiting = {function.key for function in view.waiting}
-        changed = [place_of(container, view) for container in view.containers]
-        others = [place_of(container, view) for container in view.others] if view.candidates else []
+        is_new = any(candidate.function.key not in waiting for candidate in candidates)
+        changed = [place_of(container, view) for container in view.containers] if candidates else []
+        others = [place_of(container, view) for container in view.others] if is_new else []
         places = sorted([*changed, *others], key=_QUIETEST_FIRST)
         loads: list[SuggestLoad | SuggestCreate] = []
         offloads: list[SuggestOffload] = []
@@ -107,7 +109,7 @@ class Opportunistic(Valued):
                 if candidate.function.key not in waiting:
                     look_again_at = view.at + LOOK_AGAIN_S  # it has not been tried anywhere
             else:
-                load = self._best(candidate, changed if candidate.function.key in waiting else places, view.known)
+                load = self._best(candidate, changed if candidate.function.key in waiting else places)
             if load is not None and self._is_better_off_alone(load, view):
                 load = None
             if load is None:
@@ -120,7 +122,7 @@ class Opportunistic(Valued):
                     loads.append(_suggest(load))
                 offloads += clear(load)
         if not loads and self.residents:
-            loads = list(self._library_loads(changed, view.known))[: view.load_slots]
+            loads = list(self._library_loads(view.containers, view.known))[: view.load_slots]
         new = self._new_container(left, view) if len(loads) < view.load_slots else None
         suggestions = [*offloads, *loads] if new is None else [*offloads, *loads, new]
         return PreloadPlan(tuple(suggestions), look_again_at, tuple([each.function.key for each in left]), tuple(later))
@@ -152,11 +154,12 @@ class Opportunistic(Valued):
         """What may be loaded for a function. None if nothing is worth its processor time, whatever the neighbours."""
         at = view.at
         if function.lacks_places:
-            return wanted_candidate(function, view.known)
+            return wanted_candidate(function)
         if function.own_copies > 0:
             return None
-        if function.own_template is not None and not (self.residents and is_too_large(function, view.known)):
-            rate, gain = template_rate(function, at), template_gain(function, at, 1)
+        if function.own_template is not None and not (self.residents and is_too_large(function)):
+            rate = template_rate(function, at)
+            gain = template_gain(function, rate, 1)
             most_s = template_most_s(function, at)
             if min(gain * TERM_S, most_s) <= self.processor_price_s * function.load_s:
                 return None
@@ -173,11 +176,11 @@ class Opportunistic(Valued):
 
     # -- where ---------------------------------------------------------------------------------------------------------
 
-    def _best(self, candidate: Candidate, places: Iterable[Place], known: Known) -> Load | None:
+    def _best(self, candidate: Candidate, places: Iterable[Place]) -> Load | None:
         best: Load | None = None
         tries = LOOKED_AT
         for place in places:
-            load = self._load(candidate, place, known)
+            load = self._load(candidate, place)
             if load is None:
                 continue
             if best is None or load.adds > best.adds:
@@ -187,7 +190,7 @@ class Opportunistic(Valued):
                 break
         return best
 
-    def _load(self, candidate: Candidate, place: Place, known: Known) -> Load | None:
+    def _load(self, candidate: Candidate, place: Place) -> Load | None:
         """The candidate in this place. None if it does not fit, or does not pay."""
         function, container = candidate.function, place.view
         if container.housing != function.housing or (candidate.key in place.holds and not candidate.is_wanted):
@@ -197,10 +200,10 @@ class Opportunistic(Valued):
         if place.is_held and function.key not in place.holds:
             return None  # a call of this function there would end what is held
         if candidate.is_wanted:
-            return load_wanted(candidate, place, known)
+            return load_wanted(candidate, place)
         if 0 < self.max_residents <= place.functions and not candidate.is_template:
             return None
-        size_bytes = bytes_in(candidate, place.ready, known)
+        size_bytes = bytes_in(candidate, place.ready)
         ends: list[Stand] = []
         lost = ended_rate = ended_weight = 0.0
         processor_s = function.load_s
@@ -240,23 +243,24 @@ class Opportunistic(Valued):
         weight += candidate.rate * candidate.saves_s
         return (weight * until_first_call_s(rate, HORIZON_S) - now) / HORIZON_S
 
-    def _library_loads(self, places: Iterable[Place], known: Known) -> Iterable[SuggestLoad | SuggestCreate]:
-        """Library templates for places with room, each place's most useful one."""
+    def _library_loads(self, places: Iterable[ContainerView], known: Known) -> Iterable[SuggestLoad | SuggestCreate]:
+        """Library templates for containers with room, each one's most useful one."""
         libraries = list(known.templates.values())
         begun: set[ResidentKey] = set()
         for place in places:
             best, gain = None, 0.0
+            holds = {each.function for each in place.residents}
             for library in libraries:
-                if library.housing != place.view.housing or library.key in place.holds or library.key in begun:
+                if library.housing != place.housing or library.key in holds or library.key in begun:
                     continue
                 adds = library_gain(library, library.copies + 1)
                 pays = adds * TERM_S > self.processor_price_s * library.library_s
-                if pays and adds > gain and library.resident_bytes <= place.view.free_bytes:
+                if pays and adds > gain and library.resident_bytes <= place.free_bytes:
                     best, gain = library, adds
             if best is not None:
                 begun.add(best.key)
                 reason = f"a miss here would import for {best.library_s:.2f} s"
-                yield SuggestLoad(place.view.id, best.key, best.resident_bytes, gain * TERM_S, (), reason)
+                yield SuggestLoad(place.id, best.key, best.resident_bytes, gain * TERM_S, (), reason)
 
     def _is_better_off_alone(self, load: Load, view: NodeView) -> bool:
         """Whether a new container is worth its making: there the candidate displaces nothing and has no neighbours."""
@@ -267,8 +271,7 @@ class Opportunistic(Valued):
     def _new_container(self, left: Iterable[Candidate], view: NodeView) -> SuggestCreate | None:
         """A new container for the first candidate that found no place, and that fits in the spare memory."""
         for candidate in left:
-            fits = bytes_in(candidate, (), view.known) <= candidate.function.memory_bytes
-            if candidate.is_wanted and fits:
+            if candidate.is_wanted and bytes_in(candidate, ()) <= candidate.function.memory_bytes:
                 return SuggestCreate(candidate.function.key, "somebody asked for it to be ready")
             pays = candidate.gain * TERM_S > self.processor_price_s * candidate.function.load_s
             if pays and _fits_in_spare(candidate, view):
@@ -279,9 +282,9 @@ class Opportunistic(Valued):
 def _fits_in_spare(candidate: Candidate, view: NodeView) -> bool:
     """Whether a container may be created for a candidate, and has room for it."""
     function = candidate.function
-    if bytes_in(candidate, (), view.known) > function.memory_bytes:
+    if function.memory_bytes > view.spare_bytes or bytes_in(candidate, ()) > function.memory_bytes:
         return False
-    return function.memory_bytes <= view.spare_bytes and view.spends(function.namespace)
+    return view.spends(function.namespace)
 
 
 def _suggest(load: Load) -> SuggestLoad:

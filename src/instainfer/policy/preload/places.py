@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...core.lifecycle import LOADED
 from ...core.model import ResidentKey
-from ...core.ports import ContainerView, Contents, FunctionView, Known, NodeView, Stand
+from ...core.ports import ContainerView, Contents, FunctionView, NodeView, Stand
 from ..objective import HELD
 
 
@@ -77,19 +77,18 @@ def place_of(container: ContainerView, view: NodeView) -> Place:
     return Place(container, contents, holds, ready, room_bytes, functions, contents.loss_s >= HELD)
 
 
-def bytes_in(candidate: Candidate, ready: Collection[ResidentKey], known: Known) -> int:
+def bytes_in(candidate: Candidate, ready: Collection[ResidentKey]) -> int:
     """Size of a candidate where `ready` is loaded, with the library template that it brings there."""
     function = candidate.function
     if candidate.is_template:
-        return template_bytes(function, ready, known)
+        return template_bytes(function, ready)
     return function.forked_bytes if function.template in ready else function.resident_bytes
 
 
-def template_bytes(function: FunctionView, ready: Collection[ResidentKey], known: Known) -> int:
-    library = None if function.library in ready else known.templates.get(function.library or "")
-    return function.own_bytes + (0 if library is None else library.resident_bytes)
+def template_bytes(function: FunctionView, ready: Collection[ResidentKey]) -> int:
+    return function.own_bytes + (0 if function.library in ready else function.library_bytes)
 
 
-def is_too_large(function: FunctionView, known: Known) -> bool:
+def is_too_large(function: FunctionView) -> bool:
     """Whether a function template does not fit in the containers of its function. Then a resident may."""
-    return template_bytes(function, (), known) > (function.memory_bytes or math.inf)
+    return template_bytes(function, ()) > (function.memory_bytes or math.inf)

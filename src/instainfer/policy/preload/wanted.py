@@ -6,22 +6,22 @@ import math
 
 from ...core.lifecycle import UNLOADING
 from ...core.model import ResidentKey, function_template_key
-from ...core.ports import FunctionView, Known, Stand, SuggestOffload
+from ...core.ports import FunctionView, Stand, SuggestOffload
 from ..objective import HELD
 from .places import Candidate, Load, Place, bytes_in, is_too_large
 
 
-def wanted_candidate(function: FunctionView, known: Known) -> Candidate:
+def wanted_candidate(function: FunctionView) -> Candidate:
     """What makes one more place of a function that somebody has asked for: its function template, or a resident."""
     own = function.own_template
-    if own is not None and function.own_copies == 0 and not is_too_large(function, known):
+    if own is not None and function.own_copies == 0 and not is_too_large(function):
         key, is_template, size_bytes = own, True, function.own_bytes
     else:
         key, is_template, size_bytes = function.key, False, function.resident_bytes
     return Candidate(key, function, is_template, 0.0, 0.0, HELD, HELD / (size_bytes or 1), math.inf, is_wanted=True)
 
 
-def load_wanted(candidate: Candidate, place: Place, known: Known) -> Load | None:
+def load_wanted(candidate: Candidate, place: Place) -> Load | None:
     """What makes a wanted place, in this container. None if it does not fit, or the container is such a place already.
 
     A resident is to stand alone among the residents there, and beside no template that is held: a call of another
@@ -39,7 +39,7 @@ def load_wanted(candidate: Candidate, place: Place, known: Known) -> Load | None
             return None
         clears = {each.function for each in others}
         lacks_bytes -= sum(each.charged_bytes for each in others)
-    size_bytes = 0 if candidate.key in place.holds else bytes_in(candidate, place.ready, known)
+    size_bytes = 0 if candidate.key in place.holds else bytes_in(candidate, place.ready)
     lacks_bytes += size_bytes
     ends: list[Stand] = []
     for stand in stands:
