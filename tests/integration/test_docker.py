@@ -407,6 +407,26 @@ def test_packages_come_through_the_gate_and_from_nowhere_else(tmp_path: Path) ->
             server.shutdown()
 
 
+def test_a_build_that_takes_too_long_leaves_no_container(tmp_path: Path) -> None:
+    async def scene() -> None:
+        backend = docker.backend(scratch=tmp_path / "scratch")
+        root = tmp_path / "environments"
+        (root / "scratch").mkdir(parents=True)
+        workshop = Workshop(
+            root, backend.place(root), timeout_s=3.0, pip_args=(), sources=Sources(), hosts=(), limits=Limits()
+        )
+        try:
+            with pytest.raises(EnvironmentBuildError, match=r"it failed: ended after 3 s .*build_timeout_s"):
+                async with workshop.bench("it failed", "env-x", lambda _: None, [], from_source=False) as bench:
+                    await bench.run(["sleep", "1000"])
+            assert await backend._engine.remove_leftovers() == 0
+        finally:
+            await backend.close()
+        assert list((root / "scratch").iterdir()) == []
+
+    play(scene)
+
+
 def test_a_tool_leaves_no_program_with_roots_rights(tmp_path: Path) -> None:
     code = (
         "import os, shutil, sys; shutil.copy('/bin/true', sys.argv[1]); os.chmod(sys.argv[1], 0o4755); "
@@ -421,13 +441,7 @@ def test_a_tool_leaves_no_program_with_roots_rights(tmp_path: Path) -> None:
             made = root / "env-x"
             (root / "scratch").mkdir(parents=True)
             workshop = Workshop(
-                root,
-                backend.place(root),
-                timeout_s=60.0,
-                pip_args=(),
-                sources=Sources(),
-                hosts=(),
-                limits=Limits(),
+                root, backend.place(root), timeout_s=60.0, pip_args=(), sources=Sources(), hosts=(), limits=Limits()
             )
             async with workshop.bench("it failed", "env-x", said.append, [], from_source=False) as bench:
                 await bench.give(made)

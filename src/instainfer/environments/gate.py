@@ -171,6 +171,17 @@ class Gate:
         return reader, writer
 
 
+async def readable(sock: socket.socket) -> None:
+    """Wait until something can be read from a socket, such as one with a descriptor on its way."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(sock, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sock)
+
+
 async def _first_that_answers(addresses: Iterable[str], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     last: OSError = OSError("no address")
     for address in addresses:

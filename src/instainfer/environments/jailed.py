@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..errors import HostError
 from ..runtime import boot, landlock
-from .gate import PORT, Gate
+from .gate import PORT, Gate, readable
 from .jail import Jail
 from .room import first_closed
 
@@ -167,7 +167,7 @@ class Cell:
         try:
             async with asyncio.timeout(_TELL_TIMEOUT_S):
                 await loop.sock_sendall(self._ours, self._plan.as_json())
-                await _readable(self._ours)
+                await readable(self._ours)
             error, listener = _heard(self._ours)
         except (OSError, TimeoutError) as raised:
             error, listener = f"no answer: {raised}", None
@@ -184,16 +184,6 @@ class Cell:
     def close(self) -> None:
         self._ours.close()
         self._theirs.close()
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(sock, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(sock)
 
 
 def cell(layers: Layers, jail: Jail, argv: Sequence[str], variables: Mapping[str, str], folder: Path | None) -> Cell:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...environments.gate import PORT, Gate
+from ...environments.gate import PORT, Gate, readable
 from ...environments.interpreters import PROBE, Interpreter, probed
 from ...environments.jail import Jail
 from ...environments.room import Room
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 _SOCKET = "gate.sock"
 _KILLED_BY = 128
-_TELL_TIMEOUT_S = 5.0
 _NOT_THERE = ("PATH", "LD_LIBRARY_PATH")
 """Variables that say where programs and libraries are on this host."""
 
@@ -197,7 +196,7 @@ async def _serve(door: socket.socket, gate: Gate) -> None:
     # The first to come is the program that becomes the tool. No code of others has run in the container before.
     visitor, _ = await asyncio.get_running_loop().sock_accept(door)
     with visitor:
-        visitor.settimeout(_TELL_TIMEOUT_S)
-        _, fds, _, _ = await asyncio.to_thread(socket.recv_fds, visitor, 16, 1)
+        await readable(visitor)
+        _, fds, _, _ = socket.recv_fds(visitor, 16, 1)
     async with gate.serving(socket.socket(fileno=fds[0])):
         await asyncio.get_running_loop().create_future()  # until this task is cancelled
