@@ -23,7 +23,7 @@ def visit(gate: Gate, line: bytes) -> socket.socket:
     return connection
 
 
-@pytest.mark.parametrize("line", [b"", b'{"pid"', words(os.getpid())])
+@pytest.mark.parametrize("line", [b"", b'{"pid"', words(os.getpid())], ids=["nothing", "half", "all"])
 @pytest.mark.parametrize("is_reset", [False, True])
 def test_who_was_killed_at_the_gate_or_before_is_passed_over(line: bytes, is_reset: bool) -> None:
     with Gate() as gate:
