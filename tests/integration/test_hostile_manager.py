@@ -36,7 +36,7 @@ class Liar:
     at_start: bytes = messages.REPORTS.encode(READY)
     answer: bytes = b""
 
-    def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str], **options: bool) -> None:
         self.disconnected = asyncio.Event()
         self._end = asyncio.Event()
         self._ours, self._theirs = socket.socketpair()

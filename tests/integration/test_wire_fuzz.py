@@ -78,7 +78,7 @@ class Enemy:
     sent = 0
     rng = random.Random(SEED)
 
-    def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, python: Path, limit_bytes: int, folder: Path, env: Mapping[str, str], **options: bool) -> None:
         self.disconnected = asyncio.Event()
         self._fuzzer = Fuzzer(self.rng)
         self._end = asyncio.Event()
@@ -280,10 +280,12 @@ def test_whatever_functions_say_they_harm_nobody_but_themselves(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     script: Callable[[Path], Path] = lambda path: path  # noqa: E731
-    hostile = script(tmp_path / "hostile")
+    environment = tmp_path / "environment"
+    (environment / "bin").mkdir(parents=True)
+    hostile = script(environment / "bin" / "hostile")
     hostile.write_text(f"#!{sys.executable} -IS\n{HOSTILE_PROCESS}")
     hostile.chmod(0o755)
-    said = tmp_path / "said"
+    said = environment / "said"
     quiet = Quiet(caplog)
     rng = random.Random(SEED)
 
