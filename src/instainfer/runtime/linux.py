@@ -173,18 +173,38 @@ def give_up_capability(number: int) -> None:
 
     Raises OSError, also where the calls' numbers are not known.
     """
-    machine = os.uname().machine
-    if machine not in _CAPSET:
-        raise OSError("capset is not known for {}".format(machine))
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    held = ctypes.create_string_buffer(24)
-    syscall(_CAPGET[machine], header, held)
-    words = list(
-        struct.unpack("=6I", held.raw)
-    )  # effective, permitted and inheritable of the lower 32, then the others
+    words = _held_capabilities()
     base = number // 32 * 3
     words[base : base + 3] = [word & ~(1 << number % 32) for word in words[base : base + 3]]
-    syscall(_CAPSET[machine], header, struct.pack("=6I", *words))
+    _hold_capabilities(words)
+
+
+def use_permitted_capabilities() -> None:
+    """Put every capability into effect that this process may use; a change of the user id puts them out of effect.
+
+    Raises OSError, also where the calls' numbers are not known.
+    """
+    words = _held_capabilities()
+    words[0], words[3] = words[1], words[4]
+    _hold_capabilities(words)
+
+
+def _held_capabilities() -> list[int]:
+    """Effective, permitted and inheritable ones of the lower 32, then those of the others."""
+    held = ctypes.create_string_buffer(24)
+    syscall(_of_machine(_CAPGET), struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), held)
+    return list(struct.unpack("=6I", held.raw))
+
+
+def _hold_capabilities(words: list[int]) -> None:
+    syscall(_of_machine(_CAPSET), struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), struct.pack("=6I", *words))
+
+
+def _of_machine(numbers: dict[str, int]) -> int:
+    machine = os.uname().machine
+    if machine not in numbers:
+        raise OSError("capset is not known for {}".format(machine))
+    return numbers[machine]
 
 
 def ptrace(request: int, pid: int, address: int, data: int) -> None:

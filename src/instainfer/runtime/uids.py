@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..wire.messages import Function
 from . import caches, jail
+from .linux import CAP_SYS_ADMIN, PR_SET_DUMPABLE, has_capability, prctl, use_permitted_capabilities
 from .view import View
 
 
@@ -65,10 +68,30 @@ class Uids:
             # it away. If the process cannot change its id, it still has the old one and needs this access.
             os.chown(scratch, uid, group)
             os.chmod(scratch, 0o770)
-            for ids in ("gid_map", "uid_map"):
-                with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:
-                    mapping.write("{0} {0} 1".format(uid))
+            with _owner_of_namespaces(group):
+                for ids in ("gid_map", "uid_map"):
+                    with open("/proc/{}/{}".format(pid, ids), "w", encoding="ascii") as mapping:
+                        mapping.write("{0} {0} 1".format(uid))
         except OSError:  # this host does not allow it
             self._without.add(function.key)
             return None
         return uid
+
+
+@contextmanager
+def _owner_of_namespaces(uid: int) -> Iterator[None]:
+    """Have the rights over user namespaces that processes of this user have made.
+
+    The kernel gives them to who may administrate everything and to the namespace's owner. In a container of Docker,
+    root is neither.
+    """
+    if not uid or has_capability(CAP_SYS_ADMIN):
+        yield
+        return
+    os.seteuid(uid)
+    try:
+        use_permitted_capabilities()
+        yield
+    finally:
+        os.seteuid(0)
+        prctl(PR_SET_DUMPABLE, 1)  # a change of the user id has reset this
