@@ -166,12 +166,6 @@ def node_views(draw: st.DrawFn) -> NodeView:
     places = [draw(container_views(f"c{n}")) for n in range(draw(st.integers(1, 2)))]
     changed = draw(st.integers(0, len(places)))
     present = [r.function for c in places for r in c.residents if r.state is not ResidentState.UNLOADING]
-    names = [key for key in NAMES if draw(st.integers(0, 7))]
-    functions = {
-        key: draw(function_views(key, present.count(key), present.count(function_template_key(key)))) for key in names
-    }
-    candidates = [f for f in functions.values() if f.copies == 0 or f.own_template is not None or draw(st.booleans())]
-    waiting = draw(st.integers(0, len(candidates)))
     templates = {
         key: TemplateView(
             key,
@@ -184,6 +178,14 @@ def node_views(draw: st.DrawFn) -> NodeView:
         for key in TEMPLATES
         if draw(st.booleans())
     }
+    names = [key for key in NAMES if draw(st.integers(0, 7))]
+    functions = {
+        key: draw(function_views(key, present.count(key), present.count(function_template_key(key)))) for key in names
+    }
+    sizes = {key: each.resident_bytes for key, each in templates.items()}
+    functions = {key: replace(each, library_bytes=sizes.get(each.library or "", 0)) for key, each in functions.items()}
+    candidates = [f for f in functions.values() if f.copies == 0 or f.own_template is not None or draw(st.booleans())]
+    waiting = draw(st.integers(0, len(candidates)))
     spends = draw(st.sampled_from(["", "t", "tu"]))
     return NodeView(
         AT,

@@ -25,7 +25,7 @@ MAX_CHANGED: Final = 3
 """Changed containers in one view, the earliest changed first. The others wait for the next view."""
 MAX_NEW: Final = 24
 """New candidates in one view. The others wait for the next view."""
-MAX_OTHERS: Final = 8
+MAX_OTHERS: Final = 16
 """Idle containers that new candidates are tried in, besides those that have changed."""
 MAX_WAITING: Final = 8
 """Earlier candidates without a place that are tried in the changed containers of one view."""
