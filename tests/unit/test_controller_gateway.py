@@ -182,6 +182,7 @@ def test_what_anybody_may_ask(tmp_path: Path) -> None:
             assert host["limits"]["max_action_memory"] == 2048 * 1024 * 1024
             assert host["limits"]["max_action_duration"] == 300_000
             default = [runtime["kind"] for runtime in host["runtimes"]["python"] if runtime["default"]]
+            assert host["runtimes"]["nodejs"] == host["runtimes"]["python"], "a client looks every kind up there"
             assert default == ["python:3"]
             api = (await stand.http.get("/api/v1")).json()
             assert api["api_version_path"] == "v1"
@@ -196,6 +197,8 @@ def test_what_anybody_may_ask(tmp_path: Path) -> None:
 def test_clients_that_list_everything_get_four_arrays(tmp_path: Path) -> None:
     async def run() -> None:
         async with standing(tmp_path) as stand:
+            forwarding = await stand.http.get("/runtime/namespaces/_/logForwarding")
+            assert forwarding.json() == {"adobe_io_runtime": {}}
             for collection in ("actions", "packages", "triggers", "rules"):
                 response = await stand.http.get(f"/api/v1/namespaces/_/{collection}?limit=0&skip=0")
                 assert (response.status_code, response.json()) == (200, [])

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -111,8 +112,7 @@ def test_list_packages(tmp_path: Path) -> None:
         listed = (await stand.http.get(PACKAGES)).json()
         assert sorted(each["name"] for each in listed) == ["a", "b", "c", "d"]
         assert all("parameters" not in each for each in listed)
-        binding = next(each["binding"] for each in listed if each["name"] == "d")
-        assert binding == {"namespace": "guest", "name": "a"}
+        assert [each["binding"] for each in listed if "binding" in each] == [{"namespace": "guest", "name": "a"}]
         assert len((await stand.http.get(f"{PACKAGES}?limit=2&skip=1")).json()) == 2
         assert (await stand.http.get(f"{PACKAGES}?count=true&skip=1")).json() == {"packages": 3}
         refused = await stand.http.get(f"{PACKAGES}?limit=201")
@@ -314,6 +314,27 @@ def test_packages_outlive_a_restart(tmp_path: Path) -> None:
 
     run(tmp_path, before)
     run(tmp_path, after, link=FakeLink())
+
+
+def test_the_namespace_of_a_list_names_the_package(tmp_path: Path) -> None:
+    """Clients take an action by what a list tells of it, and send its namespace as it is there."""
+
+    async def test(stand: Stand) -> None:
+        await put(stand, "tools")
+        await stand.put("f")
+        await stand.put("tools/f")
+        (listed,) = (await stand.http.get(f"{ACTIONS}/tools/")).json()
+        own = f"/api/v1/namespaces/{quote(listed['namespace'], safe='')}/actions/{listed['name']}"
+        assert own.count("%2F") == 1
+        assert (await stand.http.get(own)).json()["namespace"] == "guest/tools"
+        record = (await stand.http.post(f"{own}?blocking=true", json={})).json()
+        assert annotation(record, "path") == "guest/tools/f"
+        assert (await stand.http.delete(own)).status_code == 200
+        assert [each["namespace"] for each in (await stand.http.get(ACTIONS)).json()] == ["guest"]
+        assert (await stand.http.get(own.replace("guest", "other"))).status_code == 403
+        assert (await stand.http.put("/api/v1/namespaces/guest%2Ftools/packages/p", json={})).status_code == 403
+
+    run(tmp_path, test)
 
 
 # bindings

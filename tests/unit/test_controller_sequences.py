@@ -12,7 +12,7 @@ import pytest
 from support.controllers import ACTIONS, ACTIVATIONS, NATIVE, Clock, FakeLink, Stand, annotation, outcome, standing
 
 from instainfer.backends.base import Call
-from instainfer.controller.sequences import CYCLIC, EMPTY, MOST_PARTS, NO_COMPONENT, TOO_LONG
+from instainfer.controller.sequence_puts import CYCLIC, EMPTY, MOST_PARTS, NO_COMPONENT, TOO_LONG
 from instainfer.core.model import Failure, FailureKind
 from instainfer.links.base import Outcome
 

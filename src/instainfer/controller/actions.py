@@ -32,9 +32,9 @@ from .layers import Pairs, variables_of
 from .packages import Packages
 from .paths import EntityPath
 from .puts import ActionPut, Code, asked_limits, decode_put, merged_annotations, next_version
-from .records import MEMORY, SEQUENCE, Action, ActionLimits
+from .records import MEMORY, Action, ActionLimits
 from .responses import action_json, encode
-from .sequences import checked_components
+from .sequence_puts import checked_components, new_sequence
 from .store import Store
 from .uploads import Uploads
 from .verdicts import KnownVerdict, known
@@ -341,27 +341,13 @@ class Actions:
         return action
 
     async def _put_sequence(self, path: EntityPath, wanted: ActionPut, old: Action | None) -> Action:
-        """Create a sequence, or replace an action by one. It has no parameters of its own, as in OpenWhisk."""
+        """Create a sequence, or replace an action by one."""
         components = old.components if old is not None and wanted.components is None else wanted.components
         checked = checked_components(self._packages, path, components or ())
-        version = next_version(wanted.version, old)
-        asked = asked_limits(wanted.limits, old)
-        action = Action(
-            path=path,
-            version=version,
-            key=self._keys.new(path, version),
-            updated_ms=time.time_ns() // 1_000_000,
-            publish=wanted.publish if wanted.publish is not None else (old.publish if old else False),
-            kind=SEQUENCE,
-            main=None,
-            binary=False,
-            code_digest="",
-            components=checked,
-            parameters=[{"key": "_actions", "value": checked}],
-            annotations=_with_memory(merged_annotations(wanted, SEQUENCE, old), is_auto=False),
-            asked=asked,
-            limits=self._deployer.limits_of(asked),
-        )
+        limits = self._deployer.limits_of(asked_limits(wanted.limits, old))
+        key = self._keys.new(path, next_version(wanted.version, old))
+        action = new_sequence(path, wanted, old, checked, key=key, limits=limits)
+        action = msgspec.structs.replace(action, annotations=_with_memory(action.annotations, is_auto=False))
         await self._store.write(lambda connection: queries.save_action(connection, action, None, old))
         before = self._catalog.find(path)
         self._catalog.put(Deployed(action, ready=True))

@@ -26,7 +26,7 @@ from .puts import MAX_PARAMETERS_BYTES
 from .queries import ActivationSummary
 from .records import ActivationRecord
 from .responses import action_json, action_summary, activation_json, encode, result_json, summary_json
-from .sequences import MOST_PARTS
+from .sequence_puts import MOST_PARTS
 
 API = "/api/v1"
 _NAMESPACE = f"{API}/namespaces/{{namespace}}"
@@ -89,6 +89,7 @@ class Collections:
             ("GET", "/ping", self.ping),
             own(f"{API}/namespaces", self.namespaces),
             own(f"{_NAMESPACE}/limits", self.limits),
+            own("/runtime/namespaces/{namespace}/logForwarding", self.log_forwarding),
             own(f"{_NAMESPACE}/activations/{{id}}", self.get_activation),
             own(f"{_NAMESPACE}/activations/{{id}}/result", self.get_result),
             own(f"{_NAMESPACE}/activations/{{id}}/logs", self.get_logs),
@@ -111,6 +112,9 @@ class Collections:
 
     async def describe_host(self, request: Request) -> Response:
         limits = self._config.limits_in_force
+        runtimes = [
+            {"kind": kind, "default": kind == DEFAULT_KIND, "deprecated": False, "image": {}} for kind in kinds()
+        ]
         return json_response(
             {
                 "description": _DESCRIPTION,
@@ -136,12 +140,8 @@ class Collections:
                     "max_code_bytes": self._config.server.max_code_bytes,
                     "max_parameters_bytes": MAX_PARAMETERS_BYTES,
                 },
-                "runtimes": {
-                    "python": [
-                        {"kind": kind, "default": kind == DEFAULT_KIND, "deprecated": False, "image": {}}
-                        for kind in kinds()
-                    ]
-                },
+                # One client (aio-lib-runtime) looks every kind up under this language, and fails where it is not there.
+                "runtimes": {"python": runtimes, "nodejs": runtimes},
             }
         )
 
@@ -186,6 +186,10 @@ class Collections:
                 "maxPayloadSize": self._config.server.max_body_bytes,
             }
         )
+
+    async def log_forwarding(self, request: Request, caller: Identity) -> Response:
+        """Where logs go; ``aio rt activation logs`` asks for this first. The answer means that records have them."""
+        return json_response({"adobe_io_runtime": {}})
 
     async def list_actions(self, request: Request, caller: Identity) -> Response:
         wanted = page(request.query_params, "actions")

@@ -59,6 +59,8 @@ _MAX_ERROR_LENGTH = 16 * 1024
 _REMEMBERED_LENGTH = 1024
 """Longest path whose target is cached. No valid name makes a longer one, unless many characters are encoded."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.-]{1,128}")
+_PACKAGE_IN_NAMESPACE = re.compile(rb"^(/api/v1/namespaces/[^/]+?)%2[Ff]([^/]+)/actions/([^/]+)$")
+"""Clients that name an action by what a list tells of it send ``namespace%2Fpackage`` in the place of the namespace."""
 _JSON = (b"content-type", b"application/json")
 _CORS: Headers = [
     (b"access-control-allow-origin", b"*"),
@@ -128,6 +130,8 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"the API speaks HTTP, not {scope['type']}")
+        if b"%2" in scope["raw_path"]:
+            scope = {**scope, "raw_path": _PACKAGE_IN_NAMESPACE.sub(rb"\1/actions/\2/\3", scope["raw_path"])}
         if scope["method"] == "POST" and (target := action_of(scope["raw_path"])) is not None:
             await self._call(target, scope, receive, send)
             return

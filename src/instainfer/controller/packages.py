@@ -200,23 +200,26 @@ class Packages:
 
 
 def package_summary(package: Package) -> dict[str, Any]:
-    """The JSON of one package in a list."""
+    """The JSON of one package in a list. Only a binding has `binding`.
+
+    OpenWhisk has the value false there for others, which clients in Go cannot decode; an empty object is a binding for
+    clients in JavaScript.
+    """
     binding = package.binding
-    return {
+    told = {
         "namespace": package.path.namespace,
         "name": package.path.name,
         "version": package.version,
         "publish": package.publish,
         "updated": package.updated_ms,
         "annotations": package.annotations,
-        # An object in any case: clients that are written in Go cannot decode OpenWhisk's `false` of lists.
-        "binding": {} if binding is None else {"namespace": binding.namespace, "name": binding.name},
     }
+    return told if binding is None else {**told, "binding": {"namespace": binding.namespace, "name": binding.name}}
 
 
 def package_json(package: Package, parameters: Pairs) -> dict[str, Any]:
     """The JSON of one package, with these parameters."""
-    return {**package_summary(package), "parameters": parameters}
+    return {"binding": {}, **package_summary(package), "parameters": parameters}
 
 
 def contents_json(actions: Iterable[Deployed]) -> dict[Literal["actions", "feeds"], list[dict[str, Any]]]:

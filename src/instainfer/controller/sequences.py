@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
@@ -36,51 +36,12 @@ from .records import (
     Origin,
 )
 from .responses import STOPPED, encode, is_array, printable, without_large_result
+from .sequence_puts import MOST_PARTS, NO_COMPONENT, TOO_LONG
 from .store import Store
 
-MOST_PARTS = 50
-"""Most functions that one call of a sequence may run, those of sequences in it included. It is OpenWhisk's number."""
-TOO_LONG = "Too many actions in the sequence."
-CYCLIC = "Sequence may not refer to itself."
-EMPTY = "No component specified for the sequence."
-NO_COMPONENT = "Sequence component does not exist."
 _NO_OBJECT = "The answer of {} is an array, but a part of a sequence takes an object. Let it answer an object."
 
 log = logging.getLogger(__name__)
-
-
-def checked_components(packages: Packages, path: EntityPath, components: Sequence[str]) -> list[str]:
-    """The parts of the sequence that is put at `path`, as fully qualified names.
-
-    Raises `BadInput` for none or too many, for one that does not exist, and for a sequence in itself, and `NotAllowed`
-    for one that this namespace may not call.
-    """
-    parts = [EntityPath.parsed(text, path.namespace) for text in components]
-    if not parts:
-        raise BadInput(EMPTY)
-    _count(packages, path, parts, depth=0)
-    return [f"/{part}" for part in parts]
-
-
-def _count(packages: Packages, path: EntityPath, parts: Sequence[EntityPath], *, depth: int) -> int:
-    """The number of functions that a call of a sequence with these parts runs."""
-    if len(parts) > MOST_PARTS or depth > MOST_PARTS:
-        raise BadInput(TOO_LONG)
-    count = 0
-    for part in parts:
-        if part == path:
-            raise BadInput(CYCLIC)
-        try:
-            action = packages.resolve(path.namespace, part).deployed.action
-        except (NotFound, Conflict):
-            raise BadInput(NO_COMPONENT) from None
-        if action.path == path:
-            raise BadInput(CYCLIC)
-        inner = [EntityPath.parsed(text, path.namespace) for text in action.components or ()]
-        count += _count(packages, path, inner, depth=depth + 1) if inner else 1
-        if count > MOST_PARTS:
-            raise BadInput(TOO_LONG)
-    return count
 
 
 @dataclass(slots=True)
