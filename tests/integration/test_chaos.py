@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.process_world import PATIENCE_S, manager_of
+from support.process_world import PATIENCE_S
 
 from instainfer.backends.base import Call, FunctionSpec, TemplateSpec
 from instainfer.backends.clock import LoopClock
@@ -112,7 +112,8 @@ async def kill_again_and_again(seed: int, *, function_templates: bool) -> Counte
     killed: Counter[str] = Counter()
     while (killed["function template"] < TEMPLATES) if function_templates else (killed.total() < KILLS):
         await asyncio.sleep(seeded.uniform(0, (8 if function_templates else 2) * PAUSE_S))
-        managers = [manager_of(pid) for pid in children(os.getpid()) if _program(pid) == "keeper"]
+        keepers = [pid for pid in children(os.getpid()) if _program(pid) == "keeper"]
+        managers = [pid for keeper in keepers for pid in children(keeper)]
         below = sorted(set(family(managers)) - set(managers))
         victims = managers if seeded.random() < MANAGERS_SHARE or not below else below
         if function_templates and seeded.random() < TEMPLATES_SHARE:

@@ -154,13 +154,7 @@ def asynchronous(test: Callable[..., Any]) -> Callable[..., None]:
 
 def managers() -> list[int]:
     """The managers of this process's containers, by the ids that they have out here. Each is the child of a keeper."""
-    return [manager_of(pid) for pid in children(os.getpid())]
-
-
-def manager_of(started: int) -> int:
-    """The manager of this keeper."""
-    (manager,) = children(started)
-    return manager
+    return [manager for keeper in children(os.getpid()) for manager in children(keeper)]
 
 
 def outside(manager: int, *pids: int) -> list[int]:
