@@ -76,7 +76,7 @@ def test_warm_calls_are_answered_at_once_while_another_function_waits_for_memory
         node.deploy("t1/f@1", 384 * MIB, UNTIL_TOLD)
         node.deploy("t1/f2@1", waiting_mib * MIB, AT_ONCE)
         node.deploy("t2/g@1", 128 * MIB, AT_ONCE)
-        told = tmp_path / "told"
+        told = tmp_path / "functions" / "f" / "told"  # of the files here, the function sees those in its folder
         await node.call("g0", "t2/g@1")
         running = asyncio.ensure_future(node.call("f0", "t1/f@1", f'{{"file": "{told}"}}'.encode()))
         queued = asyncio.ensure_future(node.call("f2", "t1/f2@1"))

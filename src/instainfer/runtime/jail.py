@@ -144,12 +144,18 @@ def _limit() -> None:
 
 def _needed(folders: list[str], environment: str) -> list[str]:
     linked = [file for folder in folders for file in _linked_files(folder)]
-    return [*folders, environment, sys.base_prefix, sys.base_exec_prefix, *_own_code(), *linked]
+    return [*folders, environment, *_everyones(), *linked]
+
+
+def _everyones() -> list[str]:
+    """What every function of this interpreter reads."""
+    return [sys.base_prefix, sys.base_exec_prefix, *_own_code()]
 
 
 def _restrict_files(readable: list[str], scratch: str, cache: str | None) -> str:
     own = [scratch, *([cache] if cache else [])]
-    writable = [*own, *_DEVICES_WRITE, *_temporary(own)]
+    functions = [path for path in readable if path not in _everyones()]
+    writable = [*own, *_DEVICES_WRITE, *_temporary([*own, *functions])]
     try:
         version = landlock.restrict([*readable, *_SYSTEM, *_SETTINGS, *_DEVICES_READ], writable)
     except OSError as error:
@@ -157,11 +163,14 @@ def _restrict_files(readable: list[str], scratch: str, cache: str | None) -> str
     return _landlock_words(version)
 
 
-def _temporary(own: list[str]) -> list[str]:
-    """The folders for temporary files, where they are the container's own and nobody's other files lie in them."""
+def _temporary(known: list[str]) -> list[str]:
+    """The folders for temporary files, where they are the container's own and hold nothing else.
+
+    A platform whose home lies in one of them has files of other functions there, as far as the known ones tell.
+    """
     if not is_private():
         return []
-    return [folder for folder in TEMPORARY if not any(path.startswith(folder + "/") for path in own)]
+    return [folder for folder in TEMPORARY if not any(path.startswith(folder + "/") for path in known)]
 
 
 def _filter_calls(user_namespaces: bool) -> str:
