@@ -27,6 +27,7 @@ from instainfer.backends.managed import ManagedContainer
 from instainfer.core.events import ContainerStarted, LoadFinished
 from instainfer.core.model import MIB, Failure, function_template_key
 from instainfer.runtime.linux import PR_SET_DUMPABLE, prctl
+from instainfer.runtime.view import TEMPORARY
 
 from .process_world import World, world
 
@@ -116,7 +117,9 @@ def in_scene(scenario: Callable[[Scene], Awaitable[Any]], *, user: int = 0, limi
             assert all(finished.failure is None for finished, _ in (*before, *after))
             return result
 
-    python = Path(sys.executable) if not user else Path("/usr/bin/python3")
+    # With an environment in there, temporary folders are not the functions' own: one of them could write into it.
+    is_temporary = sys.prefix.startswith(tuple(f"{place}/" for place in TEMPORARY))
+    python = Path("/usr/bin/python3") if user or is_temporary else Path(sys.executable)
     if not python.exists():
         pytest.skip("needs a Python that every user may run")
     with open_folder() as folder:
