@@ -33,6 +33,7 @@ from instainfer.environments.requirements import Requirements
 from instainfer.environments.this_machine import ThisMachine
 from instainfer.environments.usage import Limits
 from instainfer.errors import EnvironmentBuildError, HostError
+from instainfer.runtime import seccomp
 
 pytestmark = [
     pytest.mark.attack,
@@ -311,6 +312,7 @@ def test_no_file_of_an_environment_gives_rights(place: Range) -> None:
                 path = os.path.join(folder, "lib", "root")
                 with open(path, "w") as file:
                     file.write("#!/bin/sh")
+                found["open"] = tried(lambda: os.chmod(path, 0o777))
                 found["setuid"] = tried(lambda: os.chmod(path, 0o6777))
                 tried(lambda: os.mkfifo(os.path.join(folder, "lib", "pipe")))
                 tried(lambda: os.symlink("/etc/shadow", os.path.join(folder, "lib", "shadow")))
@@ -322,7 +324,9 @@ def test_no_file_of_an_environment_gives_rights(place: Range) -> None:
     before = os.lstat("/etc/shadow")
     environment = place.ensure(wanted())
     found = found_in(environment)
-    assert found["setuid"] == "done", "it had found the environment that it is installed into"
+    assert found["open"] == "done", "it had found the environment that it is installed into"
+    # Docker's own filter of system calls does not look at rights.
+    assert found["setuid"] == ("done" if place.is_docker or not seccomp.is_available() else "PermissionError")
     assert found["device"] == "PermissionError"
     folder = environment.python.parent.parent
     for base, folders, names in os.walk(folder):

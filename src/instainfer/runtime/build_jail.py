@@ -21,8 +21,8 @@ import socket
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from . import landlock
-from .build_view import DEVICES, SYSTEM, View, enter_namespaces, listen_inside
+from . import jail, landlock, seccomp
+from .build_view import DEVICES, SYSTEM, View, listen_inside
 from .linux import (
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
@@ -30,8 +30,10 @@ from .linux import (
     bound_capabilities,
     die_with,
     drop_capabilities,
+    enter_namespaces,
     prctl,
 )
+from .memory import children
 
 _OUTSIDE = 0
 """The id of a parent that is outside the namespace of the process id."""
@@ -73,12 +75,11 @@ def main(argv: list[str]) -> int:
     control = socket.socket(fileno=int(argv[0]))
     control.set_inheritable(False)
     plan = Plan(control.recv(_MOST_PLAN_BYTES))
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
-        score.write(str(_WORST_OOM_SCORE))
+    jail.prefer_to_end(_WORST_OOM_SCORE)
     if not plan.spaces:
         return _run_beside(plan, control)
     try:
-        enter_namespaces(network=plan.port is not None)
+        enter_namespaces(user=os.geteuid() != 0, network=plan.port is not None)
     except OSError as error:
         return _fail(control, "no namespaces: {}".format(error.strerror))
     prctl(PR_SET_DUMPABLE, 0)
@@ -146,6 +147,8 @@ def _become(plan: Plan) -> NoReturn:
         except OSError:  # the platform has said at its start that there is no Landlock
             if plan.joined:
                 raise
+        with suppress(OSError):  # the platform has said so, too, where there is no filter
+            seccomp.install(seccomp.rules())
         os.chdir(plan.cwd)
         os.execve(plan.argv[0], plan.argv, plan.env)
     except OSError as error:
@@ -200,8 +203,6 @@ def _end_children() -> None:
     """End all that descends from this process: orphans have become its children."""
     with suppress(ChildProcessError):
         while True:
-            with open("/proc/self/task/{}/children".format(os.getpid()), encoding="ascii") as children:
-                for child in children.read().split():
-                    with suppress(ProcessLookupError):
-                        os.kill(int(child), signal.SIGKILL)
+            for child in children(os.getpid()):
+                os.kill(child, signal.SIGKILL)  # nobody else reaps it, so the number is still its own
             os.wait()

@@ -18,15 +18,10 @@ import struct
 from collections import deque
 from collections.abc import Iterable
 
-from .linux import syscall
+from .linux import bind, detach, mount_memory, mount_processes, syscall
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-_CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER = 0x00020000, 0x08000000, 0x10000000
-_CLONE_NEWPID, _CLONE_NEWNET = 0x20000000, 0x40000000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_MS_BIND, _MS_REC, _MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
-_MNT_DETACH = 2
+_READ_ONLY, _NO_SET_IDS, _NO_DEVICES = 1 << 0, 1 << 1, 1 << 2
+"""What `mount_setattr` takes from a mount."""
 _MOUNT_SETATTR = 442  # the same on every architecture
 _AT_RECURSIVE, _AT_EMPTY_PATH = 0x8000, 0x1000
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
@@ -50,26 +45,10 @@ _LINKS = {
 }
 _BASE = "/sys"
 """Where the new root is made. Nothing that a tool needs lies there."""
-_SHARED_MEMORY_BYTES = 64 << 20
+_NAME = "instainfer-build"
+_ROOT_BYTES, _SHARED_MEMORY_BYTES = 16 << 20, 64 << 20
 _MOST_LINKS = 40
 """The kernel's own limit on the symbolic links in a path."""
-
-
-def enter_namespaces(*, network: bool) -> None:
-    """Give this process mounts, IPC and, on demand, a network of its own, and its children process ids. Raises OSError.
-
-    An ordinary user gets them in a user namespace, in which the process keeps its user id.
-    """
-    uid, gid = os.geteuid(), os.getegid()
-    asked = _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWPID
-    asked |= _CLONE_NEWNET if network else 0
-    asked |= _CLONE_NEWUSER if uid else 0
-    _checked(_libc.unshare(ctypes.c_int(asked)))
-    if uid:
-        for name, text in (("setgroups", "deny"), ("uid_map", "{0} {0} 1"), ("gid_map", "{1} {1} 1")):
-            with open("/proc/self/" + name, "w", encoding="ascii") as mapping:
-                mapping.write(text.format(uid, gid))
-    _mount("none", "/", "none", _MS_REC | _MS_PRIVATE)
 
 
 def listen_inside(port: int) -> socket.socket:
@@ -84,7 +63,7 @@ class View:
 
     def __init__(self) -> None:
         """Raises OSError, as all methods do."""
-        _mount("instainfer-build", _BASE, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=16m,mode=755")
+        mount_memory(_NAME, _BASE, _ROOT_BYTES, 0o755)
         self._shown: list[str] = []
         os.umask(0o022)
         for path in SYSTEM:
@@ -95,8 +74,8 @@ class View:
             os.symlink(target, _BASE + link)
         for folder in ("/proc", "/dev/shm"):
             os.makedirs(_BASE + folder, exist_ok=True)
-        _mount("instainfer-build", _BASE + "/dev/shm", "tmpfs", *_tmpfs(_SHARED_MEMORY_BYTES))
-        _mount("proc", _BASE + "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        mount_memory(_NAME, _BASE + "/dev/shm", _SHARED_MEMORY_BYTES)
+        mount_processes(_BASE + "/proc")
 
     def show_temporary(self, folder: str) -> None:
         """Make a folder of the host ``/tmp``."""
@@ -154,26 +133,22 @@ class View:
         number = _PIVOT_ROOT.get(os.uname().machine)
         if number is None:
             raise OSError("pivot_root is not known for {}".format(os.uname().machine))
-        _set_attributes(_BASE, _MS_RDONLY | _MS_NOSUID | _MS_NODEV, recursive=False)
+        _set_attributes(_BASE, _READ_ONLY | _NO_SET_IDS | _NO_DEVICES, recursive=False)
         os.chdir(_BASE)
         syscall(number, b".", b".")
-        _checked(_libc.umount2(b".", _MNT_DETACH))
+        detach(".")
         os.chdir("/")
 
 
-def _tmpfs(size_bytes: int) -> tuple[int, str]:
-    return _MS_NOSUID | _MS_NODEV, "size={},mode=1777".format(size_bytes)
-
-
 def _bind(source: str, target: str, *, writable: bool) -> None:
-    _mount(source, target, "none", _MS_BIND | _MS_REC)
+    bind(source, target)
     is_device = stat.S_ISCHR(os.stat(source).st_mode)
-    flags = _MS_NOSUID | (0 if is_device else _MS_NODEV) | (0 if writable else _MS_RDONLY)
+    flags = _NO_SET_IDS | (0 if is_device else _NO_DEVICES) | (0 if writable else _READ_ONLY)
     _set_attributes(target, flags, recursive=True)
 
 
 def _set_attributes(path: str, flags: int, *, recursive: bool) -> None:
-    """Take rights from a mount. The flags of `mount_setattr` for these have the same numbers as those of `mount`."""
+    """Take rights from a mount."""
     attributes = struct.pack("=QQQQ", flags, 0, 0, 0)
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -181,14 +156,3 @@ def _set_attributes(path: str, flags: int, *, recursive: bool) -> None:
         syscall(_MOUNT_SETATTR, fd, b"", how, attributes, ctypes.c_size_t(len(attributes)))
     finally:
         os.close(fd)
-
-
-def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    parts = (os.fsencode(source), os.fsencode(target), kind.encode())
-    _checked(_libc.mount(*parts, ctypes.c_ulong(flags), options.encode() or None))
-
-
-def _checked(result: int) -> None:
-    if result == -1:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))

@@ -24,8 +24,10 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWIPC = 0x08000000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWPID = 0x20000000
+_CLONE_NEWNET = 0x40000000
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_SLAVE = 1 << 1, 1 << 2, 1 << 3, 1 << 12, 1 << 14, 1 << 19
+_MNT_DETACH = 2
 
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
@@ -60,14 +62,16 @@ def enter_user_namespace() -> None:
     _checked(_libc.unshare(ctypes.c_int(_CLONE_NEWUSER)))
 
 
-def enter_namespaces(*, user: bool) -> None:
+def enter_namespaces(*, user: bool, network: bool = False) -> None:
     """Give this process mounts and IPC of its own, and its children process ids of their own. Raises OSError.
 
     The host's mounts are still seen, but no change is seen outside. `user`: inside a new user namespace, which lets an
-    ordinary user do this. There the process keeps its user id, and has every capability.
+    ordinary user do this. There the process keeps its user id, and has every capability. `network`: with a network of
+    its own, in which there is nothing.
     """
     uid, gid = os.geteuid(), os.getegid()
-    asked = _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWPID | (_CLONE_NEWUSER if user else 0)
+    asked = _CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWPID
+    asked |= (_CLONE_NEWUSER if user else 0) | (_CLONE_NEWNET if network else 0)
     _checked(_libc.unshare(ctypes.c_int(asked)))
     if user:
         for name, text in (("setgroups", "deny"), ("uid_map", "{0} {0} 1"), ("gid_map", "{1} {1} 1")):
@@ -89,6 +93,11 @@ def mount_processes(folder: str) -> None:
 def bind(source: str, target: str) -> None:
     """Show a file or a folder, with what is mounted below it, in another place as well. Raises OSError."""
     _mount(source, target, "none", _MS_BIND | _MS_REC)
+
+
+def detach(folder: str) -> None:
+    """Take away what is mounted on a folder, once nothing uses it any more. Raises OSError."""
+    _checked(_libc.umount2(os.fsencode(folder), _MNT_DETACH))
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
