@@ -183,9 +183,8 @@ class Gateway:
         with self._budget.lease() as lease:  # covers only reading; `Invocations` charges the arguments of the call
             body = await read_body(receive, head.content_length, self._max_body_bytes, lease, "server.max_body_bytes")
             given = await arguments(body, head.content_type)
-        resolved = self._packages.resolve(
-            caller.namespace, path
-        )  # again, as the action may have changed while the body came
+        # Again, as the action may have changed while the body came.
+        resolved = self._packages.resolve(caller.namespace, path)
         action = resolved.deployed.action
         calls: Invocations | Sequences = self._invocations if action.components is None else self._sequences
         # The parts of a sequence have their own parameters.
