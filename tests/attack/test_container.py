@@ -72,7 +72,7 @@ def test_nothing_survives_a_killed_manager_whatever_it_did(user: int) -> None:
     assert in_scene(scenario, user=user) == []
 
 
-def test_a_killed_guard_takes_all_along(user: int) -> None:
+def test_a_killed_keeper_takes_all_along(user: int) -> None:
     async def scenario(scene: Scene) -> list[int]:
         w = scene.world
         before = set(managers())
